@@ -1,0 +1,103 @@
+"""One pull-through cache: a registry container in front of one upstream, and its volume.
+
+It does not know the other caches, does not pull the image (the set does, once), and does not wait:
+the set probes all of its caches together.
+"""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker as docker
+
+from plan.caches import CREDENTIAL_HELPER_PATH, DATA_PATH, DEBUG_ADDRESS, REGISTRY_PORT, CachePlan
+
+# The one label on a volume: any other would have to stay the same for ever, because a changed label
+# replaces the volume and with it the cached images.
+VOLUME_LABELS = {"talos-cache.project": "talos-cache"}
+# Docker's default keeps logs without limit, and a limit added later replaces every container.
+LOG_OPTS = {"max-size": "10m", "max-file": "3"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullThroughCacheArgs:
+    """What one cache is made from.
+
+    Attributes:
+        plan: names, ports and environment.
+        image_id: id of the registry's image ("sha256:..."), already on this machine.
+        labels: labels of the container.
+    """
+
+    plan: CachePlan
+    image_id: pulumi.Input[str]
+    labels: dict[str, str]
+
+
+class PullThroughCache(pulumi.ComponentResource):
+    """A `registry` container and the volume that holds what it has cached."""
+
+    volume: docker.Volume
+    """The volume with the cached images."""
+
+    container: docker.Container
+    """The registry."""
+
+    def __init__(
+        self, name: str, args: PullThroughCacheArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("talos-cache:index:PullThroughCache", name, {}, opts)
+        plan = args.plan
+        self.volume = docker.Volume(
+            f"{name}-volume",
+            name=plan.name,
+            labels=[
+                docker.VolumeLabelArgs(label=label, value=value)
+                for label, value in VOLUME_LABELS.items()
+            ],
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=plan.keep_data),
+        )
+        self.container = docker.Container(
+            f"{name}-container",
+            name=plan.name,
+            image=args.image_id,
+            restart="always",
+            must_run=True,
+            envs=[f"{key}={value}" for key, value in plan.env],
+            labels=[
+                docker.ContainerLabelArgs(label=label, value=value)
+                for label, value in sorted(args.labels.items())
+            ],
+            ports=[
+                docker.ContainerPortArgs(
+                    internal=REGISTRY_PORT, external=port.port, ip=port.address
+                )
+                for port in plan.published
+            ],
+            volumes=[
+                docker.ContainerVolumeArgs(volume_name=self.volume.name, container_path=DATA_PATH)
+            ],
+            uploads=[
+                docker.ContainerUploadArgs(
+                    file=CREDENTIAL_HELPER_PATH,
+                    content=_helper_content(plan),
+                    executable=True,
+                )
+            ],
+            healthcheck=docker.ContainerHealthcheckArgs(
+                tests=["CMD", "wget", "-q", "--spider", f"http://{DEBUG_ADDRESS}/debug/health"],
+                interval="30s",
+                timeout="5s",
+                retries=3,
+            ),
+            log_driver="json-file",
+            log_opts=LOG_OPTS,
+            # A fixed name and a published port can't be held by the old and the new one at once.
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+        )
+        self.register_outputs({"container": self.container.name, "volume": self.volume.name})
+
+
+def _helper_content(plan: CachePlan) -> pulumi.Input[str]:
+    if plan.has_credentials:
+        return pulumi.Output.secret(plan.credential_helper)
+    return plan.credential_helper

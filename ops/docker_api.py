@@ -1,0 +1,84 @@
+"""The few questions this project asks Docker itself, through the `docker` package."""
+
+from dataclasses import dataclass
+
+import docker
+from docker.errors import DockerException
+
+PROJECT_LABEL = "talos-cache.project"
+STACK_LABEL = "talos-cache.stack"
+
+
+class DockerUnavailableError(Exception):
+    """Docker does not answer; the text says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """A container, running or not, as Docker lists it.
+
+    `published` holds (address, port) pairs of the host; a stopped container publishes nothing.
+    """
+
+    id: str
+    name: str
+    image: str
+    status: str
+    labels: tuple[tuple[str, str], ...]
+    published: tuple[tuple[str, int], ...]
+
+    def has_labels(self, labels: dict[str, str]) -> bool:
+        """Whether it carries all of these labels."""
+        return labels.items() <= dict(self.labels).items()
+
+
+def connect() -> docker.DockerClient:
+    """A client for the Docker that DOCKER_HOST, or else the usual socket, leads to.
+
+    Raises:
+        DockerUnavailableError: nothing answers.
+    """
+    try:
+        client = docker.from_env(timeout=30)
+        client.ping()
+    except DockerException as error:
+        raise DockerUnavailableError(
+            f"Docker does not answer: {error}. Start it (make up does where it can), or set "
+            "DOCKER_HOST to where it is."
+        ) from error
+    return client
+
+
+def is_local(client: docker.DockerClient) -> bool:
+    """Whether this machine's ports are Docker's ports."""
+    return str(client.api.base_url).startswith("http+docker://")
+
+
+def containers(client: docker.DockerClient) -> tuple[Container, ...]:
+    """All containers, in one call."""
+    return tuple(_container(row) for row in client.api.containers(all=True))
+
+
+def last_log_lines(client: docker.DockerClient, name: str, lines: int) -> str:
+    """The end of a container's log, or why there is none."""
+    try:
+        container = client.containers.get(name)
+        log = container.logs(tail=lines).decode(errors="replace").rstrip()
+        return f"state: {container.status}\n{log or '(its log is empty)'}"
+    except DockerException as error:
+        return f"(no log: {error})"
+
+
+def _container(row: dict) -> Container:  # type: ignore[type-arg]  # JSON from Docker
+    return Container(
+        id=row["Id"],
+        name=row["Names"][0].lstrip("/") if row["Names"] else row["Id"][:12],
+        image=row["Image"],
+        status=row["Status"],
+        labels=tuple(sorted((row["Labels"] or {}).items())),
+        published=tuple(
+            (port.get("IP", "0.0.0.0"), port["PublicPort"])  # noqa: S104 - Docker's own default
+            for port in row["Ports"]
+            if "PublicPort" in port
+        ),
+    )

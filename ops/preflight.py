@@ -1,0 +1,131 @@
+"""Finds what stands in a stack's way before anything is created, and names its owner."""
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+from ops import docker_api
+from ops.docker_api import PROJECT_LABEL, STACK_LABEL, Container
+from plan.caches import CachePlan, PublishedPort
+
+
+def conflicts(plans: Sequence[CachePlan], labels: dict[str, str]) -> list[str]:
+    """Containers and ports that are taken by something else than this stack.
+
+    Args:
+        plans: the caches about to be made.
+        labels: those of this stack's own containers.
+
+    Returns:
+        One text per conflict, with what to do; empty where nothing is in the way.
+
+    Raises:
+        DockerUnavailableError: Docker does not answer.
+    """
+    client = docker_api.connect()
+    there = docker_api.containers(client)
+    foreign = [container for container in there if not container.has_labels(labels)]
+    own = [container for container in there if container.has_labels(labels)]
+    found = [_name_conflict(plan, foreign) for plan in plans]
+    found += [
+        _port_conflict(plan, published, foreign, own, test_bind=docker_api.is_local(client))
+        for plan in plans
+        for published in plan.published
+    ]
+    return list(dict.fromkeys(text for text in found if text))
+
+
+def _name_conflict(plan: CachePlan, foreign: Sequence[Container]) -> str:
+    owner = next((container for container in foreign if container.name == plan.name), None)
+    if owner is None:
+        return ""
+    return (
+        f"There is a container {plan.name} already ({_described(owner)}), and this stack did not "
+        f"make it. {_way_out(owner)}"
+    )
+
+
+def _port_conflict(
+    plan: CachePlan,
+    published: PublishedPort,
+    foreign: Sequence[Container],
+    own: Sequence[Container],
+    *,
+    test_bind: bool,
+) -> str:
+    if (owner := _publisher(published, foreign)) is not None:
+        if owner.name == plan.name:
+            return ""  # named already, as the holder of the container's name
+        return (
+            f"Port {published.port} of {published.address}, for the cache of {plan.host}, is taken "
+            f"by the container {owner.name} ({_described(owner)}). {_way_out(owner)}"
+        )
+    if _publisher(published, own) is not None or not test_bind:
+        return ""
+    return _bind_conflict(plan, published)
+
+
+def _bind_conflict(plan: CachePlan, published: PublishedPort) -> str:
+    family = socket.AF_INET6 if ":" in published.address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As Docker's own proxy does: connections that linger after a close don't count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((published.address, published.port))
+        except OSError as error:
+            return _bind_error(plan, published, error)
+    return ""
+
+
+def _bind_error(plan: CachePlan, published: PublishedPort, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {published.port} of {published.address}, for the cache of {plan.host}, is taken "
+            "by a program outside Docker "
+            f"(sudo ss -ltnp 'sport = :{published.port}' names it). Stop it, or choose another "
+            f"port: talos-cache:upstreams.{plan.host}.port, or talos-cache:basePort for all."
+        )
+    return (
+        f"{published.address} can't be listened on ({error.strerror}): it is no address of this "
+        "machine. Correct talos-cache:addressing or talos-cache:bindAddresses."
+    )
+
+
+def _publisher(wanted: PublishedPort, containers: Sequence[Container]) -> Container | None:
+    for container in containers:
+        for address, port in container.published:
+            if port == wanted.port and _overlap(address, wanted.address):
+                return container
+    return None
+
+
+def _overlap(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    addresses = (ipaddress.ip_address(one), ipaddress.ip_address(other))
+    return any(address.is_unspecified for address in addresses)
+
+
+def _described(owner: Container) -> str:
+    return f"image {owner.image}, {owner.status or 'never started'}"
+
+
+def _way_out(owner: Container) -> str:
+    labels = dict(owner.labels)
+    if labels.get(PROJECT_LABEL):
+        stack = labels.get(STACK_LABEL, "?")
+        return (
+            f"It belongs to the stack '{stack}' of this project: give this stack a "
+            "talos-cache:prefix and a talos-cache:basePort of its own."
+        )
+    guide = (
+        "It looks like a cache made by hand after the Talos guide; such a container keeps its "
+        "images inside itself, so they go with it. "
+        if owner.name.startswith("registry-")
+        else ""
+    )
+    return (
+        f"{guide}Remove it (docker rm -f {owner.name}), or leave it and give this stack a "
+        "talos-cache:prefix and a talos-cache:basePort of its own."
+    )

@@ -1,0 +1,176 @@
+"""Collects what is wrong with a stack's configuration, so that all of it is told in one go."""
+
+import difflib
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MASK = "********"
+
+# Go's time.ParseDuration, without signs.
+_GO_DURATION = re.compile(r"^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One mistake, in the user's terms."""
+
+    path: str
+    found: str
+    rule: str
+    fix: str
+
+    def __str__(self) -> str:
+        return (
+            f"talos-cache:{self.path}\n"
+            f"    found: {self.found}\n    rule:  {self.rule}\n    fix:   {self.fix}"
+        )
+
+
+class SettingsError(Exception):
+    """All the mistakes of a stack's configuration; its text is meant for the user as it is."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"{count} in the stack's configuration; nothing was changed.\n{listed}")
+
+
+class Checks:
+    """Collects problems while values are read; a wrong value reads as its default.
+
+    Args:
+        defaults: dotted path of every known key -> its default (see `settings.DEFAULTS`).
+    """
+
+    def __init__(self, defaults: Mapping[str, object]) -> None:
+        self.problems: list[Problem] = []
+        self._defaults = defaults
+
+    def add(self, path: str, found: object, rule: str, fix: str) -> None:
+        """A wrong value, shown as the user wrote it but for what may be a secret."""
+        self._report(path, _shown(found), rule, fix)
+
+    def missing(self, path: str, rule: str, fix: str) -> None:
+        """A value that has to be there."""
+        self._report(path, "nothing", rule, fix)
+
+    def hidden(self, path: str, rule: str, fix: str) -> None:
+        """A wrong value that is, or may be, a secret."""
+        self._report(path, MASK, rule, fix)
+
+    def mapping(self, path: str, value: object, group: str) -> dict[str, Any]:
+        """A mapping that has only the keys that `defaults` knows below `group`."""
+        if value is None:
+            return {}
+        allowed = self._keys_below(group)
+        if not isinstance(value, Mapping):
+            self.add(path, value, "a mapping of keys to values", f"write {{{allowed[0]}: ...}}")
+            return {}
+        for key in value:
+            if key not in allowed:
+                self._unknown_key(f"{path}.{key}" if path else str(key), str(key), allowed)
+        return {key: item for key, item in value.items() if key in allowed}
+
+    def boolean(self, key: str, group: Mapping[str, Any], path: str = "") -> bool:
+        """True or false; `path` where it differs from the key in `defaults`."""
+        value = group.get(leaf(key))
+        if isinstance(value, bool):
+            return value
+        if value is not None:
+            self.add(path or key, value, "true or false, without quotes", "write true or false")
+        return bool(self._defaults[key])
+
+    def integer(self, key: str, group: Mapping[str, Any], least: int, most: int, what: str) -> int:
+        """A whole number from `least` to `most`."""
+        value = group.get(leaf(key))
+        default = int(str(self._defaults[key]))
+        if value is None:
+            return default
+        if is_integer(value) and least <= value <= most:
+            return int(value)
+        rule = f"{what} is a whole number from {least} to {most}, without quotes"
+        self.add(key, value, rule, f"write a number, for instance {leaf(key)}: {default}")
+        return default
+
+    def choice(self, key: str, group: Mapping[str, Any], choices: tuple[str, ...]) -> str:
+        """One of a few words."""
+        value = group.get(leaf(key))
+        if value is None:
+            return str(self._defaults[key])
+        if value not in choices:
+            near = difflib.get_close_matches(str(value), choices, n=1)
+            fix = f"did you mean {near[0]}?" if near else f"write {choices[0]}"
+            self.add(key, value, f"one of {', '.join(choices)}", fix)
+        return str(value)
+
+    def matching(
+        self, key: str, group: Mapping[str, Any], pattern: re.Pattern[str], rule: str, fix: str
+    ) -> str:
+        """Text in the form of `pattern`."""
+        value = group.get(leaf(key))
+        if value is None:
+            return str(self._defaults[key])
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            self.add(key, value, rule, fix)
+            return str(self._defaults[key])
+        return value
+
+    def duration(self, key: str, group: Mapping[str, Any], *, zero: str = "") -> str:
+        """A Go duration above zero; `zero` says what "0" stands for where it is allowed."""
+        value = group.get(leaf(key))
+        if value is None:
+            return str(self._defaults[key])
+        if zero and (value == "0" or (is_integer(value) and value == 0)):
+            return "0"
+        if isinstance(value, str) and _GO_DURATION.fullmatch(value) and re.search("[1-9]", value):
+            return value
+        fix = f"write for instance {leaf(key)}: {'168h (7 days)' if zero else '20m'}"
+        rule = 'a duration in Go\'s form, such as "90s", "30m", "168h" or "1h30m"'
+        self.add(key, value, f'{rule}, or "0" {zero}' if zero else rule, fix)
+        return str(self._defaults[key])
+
+    def _keys_below(self, group: str) -> list[str]:
+        start = f"{group}." if group else ""
+        below = (key.removeprefix(start) for key in self._defaults if key.startswith(start))
+        return list(dict.fromkeys(key.split(".")[0] for key in below))
+
+    def _unknown_key(self, path: str, key: str, allowed: list[str]) -> None:
+        near = difflib.get_close_matches(key, allowed, n=1, cutoff=0.6)
+        fix = f"did you mean {near[0]}?" if near else "remove it"
+        self._report(path, "an unknown key", f"the keys here are {', '.join(allowed)}", fix)
+
+    def _report(self, path: str, found: str, rule: str, fix: str) -> None:
+        self.problems.append(Problem(path=_masked(path), found=found, rule=rule, fix=_masked(fix)))
+
+
+def is_integer(value: object) -> bool:
+    """YAML's true is no number here, though Python says it is one."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def ip_address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that `value` is, if it is one."""
+    try:
+        return ipaddress.ip_address(value)
+    except ValueError:
+        return None
+
+
+def leaf(key: str) -> str:
+    """`cache.ttl` -> `ttl`."""
+    return key.rsplit(".", 1)[-1]
+
+
+def _shown(found: object) -> str:
+    """The value as the user would write it, without what may be a secret."""
+    text = _masked(f'"{found}"' if isinstance(found, str) else json.dumps(found, default=str))
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _masked(text: str) -> str:
+    return re.sub(r"(://)[^/@\s]*@", rf"\1{MASK}@", text)

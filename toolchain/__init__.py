@@ -1,0 +1,5 @@
+"""Set-up: finds the official tools, installs or builds what is missing, and says which it uses.
+
+Only the standard library is imported at the top of these modules: they run before anything is
+installed. What changes the machine is done once, kept by version, and told on standard error.
+"""

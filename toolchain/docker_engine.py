@@ -1,0 +1,140 @@
+"""Docker: used where it answers; where it does not, installed and started if this is root."""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from toolchain import debian
+from toolchain.paths import LOGS, WORK
+from toolchain.steps import SetupError, progress, say
+
+DEFAULT_SOCKET = "/var/run/docker.sock"
+STARTED = WORK / "dockerd.json"
+START_SECONDS = 90
+STOP_SECONDS = 60
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=5)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def ensure() -> str:
+    """Make sure that Docker answers; returns one phrase that says which Docker it is.
+
+    Raises:
+        SetupError: it does not and can't be started from here; says what to do.
+    """
+    host = os.environ.get("DOCKER_HOST", "")
+    if host and not host.startswith("unix://"):
+        return f"Docker at {host}"
+    path = host.removeprefix("unix://") or DEFAULT_SOCKET
+    version = _version(path)
+    if version is None:
+        _start(path)
+        version = _version(path)
+    _ensure_client()
+    by_us = ", started by this project" if _running_pid() else ""
+    return f"Docker {version}{by_us}"
+
+
+def stop_if_ours() -> None:
+    """Stop the dockerd that `ensure` started, and no other."""
+    pid = _running_pid()
+    STARTED.unlink(missing_ok=True)
+    if pid is None:
+        return
+    say("stopping the dockerd that this project started")
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    with progress("waiting for dockerd to end"):
+        while Path(f"/proc/{pid}").exists() and not _is_zombie(pid):
+            if time.monotonic() > deadline:
+                raise SetupError(f"dockerd (process {pid}) did not end in {STOP_SECONDS} s")
+            time.sleep(0.1)
+
+
+def _version(path: str) -> str | None:
+    connection = _UnixConnection(path)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", "/version")
+            return str(json.loads(connection.getresponse().read())["Version"])
+        except (OSError, http.client.HTTPException, ValueError, KeyError):
+            return None
+
+
+def _start(path: str) -> None:
+    if os.geteuid() != 0:
+        raise SetupError(
+            f"Docker does not answer at {path}. Start it (sudo systemctl start docker, or Docker "
+            "Desktop), check that you may use it (group docker), or point DOCKER_HOST to it. As "
+            "root this would install and start it for you."
+        )
+    if shutil.which("dockerd") is None:
+        debian.install(("docker.io",), f"Docker does not answer at {path} and is not installed")
+    say(f"Docker does not answer at {path}: starting dockerd")
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = LOGS / "dockerd.log"
+    with log.open("w") as output:
+        daemon = subprocess.Popen(
+            ["dockerd", "--host", f"unix://{path}"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    STARTED.write_text(json.dumps({"pid": daemon.pid, "started": _started(daemon.pid)}))
+    deadline = time.monotonic() + START_SECONDS
+    with progress("waiting for dockerd"):
+        while _version(path) is None:
+            if daemon.poll() is not None or time.monotonic() > deadline:
+                end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+                raise SetupError(f"dockerd did not come up (log: {log}):\n{end}")
+            time.sleep(0.1)
+
+
+def _ensure_client() -> None:
+    if shutil.which("docker") is None:
+        debian.install(("docker.io",), "the command 'docker' is missing")
+
+
+def _running_pid() -> int | None:
+    """The dockerd that we started, if it still runs (a number alone may be reused)."""
+    if not STARTED.exists():
+        return None
+    record = json.loads(STARTED.read_text())
+    pid = int(record["pid"])
+    return pid if record["started"] is not None and _started(pid) == record["started"] else None
+
+
+def _started(pid: int) -> str | None:
+    """Start time of a process in clock ticks since boot, field 22 of /proc/PID/stat."""
+    fields = _stat(pid)
+    return fields[19] if fields else None
+
+
+def _is_zombie(pid: int) -> bool:
+    fields = _stat(pid)
+    return bool(fields) and fields[0] == "Z"
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields behind the command's name, which may hold blanks and brackets itself."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []

@@ -1,0 +1,31 @@
+"""Where things live: one ignored folder per checkout, one cache folder per user."""
+
+import os
+import platform
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / ".work"
+VENV = WORK / "venv"
+BIN = WORK / "bin"
+LOGS = WORK / "logs"
+STATE = WORK / "state"
+PRIVATE = WORK / "private"
+
+
+def user_cache() -> Path:
+    """Tools by version, shared by all checkouts of this user."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "talos-cache"
+
+
+def tool_folder(name: str, version: str) -> Path:
+    """Folder of one tool in one version for this kind of machine."""
+    return user_cache() / f"{name}-{version}-{platform.system().lower()}-{platform.machine()}"
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner can enter."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path

@@ -1,0 +1,119 @@
+"""The three plugins: official ones where they are found or can be fetched, else the stand-ins.
+
+A plugin on PATH beats Pulumi's own plugin folder, so a stand-in gets a launcher on PATH only when
+its official counterpart is not there.
+"""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.engine import Engine, foreign_path
+from toolchain.paths import BIN, ROOT, VENV, WORK
+from toolchain.steps import SetupError, run
+
+# A failed download is not tried again before this: `make up` has to be quick without a network.
+RETRY_AFTER_SECONDS = 24 * 3600
+FETCH_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """A plugin of the engine, and the module in toolchain/standins that can take its place."""
+
+    kind: str
+    name: str
+    standin: str
+    requirement: str = ""
+
+    @property
+    def program(self) -> str:
+        """The executable's name, which the engine looks for on PATH."""
+        return f"pulumi-{self.kind}-{self.name}"
+
+
+PLUGINS = (
+    Plugin(kind="language", name="python", standin="language"),
+    Plugin(kind="resource", name="docker", standin="docker_plugin", requirement="pulumi-docker"),
+    Plugin(kind="resource", name="command", standin="command_plugin", requirement="pulumi-command"),
+)
+
+
+def ensure(engine: Engine) -> tuple[Plugin, ...]:
+    """Put a launcher on PATH for every plugin that is missing; returns those plugins."""
+    missing = tuple(plugin for plugin in PLUGINS if not _official(plugin, engine))
+    BIN.mkdir(parents=True, exist_ok=True)
+    for plugin in PLUGINS:
+        launcher = BIN / plugin.program
+        if plugin in missing:
+            _write_launcher(launcher, plugin)
+        else:
+            launcher.unlink(missing_ok=True)
+    link = BIN / "pulumi"
+    link.unlink(missing_ok=True)
+    if not engine.official:
+        link.symlink_to(engine.program)
+    return missing
+
+
+def describe(missing: Sequence[Plugin]) -> str:
+    """`python: stand-in, docker: official, command: official`."""
+    return ", ".join(
+        f"{plugin.name}: {'stand-in' if plugin in missing else 'official'}" for plugin in PLUGINS
+    )
+
+
+def _official(plugin: Plugin, engine: Engine) -> bool:
+    version = _required_version(plugin) or engine.version
+    return (
+        shutil.which(plugin.program, path=foreign_path()) is not None
+        or (engine.program.resolve().parent / plugin.program).exists()
+        or _installed(plugin, version)
+        or _fetched(plugin, version, engine)
+    )
+
+
+def _installed(plugin: Plugin, version: str) -> bool:
+    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    folder = home / "plugins" / f"{plugin.kind}-{plugin.name}-v{version}"
+    return (folder / plugin.program).exists()
+
+
+def _fetched(plugin: Plugin, version: str, engine: Engine) -> bool:
+    tried = WORK / "unreachable" / f"{plugin.program}-{version}"
+    if tried.exists() and time.time() - tried.stat().st_mtime < RETRY_AFTER_SECONDS:
+        return False
+    argv = [engine.program, "plugin", "install", plugin.kind, plugin.name, f"v{version}"]
+    try:
+        run(f"fetching the plugin {plugin.name} {version}", argv, timeout=FETCH_SECONDS)
+    except SetupError:
+        tried.parent.mkdir(parents=True, exist_ok=True)
+        tried.touch()
+    return _installed(plugin, version)
+
+
+def _required_version(plugin: Plugin) -> str:
+    """The plugin's version is that of its Python package."""
+    if not plugin.requirement:
+        return ""
+    requirements = (ROOT / "requirements.txt").read_text()
+    pinned = re.search(rf"^{plugin.requirement}==(\S+)$", requirements, re.MULTILINE)
+    if pinned is None:
+        raise SetupError(f"requirements.txt does not pin {plugin.requirement}")
+    return pinned[1]
+
+
+def _write_launcher(launcher: Path, plugin: Plugin) -> None:
+    launcher.write_text(
+        f"#!{VENV}/bin/python\n"
+        f'"""Launches the stand-in for the official {plugin.program}; made by make setup."""\n'
+        "import sys\n\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        f"from toolchain.standins.{plugin.standin} import main\n\n"
+        "main()\n"
+    )
+    launcher.chmod(0o755)

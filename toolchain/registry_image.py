@@ -1,0 +1,115 @@
+"""The registry's image: pulled; where that fails, the same server built here from its Go module."""
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+from toolchain import debian, go
+from toolchain.steps import SetupError, output_of, progress, run, say
+from toolchain.versions import REGISTRY
+
+IMAGE = f"registry:{REGISTRY}"
+PACKAGE = "github.com/distribution/distribution/v3/cmd/registry"
+VERSION_VARIABLE = "github.com/distribution/distribution/v3/version.version"
+BUSYBOX = Path("/bin/busybox")
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+PULL_SECONDS = 300
+# Marks an image that was not pulled. The registry never reads it.
+BUILT_HERE = "TALOS_CACHE_IMAGE=built-here"
+# The official image has more of busybox; this is what the health check, the credential helper and a
+# curious user need.
+APPLETS = ("cat", "du", "find", "ls", "nc", "ps", "rm", "sh", "wget")
+# As in the official image.
+CONFIG = """\
+version: 0.1
+log:
+  fields:
+    service: registry
+storage:
+  cache:
+    blobdescriptor: inmemory
+  filesystem:
+    rootdirectory: /var/lib/registry
+http:
+  addr: :5000
+  headers:
+    X-Content-Type-Options: [nosniff]
+health:
+  storagedriver:
+    enabled: true
+    interval: 10s
+    threshold: 3
+"""
+
+
+def ensure() -> str:
+    """Make sure that the default image is there; returns one phrase that says where it is from."""
+    if not _there():
+        try:
+            argv = ["docker", "pull", "--quiet", IMAGE]
+            run(f"pulling {IMAGE}", argv, timeout=PULL_SECONDS)
+        except SetupError:
+            say(f"{IMAGE} can't be pulled here: building the same server from its Go module")
+            _build()
+    return f"{IMAGE} ({'built here' if _built_here() else 'pulled'})"
+
+
+def _there() -> bool:
+    return output_of(["docker", "image", "inspect", "--format", "{{.Id}}", IMAGE]) is not None
+
+
+def _built_here() -> bool:
+    env = output_of(["docker", "image", "inspect", "--format", "{{.Config.Env}}", IMAGE]) or ""
+    return BUILT_HERE in env
+
+
+def _build() -> None:
+    server = go.build("registry", REGISTRY, PACKAGE, f"-X {VERSION_VARIABLE}=v{REGISTRY}")
+    if not BUSYBOX.exists():
+        debian.install(("busybox-static",), "the image needs a static busybox")
+    changes = (
+        'ENTRYPOINT ["registry"]',
+        'CMD ["serve", "/etc/distribution/config.yml"]',
+        "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        f"ENV {BUILT_HERE}",
+        "EXPOSE 5000",
+        "VOLUME /var/lib/registry",
+    )
+    options = [part for change in changes for part in ("--change", change)]
+    argv = ["docker", "import", *options, "-", IMAGE]
+    with progress(f"making the image {IMAGE}"):
+        done = subprocess.run(argv, input=_root_filesystem(server), capture_output=True)
+    if done.returncode != 0:
+        raise SetupError(f"docker import failed: {done.stderr.decode(errors='replace').strip()}")
+
+
+def _root_filesystem(server: Path) -> bytes:
+    """A tar archive: the server, busybox and its links, certificate authorities, configuration."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for folder, mode in (("tmp", 0o1777), ("var/lib/registry", 0o755)):
+            _add(archive, folder, mode=mode, kind=tarfile.DIRTYPE)
+        _add(archive, "bin/registry", server.read_bytes(), mode=0o755)
+        _add(archive, "bin/busybox", BUSYBOX.read_bytes(), mode=0o755)
+        for applet in APPLETS:
+            _add(archive, f"bin/{applet}", link="busybox", kind=tarfile.SYMTYPE)
+        if AUTHORITIES.exists():
+            _add(archive, "etc/ssl/certs/ca-certificates.crt", AUTHORITIES.read_bytes())
+        _add(archive, "etc/distribution/config.yml", CONFIG.encode())
+        _add(archive, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
+    return buffer.getvalue()
+
+
+def _add(
+    archive: tarfile.TarFile,
+    name: str,
+    content: bytes = b"",
+    *,
+    mode: int = 0o644,
+    kind: bytes = tarfile.REGTYPE,
+    link: str = "",
+) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode, entry.type, entry.linkname = len(content), mode, kind, link
+    archive.addfile(entry, io.BytesIO(content))

