@@ -14,10 +14,10 @@ help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: ## The main job on an embedded default: caches up, filled, upstream unplugged, proved (KEEP=1 keeps it)
-	@$(call ENTER,) && $(VENV_PYTHON) -m demo $(if $(KEEP),--keep)
+	@$(call ENTER,--for demo) && $(VENV_PYTHON) -m demo $(if $(KEEP),--keep)
 
 test: ## Every tier of tests, set-up included
-	@$(call ENTER,--dev) && $(VENV_PYTHON) -m tests.tiers
+	@$(call ENTER,--dev --for test) && $(VENV_PYTHON) -m tests.tiers
 
 setup: ## Install what is missing; prints the lines that make plain pulumi work: eval "$$(make -s setup)"
 	@$(PYTHON) -m toolchain setup --stack '$(STACK)'

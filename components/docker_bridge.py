@@ -1,16 +1,11 @@
 """The address of Docker's default bridge, which containers and VMs on this machine can reach."""
 
-import fcntl
-import socket
-import struct
-
 import pulumi
 import pulumi_docker as docker
 
+from ops.host import BRIDGE_INTERFACE, interface_address
+
 BRIDGE_NETWORK = "bridge"
-BRIDGE_INTERFACE = "docker0"
-# From <bits/ioctls.h>: asks the kernel for an interface's IPv4 address.
-SIOCGIFADDR = 0x8915
 
 
 def gateway() -> str:
@@ -37,15 +32,3 @@ def gateway() -> str:
             "reach (on Docker Desktop: host.docker.internal, with bindAddresses [127.0.0.1])."
         )
     return address
-
-
-def interface_address(interface: str) -> str | None:
-    """IPv4 address of a network interface of this machine, or None where it has none."""
-    request = struct.pack("256s", interface.encode())
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            answer = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, request)
-        except OSError:
-            return None
-    # struct ifreq: 16 bytes of name, 4 of family and port, then the address.
-    return socket.inet_ntoa(answer[20:24])

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import docker
 from docker.errors import DockerException
 
+from ops.host import BRIDGE_INTERFACE, interface_address
+
 PROJECT_LABEL = "talos-cache.project"
 STACK_LABEL = "talos-cache.stack"
 
@@ -57,6 +59,21 @@ def is_local(client: docker.DockerClient) -> bool:
 def containers(client: docker.DockerClient) -> tuple[Container, ...]:
     """All containers, in one call."""
     return tuple(_container(row) for row in client.api.containers(all=True))
+
+
+def bridge_gateway(client: docker.DockerClient) -> str:
+    """Address of Docker's default bridge on this host, from a container's point of view.
+
+    Raises:
+        DockerUnavailableError: Docker has no default bridge.
+    """
+    for config in client.api.inspect_network("bridge")["IPAM"]["Config"] or []:
+        if gateway := config.get("Gateway"):
+            return str(gateway)
+    # Right after dockerd's first start it is not reported, though the interface is there.
+    if (address := interface_address(BRIDGE_INTERFACE)) is None:
+        raise DockerUnavailableError("Docker has no default bridge on this machine")
+    return address
 
 
 def last_log_lines(client: docker.DockerClient, name: str, lines: int) -> str:

@@ -53,6 +53,8 @@ DEFAULTS: dict[str, object] = {
     "credentials.<host>.username": REQUIRED,
     "credentials.<host>.password": REQUIRED,
 }
+# The stacks that come with the project: the passphrase behind their committed salts is public.
+PUBLIC_STACKS = ("docker", "qemu", "demo")
 # Top-level keys whose value is text: the others reach the program as JSON.
 TEXT_KEYS = frozenset({"addressing", "prefix"})
 # What `pulumi config set --secret --path` leaves in a stack file in place of a value.
@@ -150,12 +152,13 @@ def decode(config: Mapping[str, str]) -> dict[str, object]:
     return {key: value if key in TEXT_KEYS else _decoded(value) for key, value in config.items()}
 
 
-def parse(raw: Mapping[str, object]) -> Settings:
+def parse(raw: Mapping[str, object], stack: str = "") -> Settings:
     """Check a stack's configuration.
 
     Args:
         raw: keys without the project's namespace, values as YAML or JSON reads them. A value
             that is still encrypted (`{"secure": ...}`) is not looked into.
+        stack: name of the stack, which decides whether it may hold secrets.
 
     Raises:
         SettingsError: with every mistake there is.
@@ -177,6 +180,10 @@ def parse(raw: Mapping[str, object]) -> Settings:
         cluster=_cluster(check, top.get("cluster")),
         credentials=_credentials(check, top.get("credentials"), [u.host for u in upstreams]),
     )
+    if stack in PUBLIC_STACKS and top.get("credentials") is not None:
+        rule = f"the passphrase of the stack '{stack}' is public: it comes with the project"
+        fix = f"make a stack of your own: make stack NAME=mine FROM={stack}"
+        check.hidden("credentials", rule, fix)
     if check.problems:
         raise SettingsError(tuple(check.problems))
     return settings

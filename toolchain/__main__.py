@@ -1,10 +1,13 @@
-"""Command line of the set-up: `python3 -m toolchain setup | stop-docker`."""
+"""Command line of the set-up: `python3 -m toolchain setup | stop-docker | clean`."""
 
 import argparse
+import json
+import shutil
 import sys
 
-from toolchain import docker_engine, engine, plugins, python_env, registry_image
+from toolchain import clients, docker_engine, engine, plugins, python_env, registry_image
 from toolchain.environment import exports, shell_lines
+from toolchain.paths import STATE, WORK
 from toolchain.steps import SetupError, say
 
 
@@ -13,24 +16,41 @@ def main() -> int:
     arguments = _parser().parse_args()
     try:
         if arguments.command == "stop-docker":
-            docker_engine.stop_if_ours()
+            docker_engine.stop_if_ours(arguments.purpose)
+        elif arguments.command == "clean":
+            clean()
         else:
-            print(setup(arguments.stack, dev=arguments.dev))
+            print(setup(arguments.stack, arguments.purpose, dev=arguments.dev))
     except SetupError as error:
         say(f"set-up: {error}")
         return 1
     return 0
 
 
-def setup(stack: str, *, dev: bool) -> str:
+def setup(stack: str, purpose: str, *, dev: bool) -> str:
     """Bring everything in place; returns the lines to export."""
     python_env.ensure(dev=dev)
-    docker = docker_engine.ensure()
+    docker = docker_engine.ensure(purpose)
+    if purpose != "use":
+        clients.ensure_skopeo()
     pulumi = engine.ensure()
     missing = plugins.ensure(pulumi)
     image = registry_image.ensure()
     say(f"using: {pulumi}; plugins {plugins.describe(missing)}; {docker}; {image}")
     return shell_lines(exports(stack))
+
+
+def clean() -> None:
+    """Remove the working folder.
+
+    Raises:
+        SetupError: a stack still has resources, which could not be destroyed any more.
+    """
+    for state in sorted(STATE.glob(".pulumi/stacks/*/*.json")):
+        if json.loads(state.read_text())["checkpoint"]["latest"].get("resources"):
+            raise SetupError(f"the stack '{state.stem}' is up: make down STACK={state.stem}")
+    docker_engine.stop_if_ours("use")
+    shutil.rmtree(WORK, ignore_errors=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,7 +59,16 @@ def _parser() -> argparse.ArgumentParser:
     prepare = commands.add_parser("setup", help="install what is missing, print lines to export")
     prepare.add_argument("--stack", default="docker", help="the stack you will work on")
     prepare.add_argument("--dev", action="store_true", help="also what tests and linters need")
-    commands.add_parser("stop-docker", help="stop the dockerd that this project started")
+    stop = commands.add_parser("stop-docker", help="stop the dockerd that this project started")
+    for command in (prepare, stop):
+        command.add_argument(
+            "--for",
+            dest="purpose",
+            choices=("use", "demo", "test"),
+            default="use",
+            help="what a dockerd started by this project is for",
+        )
+    commands.add_parser("clean", help="remove this checkout's tools and state")
     return parser
 
 

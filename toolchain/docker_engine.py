@@ -32,8 +32,12 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ensure() -> str:
+def ensure(purpose: str = "use") -> str:
     """Make sure that Docker answers; returns one phrase that says which Docker it is.
+
+    Args:
+        purpose: what a dockerd started here is for; only `stop_if_ours` with the same purpose
+            stops it. One that was started for something shorter-lived is kept for "use".
 
     Raises:
         SetupError: it does not and can't be started from here; says what to do.
@@ -44,19 +48,21 @@ def ensure() -> str:
     path = host.removeprefix("unix://") or DEFAULT_SOCKET
     version = _version(path)
     if version is None:
-        _start(path)
+        _start(path, purpose)
         version = _version(path)
+    elif purpose == "use" and (pid := _running_pid()):
+        _record(pid, purpose)
     _ensure_client()
     by_us = ", started by this project" if _running_pid() else ""
     return f"Docker {version}{by_us}"
 
 
-def stop_if_ours() -> None:
-    """Stop the dockerd that `ensure` started, and no other."""
+def stop_if_ours(purpose: str) -> None:
+    """Stop the dockerd that `ensure` started for this purpose, and no other."""
     pid = _running_pid()
-    STARTED.unlink(missing_ok=True)
-    if pid is None:
+    if pid is None or json.loads(STARTED.read_text())["purpose"] != purpose:
         return
+    STARTED.unlink()
     say("stopping the dockerd that this project started")
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
@@ -77,7 +83,7 @@ def _version(path: str) -> str | None:
             return None
 
 
-def _start(path: str) -> None:
+def _start(path: str, purpose: str) -> None:
     if os.geteuid() != 0:
         raise SetupError(
             f"Docker does not answer at {path}. Start it (sudo systemctl start docker, or Docker "
@@ -97,7 +103,7 @@ def _start(path: str) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    STARTED.write_text(json.dumps({"pid": daemon.pid, "started": _started(daemon.pid)}))
+    _record(daemon.pid, purpose)
     deadline = time.monotonic() + START_SECONDS
     with progress("waiting for dockerd"):
         while _version(path) is None:
@@ -105,6 +111,11 @@ def _start(path: str) -> None:
                 end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
                 raise SetupError(f"dockerd did not come up (log: {log}):\n{end}")
             time.sleep(0.1)
+
+
+def _record(pid: int, purpose: str) -> None:
+    record = {"pid": pid, "started": _started(pid), "purpose": purpose}
+    STARTED.write_text(json.dumps(record))
 
 
 def _ensure_client() -> None:

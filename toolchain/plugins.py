@@ -87,7 +87,7 @@ def _fetched(plugin: Plugin, version: str, engine: Engine) -> bool:
     tried = WORK / "unreachable" / f"{plugin.program}-{version}"
     if tried.exists() and time.time() - tried.stat().st_mtime < RETRY_AFTER_SECONDS:
         return False
-    argv = [engine.program, "plugin", "install", plugin.kind, plugin.name, f"v{version}"]
+    argv = [str(engine.program), "plugin", "install", plugin.kind, plugin.name, f"v{version}"]
     try:
         run(f"fetching the plugin {plugin.name} {version}", argv, timeout=FETCH_SECONDS)
     except SetupError:

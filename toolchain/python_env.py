@@ -29,8 +29,8 @@ def ensure(*, dev: bool) -> Path:
     if not python.exists() or _stamp("python") != sys.version:
         shutil.rmtree(VENV, ignore_errors=True)
         run("making the virtual environment", [sys.executable, "-m", "venv", VENV])
-    requirements = [part for name in files for part in ("-r", ROOT / name)]
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-q"]
+    requirements = [part for name in files for part in ("-r", str(ROOT / name))]
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-q"]
     run("installing the Python packages", [*pip, *requirements])
     for name in files:
         _stamp_file(name).write_text(_digest(name))

@@ -8,9 +8,9 @@ own, made at random. docs/adr/0005 says why.
 import secrets
 from pathlib import Path
 
+from plan.settings import PUBLIC_STACKS
 from toolchain.paths import PRIVATE, private_folder
 
-PUBLIC_STACKS = ("docker", "qemu", "demo")
 PUBLIC_PASSPHRASE = "talos-cache"  # noqa: S105 - public on purpose, see above
 
 

@@ -1,0 +1,1 @@
+"""The main job on an embedded default: `make demo`, and what the end-to-end tests build on."""

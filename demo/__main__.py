@@ -1,0 +1,211 @@
+"""`make demo`: the main job on an embedded default, proved line by line, and nothing left behind.
+
+An upstream registry on this machine is filled with images made here. The stack `demo` brings up a
+cache per upstream; a real client pulls everything through them; then the upstream is unplugged and
+everything has to come from the caches alone, also after a destroy and a new `up`.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+import requests
+
+from demo import images
+from demo.client import PullError, pull
+from demo.upstream import Upstream
+from ops import docker_api, pulumi_cli, stack_files
+from ops.docker_api import PROJECT_LABEL, STACK_LABEL
+from ops.errors import OpsError
+from ops.readiness import failure
+from plan.settings import DEFAULTS, parse
+from toolchain import docker_engine
+from toolchain.paths import WORK, private_folder
+from toolchain.steps import progress
+
+STACK = "demo"
+UPSTREAM_NAME = "talos-cache-demo-upstream"
+FOLDER = WORK / "demo"
+STATE = FOLDER / "state"
+CONFIG = FOLDER / "Pulumi.demo.yaml"
+LABELS = {PROJECT_LABEL: stack_files.PROJECT, STACK_LABEL: STACK}
+READY_SECONDS = 30
+
+IMAGES = (
+    images.single("docker.io", "library/hello", "1", b"hello from docker.io\n" * 50_000),
+    images.multi_platform("registry.k8s.io", "demo/two-platforms", "v1", b"one for each platform"),
+    images.artifact("ghcr.io", "demo/artifact", "v1", b"not an image at all\n"),
+)
+
+
+class DemoError(Exception):
+    """The demo did not prove what it set out to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """What the steps share."""
+
+    client: docker.DockerClient
+    upstream: Upstream
+
+    def pulumi(self, doing: str, *arguments: str) -> None:
+        """Run a real `pulumi` command on the demo's own state."""
+        log = FOLDER / "pulumi.log"
+        with progress(doing), log.open("a") as output:
+            status = subprocess.run(
+                ["pulumi", *arguments, "--non-interactive", "--stack", STACK],
+                cwd=stack_files.ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            ).returncode
+        if status != 0:
+            end = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
+            raise DemoError(f"{doing}: pulumi ended with status {status}\n{end}")
+
+    def up(self, doing: str) -> dict[str, Any]:
+        """`pulumi up`; returns the stack's outputs."""
+        self.pulumi(doing, "up", "--yes", "--skip-preview", "--config-file", str(CONFIG))
+        return pulumi_cli.stack_outputs(STACK)
+
+    def pull_everything(self, outputs: dict[str, Any]) -> str:
+        """Pull every image through its cache, by tag and by digest; returns what was proved."""
+        with progress("pulling"):
+            for image in IMAGES:
+                for by_digest in (False, True):
+                    endpoint = outputs["localEndpoints"][image.host]
+                    pull(endpoint, image, by_digest=by_digest)
+        return ", ".join(image.reference for image in IMAGES)
+
+    def containers(self) -> list[str]:
+        """The stack's containers that there are, running or not."""
+        there = docker_api.containers(self.client)
+        return [container.name for container in there if container.has_labels(LABELS)]
+
+
+def main() -> int:
+    """Run the demo; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave everything running at the end")
+    keep = parser.parse_args().keep
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` runs
+    started = time.monotonic()
+    demo = _prepared()
+    try:
+        _prove(demo)
+        print(f"Proved in {time.monotonic() - started:.0f} s.", flush=True)
+    except (DemoError, PullError, OpsError, requests.RequestException, TimeoutError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if keep:
+            print(f"Kept: the caches, their state in {STATE}, and {UPSTREAM_NAME}.")
+        else:
+            _remove_everything(demo)
+    return 0
+
+
+def _prepared() -> Demo:
+    """A clean start, also after a demo that was killed, and the stack file for this machine."""
+    client = docker_api.connect()
+    settings = parse(stack_files.read(stack_files.path_of(STACK)))
+    template = settings.upstreams[0].remote_url
+    gateway = docker_api.bridge_gateway(client)
+    port = int(template.rpartition(":")[2])
+    upstream = Upstream(
+        client=client,
+        name=UPSTREAM_NAME,
+        image=str(DEFAULTS["cache.image"]),
+        address=gateway,
+        port=port,
+        labels=LABELS,
+    )
+    demo = Demo(client=client, upstream=upstream)
+    _remove_everything(demo, stop_docker=False)
+    private_folder(STATE)
+    text = stack_files.path_of(STACK).read_text()
+    CONFIG.write_text(text.replace(template, upstream.url))
+    os.environ["PULUMI_BACKEND_URL"] = f"file://{STATE}"
+    return demo
+
+
+def _prove(demo: Demo) -> None:
+    step = _Steps()
+    demo.upstream.start()
+    for image in IMAGES:
+        demo.upstream.push(image)
+    kinds = "an image, an index for two platforms, and an artifact that is no image"
+    step.proved(f"an upstream registry holds {kinds}, made here")
+
+    pulumi_cli.select(STACK)
+    outputs = demo.up("bringing up the caches")
+    step.proved(f"pulumi up: {len(outputs['caches'])} caches answer, one per upstream registry")
+    pulled = demo.pull_everything(outputs)
+    step.proved(f"pulled through the caches by tag and by digest, every byte as made: {pulled}")
+
+    demo.upstream.stop()
+    if not failure(demo.upstream.local_url):
+        raise DemoError("the upstream was stopped, yet it answers")
+    _restart(demo, outputs)
+    step.proved("the upstream is unplugged, the caches are restarted, and they came up without it")
+    demo.pull_everything(outputs)
+    step.proved("everything pulled again, from the caches alone")
+
+    demo.pulumi("destroying the stack", "destroy", "--yes", "--skip-preview")
+    if left := [name for name in demo.containers() if name != UPSTREAM_NAME]:
+        raise DemoError(f"destroyed, yet there are still: {', '.join(left)}")
+    step.proved("pulumi destroy: no container is left, the volumes are kept")
+    outputs = demo.up("bringing the caches up again")
+    demo.pull_everything(outputs)
+    step.proved(
+        "pulumi up again, the upstream still unplugged: the data was kept, everything pulled"
+    )
+
+
+class _Steps:
+    """Prints each thing proved, with the time since the last."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def proved(self, text: str) -> None:
+        now = time.monotonic()
+        print(f"  ok  {text} ({now - self._last:.1f} s)", flush=True)
+        self._last = now
+
+
+def _restart(demo: Demo, outputs: dict[str, Any]) -> None:
+    for cache in outputs["caches"].values():
+        demo.client.containers.get(cache["container"]).restart(timeout=2)
+    deadline = time.monotonic() + READY_SECONDS
+    for endpoint in outputs["localEndpoints"].values():
+        while why := failure(endpoint):
+            if time.monotonic() > deadline:
+                raise DemoError(f"{endpoint} does not answer without its upstream: {why}")
+            time.sleep(0.05)
+
+
+def _remove_everything(demo: Demo, *, stop_docker: bool = True) -> None:
+    """Containers, volumes, state, and the dockerd that was started for this."""
+    demo.upstream.remove()
+    for name in demo.containers():
+        demo.client.containers.get(name).remove(force=True, v=True)
+    prefix = str(stack_files.read(stack_files.path_of(STACK))["prefix"])
+    for volume in demo.client.volumes.list(filters={"label": PROJECT_LABEL}):
+        if volume.name.startswith(f"{prefix}-"):
+            volume.remove()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    if stop_docker:
+        docker_engine.stop_if_ours("demo")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

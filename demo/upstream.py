@@ -1,0 +1,115 @@
+"""An upstream registry on this machine, filled with images made here.
+
+It is a real registry (the same image as the caches', without a proxy section), published on
+loopback and on the address of Docker's bridge, where the caches reach it.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import docker
+import requests
+from docker.models.containers import Container
+
+from demo.images import Image
+from ops.readiness import failure
+
+START_SECONDS = 30
+REQUEST_SECONDS = 30
+
+
+@dataclass(kw_only=True)
+class Upstream:
+    """The registry's container.
+
+    Attributes:
+        name: of the container.
+        image: of the registry.
+        address: where the caches reach it, beside loopback.
+        port: on both addresses.
+    """
+
+    client: docker.DockerClient
+    name: str
+    image: str
+    address: str
+    port: int
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Remote URL for the caches."""
+        return f"http://{self.address}:{self.port}"
+
+    @property
+    def local_url(self) -> str:
+        """The same registry on loopback."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, made anew and empty, and wait until it answers."""
+        self.client.containers.run(
+            self.image,
+            name=self.name,
+            detach=True,
+            labels=self.labels,
+            environment={"OTEL_TRACES_EXPORTER": "none"},
+            ports={"5000/tcp": [("127.0.0.1", self.port), (self.address, self.port)]},
+        )
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            TimeoutError: it does not in time.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while why := failure(self.local_url):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the upstream {self.name} does not answer: {why}")
+            time.sleep(0.05)
+
+    def push(self, image: Image) -> None:
+        """Store an image, blobs first, as the distribution specification wants it."""
+        base = f"{self.local_url}/v2/{image.repository}"
+        for blob in image.blobs:
+            started = requests.post(f"{base}/blobs/uploads/", timeout=REQUEST_SECONDS)
+            started.raise_for_status()
+            requests.put(
+                started.headers["Location"],
+                params={"digest": blob.digest},
+                data=blob.content,
+                timeout=REQUEST_SECONDS,
+            ).raise_for_status()
+        for manifest in image.manifests:
+            reference = image.tag if manifest is image.manifests[-1] else manifest.digest
+            requests.put(
+                f"{base}/manifests/{reference}",
+                data=manifest.content,
+                headers={"Content-Type": manifest.media_type},
+                timeout=REQUEST_SECONDS,
+            ).raise_for_status()
+
+    def stop(self) -> None:
+        """Unplug it; its images are there again after `plug_in`."""
+        self._container().stop(timeout=1)
+
+    def plug_in(self) -> None:
+        """Start it again after `stop`."""
+        self._container().start()
+        self.wait()
+
+    def remove(self) -> None:
+        """Remove it with its images; fine when it is not there."""
+        try:
+            self._container().remove(force=True, v=True)
+        except docker.errors.NotFound:
+            return
+
+    def log(self) -> str:
+        """Everything it has logged, its access log included."""
+        return str(self._container().logs().decode(errors="replace"))
+
+    def _container(self) -> Container:
+        return self.client.containers.get(self.name)

@@ -1,0 +1,21 @@
+"""What this machine itself knows, where Docker does not say it."""
+
+import fcntl
+import socket
+import struct
+
+BRIDGE_INTERFACE = "docker0"
+# From <bits/ioctls.h>: asks the kernel for an interface's IPv4 address.
+SIOCGIFADDR = 0x8915
+
+
+def interface_address(interface: str) -> str | None:
+    """IPv4 address of a network interface of this machine, or None where it has none."""
+    request = struct.pack("256s", interface.encode())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            answer = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, request)
+        except OSError:
+            return None
+    # struct ifreq: 16 bytes of name, 4 of family and port, then the address.
+    return socket.inet_ntoa(answer[20:24])

@@ -1,0 +1,85 @@
+"""Clears what a killed `pulumi up` leaves in the way of the next one.
+
+Three things can be left: a lock whose process is gone, operations that the state calls pending, and
+containers that were made but never recorded. A container is removed only where all evidence agrees:
+it carries this stack's labels, the state does not know it, and the state says that an operation on
+a container of that name was under way.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ops import docker_api, pulumi_cli
+from ops.docker_api import PROJECT_LABEL, STACK_LABEL, Container
+from ops.stack_files import PROJECT
+
+CONTAINER_TYPE = "docker:index/container:Container"
+FILE_BACKEND = "file://"
+
+
+def clear(stack: str) -> list[str]:
+    """Make the stack usable again; returns a line for each thing done."""
+    done = [
+        f"removed the lock of a pulumi process that is gone ({lock})" for lock in _unlock(stack)
+    ]
+    state = pulumi_cli.deployment(stack)
+    if not state.get("pending_operations"):
+        return done
+    client = docker_api.connect()
+    labels = {PROJECT_LABEL: PROJECT, STACK_LABEL: stack}
+    for container in strays(state, docker_api.containers(client), labels):
+        client.api.remove_container(container.id, force=True, v=True)
+        done.append(
+            f"removed the container {container.name}: the interrupted run never recorded it"
+        )
+    return done
+
+
+def strays(
+    state: Mapping[str, Any], containers: Sequence[Container], labels: dict[str, str]
+) -> list[Container]:
+    """Containers that an interrupted operation of this very state made and did not record."""
+    recorded = {resource.get("id") for resource in state.get("resources") or []}
+    interrupted = {
+        operation["resource"].get("inputs", {}).get("name")
+        for operation in state.get("pending_operations") or []
+        if operation["resource"].get("type") == CONTAINER_TYPE
+    }
+    return [
+        container
+        for container in containers
+        if container.has_labels(labels)
+        and container.id not in recorded
+        and container.name in interrupted
+    ]
+
+
+def dead_locks(folder: Path) -> list[Path]:
+    """Lock files of processes on this machine that no longer run."""
+    return [path for path in sorted(folder.glob("*.json")) if _is_dead(path)]
+
+
+def _unlock(stack: str) -> list[str]:
+    backend = os.environ.get("PULUMI_BACKEND_URL", "")
+    if not backend.startswith(FILE_BACKEND):
+        return []
+    folder = Path(backend.removeprefix(FILE_BACKEND)).expanduser() / ".pulumi" / "locks"
+    dead = dead_locks(folder / "organization" / PROJECT / stack)
+    for path in dead:
+        path.unlink()
+    return [path.stem for path in dead]
+
+
+def _is_dead(path: Path) -> bool:
+    lock = json.loads(path.read_text())
+    if lock.get("hostname") != socket.gethostname():
+        return False
+    try:
+        command = Path(f"/proc/{lock['pid']}/comm").read_text().strip()
+    except OSError:
+        return True
+    return command != "pulumi"  # the number went to another program since

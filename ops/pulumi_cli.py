@@ -1,0 +1,50 @@
+"""Runs the engine's CLI, as the set-up put it on PATH."""
+
+import json
+import subprocess
+from typing import Any
+
+from ops.errors import OpsError
+from ops.stack_files import ROOT
+
+
+def run(*arguments: str) -> int:
+    """Run `pulumi` with the user's terminal; returns its exit status."""
+    return subprocess.run(["pulumi", *arguments], cwd=ROOT).returncode
+
+
+def output(*arguments: str) -> str:
+    """What a `pulumi` command prints.
+
+    Raises:
+        OpsError: it fails; with what it said.
+    """
+    done = subprocess.run(
+        ["pulumi", *arguments, "--non-interactive"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()
+        raise OpsError(f"pulumi {' '.join(arguments)} failed: {said}")
+    return done.stdout
+
+
+def select(stack: str) -> None:
+    """Make the stack where state is kept, if it is not there yet."""
+    output("stack", "select", "--create", "--stack", stack)
+
+
+def deployment(stack: str) -> dict[str, Any]:
+    """The stack's state: `resources` and, after an interruption, `pending_operations`."""
+    exported: dict[str, Any] = json.loads(output("stack", "export", "--stack", stack))
+    state: dict[str, Any] = exported.get("deployment") or {}
+    return state
+
+
+def stack_outputs(stack: str) -> dict[str, Any]:
+    """What the stack exported last; no secrets are decrypted."""
+    outputs: dict[str, Any] = json.loads(output("stack", "output", "--json", "--stack", stack))
+    return outputs

@@ -1,0 +1,116 @@
+"""The stack files in stacks/: read and checked before the engine starts, and copied for new stacks.
+
+This is the one place that reads them as files: it sees the YAML as the user wrote it, so that a
+number in quotes or a key that stands twice can be reported.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ops.errors import OpsError
+from plan.settings import Settings, parse
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "stacks"
+PROJECT = "talos-cache"
+# Documents every key, but is no stack.
+EXAMPLE = "example"
+# Pulumi's own rule for the names of stacks.
+STACK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML that refuses a key that stands twice, where plain YAML silently takes the last."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if str(key) in seen:
+            line = key_node.start_mark.line + 1
+            raise yaml.MarkedYAMLError(problem=f"the key '{key}' stands twice (line {line})")
+        seen.add(str(key))
+    return loader.construct_mapping(node, deep=True)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def path_of(stack: str) -> Path:
+    """The stack's file.
+
+    Raises:
+        OpsError: there is none, or the name can't be a stack's.
+    """
+    if not STACK_NAME.fullmatch(stack):
+        raise OpsError(f"'{stack}' is no name for a stack: letters, digits, '-', '_' and '.' only")
+    path = FOLDER / f"Pulumi.{stack}.yaml"
+    if not path.exists():
+        raise OpsError(
+            f"there is no stack file {path.relative_to(ROOT)}; there are: {', '.join(names())}. "
+            f"Make one with: make stack NAME={stack} FROM=docker"
+        )
+    return path
+
+
+def names() -> list[str]:
+    """The stacks that have a file."""
+    found = sorted(path.name.split(".", 1)[1][: -len(".yaml")] for path in _files())
+    return [name for name in found if name != EXAMPLE]
+
+
+def read(path: Path) -> dict[str, object]:
+    """The configuration in a stack file, keys without the project's namespace.
+
+    Raises:
+        OpsError: it is no YAML, a key stands twice, or it has no mapping `config`.
+    """
+    try:
+        content = yaml.load(path.read_text(), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OpsError(f"{path.name} is not readable as YAML: {error}") from error
+    config = content.get("config", {}) if isinstance(content, Mapping) else content
+    if not isinstance(config, Mapping):
+        raise OpsError(f"{path.name}: 'config:' holds a mapping of keys to values")
+    return {
+        str(key).removeprefix(f"{PROJECT}:"): value
+        for key, value in config.items()
+        if ":" not in str(key) or str(key).startswith(f"{PROJECT}:")
+    }
+
+
+def check(stack: str) -> Settings:
+    """Find every mistake in a stack's file before anything runs.
+
+    Raises:
+        OpsError: the file can't be read.
+        SettingsError: with all mistakes.
+    """
+    return parse(read(path_of(stack)), stack)
+
+
+def copy(name: str, source: str) -> Path:
+    """Make the stack file `name` from that of `source`, without its salt.
+
+    Raises:
+        OpsError: the source is not there, the name is taken, or can't be a stack's.
+    """
+    text = path_of(source).read_text()
+    if not STACK_NAME.fullmatch(name) or name == EXAMPLE:
+        raise OpsError(f"'{name}' is no name for a stack: letters, digits, '-', '_' and '.' only")
+    path = FOLDER / f"Pulumi.{name}.yaml"
+    if path.exists():
+        raise OpsError(f"{path.relative_to(ROOT)} is there already; edit it, or choose a name")
+    start = text.find("# The passphrase of the stacks")
+    kept = text[:start] if start >= 0 else re.sub(r"(?m)^encryptionsalt:.*\n?", "", text)
+    path.write_text(kept)
+    return path
+
+
+def _files() -> list[Path]:
+    return list(FOLDER.glob("Pulumi.*.yaml"))
