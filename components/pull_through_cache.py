@@ -54,7 +54,13 @@ class PullThroughCache(pulumi.ComponentResource):
                 docker.VolumeLabelArgs(label=label, value=value)
                 for label, value in VOLUME_LABELS.items()
             ],
-            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=plan.keep_data),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                retain_on_delete=plan.keep_data,
+                # A volume that was there before may have other labels; taking them off would
+                # replace it, and with it everything that it holds.
+                ignore_changes=["labels"],
+            ),
         )
         self.container = docker.Container(
             f"{name}-container",
@@ -85,7 +91,7 @@ class PullThroughCache(pulumi.ComponentResource):
             ],
             healthcheck=docker.ContainerHealthcheckArgs(
                 tests=["CMD", "wget", "-q", "--spider", f"http://{DEBUG_ADDRESS}/debug/health"],
-                interval="30s",
+                interval="10s",
                 timeout="5s",
                 retries=3,
             ),

@@ -36,7 +36,10 @@ def clear(stack: str) -> list[str]:
         done.append(
             f"removed the container {container.name}: the interrupted run never recorded it"
         )
-    return done
+    # Without this the engine would go on to warn of operations that nobody waits for any more.
+    arguments = ("--yes", "--skip-preview", "--clear-pending-creates", "--stack", stack)
+    pulumi_cli.output("refresh", *arguments)
+    return [*done, "cleared the operations that the interrupted run left pending"]
 
 
 def strays(

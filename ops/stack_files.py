@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from ops.errors import OpsError
-from plan.settings import Settings, parse
+from plan.settings import Settings, decode, parse
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "stacks"
@@ -77,11 +77,14 @@ def read(path: Path) -> dict[str, object]:
     config = content.get("config", {}) if isinstance(content, Mapping) else content
     if not isinstance(config, Mapping):
         raise OpsError(f"{path.name}: 'config:' holds a mapping of keys to values")
-    return {
-        str(key).removeprefix(f"{PROJECT}:"): value
-        for key, value in config.items()
-        if ":" not in str(key) or str(key).startswith(f"{PROJECT}:")
-    }
+    # `pulumi config set` and the engine's own changes of the file leave numbers as text.
+    return decode(
+        {
+            str(key).removeprefix(f"{PROJECT}:"): value
+            for key, value in config.items()
+            if ":" not in str(key) or str(key).startswith(f"{PROJECT}:")
+        }
+    )
 
 
 def check(stack: str) -> Settings:

@@ -72,21 +72,34 @@ def _implied(settings: Settings, bridge_gateway: str | None) -> tuple[str, tuple
 
 
 def _with_loopback(binds: tuple[str, ...]) -> tuple[str, ...]:
-    """Add loopback, which `localEndpoints` promise, unless it is covered already."""
-    if exposes_everywhere(binds):
-        # Docker refuses an address beside the one that covers it: the port would be taken.
-        return tuple(a for a in binds if ipaddress.ip_address(a).is_unspecified)
-    return tuple(dict.fromkeys((LOOPBACK, *binds)))
+    """Add loopback, which `localEndpoints` promise, and leave out what another address covers.
+
+    Docker refuses an address beside the one that stands for all of its family: the port would be
+    taken. The one of IPv6 covers no IPv4 address (tried).
+    """
+    addresses = [ipaddress.ip_address(address) for address in (LOOPBACK, *binds)]
+    covered = {address.version for address in addresses if address.is_unspecified}
+    kept = (a for a in addresses if a.is_unspecified or a.version not in covered)
+    return tuple(dict.fromkeys(str(address) for address in kept))
+
+
+def less_exposed(settings: Settings) -> str:
+    """What a user whose caches are published everywhere can do instead."""
+    if settings.bind_addresses:
+        return (
+            "name single addresses in bindAddresses, or leave it out and use "
+            "'addressing: docker-bridge'"
+        )
+    return "use 'addressing: docker-bridge', which works for QEMU nodes too and exposes nothing"
 
 
 def _exposed_warning(settings: Settings) -> str:
     why = (
-        "addressing qemu-bridge uses an address that exists only once the cluster does"
-        if settings.addressing == QEMU_BRIDGE
-        else "bindAddresses says so"
+        "bindAddresses says so"
+        if settings.bind_addresses
+        else "addressing qemu-bridge uses an address that exists only once the cluster does"
     )
     return (
         f"the caches are published on every address of this machine ({why}): anyone on your "
-        "network can pull from them. 'addressing: docker-bridge' works for QEMU nodes too and "
-        "exposes nothing."
+        f"network can pull from them. To avoid it, {less_exposed(settings)}."
     )

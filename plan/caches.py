@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from plan.addressing import LOOPBACK, Addressing, exposes_everywhere
+from plan.addressing import LOOPBACK, Addressing, exposes_everywhere, less_exposed
 from plan.checks import Problem, SettingsError
 from plan.settings import Credentials, Settings, UpstreamSettings
 from plan.upstreams import physical_name, slug
@@ -136,8 +136,8 @@ def _refuse_exposed_credentials(settings: Settings, addressing: Addressing) -> N
             path=f"credentials.{upstream.host}",
             found="credentials on a cache that is published on every address of this machine",
             rule="a cache that holds credentials is not open to the local network",
-            fix="use 'addressing: docker-bridge' (it works for QEMU nodes too), or say "
-            "'exposeToLan: true' if everyone on your network may pull what these credentials can",
+            fix=f"{less_exposed(settings)}; or say 'exposeToLan: true' if everyone on your network "
+            "may pull what these credentials can",
         )
         for upstream in settings.upstreams
         if settings.credentials_for(upstream.host)

@@ -6,12 +6,24 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 MASK = "********"
 
 # Go's time.ParseDuration, without signs.
 _GO_DURATION = re.compile(r"^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$")
+# What people write where YAML wants true or false.
+_MEANS = {"yes": "true", "on": "true", "true": "true", "1": "true"} | {
+    "no": "false",
+    "off": "false",
+    "false": "false",
+    "0": "false",
+    "never": "false",
+}
+# Kept: the start of a key's path, a quote, a scheme.
+_MAYBE_USER_INFO = re.compile(
+    r"^((?:upstreams\.|credentials\.|\")?(?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@(?!sha256:)", re.DOTALL
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +85,8 @@ class Checks:
             return {}
         for key in value:
             if key not in allowed:
-                self._unknown_key(f"{path}.{key}" if path else str(key), str(key), allowed)
+                name = text(key)
+                self._unknown_key(f"{path}.{name}" if path else name, name, allowed)
         return {key: item for key, item in value.items() if key in allowed}
 
     def boolean(self, key: str, group: Mapping[str, Any], path: str = "") -> bool:
@@ -82,7 +95,8 @@ class Checks:
         if isinstance(value, bool):
             return value
         if value is not None:
-            self.add(path or key, value, "true or false, without quotes", "write true or false")
+            meant = _MEANS.get(text(value).lower(), "true or false")
+            self.add(path or key, value, "true or false, without quotes", f"write {meant}")
         return bool(self._defaults[key])
 
     def integer(self, key: str, group: Mapping[str, Any], least: int, most: int, what: str) -> int:
@@ -92,9 +106,15 @@ class Checks:
         if value is None:
             return default
         if is_integer(value) and least <= value <= most:
-            return int(value)
+            return value
         rule = f"{what} is a whole number from {least} to {most}, without quotes"
-        self.add(key, value, rule, f"write a number, for instance {leaf(key)}: {default}")
+        meant = number_in_quotes(value, least, most)
+        fix = (
+            f"write {leaf(key)}: {meant}"
+            if meant is not None
+            else f"write for instance {leaf(key)}: {default}"
+        )
+        self.add(key, value, rule, fix)
         return default
 
     def choice(self, key: str, group: Mapping[str, Any], choices: tuple[str, ...]) -> str:
@@ -103,10 +123,10 @@ class Checks:
         if value is None:
             return str(self._defaults[key])
         if value not in choices:
-            near = difflib.get_close_matches(str(value), choices, n=1)
+            near = difflib.get_close_matches(text(value), choices, n=1)
             fix = f"did you mean {near[0]}?" if near else f"write {choices[0]}"
             self.add(key, value, f"one of {', '.join(choices)}", fix)
-        return str(value)
+        return text(value)
 
     def matching(
         self, key: str, group: Mapping[str, Any], pattern: re.Pattern[str], rule: str, fix: str
@@ -115,10 +135,12 @@ class Checks:
         value = group.get(leaf(key))
         if value is None:
             return str(self._defaults[key])
-        if not isinstance(value, str) or not pattern.fullmatch(value):
-            self.add(key, value, rule, fix)
-            return str(self._defaults[key])
-        return value
+        if isinstance(value, str) and pattern.fullmatch(value):
+            return value
+        if is_integer(value) and pattern.fullmatch(text(value)):
+            rule, fix = "text, not a number", f'write it in quotes: "{value}"'
+        self.add(key, value, rule, fix)
+        return str(self._defaults[key])
 
     def duration(self, key: str, group: Mapping[str, Any], *, zero: str = "") -> str:
         """A Go duration above zero; `zero` says what "0" stands for where it is allowed."""
@@ -129,8 +151,8 @@ class Checks:
             return "0"
         if isinstance(value, str) and _GO_DURATION.fullmatch(value) and re.search("[1-9]", value):
             return value
-        fix = f"write for instance {leaf(key)}: {'168h (7 days)' if zero else '20m'}"
-        rule = 'a duration in Go\'s form, such as "90s", "30m", "168h" or "1h30m"'
+        fix = f"write for instance {leaf(key)}: {'168h, which is 7 days' if zero else '20m'}"
+        rule = 'a duration above zero in Go\'s form, such as "90s", "30m", "168h" or "1h30m"'
         self.add(key, value, f'{rule}, or "0" {zero}' if zero else rule, fix)
         return str(self._defaults[key])
 
@@ -140,25 +162,40 @@ class Checks:
         return list(dict.fromkeys(key.split(".")[0] for key in below))
 
     def _unknown_key(self, path: str, key: str, allowed: list[str]) -> None:
-        near = difflib.get_close_matches(key, allowed, n=1, cutoff=0.6)
-        fix = f"did you mean {near[0]}?" if near else "remove it"
+        by_lower_case = {name.lower(): name for name in allowed}
+        near = difflib.get_close_matches(key.lower(), by_lower_case, n=1, cutoff=0.7)
+        fix = f"did you mean {by_lower_case[near[0]]}?" if near else "remove it"
         self._report(path, "an unknown key", f"the keys here are {', '.join(allowed)}", fix)
 
     def _report(self, path: str, found: str, rule: str, fix: str) -> None:
         self.problems.append(Problem(path=_masked(path), found=found, rule=rule, fix=_masked(fix)))
 
 
-def is_integer(value: object) -> bool:
+def is_integer(value: object) -> TypeGuard[int]:
     """YAML's true is no number here, though Python says it is one."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def number_in_quotes(value: object, least: int, most: int) -> int | None:
+    """The number in range that `value` is as text, if it is one."""
+    if not isinstance(value, str) or not re.fullmatch("[0-9]{1,5}", value):
+        return None
+    return int(value) if least <= int(value) <= most else None
+
+
 def ip_address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that `value` is, if it is one."""
+    """The address that `value` is, if it is one; an IPv4 address in IPv6 dress is the IPv4 one.
+
+    An IPv6 address with a zone is none here: what is behind the % means something on one machine
+    only, and Docker does not publish on it.
+    """
+    if "%" in value:
+        return None
     try:
-        return ipaddress.ip_address(value)
+        address = ipaddress.ip_address(value)
     except ValueError:
         return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def leaf(key: str) -> str:
@@ -166,11 +203,28 @@ def leaf(key: str) -> str:
     return key.rsplit(".", 1)[-1]
 
 
+def text(value: object) -> str:
+    """The value as text; Python refuses that for whole numbers of thousands of digits."""
+    try:
+        return str(value)
+    except ValueError:
+        return "a number of thousands of digits"
+
+
 def _shown(found: object) -> str:
     """The value as the user would write it, without what may be a secret."""
-    text = _masked(f'"{found}"' if isinstance(found, str) else json.dumps(found, default=str))
-    return text if len(text) <= 120 else f"{text[:117]}..."
+    try:
+        shown = _masked(json.dumps(found, default=str, ensure_ascii=False))
+    except (RecursionError, TypeError, ValueError):
+        # A loop of YAML anchors, a date as a key, a number of thousands of digits.
+        return f"a value that can't be shown ({type(found).__name__})"
+    return shown if len(shown) <= 120 else f"{shown[:117]}..."
 
 
 def _masked(text: str) -> str:
-    return re.sub(r"(://)[^/@\s]*@", rf"\1{MASK}@", text)
+    """Hide what may be `user:password@`.
+
+    Everything up to the last @ counts, also without a scheme: a password may hold any character.
+    The digest of an image (`@sha256:...`) is no such thing.
+    """
+    return _MAYBE_USER_INFO.sub(rf"\g<1>{MASK}@", text)

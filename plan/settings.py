@@ -6,14 +6,23 @@ where it may be a secret), the rule, and what to do. Defaults live here and nowh
 
 import difflib
 import ipaddress
+import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from plan.checks import Checks, SettingsError, ip_address, is_integer, leaf
+from plan.checks import (
+    Checks,
+    SettingsError,
+    ip_address,
+    is_integer,
+    leaf,
+    number_in_quotes,
+    text,
+)
 from plan.upstreams import DEFAULT_BASE_PORT, DOCKER_IO_ALIASES, KNOWN, LARGEST_OFFSET, slug
 
 DOCKER_BRIDGE = "docker-bridge"
@@ -57,23 +66,28 @@ DEFAULTS: dict[str, object] = {
 PUBLIC_STACKS = ("docker", "qemu", "demo")
 # Top-level keys whose value is text: the others reach the program as JSON.
 TEXT_KEYS = frozenset({"addressing", "prefix"})
+# A host to show where the user's own can't be guessed.
+EXAMPLE_HOST = "registry.example.com"
 # What `pulumi config set --secret --path` leaves in a stack file in place of a value.
 ENCRYPTED_KEY = "secure"
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_HOST = re.compile(rf"^{_LABEL}(\.{_LABEL})*(:[0-9]{{1,5}})?$")
-_HOST_NAME = re.compile(rf"^{_LABEL}(\.{_LABEL})*$")
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*(:[0-9]{{1,5}})?")
+_HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_URL = re.compile(r"https?://([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 # Docker's own rule for names, kept short enough for a prefix with a long host behind it.
-_PREFIX = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")
+_PREFIX = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 _PREFIX_RULE = (
     "Docker names start with a letter or digit and hold letters, digits, '_', '.' and '-'; "
     "a prefix has at most 63 of them"
 )
-_CLUSTER_NAME = re.compile(rf"^{_LABEL}$")
+_CLUSTER_NAME = re.compile(_LABEL)
+_PATH_PART = r"[a-z0-9]+([._-]+[a-z0-9]+)*"
 _IMAGE = re.compile(
-    r"^[a-z0-9][a-z0-9._/:-]*?(?P<tag>:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$"
+    rf"({_LABEL}(\.{_LABEL})*(:[0-9]{{1,5}})?/)?({_PATH_PART}/)*(?P<name>{_PATH_PART})"
+    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(@sha256:[0-9a-f]{64})?"
 )
-_EXACT_VERSION = re.compile(r"^v?[0-9]+\.[0-9]+\.[0-9]+(-[a-z0-9.]+)?$")
+_EXACT_VERSION = re.compile(r"v?[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}(-[a-z0-9.]+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,12 +158,16 @@ class Settings:
         return dict(self.credentials).get(host)
 
 
-def decode(config: Mapping[str, str]) -> dict[str, object]:
-    """Pulumi hands every value over as text: objects, lists, numbers and booleans are JSON in it.
+def decode(config: Mapping[str, object]) -> dict[str, object]:
+    """Undo the engine's way with values: it hands over, and writes into stack files, text.
 
-    Text that is no JSON stays as it is; `parse` then says what was expected in its place.
+    Objects, lists, numbers and booleans are JSON in it. Text that is no JSON stays as it is, and
+    `parse` says what was expected in its place. What is no text was read from YAML and stays too.
     """
-    return {key: value if key in TEXT_KEYS else _decoded(value) for key, value in config.items()}
+    return {
+        key: value if key in TEXT_KEYS or not isinstance(value, str) else _decoded(value)
+        for key, value in config.items()
+    }
 
 
 def parse(raw: Mapping[str, object], stack: str = "") -> Settings:
@@ -178,7 +196,7 @@ def parse(raw: Mapping[str, object], stack: str = "") -> Settings:
         cache=_cache(check, top.get("cache")),
         upstreams=upstreams,
         cluster=_cluster(check, top.get("cluster")),
-        credentials=_credentials(check, top.get("credentials"), [u.host for u in upstreams]),
+        credentials=_credentials(check, top.get("credentials"), _hosts(top.get("upstreams"))),
     )
     if stack in PUBLIC_STACKS and top.get("credentials") is not None:
         rule = f"the passphrase of the stack '{stack}' is public: it comes with the project"
@@ -192,7 +210,7 @@ def parse(raw: Mapping[str, object], stack: str = "") -> Settings:
 def _decoded(value: str) -> object:
     try:
         decoded: object = json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or JSON that Python refuses to read
         return value
     return decoded
 
@@ -210,11 +228,14 @@ def _addressing(check: Checks, value: object) -> str:
         check.add("addressing", value, rule, f"did you mean {near[0]}?")
     elif (address := ip_address(value)) is not None:
         if address.is_unspecified:
-            fix = "write the address that nodes use to reach this machine; 0.0.0.0 belongs into "
-            check.add("addressing", value, "nodes can't call 0.0.0.0", f"{fix}bindAddresses")
+            why = f"nodes can't call {address}, which stands for every address of this machine"
+            fix = f"write the address that nodes use; {address} belongs into bindAddresses"
+            check.add("addressing", value, why, fix)
             return DOCKER_BRIDGE
         return str(address)
-    elif not _HOST_NAME.match(value) or re.fullmatch(r"[0-9.]+", value):
+    elif re.fullmatch(r"[0-9.]+", value):
+        check.add("addressing", value, rule, f"write {DOCKER_BRIDGE}, or correct the IP address")
+    elif not _HOST_NAME.fullmatch(value):
         check.add("addressing", value, rule, f"write {DOCKER_BRIDGE}, or only the host")
     else:
         return value
@@ -226,14 +247,15 @@ def _bind_addresses(check: Checks, value: object, addressing: str) -> tuple[str,
         _host_name_needs_binds(check, addressing)
         return ()
     if not isinstance(value, list):
-        check.add("bindAddresses", value, "a list of IP addresses", 'write ["127.0.0.1"]')
+        instance = value if isinstance(value, str) and ip_address(value) else "192.168.1.10"
+        check.add("bindAddresses", value, "a list of IP addresses", f'write ["{instance}"]')
         return ()
     addresses: list[str] = []
     for index, item in enumerate(value):
         address = ip_address(item) if isinstance(item, str) else None
         path = f"bindAddresses[{index}]"
         if address is None:
-            rule = "an IP address of this machine, as text"
+            rule = "an IP address of this machine, as text and without a port"
             check.add(path, item, rule, 'write for instance "192.168.1.10"')
         elif str(address) in addresses:
             check.add(path, item, "every address stands once", "remove it")
@@ -245,7 +267,10 @@ def _bind_addresses(check: Checks, value: object, addressing: str) -> tuple[str,
 def _host_name_needs_binds(check: Checks, addressing: str) -> None:
     if addressing not in (DOCKER_BRIDGE, QEMU_BRIDGE) and ip_address(addressing) is None:
         rule = f"a host name as addressing ({addressing}) does not say where to listen"
-        fix = 'write the address behind the name, for instance ["192.168.1.10"]'
+        fix = (
+            'write the address behind the name, for instance ["192.168.1.10"], '
+            f"or choose addressing: {DOCKER_BRIDGE}"
+        )
         check.missing("bindAddresses", rule, fix)
 
 
@@ -269,20 +294,19 @@ def _image(check: Checks, group: Mapping[str, Any]) -> str:
     default = str(DEFAULTS["cache.image"])
     if value is None:
         return default
-    match = _IMAGE.match(value) if isinstance(value, str) else None
+    match = _IMAGE.fullmatch(value) if isinstance(value, str) else None
     fix = f"write for instance {default}"
     if match is None:
         check.add("cache.image", value, "an image reference with an exact tag or a digest", fix)
         return default
-    tag = (match["tag"] or "").removeprefix(":")
-    name = str(value).partition("@")[0].removesuffix(f":{tag}").rsplit("/", 1)[-1]
-    if "@" not in value and tag in ("", "latest"):
+    tag = match["tag"] or ""
+    if "@" not in match[0] and tag in ("", "latest"):
         rule = "an exact tag or a digest: a moving tag would change the caches behind your back"
         check.add("cache.image", value, rule, fix)
-    elif name == "registry" and re.match(r"v?[0-2](\.|$)", tag):
+    elif match["name"] == "registry" and re.match(r"v?[0-2](\.|$)", tag):
         rule = "distribution v3 or newer: version 2 can't start while its upstream is away"
         check.add("cache.image", value, rule, fix)
-    return str(value)
+    return match[0]
 
 
 def _upstreams(check: Checks, value: object, base_port: int) -> tuple[UpstreamSettings, ...]:
@@ -293,26 +317,34 @@ def _upstreams(check: Checks, value: object, base_port: int) -> tuple[UpstreamSe
         fix = "write {docker.io: {}}, or leave the key out for the six defaults"
         check.add("upstreams", value, rule, fix)
         return ()
-    hosts = [str(host) for host in value]
+    free_ports = _free_ports(base_port, value)
     parsed = tuple(
         upstream
         for host, item in value.items()
-        if (upstream := _upstream(check, str(host), item, base_port, value)) is not None
+        if (upstream := _upstream(check, text(host), item, base_port, free_ports)) is not None
     )
-    _refuse_same_slugs(check, hosts)
-    _refuse_same_ports(check, parsed, base_port)
+    _refuse_same_slugs(check, _hosts(value))
+    _refuse_same_ports(check, parsed, free_ports)
     return parsed
 
 
+def _hosts(upstreams: object) -> list[str]:
+    """The upstream registries as the stack names them, right or wrong."""
+    if upstreams is None:
+        return list(KNOWN)
+    return [text(host) for host in upstreams] if isinstance(upstreams, Mapping) else []
+
+
 def _upstream(
-    check: Checks, host: str, value: object, base_port: int, all_upstreams: Mapping[Any, object]
+    check: Checks, host: str, value: object, base_port: int, free_ports: Iterator[int]
 ) -> UpstreamSettings | None:
     path = f"upstreams.{host}"
     before = len(check.problems)
-    _host(check, path, host)
+    # What else is said of this upstream is said of the host that it should have been.
+    host = _host(check, path, host)
     group = check.mapping(path, value, "upstreams.<host>")
     remote_url = _remote_url(check, path, host, group.get("remoteUrl"))
-    port = _port(check, path, host, group.get("port"), base_port, all_upstreams)
+    port = _port(check, path, host, group.get("port"), base_port, free_ports)
     skip_fallback = check.boolean("upstreams.<host>.skipFallback", group, f"{path}.skipFallback")
     override_path = check.boolean("upstreams.<host>.overridePath", group, f"{path}.overridePath")
     if len(check.problems) > before or port is None or remote_url is None:
@@ -326,58 +358,67 @@ def _upstream(
     )
 
 
-def _host(check: Checks, path: str, host: str) -> None:
-    rule = "the host of an image reference: lower case, no scheme, no path, a port if it has one"
-    if host.lower() in DOCKER_IO_ALIASES:
+def _host(check: Checks, path: str, host: str) -> str:
+    """The host; where it is wrong, what it should probably be."""
+    rule = (
+        "the host of an image reference: lower-case letters, digits, '-' and '.', and a port if it "
+        "has one; no scheme, no user, no path"
+    )
+    bare = host.rpartition("@")[2].split("://")[-1].split("/")[0].lower()
+    if bare in DOCKER_IO_ALIASES:
         why = "image references say docker.io, never this name, so its mirror would not be asked"
         check.add(path, host, why, "write docker.io")
-    elif "://" in host or "/" in host:
-        bare = host.split("://")[-1].split("/")[0].rpartition("@")[2].lower()
-        check.add(path, host, rule, f"write {bare or 'docker.io'}")
-    elif host != host.lower() and _HOST.match(host.lower()):
-        check.add(path, host, rule, f"write {host.lower()}")
-    elif not _HOST.match(host):
-        check.add(path, host, rule, "write for instance registry.example.com or localhost:5000")
-    elif ":" in host and not 1 <= int(host.rpartition(":")[2]) <= PORT_RANGE[1]:
-        check.add(path, host, f"a port from 1 to {PORT_RANGE[1]} behind the colon", "correct it")
+        return "docker.io"
+    if not _HOST.fullmatch(bare):
+        fix = f"write for instance {EXAMPLE_HOST} or localhost:5000"
+        check.add(path, host, rule, fix)
+        return EXAMPLE_HOST
+    name, _, port = bare.partition(":")
+    if port and not 1 <= int(port) <= PORT_RANGE[1]:
+        rule = f"a port from 1 to {PORT_RANGE[1]} behind the colon"
+        check.add(path, host, rule, f"write {name}, or correct the port")
+        return name
+    if bare != host:
+        check.add(path, host, rule, f"write {bare}")
+    return bare
 
 
 def _remote_url(check: Checks, path: str, host: str, value: object) -> str | None:
     path = f"{path}.remoteUrl"
-    rule = "http:// or https:// and a host, with nothing behind it"
+    rule = "http:// or https:// and a host, with nothing behind it but a port (1 to 65535)"
+    usual = KNOWN[host].remote_url if host in KNOWN else f"https://{host}"
     if value is None:
         if host in KNOWN:
-            return KNOWN[host].remote_url
-        if host.lower() not in KNOWN:
-            why = f"an upstream outside the known six ({', '.join(KNOWN)}) says where its API is"
-            check.missing(path, why, f'write remoteUrl: "https://{host.lower()}"')
+            return usual
+        why = f"an upstream outside the known six ({', '.join(KNOWN)}) says where its API is"
+        check.missing(path, why, f'write remoteUrl: "{usual}"')
         return None
     if not isinstance(value, str):
-        check.add(path, value, rule, f'write "https://{host}"')
+        check.add(path, value, rule, f'write "{usual}"')
         return None
-    return _checked_url(check, path, rule, value)
+    if "@" in value:
+        rule = "no user name or password in a URL: it is stored as plain text"
+        fix = (
+            f"take them out, and run: {_set_secret(host, 'username')} (then the same for password)"
+        )
+        check.add(path, value, rule, fix)
+        return None
+    if not _URL.fullmatch(value) or not _has_valid_port(value):
+        bare = value.split("://")[-1].split("/")[0].split("?")[0].split("#")[0]
+        scheme = "http" if value.startswith("http://") else "https"
+        fixed = f"{scheme}://{bare}"
+        works = _URL.fullmatch(fixed) and _has_valid_port(fixed)
+        check.add(path, value, rule, f'write "{fixed if works else usual}"')
+        return None
+    return value.rstrip("/")
 
 
-def _checked_url(check: Checks, path: str, rule: str, value: str) -> str | None:
+def _has_valid_port(url: str) -> bool:
+    """Whether the URL has no port, or one that there is."""
     try:
-        url = urlsplit(value)
-        port = url.port
+        return urlsplit(url).port != 0
     except ValueError:
-        check.add(path, value, rule, "correct the host or the port")
-        return None
-    bare = value.split("://")[-1].split("/")[0].rpartition("@")[2] or "registry.example.com"
-    if url.scheme not in ("http", "https") or not url.hostname:
-        check.add(path, value, rule, f'write "https://{bare}"')
-    elif "@" in url.netloc:
-        fix = "move them into the secret 'credentials' (pulumi config set --secret --path)"
-        check.add(path, value, "no user name or password in a URL: it is stored as plain text", fix)
-    elif url.path not in ("", "/") or url.query or url.fragment:
-        check.add(path, value, rule, f'write "{url.scheme}://{bare}"')
-    elif port == 0 or not re.fullmatch(r"[A-Za-z0-9.:\[\]_-]+", url.netloc):
-        check.add(path, value, rule, "correct the host or the port")
-    else:
-        return value.rstrip("/")
-    return None
+        return False
 
 
 def _port(
@@ -386,58 +427,65 @@ def _port(
     host: str,
     value: object,
     base_port: int,
-    all_upstreams: Mapping[Any, object],
+    free_ports: Iterator[int],
 ) -> int | None:
     least, most = PORT_RANGE
-    free = _free_port(base_port, all_upstreams)
     if value is None:
         if host in KNOWN:
             return base_port + KNOWN[host].port_offset
-        if host.lower() not in KNOWN:
-            rule = "an upstream outside the known six says its port, so that it never moves"
-            check.missing(f"{path}.port", rule, f"write port: {free} (free in this stack)")
+        rule = "an upstream outside the known six says its port, so that it never moves"
+        check.missing(f"{path}.port", rule, f"write port: {next(free_ports)} (free in this stack)")
         return None
-    if is_integer(value) and least <= int(str(value)) <= most:
-        return int(str(value))
+    if is_integer(value) and least <= value <= most:
+        return value
     rule = f"a port is a whole number from {least} to {most}, without quotes"
-    check.add(f"{path}.port", value, rule, f"write port: {free} (free in this stack)")
+    if meant := number_in_quotes(value, least, most):
+        fix = f"write port: {meant}"
+    else:
+        fix = f"write port: {next(free_ports)} (free in this stack)"
+    check.add(f"{path}.port", value, rule, fix)
     return None
 
 
-def _free_port(base_port: int, all_upstreams: Mapping[Any, object]) -> int:
-    """The first port above the table that no upstream of the stack has asked for."""
+def _free_ports(base_port: int, all_upstreams: Mapping[Any, object]) -> Iterator[int]:
+    """Ports to propose, each once: neither in the table nor asked for by an upstream."""
     asked = {
         item["port"]
         for item in all_upstreams.values()
         if isinstance(item, Mapping) and is_integer(item.get("port"))
     }
-    first = base_port + LARGEST_OFFSET + 1
-    return next(port for port in range(first, first + len(asked) + 1) if port not in asked)
+    above = range(base_port + LARGEST_OFFSET + 1, PORT_RANGE[1] + 1)
+    below = range(PORT_RANGE[0], base_port)
+    return (port for port in itertools.chain(above, below) if port not in asked)
 
 
 def _refuse_same_slugs(check: Checks, hosts: list[str]) -> None:
     by_slug: dict[str, str] = {}
     for host in hosts:
-        other = by_slug.setdefault(slug(host.lower()), host)
-        if other != host:
-            rule = "two upstreams differ by more than upper and lower case, '.', ':' and '-'"
-            check.add(f"upstreams.{host}", f"{host} beside {other}", rule, "keep one of the two")
+        name = slug(host.lower())
+        if name in by_slug:
+            rule = (
+                f"both would be named {name}: two upstreams differ by more than upper and lower "
+                "case, '.', ':' and '-'"
+            )
+            found = f"{host} beside {by_slug[name]}"
+            check.add(f"upstreams.{host}", found, rule, "keep one of the two")
+        by_slug.setdefault(name, host)
 
 
 def _refuse_same_ports(
-    check: Checks, upstreams: tuple[UpstreamSettings, ...], base_port: int
+    check: Checks, upstreams: tuple[UpstreamSettings, ...], free_ports: Iterator[int]
 ) -> None:
     by_port: dict[int, str] = {}
-    taken = {upstream.host: {"port": upstream.port} for upstream in upstreams}
     for upstream in upstreams:
-        other = by_port.setdefault(upstream.port, upstream.host)
-        if other != upstream.host:
+        if upstream.port in by_port:
             check.add(
                 f"upstreams.{upstream.host}.port",
                 upstream.port,
-                f"every cache has a port of its own; {other} has this one",
-                f"write port: {_free_port(base_port, taken)} (free in this stack)",
+                f"every cache has a port of its own; {by_port[upstream.port]} has this one",
+                f"write port: {next(free_ports)} (free in this stack)",
             )
+        by_port.setdefault(upstream.port, upstream.host)
 
 
 def _cluster(check: Checks, value: object) -> ClusterSettings | None:
@@ -466,7 +514,7 @@ def _cidr(check: Checks, value: object) -> str:
     default = str(DEFAULTS["cluster.cidr"])
     if value is None:
         return default
-    rule = "an IPv4 network of at most /29, its host bits zero"
+    rule = "an IPv4 network such as 10.5.0.0/24, no smaller than a /29, its host bits zero"
     try:
         if not isinstance(value, str) or "/" not in value:
             raise ValueError
@@ -485,13 +533,10 @@ def _version(check: Checks, key: str, group: Mapping[str, Any]) -> str | None:
     value = group.get(leaf(key))
     if value is None:
         return None
-    if not isinstance(value, str) or not _EXACT_VERSION.match(value):
-        check.add(
-            key,
-            value,
-            "an exact version such as v1.13.0",
-            f'write for instance {leaf(key)}: "v1.13.0"',
-        )
+    if not isinstance(value, str) or not _EXACT_VERSION.fullmatch(value):
+        instance = "v1.13.0" if leaf(key) == "talosVersion" else "v1.36.0"
+        fix = f'write for instance "{instance}"'
+        check.add(key, value, f"an exact version such as {instance}", fix)
         return None
     return value
 
@@ -502,13 +547,14 @@ def _credentials(
     if value is None or _is_encrypted(value):
         return ()
     if not isinstance(value, Mapping):
-        fix = "pulumi config set --secret --path 'credentials[\"docker.io\"].username' NAME"
-        check.hidden("credentials", "a secret mapping of hosts to credentials", fix)
+        run = _set_secret("docker.io", "username")
+        fix = f"remove it, and run: {run} (then the same for password)"
+        check.hidden("credentials", "a secret mapping of hosts to user names and passwords", fix)
         return ()
     return tuple(
-        (str(host), credentials)
+        (text(host), credentials)
         for host, item in value.items()
-        if (credentials := _host_credentials(check, str(host), item, hosts)) is not None
+        if (credentials := _host_credentials(check, text(host), item, hosts)) is not None
     )
 
 
@@ -517,27 +563,34 @@ def _host_credentials(
 ) -> Credentials | None:
     path = f"credentials.{host}"
     if hosts and host not in hosts:
-        near = difflib.get_close_matches(host, hosts, n=1)
+        near = difflib.get_close_matches(host, hosts, n=1, cutoff=0.75)
         fix = f"did you mean {near[0]}?" if near else "add the upstream, or remove these"
         check.add(path, host, "credentials belong to an upstream of this stack", fix)
     if not isinstance(value, Mapping):
-        check.hidden(path, "username and password", "write {username: ..., password: ...}")
+        fix = f"run: {_set_secret(host, 'username')} (then the same for password)"
+        check.hidden(path, "a mapping of username and password", fix)
         return None
     group = check.mapping(path, value, "credentials.<host>")
     return Credentials(
-        username=_secret_text(check, f"{path}.username", group.get("username")),
-        password=_secret_text(check, f"{path}.password", group.get("password")),
+        username=_secret_text(check, host, "username", group.get("username")),
+        password=_secret_text(check, host, "password", group.get("password")),
     )
 
 
-def _secret_text(check: Checks, path: str, value: object) -> str:
+def _secret_text(check: Checks, host: str, key: str, value: object) -> str:
     if isinstance(value, str) and value:
         return value
     if not _is_encrypted(value):
         report = check.missing if value in (None, "") else check.hidden
-        fix = f"pulumi config set --secret --path '{path}'"
-        report(path, "text that is not empty", fix)
+        report(
+            f"credentials.{host}.{key}", "text that is not empty", f"run: {_set_secret(host, key)}"
+        )
     return ""
+
+
+def _set_secret(host: str, key: str) -> str:
+    """The command that sets it without a trace in the shell's history: it asks for the value."""
+    return f"pulumi config set --secret --path 'credentials[\"{host}\"].{key}'"
 
 
 def _is_encrypted(value: object) -> bool:

@@ -68,10 +68,13 @@ def _privilege(cluster: ClusterSettings) -> list[str]:
 
 def _versions(cluster: ClusterSettings, legacy: bool) -> list[str]:
     argv = []
-    if cluster.talos_version and cluster.provisioner == "docker":
-        argv += ["--image", f"ghcr.io/siderolabs/talos:{cluster.talos_version}"]
-    if cluster.talos_version and (legacy or cluster.provisioner == "qemu"):
-        argv += ["--talos-version", cluster.talos_version]
+    if cluster.talos_version:
+        # The tags of Talos's images start with "v", which a stack file may leave out.
+        talos_version = f"v{cluster.talos_version.removeprefix('v')}"
+        if cluster.provisioner == "docker":
+            argv += ["--image", f"ghcr.io/siderolabs/talos:{talos_version}"]
+        if legacy or cluster.provisioner == "qemu":
+            argv += ["--talos-version", talos_version]
     if cluster.kubernetes_version:
         argv += ["--kubernetes-version", cluster.kubernetes_version.removeprefix("v")]
     return argv

@@ -1,0 +1,266 @@
+"""How long `up`, `preview` and `destroy` take, as ratios to what a user would do without this.
+
+Every pair is measured in turn, five times, in one run on one machine; only ratios are compared with
+targets. The caches' upstream is a registry on this machine, because the guide's containers end when
+theirs does not answer. The targets bind on the official plugins; with stand-ins they are reported.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import yaml
+
+from demo.upstream import Upstream
+from ops import docker_api
+from ops.readiness import failure
+from ops.stack_files import PROJECT, ROOT
+from plan.settings import DEFAULTS
+from toolchain import engine, plugins
+from toolchain.paths import WORK, private_folder
+from toolchain.steps import say
+
+RUNS = 5
+SIZES = (6, 24)
+PREFIX = "talos-cache-bench"
+FOLDER = WORK / "bench"
+RESULTS = ROOT / "bench" / "results" / "latest.json"
+FIRST_PORT = 15200
+UPSTREAM_PORT = 15299
+IMAGE = str(DEFAULTS["cache.image"])
+LIMITS = {
+    "up 6": 2.0,
+    "up 24": 1.2,
+    "preview 6": 1.3,
+    "preview 24": 1.8,
+    "destroy 6": 2.0,
+    "destroy 24": 2.0,
+}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One row of the table; times in seconds."""
+
+    name: str
+    ours: list[float]
+    theirs: list[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        """Ours to theirs, pair by pair."""
+        return [a / b for a, b in zip(self.ours, self.theirs, strict=True)]
+
+
+class Bench:
+    """What the measurements share."""
+
+    def __init__(self, client: docker.DockerClient, upstream: Upstream) -> None:
+        self.client = client
+        self.upstream = upstream
+        self.memory = 0.0
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        state = private_folder(FOLDER / "state")
+        os.environ["PULUMI_BACKEND_URL"] = f"file://{state}"
+        self._empty = FOLDER / "empty"
+        self._write_empty_program()
+
+    def measure(self, size: int) -> list[Ratio]:
+        """All three pairs for one count of caches, interleaved."""
+        times: dict[str, list[float]] = {key: [] for key in _KEYS}
+        self._pulumi("stack", "init", size=size)
+        self._write_config(size)
+        for run in range(RUNS):
+            say(f"{size} caches, run {run + 1} of {RUNS}")
+            times["run"].append(_timed(lambda: self._docker_run(size)))
+            times["rm"].append(_timed(lambda: self._docker_rm(size)))
+            times["up"].append(_timed(lambda: self._up(size)))
+            times["empty"].append(_timed(self._preview_empty))
+            times["preview"].append(_timed(lambda: self._preview(size)))
+            if size == SIZES[0] and run == 0:
+                self.memory = self._memory()
+            times["destroy"].append(_timed(lambda: self._destroy(size)))
+        return [
+            Ratio(f"up {size}", times["up"], times["run"]),
+            Ratio(f"preview {size}", times["preview"], times["empty"]),
+            Ratio(f"destroy {size}", times["destroy"], times["rm"]),
+        ]
+
+    def _docker_run(self, size: int) -> None:
+        """The guide's way: one `docker run` after another, until each answers."""
+        for index in range(size):
+            published = f"127.0.0.1:{FIRST_PORT + index}:5000"
+            name = f"{PREFIX}-guide-{index}"
+            remote = f"REGISTRY_PROXY_REMOTEURL={self.upstream.url}"
+            argv = ["docker", "run", "-d", "-p", published, "-e", remote, "--restart", "always"]
+            _run([*argv, "-v", f"{name}:/var/lib/registry", "--name", name, IMAGE])
+        for index in range(size):
+            while failure(f"http://127.0.0.1:{FIRST_PORT + index}"):
+                time.sleep(0.02)
+
+    def _docker_rm(self, size: int) -> None:
+        for index in range(size):
+            name = f"{PREFIX}-guide-{index}"
+            _run(["docker", "rm", "-f", name])
+            _run(["docker", "volume", "rm", name])
+
+    def _up(self, size: int) -> None:
+        self._pulumi("up", "--yes", "--skip-preview", "--config-file", _config(size), size=size)
+
+    def _preview(self, size: int) -> None:
+        arguments = ("preview", "--expect-no-changes", "--config-file", _config(size))
+        self._pulumi(*arguments, size=size)
+
+    def _preview_empty(self) -> None:
+        _run(["pulumi", "preview", "--stack", "empty", "--non-interactive"], cwd=self._empty)
+
+    def _destroy(self, size: int) -> None:
+        arguments = ("destroy", "--yes", "--skip-preview", "--config-file", _config(size))
+        self._pulumi(*arguments, size=size)
+
+    def _pulumi(self, *arguments: str, size: int) -> None:
+        _run(["pulumi", *arguments, "--stack", f"bench{size}", "--non-interactive"])
+
+    def _memory(self) -> float:
+        """MiB that the idle set takes, file cache left out."""
+        containers = self.client.containers.list(filters={"name": f"{PREFIX}-cache"})
+        usages = [container.stats(stream=False)["memory_stats"] for container in containers]
+        used = sum(int(usage["usage"]) - _file_cache(usage["stats"]) for usage in usages)
+        return used / (1 << 20)
+
+    def _write_config(self, size: int) -> None:
+        upstreams = {
+            f"host{index}.example.com": {
+                "remoteUrl": self.upstream.url,
+                "port": FIRST_PORT + index,
+            }
+            for index in range(size)
+        }
+        values = {"prefix": f"{PREFIX}-cache", "upstreams": upstreams, "cache": _DELETE}
+        config = {f"{PROJECT}:{key}": value for key, value in values.items()}
+        # The engine's salt of the shipped stack: this one is encrypted with the same passphrase.
+        shipped = yaml.safe_load((ROOT / "stacks" / "Pulumi.docker.yaml").read_text())
+        content = {"config": config, "encryptionsalt": shipped["encryptionsalt"]}
+        Path(_config(size)).write_text(yaml.safe_dump(content))
+
+    def _write_empty_program(self) -> None:
+        self._empty.mkdir(parents=True)
+        project = {
+            "name": "empty",
+            "runtime": {"name": "python", "options": {"virtualenv": str(WORK / "venv")}},
+        }
+        (self._empty / "Pulumi.yaml").write_text(yaml.safe_dump(project))
+        (self._empty / "__main__.py").write_text("import pulumi\n")
+        argv = ["pulumi", "stack", "init", "empty", "--non-interactive"]
+        _run(argv, cwd=self._empty)
+
+
+_KEYS = ("up", "preview", "destroy", "run", "rm", "empty")
+_DELETE = {"onDestroy": "delete"}
+
+
+def main() -> int:
+    """Measure, print a table, write the results; the exit status says only whether it could."""
+    client = docker_api.connect()
+    address = docker_api.bridge_gateway(client)
+    upstream = Upstream(
+        client=client,
+        name=f"{PREFIX}-upstream",
+        image=IMAGE,
+        address=address,
+        port=UPSTREAM_PORT,
+    )
+    _sweep(client)
+    upstream.start()
+    try:
+        bench = Bench(client, upstream)
+        rows = [row for size in SIZES for row in bench.measure(size)]
+        missing = plugins.ensure(engine.ensure())
+        _report(rows, bench, plugins.describe(missing))
+    finally:
+        _sweep(client)
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        for stack in (ROOT / "stacks").glob("Pulumi.bench*.yaml"):
+            stack.unlink()
+    return 0
+
+
+def _report(rows: list[Ratio], bench: Bench, used: str) -> None:
+    size = bench.client.images.get(IMAGE).attrs["Size"] / (1 << 20)
+    print(f"plugins: {used}; {RUNS} runs, ratios as min / median / max; times are medians")
+    print(f"{'':12}{'ours':>8}{'theirs':>8}   ratio               limit")
+    for row in rows:
+        ratios = row.ratios
+        spread = " / ".join(
+            f"{value:.2f}" for value in (min(ratios), statistics.median(ratios), max(ratios))
+        )
+        met = "met" if statistics.median(ratios) <= LIMITS[row.name] else "MISSED"
+        ours, theirs = statistics.median(row.ours), statistics.median(row.theirs)
+        limit = LIMITS[row.name]
+        print(f"{row.name:12}{ours:7.2f}s{theirs:7.2f}s   {spread:20}{limit} {met}")
+    print(f"memory of {SIZES[0]} idle caches: {bench.memory:.0f} MiB; image: {size:.0f} MiB")
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(_results(rows, bench.memory, size, used), indent=2) + "\n")
+
+
+def _results(rows: list[Ratio], memory: float, size: float, used: str) -> dict[str, Any]:
+    targets = {
+        row.name: {
+            "value": round(statistics.median(row.ratios), 3),
+            "limit": LIMITS[row.name],
+            "met": statistics.median(row.ratios) <= LIMITS[row.name],
+        }
+        for row in rows
+    }
+    seconds = {row.name: {"ours": row.ours, "theirs": row.theirs} for row in rows}
+    return {
+        "plugins": used,
+        "runs": RUNS,
+        "targets": targets,
+        "seconds": seconds,
+        "idleMemoryMiB": {str(SIZES[0]): round(memory, 1)},
+        "imageMiB": round(size, 1),
+    }
+
+
+def _file_cache(stats: dict[str, int]) -> int:
+    """The part of a container's memory that is file cache; cgroup v1 and v2 name it differently."""
+    return stats.get("total_inactive_file", stats.get("inactive_file", 0))
+
+
+def _config(size: int) -> str:
+    return str(FOLDER / f"Pulumi.bench{size}.yaml")
+
+
+def _timed(action: Callable[[], None]) -> float:
+    started = time.monotonic()
+    action()
+    return time.monotonic() - started
+
+
+def _run(argv: list[str], cwd: Path = ROOT) -> None:
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise SystemExit(f"bench: {' '.join(argv)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+
+
+def _sweep(client: docker.DockerClient) -> None:
+    for container in docker_api.containers(client):
+        if container.name.startswith(PREFIX):
+            client.api.remove_container(container.id, force=True, v=True)
+    for volume in client.volumes.list():
+        if volume.name.startswith(PREFIX):
+            volume.remove()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Real clients pull through the caches: skopeo, and ctr with a hosts.toml as Talos writes it."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import time
+
+import pytest
+import requests
+import yaml
+
+from demo.client import PullError, pull
+from demo.images import Image, Manifest
+from tests.e2e.conftest import IMAGES, PREFIX, embedded
+
+STACK = "clients"
+BASE_PORT = 15120
+HOSTS = ("docker.io", "registry.k8s.io", "ghcr.io")
+
+
+@pytest.fixture(scope="module")
+def endpoints(checkout, embedded_upstream):
+    upstreams = embedded(embedded_upstream, HOSTS)
+    upstreams["ghcr.io"]["overridePath"] = True
+    checkout.write_stack(
+        STACK,
+        prefix=f"{PREFIX}-clients",
+        basePort=BASE_PORT,
+        upstreams=upstreams,
+        cache={"onDestroy": "delete"},
+    )
+    checkout.make("up", STACK)
+    return json.loads(checkout.pulumi("stack", "output", "--json", stack=STACK).stdout)
+
+
+@pytest.fixture(scope="module")
+def containerd(tmp_path_factory):
+    """A containerd of our own: the one on the machine is somebody else's."""
+    folder = tmp_path_factory.mktemp("containerd")
+    address = folder / "containerd.sock"
+    config = folder / "config.toml"
+    config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+    assert shutil.which("containerd"), "containerd comes with Docker's packages"
+    argv = ["containerd", "--config", config, "--address", address]
+    argv += ["--root", folder / "root", "--state", folder / "state"]
+    log = (folder / "log").open("w")
+    process = subprocess.Popen([str(part) for part in argv], stdout=log, stderr=log)
+    deadline = time.monotonic() + 30
+    while ctr(address, "version", check=False).returncode != 0:
+        assert time.monotonic() < deadline, (folder / "log").read_text()
+        time.sleep(0.1)
+    yield address
+    process.terminate()
+    process.wait(timeout=30)
+
+
+def ctr(address, *arguments, check=True):
+    argv = ["ctr", "--address", str(address), *map(str, arguments)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=check)
+
+
+def hosts_dir(folder, mirrors):
+    """Folders as Talos writes them from RegistryMirrorConfig documents (its hosts.toml has no
+    `server`, so that containerd falls back to the upstream; there is none to reach here)."""
+    for host, url, override in mirrors:
+        target = folder / host
+        target.mkdir(parents=True)
+        lines = [f"[host.'{url}']", "capabilities = ['pull', 'resolve']"]
+        lines += ["override_path = true"] if override else []
+        (target / "hosts.toml").write_text("\n".join(["[host]", *lines, ""]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def talos_hosts(endpoints, tmp_path_factory):
+    """hosts.toml files from the machine config patch that the stack exports."""
+    documents = list(yaml.safe_load_all(endpoints["machineConfigPatch"]))
+    mirrors = [
+        (
+            document["name"],
+            document["endpoints"][0]["url"],
+            document["endpoints"][0].get("overridePath", False),
+        )
+        for document in documents
+    ]
+    return hosts_dir(tmp_path_factory.mktemp("hosts"), mirrors)
+
+
+@pytest.mark.parametrize("by_digest", [False, True], ids=["by-tag", "by-digest"])
+@pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.reference)
+def test_skopeo_gets_every_byte_as_it_was_made(endpoints, image, by_digest):
+    pull(endpoints["localEndpoints"][image.host], image, by_digest=by_digest)
+
+
+def test_the_check_of_arriving_bytes_can_fail(endpoints):
+    hello = IMAGES[0]
+    other = Manifest(media_type=hello.manifests[0].media_type, content=b"{}")
+    changed = Image(
+        host=hello.host,
+        repository=hello.repository,
+        tag=hello.tag,
+        manifests=(other,),
+        blobs=hello.blobs,
+    )
+    with pytest.raises(PullError, match="not byte for byte"):
+        pull(endpoints["localEndpoints"][hello.host], changed, by_digest=False)
+
+
+@pytest.mark.parametrize("by_digest", [False, True], ids=["by-tag", "by-digest"])
+@pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.reference)
+def test_containerd_fetches_through_the_mirrors_nodes_get(
+    endpoints, containerd, talos_hosts, image, by_digest
+):
+    separator = f"@{image.digest}" if by_digest else f":{image.tag}"
+    reference = f"{image.host}/{image.repository}{separator}"
+    ctr(containerd, "content", "fetch", "--all-platforms", "--hosts-dir", talos_hosts, reference)
+    stored = ctr(containerd, "content", "ls", "-q").stdout.split()
+    made = {item.digest for item in (*image.manifests, *image.blobs)}
+    assert made <= set(stored), "containerd checks every digest as it stores"
+
+
+def test_containerd_pulls_an_image_as_a_node_does(endpoints, containerd, talos_hosts):
+    reference = "docker.io/library/hello:1"
+    pulled = ctr(containerd, "images", "pull", "--hosts-dir", talos_hosts, reference)
+    assert "done" in pulled.stdout
+    listed = ctr(containerd, "images", "ls").stdout
+    assert IMAGES[0].digest in listed
+
+
+def test_the_pulls_went_through_the_cache(endpoints, containerd, talos_hosts, checkout):
+    ctr(containerd, "content", "fetch", "--hosts-dir", talos_hosts, "docker.io/library/hello:1")
+    container = checkout.client.containers.get(endpoints["caches"]["docker.io"]["container"])
+    assert "?ns=docker.io" in container.logs().decode(), "containerd says so in its requests"
+
+
+def test_an_index_keeps_its_digest(endpoints):
+    index = IMAGES[1]
+    url = f"{endpoints['localEndpoints'][index.host]}/v2/{index.repository}/manifests/{index.tag}"
+    answer = requests.get(url, headers={"Accept": index.manifests[-1].media_type}, timeout=10)
+    assert answer.headers["Docker-Content-Digest"] == index.digest
+    assert f"sha256:{hashlib.sha256(answer.content).hexdigest()}" == index.digest
+
+
+def test_metrics_are_readable_inside_the_container_and_not_published(endpoints, checkout):
+    container = checkout.client.containers.get(endpoints["caches"]["docker.io"]["container"])
+    metrics = container.exec_run(["wget", "-qO-", "http://127.0.0.1:5001/metrics"])
+    assert b"registry_proxy" in metrics.output
+    assert set(container.attrs["NetworkSettings"]["Ports"]) == {"5000/tcp"}
+
+
+def test_a_client_can_not_push_into_a_cache(endpoints):
+    url = f"{endpoints['localEndpoints']['docker.io']}/v2/library/hello/blobs/uploads/"
+    assert requests.post(url, timeout=10).status_code in (404, 405)

@@ -1,0 +1,87 @@
+"""Credentials of an upstream: where they may be found, and where they must not."""
+
+import json
+import subprocess
+
+import pytest
+
+from tests.e2e.conftest import PREFIX, embedded
+
+STACK = "credentials"
+NAME = f"{PREFIX}-credentials"
+PASSWORD = "s3cret-w1th-'quotes'-and-$dollars"
+CONTAINER = f"{NAME}-docker.io"
+
+
+@pytest.fixture(scope="module")
+def up(checkout, embedded_upstream):
+    checkout.make("stack", STACK, f"NAME={STACK}", "FROM=docker")
+    checkout.write_stack(
+        STACK,
+        prefix=NAME,
+        basePort=15160,
+        upstreams=embedded(embedded_upstream, ("docker.io",)),
+        cache={"onDestroy": "delete"},
+    )
+    for field, value in (("username", "somebody"), ("password", PASSWORD)):
+        key = f'credentials["docker.io"].{field}'
+        set_secret(checkout, key, value)
+    checkout.make("up", STACK)
+    return checkout
+
+
+def set_secret(checkout, key, value):
+    subprocess.run(
+        ["pulumi", "config", "set", "--secret", "--path", key, "--stack", STACK],
+        input=value,
+        text=True,
+        cwd=checkout.path,
+        env=checkout.shell_env(STACK),
+        check=True,
+        capture_output=True,
+    )
+
+
+def test_they_reach_the_registry_through_the_credential_helper(up):
+    helper = "/usr/local/bin/docker-credential-talos-cache"
+    printed = up.client.containers.get(CONTAINER).exec_run([helper, "get"]).output
+    assert json.loads(printed) == {"ServerURL": "", "Username": "somebody", "Secret": PASSWORD}
+
+
+def test_they_stand_nowhere_in_plain_text(up):
+    places = {
+        "docker inspect": json.dumps(up.client.containers.get(CONTAINER).attrs),
+        "docker logs": up.client.containers.get(CONTAINER).logs().decode(),
+        "outputs": up.make("outputs", STACK).stdout,
+        "preview --diff": up.pulumi("preview", "--diff", stack=STACK).stdout,
+        "stack file": (up.path / "stacks" / f"Pulumi.{STACK}.yaml").read_text(),
+    }
+    for path in (up.path / ".work" / "state").rglob("*.json"):
+        places[str(path)] = path.read_text()
+    assert len(places) > 5, "the state's own files are among them"
+    shown = [place for place, text in places.items() if "s3cret" in text]
+    assert shown == []
+
+
+def test_one_that_changes_replaces_that_container_and_nothing_else(up):
+    set_secret(up, 'credentials["docker.io"].password', "another-s3cret")
+    changes = up.changes(STACK)
+    assert {name for _, _, name in changes} == {"docker-io-container"}
+    assert "s3cret" not in up.pulumi("preview", "--diff", stack=STACK).stdout
+
+
+def test_the_folders_that_hold_state_and_passphrase_are_private(up):
+    for folder in ("state", "private"):
+        assert (up.path / ".work" / folder).stat().st_mode & 0o777 == 0o700
+    passphrase = up.path / ".work" / "private" / "passphrase"
+    assert passphrase.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_stack_that_comes_with_the_project_refuses_them(up):
+    path = up.path / "stacks" / "Pulumi.qemu.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("config:\n", "config:\n  talos-cache:credentials: {secure: x}\n"))
+    done = up.make("preview", "qemu", check=False)
+    path.write_text(text)
+    assert done.returncode != 0
+    assert "make stack NAME=mine FROM=qemu" in done.stderr

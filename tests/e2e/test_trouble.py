@@ -1,0 +1,210 @@
+"""Sick caches, killed runs, taken names and ports, wrong stack files: what a user is told."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+import yaml
+
+from demo.client import pull
+from tests.e2e.conftest import IMAGES, PREFIX, embedded
+
+STACK = "trouble"
+NAME = f"{PREFIX}-trouble"
+BASE_PORT = 15130
+HOSTS = ("docker.io", "registry.k8s.io", "ghcr.io")
+
+
+@pytest.fixture
+def stack(checkout, embedded_upstream):
+    """The stack's file with three upstreams; nothing of it is up afterwards."""
+    configure(checkout, embedded(embedded_upstream, HOSTS))
+    yield checkout
+    configure(checkout, embedded(embedded_upstream, HOSTS))
+    if checkout.containers(STACK):
+        checkout.make("down", STACK)
+    assert checkout.containers(STACK) == {}
+
+
+def configure(checkout, upstreams, **more):
+    config = {"prefix": NAME, "basePort": BASE_PORT, "upstreams": upstreams, **more}
+    checkout.write_stack(STACK, **config)
+
+
+def foreign_container(checkout, name, port, image):
+    """A container that no stack made, as a user would start it."""
+    return checkout.client.containers.run(
+        image, name=name, detach=True, ports={"5000/tcp": [("127.0.0.1", port)]}
+    )
+
+
+BROKEN_IMAGE = f"{PREFIX}-broken:1"
+
+
+@pytest.fixture
+def broken_image(docker_client):
+    """A registry image whose server writes a line and ends, made from the real one."""
+    script = "echo cannot open the storage: something is wrong; exit 3"
+    container = docker_client.containers.create("registry:3.1.1", entrypoint=["sh", "-c", script])
+    repository, tag = BROKEN_IMAGE.split(":")
+    changes = ["CMD []", f'ENTRYPOINT ["sh", "-c", "{script}"]']
+    container.commit(repository=repository, tag=tag, changes="\n".join(changes))
+    container.remove(v=True)
+    yield BROKEN_IMAGE
+    docker_client.images.remove(BROKEN_IMAGE, force=True)
+
+
+def test_a_cache_that_does_not_answer_fails_the_up_with_its_name_and_log(
+    stack, embedded_upstream, broken_image
+):
+    configure(
+        stack,
+        embedded(embedded_upstream, ("docker.io",)),
+        cache={"image": broken_image, "waitSeconds": 2},
+    )
+    for attempt in ("first", "second"):
+        done = stack.make("up", STACK, check=False)
+        said = done.stdout + done.stderr
+        assert done.returncode != 0, f"the {attempt} up has to fail"
+        assert f"{NAME}-docker.io (docker.io)" in said
+        assert "cannot open the storage: something is wrong" in said, "the end of its log"
+        assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("seconds", [1.0, 1.5, 2.0])
+def test_after_a_kill_half_way_make_up_converges_and_nothing_is_orphaned(stack, seconds):
+    env = stack.shell_env(STACK)
+    stack.pulumi("stack", "select", "--create", stack=STACK)
+    killed = subprocess.Popen(
+        ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", STACK],
+        cwd=stack.path,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    time.sleep(seconds)
+    assert killed.poll() is None, "the run has to be under way when it is killed"
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    stack.make("up", STACK)
+    assert set(stack.containers(STACK)) == {f"{NAME}-{host}" for host in HOSTS}
+    assert stack.changes(STACK) == set()
+    state = yaml.safe_load(stack.pulumi("stack", "export", stack=STACK).stdout)["deployment"]
+    assert not state.get("pending_operations"), "nothing is left for later runs to warn of"
+
+
+def test_the_guides_own_container_is_named_and_explained_before_anything_is_created(stack):
+    guide = foreign_container(stack, f"{NAME}-docker.io", BASE_PORT, "registry:3.1.1")
+    try:
+        for run in (
+            lambda: stack.make("up", STACK, check=False),
+            lambda: stack.pulumi("up", "--yes", "--skip-preview", stack=STACK, check=False),
+        ):
+            done = run()
+            said = done.stdout + done.stderr
+            assert done.returncode != 0
+            assert f"There is a container {NAME}-docker.io already" in said
+            assert f"docker rm -f {NAME}-docker.io" in said
+            assert "Traceback" not in said
+            assert stack.containers(STACK) == {}, "nothing was created"
+    finally:
+        guide.remove(force=True, v=True)
+
+
+def test_a_port_taken_by_another_container_is_named_with_its_owner(stack):
+    other = foreign_container(stack, f"{PREFIX}-somebody", BASE_PORT + 1, "registry:3.1.1")
+    try:
+        for run in (
+            lambda: stack.make("up", STACK, check=False),
+            lambda: stack.pulumi("up", "--yes", "--skip-preview", stack=STACK, check=False),
+        ):
+            done = run()
+            said = done.stdout + done.stderr
+            assert done.returncode != 0
+            assert f"Port {BASE_PORT + 1} of 127.0.0.1, for the cache of registry.k8s.io" in said
+            assert f"{PREFIX}-somebody" in said
+            assert stack.containers(STACK) == {}, "nothing was created"
+    finally:
+        other.remove(force=True, v=True)
+
+
+def test_a_port_taken_by_a_program_outside_docker_is_reported(stack):
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", BASE_PORT))
+        taken.listen()
+        done = stack.make("up", STACK, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert f"Port {BASE_PORT} of 127.0.0.1" in said
+    assert "a program outside Docker" in said
+    assert stack.containers(STACK) == {}
+
+
+def test_mistakes_in_the_stack_file_are_all_told_and_nothing_is_created(stack):
+    wrong = {"docker.io": {"port": 80}, "quay.io": {"remoteURL": "https://quay.io"}}
+    configure(stack, wrong, cache={"ttl": "7 days"})
+    for run in (
+        lambda: stack.make("up", STACK, check=False),
+        lambda: stack.make("preview", STACK, check=False),
+        lambda: stack.pulumi("up", "--yes", "--skip-preview", stack=STACK, check=False),
+    ):
+        done = run()
+        said = done.stdout + done.stderr
+        assert done.returncode != 0
+        for path in ("upstreams.docker.io.port", "upstreams.quay.io.remoteURL", "cache.ttl"):
+            assert f"talos-cache:{path}" in said
+        assert "did you mean remoteUrl?" in said
+        assert "Traceback" not in said
+        # The engine shows every message as it comes, and again under this heading.
+        summary = said.split("Diagnostics:")[-1]
+        assert summary.count("3 mistakes in the stack's configuration") == 1, "told once"
+    assert stack.containers(STACK) == {}
+
+
+def test_a_key_that_stands_twice_and_a_file_that_is_no_yaml_are_refused(stack):
+    path = stack.path / "stacks" / "Pulumi.broken.yaml"
+    for text, reason in (
+        ("config:\n  talos-cache:prefix: a\n  talos-cache:prefix: b\n", "stands twice (line 3)"),
+        ("config: [\n", "not readable as YAML"),
+        ("config: 3\n", "holds a mapping"),
+    ):
+        path.write_text(text)
+        done = stack.run("make", "up", "STACK=broken", check=False)
+        assert done.returncode != 0
+        assert reason in done.stderr
+        assert "Traceback" not in done.stderr
+    path.unlink()
+
+
+def test_two_stacks_side_by_side_do_not_touch_each_other(stack, embedded_upstream):
+    stack.make("up", STACK)
+    first = stack.containers(STACK)
+    stack.write_stack(
+        "neighbour",
+        prefix=f"{PREFIX}-neighbour",
+        basePort=BASE_PORT + 10,
+        upstreams=embedded(embedded_upstream, HOSTS),
+        cache={"onDestroy": "delete"},
+    )
+    stack.make("up", "neighbour")
+    assert len(stack.containers("neighbour")) == 3
+    pull(f"http://127.0.0.1:{BASE_PORT + 10}", IMAGES[0], by_digest=False)
+    stack.make("down", "neighbour")
+    assert stack.containers("neighbour") == {}
+    assert stack.containers(STACK) == first
+    pull(f"http://127.0.0.1:{BASE_PORT}", IMAGES[0], by_digest=False)
+
+
+def test_a_second_stack_with_the_same_names_is_told_whose_they_are(stack, embedded_upstream):
+    stack.make("up", STACK)
+    upstreams = embedded(embedded_upstream, HOSTS)
+    stack.write_stack("twin", prefix=NAME, basePort=BASE_PORT, upstreams=upstreams)
+    done = stack.make("up", "twin", check=False)
+    assert done.returncode != 0
+    assert f"It belongs to the stack '{STACK}' of this project" in done.stdout + done.stderr

@@ -1,0 +1,96 @@
+"""How mistakes are worded and what is masked in them."""
+
+import pytest
+
+from plan.checks import MASK, Checks, Problem, SettingsError, ip_address, text
+from plan.settings import DEFAULTS
+
+
+def problem(path="cache.ttl", found="7 days"):
+    check = Checks(DEFAULTS)
+    check.add(path, found, "rule", "fix")
+    return check.problems[0]
+
+
+def test_a_problem_reads_path_found_rule_fix():
+    told = Problem(path="cache.ttl", found='"7 days"', rule="a duration", fix="write 168h")
+    assert str(told).splitlines() == [
+        "talos-cache:cache.ttl",
+        '    found: "7 days"',
+        "    rule:  a duration",
+        "    fix:   write 168h",
+    ]
+
+
+def test_one_mistake_is_singular():
+    assert str(SettingsError((problem(),))).startswith("1 mistake in")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://alice:hunter2@host",
+        "https://alice:hun/ter2@host",
+        "https://alice:hun@ter2@host",
+        "https://alice:hun ter2@host",
+        "https://alice:hunter2\n@host",
+        "https://alice:ftp://hunter2@host",
+        "alice:hunter2@host",
+        "alice@x://hunter2@host",
+        {"docker.io": "https://alice:hunter2@host"},
+        ["alice:hunter2@host"],
+    ],
+    ids=str,
+)
+def test_whatever_may_be_a_password_is_masked(value):
+    found = problem(found=value).found
+    assert "hunter2" not in found
+    assert "ter2" not in found
+    assert MASK in found
+    assert "host" in found, "the rest is shown, so that the user knows which it is"
+
+
+def test_a_password_in_a_key_is_masked_and_its_place_is_not():
+    told = problem(path="upstreams.https://alice:hunter2@host.port")
+    assert told.path == f"upstreams.https://{MASK}@host.port"
+
+
+def test_quotes_and_line_breaks_in_a_value_can_be_seen():
+    assert problem(found='a "b"\n').found == '"a \\"b\\"\\n"'
+    assert problem(found="größe").found == '"größe"', "letters of other languages stay readable"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("yes", "true"), ("TRUE", "true"), ("off", "false"), (0, "false"), ("?", "true or false")],
+)
+def test_words_for_true_and_false_are_understood_in_the_fix(written, meant):
+    check = Checks(DEFAULTS)
+    check.boolean("exposeToLan", {"exposeToLan": written})
+    assert check.problems[0].fix == f"write {meant}"
+
+
+def test_a_wrong_value_reads_as_its_default_so_that_reading_goes_on():
+    check = Checks(DEFAULTS)
+    assert check.integer("basePort", {"basePort": "x"}, 1024, 65529, "the base port") == 5000
+    assert check.duration("cluster.createTimeout", {"createTimeout": "x"}) == "20m"
+    assert check.boolean("exposeToLan", {"exposeToLan": "x"}) is False
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"), [("BASEPORT", "basePort"), ("bind-addresses", "bindAddresses")]
+)
+def test_an_unknown_key_that_is_nearly_right_gets_a_suggestion(key, meant):
+    check = Checks(DEFAULTS)
+    assert check.mapping("", {key: 1}, "") == {}
+    assert check.problems[0].fix == f"did you mean {meant}?"
+
+
+def test_an_address_with_a_zone_is_none():
+    assert ip_address("fe80::1%eth0") is None, "Docker can't publish on it"
+    assert str(ip_address("fe80::1")) == "fe80::1"
+
+
+def test_text_of_anything():
+    assert text(5) == "5"
+    assert "thousands" in text(16**6000)

@@ -1,0 +1,129 @@
+"""`plan` decides and does nothing else: no Pulumi, no Docker, files, sockets or environment."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted((ROOT / "plan").glob("*.py"))
+# Modules of the standard library that only compute, and yaml, which writes text to text.
+ALLOWED = {
+    "collections",
+    "dataclasses",
+    "difflib",
+    "ipaddress",
+    "itertools",
+    "json",
+    "plan",
+    "re",
+    "shlex",
+    "typing",
+    "urllib",
+    "yaml",
+}
+
+# Runs in a process of its own, because what is imported once stays imported.
+PROGRAM = """
+import builtins, importlib, importlib.abc, io, os, socket, subprocess, sys
+
+BLOCKED = ("pulumi", "docker", "requests", "urllib3", "grpc")
+
+class Refusal(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0].startswith(BLOCKED):
+            raise AssertionError(f"plan imports {name}")
+
+class Environment(dict):
+    def refuse(self, *args):
+        raise AssertionError("plan reads the environment")
+    __getitem__ = __contains__ = __iter__ = get = items = keys = values = copy = refuse
+
+def refuse(what):
+    def refused(*args, **kwargs):
+        raise AssertionError(f"plan {what}")
+    return refused
+
+sys.meta_path.insert(0, Refusal())
+sys.path.insert(0, sys.argv[1])
+modules = [importlib.import_module(f"plan.{name}") for name in sys.argv[2].split(",")]
+import yaml
+
+builtins.open = io.open = os.open = refuse("opens a file")
+builtins.print = refuse("prints")
+socket.socket = socket.create_connection = refuse("opens a socket")
+subprocess.Popen = os.system = refuse("starts a program")
+os.getenv = refuse("reads the environment")
+os.environ = Environment()
+
+from plan import addressing, caches, mirrors, outputs, settings
+
+def whole(raw):
+    chosen = settings.parse(settings.decode(raw), "mine")
+    where = addressing.resolve(chosen, "172.17.0.1")
+    plans = caches.build(chosen, where)
+    return outputs.build(plans, mirrors.build(plans), chosen.cluster)
+
+made = whole({
+    "upstreams": '{"docker.io": {"overridePath": true}, "quay.io": {"skipFallback": true}}',
+    "cluster": '{"provisioner": "qemu", "talosVersion": "v1.13.0"}',
+    "credentials": '{"docker.io": {"username": "alice", "password": "hunter2"}}',
+})
+assert "mirrors.yaml" in made["talosctlCommand"]
+try:
+    whole({"upstreams": "{}", "cache": "1"})
+    raise SystemExit("the wrong configuration was accepted")
+except settings.SettingsError as error:
+    str(error)
+ENVIRONMENT = os.environ
+try:
+    ENVIRONMENT["HOME"]
+    raise SystemExit("the guard of the environment does not guard")
+except AssertionError:
+    pass
+sys.stdout.write("planned")
+"""
+
+
+def test_a_whole_plan_is_made_with_pulumi_docker_files_sockets_and_environment_blocked():
+    names = ",".join(path.stem for path in MODULES)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(ROOT), names],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "planned"), done.stderr
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports name the whole module"
+            yield str(node.module)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_module_of_plan_imports_only_what_computes(path):
+    assert {name.split(".")[0] for name in imported(path)} <= ALLOWED
+    urllib = {name for name in imported(path) if name.startswith("urllib")}
+    assert urllib <= {"urllib.parse"}, "the rest of urllib opens connections"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_module_of_plan_calls_nothing_that_reads_writes_or_runs(path):
+    calls = {
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not calls & {"open", "print", "input", "eval", "exec", "__import__"}
+
+
+def test_the_modules_are_found():
+    assert len(MODULES) > 5

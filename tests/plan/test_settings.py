@@ -1,0 +1,185 @@
+"""Valid stack files, and what their keys come to."""
+
+import pytest
+
+from plan.checks import SettingsError
+from plan.settings import DEFAULTS, REQUIRED, Credentials, decode, parse
+from plan.upstreams import KNOWN
+from tests.plan.shapes import (
+    VALID,
+    as_the_engine_hands_it_over,
+    config_of,
+    planned,
+    planned_file,
+)
+
+
+@pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
+def test_a_valid_stack_file_comes_to_a_plan(path):
+    assert planned(config_of(path)).caches
+
+
+@pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
+def test_the_engine_and_the_file_say_the_same(path):
+    config = config_of(path)
+    assert planned(decode(as_the_engine_hands_it_over(config))) == planned(config)
+
+
+def test_there_are_valid_files_of_many_shapes():
+    assert len(VALID) >= 12, "the glob found (nearly) nothing: are the files where they were?"
+
+
+def test_an_empty_stack_gets_the_six_known_upstreams():
+    settings = planned_file("minimal").settings
+    assert {upstream.host for upstream in settings.upstreams} == set(KNOWN)
+    assert settings.cluster is None, "without the key there are caches only"
+
+
+def test_a_key_without_a_value_is_as_if_it_were_not_there():
+    nothing = parse({})
+    tops = {key.split(".")[0] for key in DEFAULTS}
+    assert parse(dict.fromkeys(tops)) == nothing
+    assert parse({"cache": dict.fromkeys(["image", "ttl", "onDestroy", "waitSeconds"])}) == nothing
+
+
+def test_an_empty_cluster_is_the_default_cluster():
+    cluster = planned_file("cluster-on-docker").settings.cluster
+    assert (cluster.name, cluster.provisioner) == ("talos-default", "docker")
+
+
+def test_every_default_is_valid_where_a_stack_writes_it_down():
+    written = {}
+    for key, value in DEFAULTS.items():
+        group, _, name = key.rpartition(".")
+        if value in (None, REQUIRED) or group == "upstreams.<host>":
+            continue
+        target = written.setdefault(group, {}) if group else written
+        target[name] = list(value) if isinstance(value, tuple) else value
+    assert parse(written) == parse({"cluster": {}}), "a default differs from what it says it is"
+
+
+def test_upstreams_replace_the_known_six_exactly():
+    hosts = {upstream.host for upstream in planned_file("own-upstreams").settings.upstreams}
+    assert hosts == {"registry.example.com", "docker.io", "mirror.lan"}
+
+
+def test_a_slash_at_the_end_of_a_remote_url_is_dropped():
+    cache = planned_file("own-upstreams").cache("registry.example.com")
+    assert cache.remote_url == "https://registry.example.com", "distribution adds its own path"
+
+
+def test_an_upstream_without_a_value_has_its_defaults():
+    cache = planned_file("upstream-without-a-value").cache("docker.io")
+    assert cache.remote_url == "https://registry-1.docker.io"
+
+
+@pytest.mark.parametrize(
+    "name", ["credentials-still-encrypted", "credentials-encrypted-one-by-one"]
+)
+def test_encrypted_credentials_are_not_looked_into(name):
+    # The check before the engine starts sees the file, not the passphrase.
+    planned_file(name)
+
+
+@pytest.mark.parametrize("stack", ["docker", "qemu", "demo"])
+@pytest.mark.parametrize(
+    "credentials", [{"secure": "v1:abc"}, {"docker.io": {"username": "alice", "password": "pw"}}]
+)
+def test_the_stacks_of_the_project_hold_no_credentials(stack, credentials):
+    with pytest.raises(SettingsError, match=f"make stack NAME=mine FROM={stack}") as caught:
+        parse({"credentials": credentials}, stack)
+    assert "alice" not in str(caught.value)
+
+
+def test_a_stack_of_ones_own_may_hold_credentials():
+    credentials = {"docker.io": {"username": "alice", "password": "pw"}}
+    settings = parse({"credentials": credentials}, "alice")
+    assert settings.credentials_for("docker.io").username == "alice"
+    assert settings.credentials_for("quay.io") is None, "the others are pulled from anonymously"
+
+
+def test_a_password_is_not_in_the_settings_repr():
+    credentials = {"docker.io": {"username": "alice", "password": "hunter2"}}
+    assert "hunter2" not in repr(parse({"credentials": credentials})), "tracebacks show reprs"
+    assert "hunter2" not in repr(Credentials(username="alice", password="hunter2"))
+
+
+def test_every_mistake_is_told_at_once():
+    with pytest.raises(SettingsError) as caught:
+        parse({"prefix": "-", "basePort": 1, "cache": {"ttl": "x"}, "colour": "red"})
+    paths = {problem.path for problem in caught.value.problems}
+    assert paths == {"prefix", "basePort", "cache.ttl", "colour"}
+    assert str(caught.value).startswith("4 mistakes in the stack's configuration; nothing was")
+
+
+def test_a_configuration_that_is_no_mapping_is_told_so():
+    with pytest.raises(SettingsError, match="a mapping of keys to values"):
+        parse(["docker.io"])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"upstreams": {"docker.io\n": {}}},
+        {"upstreams": {"docker.io": {"remoteUrl": "https://registry-1.docker.io\n"}}},
+        {"addressing": "caches.lan\n", "bindAddresses": ["127.0.0.1"]},
+        {"prefix": "registry\n"},
+        {"cache": {"image": "registry:3.1.1\n"}},
+        {"cache": {"ttl": "168h\n"}},
+        {"cluster": {"name": "dev\n"}},
+        {"cluster": {"talosVersion": "v1.13.0\n"}},
+    ],
+    ids=str,
+)
+def test_a_line_break_is_part_of_no_value(config):
+    # YAML's `|` leaves one behind; it would end up in an environment variable or a name.
+    with pytest.raises(SettingsError):
+        parse(config)
+
+
+def test_a_long_value_is_shown_by_its_start():
+    with pytest.raises(SettingsError) as caught:
+        parse({"addressing": "-" * 500})
+    found = caught.value.problems[0].found
+    assert len(found) == 120
+    assert found.endswith("...")
+
+
+def test_a_value_that_no_json_can_show_is_named_by_its_type():
+    loop = []
+    loop.append(loop)
+    with pytest.raises(SettingsError, match=r"a value that can't be shown \(list\)"):
+        parse({"upstreams": loop})
+
+
+def test_a_number_of_thousands_of_digits_is_a_mistake_like_others():
+    huge = 16**6000  # YAML reads hexadecimal numbers of any length
+    with pytest.raises(SettingsError, match="can't be shown"):
+        parse({"basePort": huge})
+    with pytest.raises(SettingsError, match="a number of thousands of digits"):
+        parse({"upstreams": {huge: {}}})
+    with pytest.raises(SettingsError, match="one of keep, delete"):
+        parse({"cache": {"onDestroy": huge}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "9" * 5000, "[" * 100_000, "not json"],
+    ids=["broken", "huge number", "deep", "words"],
+)
+def test_text_that_is_no_json_stays_as_it_is(text):
+    assert decode({"cache": text}) == {"cache": text}
+
+
+def test_text_keys_are_never_read_as_json():
+    assert decode({"prefix": "2024", "basePort": "2024"}) == {"prefix": "2024", "basePort": 2024}
+
+
+def test_an_image_with_a_digest_is_no_user_name():
+    with pytest.raises(SettingsError) as caught:
+        parse({"cache": {"image": "registry:2@sha256:" + "ab" * 32}})
+    assert "registry:2@sha256:abab" in caught.value.problems[0].found, "nothing here is secret"
+
+
+def test_ttl_zero_is_for_ever_as_text_and_as_number():
+    assert parse({"cache": {"ttl": 0}}) == parse({"cache": {"ttl": "0"}}) == parse({})

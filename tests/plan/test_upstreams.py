@@ -1,0 +1,34 @@
+"""The table of known upstreams: others rely on every row of it."""
+
+from plan.upstreams import DOCKER_IO_ALIASES, KNOWN, physical_name, slug
+
+
+def test_the_table_never_moves_a_port():
+    offsets = {host: row.port_offset for host, row in KNOWN.items()}
+    assert offsets == {
+        "docker.io": 0,
+        "registry.k8s.io": 1,
+        "quay.io": 2,
+        "gcr.io": 3,
+        "ghcr.io": 4,
+        "factory.talos.dev": 6,
+    }, "a port that moves replaces the containers of everyone who upgrades"
+
+
+def test_docker_io_is_served_under_another_name():
+    assert KNOWN["docker.io"].remote_url == "https://registry-1.docker.io"
+    others = {row.remote_url for host, row in KNOWN.items() if host != "docker.io"}
+    assert others == {f"https://{host}" for host in KNOWN if host != "docker.io"}
+
+
+def test_no_known_upstream_goes_by_a_name_that_is_never_asked_for():
+    assert not DOCKER_IO_ALIASES & set(KNOWN)
+
+
+def test_names_of_known_upstreams_are_distinct():
+    assert len({slug(host) for host in KNOWN}) == len(KNOWN)
+
+
+def test_names_hold_no_colon():
+    assert slug("registry.lan:5000") == "registry-lan-5000"
+    assert physical_name("registry", "registry.lan:5000") == "registry-registry.lan-5000"

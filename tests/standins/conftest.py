@@ -1,0 +1,169 @@
+"""The real engine with the stand-ins on PATH, and small Pulumi projects to run it on."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = {
+    "pulumi-language-python": "language",
+    "pulumi-resource-docker": "docker_plugin",
+    "pulumi-resource-command": "command_plugin",
+}
+IMAGE = "standin-test-busybox:1"
+PORTS = range(15400, 15500)
+PATIENCE = 120
+PREAMBLE = """
+import pulumi, pulumi_command as command, pulumi_docker as docker
+config = pulumi.Config()
+"""
+
+
+@dataclass
+class Project:
+    """One Pulumi project with one stack, and Docker things whose names start with `prefix`."""
+
+    directory: Path
+    environment: dict[str, str]
+    prefix: str
+
+    def write(self, program: str, *, options: str = "", config: str = "") -> None:
+        """Sets the program, and what Pulumi.yaml says besides the runtime."""
+        lines = [
+            "name: standins",
+            f"runtime: {{name: python, options: {{virtualenv: {sys.prefix}}}}}",
+            f"options: {{{options}}}" if options else "",
+            f"config: {config}" if config else "",
+        ]
+        (self.directory / "Pulumi.yaml").write_text("\n".join(lines) + "\n")
+        (self.directory / "__main__.py").write_text(PREAMBLE + textwrap.dedent(program))
+
+    def pulumi(self, *arguments: str, fails: bool = False) -> str:
+        """Runs the CLI and gives what it printed; whether it succeeds must be as expected."""
+        done = subprocess.run(
+            ["pulumi", *arguments, "--non-interactive"],
+            cwd=self.directory,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert (done.returncode != 0) == fails, done.stdout
+        return done.stdout
+
+    def up(self, *, fails: bool = False) -> str:
+        return self.pulumi("up", "--yes", "--skip-preview", fails=fails)
+
+    def preview(self, *arguments: str, fails: bool = False) -> str:
+        return self.pulumi("preview", "--diff", *arguments, fails=fails)
+
+    def outputs(self) -> dict[str, Any]:
+        return dict(json.loads(self.pulumi("stack", "output", "--json", "--show-secrets")))
+
+    def state_file(self) -> str:
+        return next(self.directory.parent.glob("state/.pulumi/stacks/*/dev.json")).read_text()
+
+    def resources(self) -> dict[str, dict[str, Any]]:
+        """The state's resources by logical name."""
+        state = json.loads(self.state_file())["checkpoint"]["latest"]["resources"]
+        return {resource["urn"].rpartition("::")[2]: resource for resource in state}
+
+
+def docker(*arguments: str) -> str:
+    """What the Docker CLI prints."""
+    done = subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def pulumi_binary() -> Path:
+    found = os.environ.get("TALOS_CACHE_PULUMI") or shutil.which("pulumi")
+    if not found or not Path(found).exists():
+        pytest.fail("no pulumi: put it on PATH or name it in TALOS_CACHE_PULUMI")
+    return Path(found)
+
+
+@pytest.fixture(scope="session")
+def launchers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("launchers")
+    for name, module in PLUGINS.items():
+        launcher = directory / name
+        launcher.write_text(
+            f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+            f"from toolchain.standins.{module} import main\nmain()\n"
+        )
+        launcher.chmod(0o755)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A tiny image whose default command serves HTTP on port 5000."""
+    root = tmp_path_factory.mktemp("image")
+    (root / "bin").mkdir()
+    (root / "tmp").mkdir()
+    shutil.copy("/bin/busybox", root / "bin" / "busybox")
+    for applet in ("sh", "cat", "ls", "sleep", "httpd", "stat", "true", "false"):
+        (root / "bin" / applet).symlink_to("busybox")
+    archive = shutil.make_archive(str(root / "image"), "tar", root)
+    docker("import", "-c", 'CMD ["/bin/httpd", "-f", "-p", "5000", "-h", "/tmp"]', archive, IMAGE)
+    yield IMAGE
+    docker("rmi", "-f", IMAGE)
+
+
+@pytest.fixture
+def prefix() -> Iterator[str]:
+    """A start of names that is this test's own; what has such a name is removed afterwards."""
+    own = f"standin-test-{uuid4().hex[:8]}"
+    yield own
+    for kind, listed in (("container", "ps -aq"), ("volume", "volume ls -q"), ("network", "")):
+        found = docker(*(listed or "network ls -q").split(), "--filter", f"name={own}").split()
+        if found:
+            force = ["-f"] if kind != "network" else []
+            docker(kind, "rm", *force, *found)
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, pulumi_binary: Path, launchers: Path, image: str, prefix: str
+) -> Project:
+    """A project with the stack `dev`; its program can use the image `standin-test-busybox:1`."""
+    for folder in ("program", "home", "state"):
+        (tmp_path / folder).mkdir()
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")}
+    environment = {
+        **kept,
+        "PATH": f"{launchers}:{pulumi_binary.parent}:{os.environ['PATH']}",
+        "PULUMI_HOME": str(tmp_path / "home"),
+        "PULUMI_BACKEND_URL": f"file://{tmp_path / 'state'}",
+        "PULUMI_CONFIG_PASSPHRASE": "test",
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+    made = Project(tmp_path / "program", environment, prefix)
+    made.write("")
+    made.pulumi("stack", "init", "dev")
+    return made
+
+
+@pytest.fixture
+def ports() -> Iterator[int]:
+    """Free ports on the loopback interface."""
+    return iter(port for port in PORTS if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -1,0 +1,333 @@
+"""The docker stand-in under the real engine, on real Docker."""
+
+import json
+import subprocess
+
+import pytest
+
+from tests.standins.conftest import IMAGE, docker
+from toolchain.standins.docker_plugin import fail_if_exited
+from toolchain.standins.serving import PluginError
+
+pytestmark = pytest.mark.e2e
+
+CONTAINER = """
+envs = ["A=1", "B=2"]
+ports = [docker.ContainerPortArgs(internal=5000, external={port}, ip="127.0.0.1")]
+made = docker.Container("cache", name="{prefix}-cache", image="{image}", envs=envs, ports=ports,
+    restart="always", labels=[docker.ContainerLabelArgs(label="x", value="y")],
+    destroy_grace_seconds=0{more})
+pulumi.export("id", made.id)
+"""
+
+
+def container(project, port, more=""):
+    more = f", {more}" if more else ""
+    return CONTAINER.format(prefix=project.prefix, image=IMAGE, port=port, more=more)
+
+
+def inspect(name):
+    return json.loads(docker("inspect", name))[0]
+
+
+def test_up_then_no_change_then_destroy(project, ports):
+    port = next(ports)
+    program = f"""
+        image = docker.RemoteImage("image", name="{IMAGE}", keep_locally=True)
+        net = docker.Network("net", name="{project.prefix}-net", internal=False,
+            ipam_configs=[docker.NetworkIpamConfigArgs(
+                subnet="10.213.7.0/24", gateway="10.213.7.1")])
+        volume = docker.Volume("{project.prefix}-volume",
+                labels=[docker.VolumeLabelArgs(label="a", value="b")])
+        made = docker.Container("cache", name="{project.prefix}-cache", image=image.image_id,
+            user="0:0", command=["/bin/httpd", "-f", "-p", "5000", "-h", "/tmp"],
+            ports=[docker.ContainerPortArgs(internal=5000, external={port}, ip="127.0.0.1"),
+                   docker.ContainerPortArgs(internal=5000, external={port}, ip="127.0.0.2"),
+                   docker.ContainerPortArgs(internal=5001)],
+            volumes=[docker.ContainerVolumeArgs(volume_name=volume.name, container_path="/data"),
+                     docker.ContainerVolumeArgs(host_path="/etc/hostname",
+                         container_path="/there", read_only=True)],
+            uploads=[docker.ContainerUploadArgs(file="/tmp/index.html", content="hello"),
+                     docker.ContainerUploadArgs(file="/etc/run/me.sh", content="x",
+                         executable=True)],
+            healthcheck=docker.ContainerHealthcheckArgs(tests=["CMD", "/bin/true"], interval="1s"),
+            wait=True, log_driver="json-file", log_opts={{"max-size": "1m"}}, stop_timeout=3,
+            tmpfs={{"/run": ""}}, memory=64, sysctls={{"net.core.somaxconn": "512"}},
+            dns_opts=["ndots:1"], hosts=[docker.ContainerHostArgs(host="h", ip="10.0.0.1")],
+            networks_advanced=[
+                docker.ContainerNetworksAdvancedArgs(name=net.name, aliases=["other"]),
+                docker.ContainerNetworksAdvancedArgs(name="bridge")])
+        found = docker.get_network_output(name=net.name)
+        pulumi.export("gateway", found.ipam_configs[0].gateway)
+        pulumi.export("volume", volume.name)
+        pulumi.export("ports", made.ports)
+        pulumi.export("networks", made.network_datas)
+    """
+    project.write(program, options="refresh: always")
+    assert "+ 5 to create" in project.preview()
+    assert docker("ps", "-aq", "--filter", f"name={project.prefix}") == ""
+    project.up()
+    page = ["/bin/busybox", "wget", "-qO-", f"http://127.0.0.1:{port}/"]
+    assert subprocess.run(page, capture_output=True, check=True).stdout == b"hello"
+    outputs = project.outputs()
+    assert outputs["gateway"] == "10.213.7.1"
+    assert outputs["volume"].startswith(f"{project.prefix}-volume-")
+    assert {found["networkName"] for found in outputs["networks"]} == {
+        "bridge",
+        f"{project.prefix}-net",
+    }
+    assert all(found["external"] for found in outputs["ports"])
+    modes = docker("exec", f"{project.prefix}-cache", "/bin/stat", "-c", "%a", "/etc/run/me.sh")
+    assert modes == "744"
+    report = inspect(f"{project.prefix}-cache")
+    assert report["State"]["Health"]["Status"] == "healthy"
+    assert report["HostConfig"]["Sysctls"] == {"net.core.somaxconn": "512"}
+    shown = project.preview("--expect-no-changes")
+    assert "~ docker" not in shown, "a refresh right after an up must not see anything"
+    project.pulumi("destroy", "--yes", "--skip-preview")
+    assert docker("ps", "-aq", "--filter", f"name={project.prefix}") == ""
+    assert docker("volume", "ls", "-q", "--filter", f"name={outputs['volume']}") == ""
+    assert docker("images", "-q", IMAGE), "keep_locally keeps the image"
+
+
+def test_reordered_sets_are_no_change(project, ports):
+    first, second = next(ports), next(ports)
+    pair = [
+        f'docker.ContainerPortArgs(internal=5000, external={first}, ip="127.0.0.1")',
+        f'docker.ContainerPortArgs(internal=5001, external={second}, ip="127.0.0.1")',
+    ]
+    program = """
+        docker.Container("c", name="{prefix}-c", image="{image}", envs={envs}, ports=[{ports}])
+    """
+    names = {"prefix": project.prefix, "image": IMAGE}
+    project.write(program.format(envs=["A=1", "B=2"], ports=", ".join(pair), **names))
+    project.up()
+    project.write(program.format(envs=["B=2", "A=1"], ports=", ".join(pair[::-1]), **names))
+    project.preview("--expect-no-changes")
+
+
+def test_an_env_replaces_and_a_restart_policy_updates_the_live_container(project, ports):
+    port = next(ports)
+    project.write(container(project, port, "memory=64"))
+    project.up()
+    name, id_ = f"{project.prefix}-cache", project.outputs()["id"]
+
+    project.write(container(project, port, "memory=32").replace('"always"', '"no"'))
+    shown = project.preview()
+    assert "~ 1 to update" in shown
+    assert '~ restart: "always" => "no"' in shown
+    project.up()
+    assert inspect(name)["HostConfig"]["RestartPolicy"]["Name"] == "no"
+    assert inspect(name)["HostConfig"]["Memory"] == 32 * 1024 * 1024
+    assert project.outputs()["id"] == id_ == inspect(name)["Id"]
+
+    project.write(container(project, port).replace("A=1", "A=3"))
+    shown = project.preview()
+    assert "1 to replace" in shown
+    project.up()
+    assert project.outputs()["id"] != id_, "a new container: the name and port were free in time"
+    assert "A=3" in inspect(name)["Config"]["Env"]
+
+
+def test_a_refresh_heals_what_was_removed_stopped_and_changed(project, ports):
+    port = next(ports)
+    project.write(container(project, port), options="refresh: always")
+    name = f"{project.prefix}-cache"
+    project.up()
+
+    docker("rm", "-f", name)
+    assert "+ 1 to create" in project.preview()
+    project.up()
+    assert inspect(name)["State"]["Running"]
+
+    docker("stop", "-t", "0", name)
+    shown = project.preview()
+    assert "1 to replace" in shown
+    assert "mustRun" in shown
+    assert not inspect(name)["State"]["Running"], "a preview must not touch it"
+    project.up()
+    assert inspect(name)["State"]["Running"]
+
+    docker("update", "--restart=on-failure", name)
+    assert '~ restart: "on-failure" => "always"' in project.preview()
+    project.up()
+    assert inspect(name)["HostConfig"]["RestartPolicy"]["Name"] == "always"
+    project.preview("--expect-no-changes")
+
+
+def test_secrets_stay_secret_in_the_state_and_in_previews(project, ports):
+    program = f"""
+        word = config.require_secret("word")
+        docker.Container("c", name="{project.prefix}-c", image="{IMAGE}",
+            envs=["A=1", pulumi.Output.concat("P=", word)], memory=TIMES,
+            uploads=[docker.ContainerUploadArgs(file="/tmp/f", content=word, permissions="0600")])
+    """
+    project.write(program.replace("TIMES", "64"), options="refresh: always")
+    project.pulumi("config", "set", "--secret", "word", "hunter2-in-clear")
+    shown = project.preview()
+    assert "[secret]" in shown
+    assert "hunter2" not in shown
+    project.up()
+    assert "P=hunter2-in-clear" in inspect(f"{project.prefix}-c")["Config"]["Env"]
+    assert docker("exec", f"{project.prefix}-c", "/bin/cat", "/tmp/f") == "hunter2-in-clear"
+    assert docker("exec", f"{project.prefix}-c", "/bin/stat", "-c", "%a", "/tmp/f") == "600"
+    assert "hunter2" not in project.state_file()
+    project.preview("--expect-no-changes")
+    project.write(program.replace("TIMES", "32"), options="refresh: always")
+    assert "hunter2" not in project.up()
+    assert "hunter2" not in project.state_file(), "an update must not reveal what a create hid"
+    project.pulumi("refresh", "--yes", "--skip-preview")
+    assert "hunter2" not in project.state_file()
+
+
+def test_a_retained_volume_is_adopted_with_its_data(project):
+    name = f"{project.prefix}-v"
+    project.write(
+        f"""
+        docker.Volume("v", name="{name}", labels=[docker.VolumeLabelArgs(label="a", value="b")],
+            opts=pulumi.ResourceOptions(retain_on_delete=True))
+    """,
+        options="refresh: always",
+    )
+    project.up()
+    docker("run", "--rm", "-v", f"{name}:/data", IMAGE, "/bin/sh", "-c", "echo kept > /data/f")
+    project.pulumi("destroy", "--yes", "--skip-preview")
+    project.up()
+    said = docker("run", "--rm", "-v", f"{name}:/data", IMAGE, "/bin/cat", "/data/f")
+    assert said == "kept"
+    project.preview("--expect-no-changes")
+
+
+def test_a_changed_label_replaces_a_volume_and_so_does_an_adopted_one_with_others(project):
+    name = f"{project.prefix}-v"
+    docker("volume", "create", "--label", "by=hand", name)
+    program = """
+        labels = [docker.VolumeLabelArgs(label="a", value="{value}")]
+        docker.Volume("v", name="{name}", labels=labels)
+    """
+    project.write(program.format(name=name, value="1"))
+    project.up()
+    assert "1 to replace" in project.preview(), "the official plugin compares the real labels too"
+    project.up()
+    assert json.loads(docker("volume", "inspect", name))[0]["Labels"] == {"a": "1"}
+    project.preview("--expect-no-changes")
+    project.write(program.format(name=name, value="2"))
+    assert "1 to replace" in project.preview()
+
+
+def test_a_volume_in_use_is_not_removed_and_the_error_says_so(project):
+    name = f"{project.prefix}-v"
+    project.write(f'docker.Volume("v", name="{name}")')
+    project.up()
+    docker("run", "-d", "--name", f"{project.prefix}-user", "-v", f"{name}:/data", IMAGE)
+    shown = project.pulumi("destroy", "--yes", "--skip-preview", fails=True)
+    assert f"can't remove the volume '{name}'" in shown
+    assert "in use" in shown
+    docker("rm", "-f", f"{project.prefix}-user")
+    docker("volume", "rm", name)
+    project.pulumi("destroy", "--yes", "--skip-preview")
+
+
+def test_an_unimplemented_property_and_resource_are_refused_by_name(project):
+    project.write(
+        f'docker.Container("c", name="{project.prefix}", image="{IMAGE}", privileged=True)'
+    )
+    shown = project.preview(fails=True)
+    assert "the stand-in plugin does not implement the property 'privileged' of Container" in shown
+    assert "install the official plugin" in shown
+    assert "Traceback" not in shown
+    project.write('docker.Tag("t", source_image="a", target_image="b")')
+    shown = project.preview(fails=True)
+    assert "does not implement the resource type 'docker:index/tag:Tag'" in shown
+    project.write('docker.get_plugin(alias="x")')
+    assert "docker:index/getPlugin:getPlugin" in project.preview(fails=True)
+    project.write('docker.Provider("p", cert_path="/x")')
+    assert "docker:certPath" in project.preview(fails=True)
+
+
+def test_a_name_or_port_that_is_taken_is_one_clear_line_and_leaves_nothing(project, ports):
+    port = next(ports)
+    name = f"{project.prefix}-cache"
+    docker("run", "-d", "--name", name, IMAGE)
+    project.write(container(project, port))
+    shown = project.up(fails=True)
+    assert f"can't create the container '{name}': the name is already in use" in shown
+    docker("rm", "-f", name)
+
+    holder = f"{project.prefix}-holder"
+    docker("run", "-d", "--name", holder, "-p", f"127.0.0.1:{port}:5000", IMAGE)
+    shown = project.up(fails=True)
+    assert (
+        f"can't start the container '{name}': port 127.0.0.1:{port} is already allocated" in shown
+    )
+    assert "Traceback" not in shown
+    assert docker("ps", "-aq", "--filter", f"name={name}") == "", "the half-made one is removed"
+    assert "cache" not in project.resources()
+    docker("rm", "-f", holder)
+    project.up()
+
+
+def test_a_container_that_exited_at_the_first_look_is_an_error_with_its_last_words():
+    class Api:
+        def logs(self, container, tail):
+            return b"no such config\n"
+
+    state = {"Running": False, "ExitCode": 2}
+    with pytest.raises(PluginError, match="'n' exited at once with code 2; it said: no such conf"):
+        fail_if_exited(Api(), {"Id": "id", "State": state}, {"name": "n"})
+    fail_if_exited(Api(), {"Id": "id", "State": state}, {"name": "n", "mustRun": False})
+    fail_if_exited(Api(), {"Id": "id", "State": {"Running": True}}, {"name": "n"})
+
+
+def test_a_container_that_can_not_start_or_stays_sick_fails_and_leaves_nothing(project):
+    name = f"{project.prefix}-c"
+    program = f'docker.Container("c", name="{name}", image="{IMAGE}", '
+    project.write(program + 'command=["/bin/not-there"])')
+    shown = project.up(fails=True)
+    assert f"can't start the container '{name}'" in shown
+    assert "not-there" in shown
+    assert docker("ps", "-aq", "--filter", f"name={name}") == ""
+    sick = 'docker.ContainerHealthcheckArgs(tests=["CMD", "/bin/false"], interval="1s")'
+    project.write(program + f"wait=True, wait_timeout=2, healthcheck={sick})")
+    assert "did not get healthy within 2 s" in project.up(fails=True)
+    assert docker("ps", "-aq", "--filter", f"name={name}") == ""
+
+
+def test_an_image_that_is_not_there_and_can_not_be_pulled_is_named(project):
+    project.write('docker.RemoteImage("i", name="127.0.0.1:1/nowhere:1")')
+    assert "can't pull the image '127.0.0.1:1/nowhere:1'" in project.up(fails=True)
+
+
+def test_unreachable_docker_is_said_in_one_line_with_what_to_do(project):
+    project.environment["DOCKER_HOST"] = "unix:///nowhere/docker.sock"
+    project.write(container(project, 15499))
+    shown = project.preview(fails=True)
+    assert "Docker can't be reached at" in shown
+    assert "set DOCKER_HOST" in shown
+    assert "Traceback" not in shown
+
+
+def test_the_plugins_find_what_is_gone_already_when_they_destroy(project, ports):
+    project.write(
+        container(project, next(ports)) + f'\ndocker.Volume("v", name="{project.prefix}-v")'
+    )
+    project.up()
+    docker("rm", "-f", f"{project.prefix}-cache")
+    docker("volume", "rm", f"{project.prefix}-v")
+    project.pulumi("destroy", "--yes", "--skip-preview")
+
+
+def test_get_network_gives_what_docker_says(project):
+    project.write("""
+        net = docker.get_network(name="bridge")
+        pulumi.export("net", {"name": net.name, "driver": net.driver, "scope": net.scope,
+            "id": net.id, "subnets": [pool.subnet for pool in net.ipam_configs]})
+    """)
+    project.up()
+    told = project.outputs()["net"]
+    real = json.loads(docker("network", "inspect", "bridge"))[0]
+    assert told["id"] == real["Id"]
+    assert told["scope"] == "local"
+    assert told["subnets"] == [pool["Subnet"] for pool in real["IPAM"]["Config"]]
+    project.write('docker.get_network(name="standin-test-no-such-network")')
+    assert "standin-test-no-such-network" in project.preview(fails=True)

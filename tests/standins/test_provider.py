@@ -1,0 +1,228 @@
+"""The provider protocol, called directly: secrets, unknowns, refusals."""
+
+import grpc
+import pytest
+from google.protobuf import struct_pb2
+from pulumi.runtime.proto import provider_pb2
+
+from toolchain.standins.docker_host import DockerHost
+from toolchain.standins.docker_plugin import Container
+from toolchain.standins.provider import Found, Made, Provider, Resource
+from toolchain.standins.schema import mapping, text
+from toolchain.standins.values import UNKNOWN, Secret, decode, encode
+
+URN = "urn:pulumi:dev::project::test:index:Thing::logical"
+
+
+class AbortedError(Exception):
+    """What grpc's own abort does, for a test to see."""
+
+
+class Context:
+    """A call's context that remembers how the call ended."""
+
+    def abort(self, code, message):
+        raise AbortedError(code, message)
+
+
+class Thing(Resource):
+    """Remembers what it was asked to do."""
+
+    type_name = "test:index:Thing"
+    fields = {"name": text(required=True), "size": text(in_place=True), "env": mapping()}  # noqa: RUF012
+    computed = ("address",)
+    autonamed = True
+
+    def __init__(self):
+        self.calls = []
+        self.found = Found(id="id")
+        self.error = None
+
+    def create(self, target, inputs):
+        self.calls.append(("create", inputs))
+        if self.error:
+            raise self.error
+        return Made(id="id", outputs={"address": "here"})
+
+    def read(self, target, inputs, outputs):
+        return self.found
+
+    def update(self, target, old, new):
+        self.calls.append(("update", old, new))
+        return {}
+
+    def delete(self, target, outputs):
+        self.calls.append(("delete", outputs))
+
+
+@pytest.fixture
+def thing():
+    return Thing()
+
+
+@pytest.fixture
+def provider(thing):
+    return Provider(package="test", resources=[thing], config_keys=frozenset({"host"}))
+
+
+def check(provider, news, olds=None):
+    request = provider_pb2.CheckRequest(urn=URN, news=encode(news), olds=encode(olds or {}))
+    return provider.Check(request, Context())
+
+
+def diff(provider, old, new):
+    request = provider_pb2.DiffRequest(
+        id="id", urn=URN, old_inputs=encode(old), olds=encode(old), news=encode(new)
+    )
+    return provider.Diff(request, Context())
+
+
+def test_values_survive_the_wire():
+    values = {
+        "text": "x",
+        "whole": 5000,
+        "part": 0.5,
+        "flag": True,
+        "list": [1, {"a": Secret("b")}],
+        "secret": Secret({"deep": [UNKNOWN]}),
+        "unknown": UNKNOWN,
+    }
+    wire = struct_pb2.Struct.FromString(encode(values).SerializeToString())
+    assert decode(wire) == values
+
+
+def test_a_secret_is_never_shown():
+    assert "hunter2" not in repr(Secret("hunter2"))
+
+
+def test_a_secret_input_goes_out_as_a_secret(provider, thing):
+    properties = encode({"name": "n", "env": {"P": Secret("hunter2")}})
+    request = provider_pb2.CreateRequest(urn=URN, properties=properties)
+    outputs = decode(provider.Create(request, Context()).properties)
+    assert thing.calls == [("create", {"name": "n", "env": {"P": "hunter2"}})]
+    assert outputs == {"name": "n", "env": {"P": Secret("hunter2")}, "address": "here"}
+
+
+def test_a_preview_makes_nothing_and_says_what_is_unknown(provider, thing):
+    request = provider_pb2.CreateRequest(urn=URN, properties=encode({"name": "n"}), preview=True)
+    outputs = decode(provider.Create(request, Context()).properties)
+    assert outputs == {"name": "n", "address": UNKNOWN}
+    assert thing.calls == []
+
+
+def test_drift_of_a_secret_stays_secret(provider, thing):
+    thing.found = Found(id="id", drift={"size": "changed"})
+    inputs = encode({"name": "n", "size": Secret("old")})
+    request = provider_pb2.ReadRequest(id="id", urn=URN, inputs=inputs, properties=inputs)
+    response = provider.Read(request, Context())
+    assert decode(response.inputs)["size"] == Secret("changed")
+    assert decode(response.properties)["size"] == Secret("changed")
+
+
+def test_a_read_without_drift_gives_back_the_state_to_the_letter(provider):
+    inputs = encode({"name": "n", "env": {"P": Secret("x"), "A": "y"}})
+    request = provider_pb2.ReadRequest(id="id", urn=URN, inputs=inputs, properties=inputs)
+    response = provider.Read(request, Context())
+    assert response.inputs == inputs
+    assert response.properties == inputs
+
+
+def test_what_is_gone_has_no_id(provider, thing):
+    thing.found = None
+    inputs = encode({"name": "n"})
+    request = provider_pb2.ReadRequest(id="id", urn=URN, inputs=inputs, properties=inputs)
+    assert provider.Read(request, Context()).id == ""
+
+
+def test_an_import_is_refused(provider):
+    with pytest.raises(AbortedError, match="does not implement import or get of Thing"):
+        provider.Read(provider_pb2.ReadRequest(id="id", urn=URN), Context())
+
+
+def test_a_missing_name_is_made_up_once(provider):
+    name = decode(check(provider, {}).inputs)["name"]
+    assert name.startswith("logical-")
+    assert len(name) == len("logical-") + 7
+    assert decode(check(provider, {}, olds={"name": name}).inputs)["name"] == name
+
+
+def test_a_chosen_name_is_freed_before_the_replacement_is_made(provider):
+    same_name = diff(provider, {"name": "n"}, {"name": "n", "env": {"A": "1"}})
+    assert same_name.deleteBeforeReplace
+    made_up = {"name": "logical-0123abc"}
+    assert not diff(provider, made_up, {**made_up, "env": {"A": "1"}}).deleteBeforeReplace
+
+
+def test_a_container_always_goes_before_its_replacement_comes():
+    container = Container(DockerHost())
+    provider = Provider(package="docker", resources=[container])
+    urn = URN.replace("test:index:Thing", container.type_name)
+    old = {"name": "logical-0123abc", "image": "i"}
+    request = provider_pb2.DiffRequest(
+        id="id", urn=urn, old_inputs=encode(old), news=encode({**old, "image": "j"})
+    )
+    assert provider.Diff(request, Context()).deleteBeforeReplace
+    request.news.CopyFrom(encode({**old, "restart": "always"}))
+    assert not provider.Diff(request, Context()).deleteBeforeReplace
+
+
+def test_a_diff_says_what_replaces(provider):
+    response = diff(provider, {"name": "n", "size": "1"}, {"name": "n", "env": {"A": "1"}})
+    kinds = provider_pb2.PropertyDiff.Kind
+    assert {key: change.kind for key, change in response.detailedDiff.items()} == {
+        "size": kinds.Value("DELETE"),
+        "env": kinds.Value("ADD_REPLACE"),
+    }
+    assert list(response.replaces) == ["env"]
+
+
+def test_no_change_is_no_diff(provider):
+    response = diff(provider, {"name": "n"}, {"name": "n"})
+    assert response.changes == provider_pb2.DiffResponse.DIFF_NONE
+
+
+def test_an_unknown_property_fails_the_check_by_name(provider):
+    (failure,) = check(provider, {"name": "n", "colour": "red"}).failures
+    assert failure.property == "colour"
+    assert "does not implement the property 'colour' of Thing" in failure.reason
+
+
+def test_an_unknown_resource_type_is_refused_by_name(provider):
+    urn = URN.replace("Thing", "Other")
+    with pytest.raises(AbortedError, match="resource type 'test:index:Other'"):
+        provider.Check(provider_pb2.CheckRequest(urn=urn), Context())
+
+
+def test_a_resource_inside_a_component_is_known_by_its_own_type(provider):
+    urn = URN.replace("test:index:Thing", "my:index:Component$test:index:Thing")
+    request = provider_pb2.CheckRequest(urn=urn, news=encode({"name": "n"}))
+    assert not provider.Check(request, Context()).failures
+
+
+def test_an_unknown_function_is_refused_by_name(provider):
+    with pytest.raises(AbortedError, match="the function 'test:index:getOther'"):
+        provider.Invoke(provider_pb2.InvokeRequest(tok="test:index:getOther"), Context())
+
+
+def test_an_unknown_provider_option_is_refused_by_name(provider):
+    news = encode({"version": "1.0.0", "host": "unix:///x", "sshOpts": "[]"})
+    response = provider.CheckConfig(provider_pb2.CheckRequest(news=news), Context())
+    assert [failure.property for failure in response.failures] == ["sshOpts"]
+    assert "test:sshOpts" in response.failures[0].reason
+
+
+@pytest.mark.parametrize("rpc", ["GetSchema", "Construct", "Call", "Parameterize", "GetMapping"])
+def test_a_call_that_is_not_implemented_is_refused_by_name(provider, rpc):
+    with pytest.raises(AbortedError, match=f"does not implement the call {rpc}"):
+        getattr(provider, rpc)(None, Context())
+
+
+def test_a_defect_is_one_line_without_a_traceback(provider, thing):
+    thing.error = ValueError("boom")
+    request = provider_pb2.CreateRequest(urn=URN, properties=encode({"name": "n"}))
+    with pytest.raises(AbortedError) as caught:
+        provider.Create(request, Context())
+    code, message = caught.value.args
+    assert code == grpc.StatusCode.INTERNAL
+    assert "boom" in message
+    assert "\n" not in message

@@ -1,0 +1,144 @@
+"""Checking and comparing inputs, without an engine."""
+
+import pytest
+
+from toolchain.standins.docker_container import FIELDS
+from toolchain.standins.docker_plugin import Network, RemoteImage, Volume
+from toolchain.standins.schema import Change, changes, problems
+from toolchain.standins.values import UNKNOWN, Secret
+
+# The inputs that the official plugin changes in place, as far as the stand-in has them.
+OFFICIAL_IN_PLACE = {
+    "destroyGraceSeconds",
+    "healthcheck",
+    "maxRetryCount",
+    "memory",
+    "mustRun",
+    "removeVolumes",
+    "restart",
+    "rm",
+    "start",
+    "tmpfs",
+    "wait",
+    "waitTimeout",
+}
+
+
+def found(inputs):
+    return list(problems(FIELDS, {"name": "n", "image": "i", **inputs}, "Container"))
+
+
+def test_only_what_the_official_plugin_changes_in_place_does_not_replace():
+    assert {key for key, spec in FIELDS.items() if spec.in_place} == OFFICIAL_IN_PLACE
+
+
+def test_everything_about_volumes_and_networks_replaces():
+    for resource in (Volume, Network):
+        assert not [key for key, spec in resource.fields.items() if spec.in_place]
+
+
+def test_only_how_an_image_is_removed_changes_in_place():
+    in_place = {key for key, spec in RemoteImage.fields.items() if spec.in_place}
+    assert in_place == {"keepLocally", "forceRemove"}
+
+
+@pytest.mark.parametrize("key", ["envs", "dnsOpts"])
+def test_the_order_of_a_set_of_strings_is_no_change(key):
+    assert changes(FIELDS, {key: ["A=1", "B=2"]}, {key: ["B=2", "A=1"]}) == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "items"),
+    [
+        ("ports", [{"internal": 1, "external": 2}, {"internal": 3, "external": 4}]),
+        ("labels", [{"label": "a", "value": "1"}, {"label": "b", "value": "2"}]),
+        ("volumes", [{"containerPath": "/a"}, {"containerPath": "/b", "readOnly": True}]),
+        ("uploads", [{"file": "/a", "content": "x"}, {"file": "/b", "content": "y"}]),
+    ],
+)
+def test_the_order_of_a_set_of_objects_is_no_change(key, items):
+    assert changes(FIELDS, {key: items}, {key: items[::-1]}) == {}
+
+
+def test_the_order_of_a_command_is_a_change():
+    changed = changes(FIELDS, {"command": ["a", "b"]}, {"command": ["b", "a"]})
+    assert changed == {"command": Change("UPDATE", replaces=True)}
+
+
+def test_two_ports_that_differ_only_in_ip_are_two_ports():
+    one = {"internal": 5000, "external": 5000, "ip": "127.0.0.1"}
+    other = {**one, "ip": "172.17.0.1"}
+    assert changes(FIELDS, {"ports": [one]}, {"ports": [one, other]})
+
+
+@pytest.mark.parametrize(
+    ("key", "default"),
+    [
+        ("mustRun", True),
+        ("restart", "no"),
+        ("memory", 0),
+        ("networkMode", "bridge"),
+        ("envs", []),
+        ("labels", []),
+        ("waitTimeout", 60),
+        ("user", ""),
+    ],
+)
+def test_a_default_is_the_same_as_nothing(key, default):
+    assert changes(FIELDS, {}, {key: default}) == {}
+    assert changes(FIELDS, {key: default}, {}) == {}
+
+
+def test_a_default_inside_an_object_is_the_same_as_nothing():
+    plain = {"internal": 80, "external": 80}
+    told = {**plain, "protocol": "tcp", "ip": "0.0.0.0"}
+    assert changes(FIELDS, {"ports": [plain]}, {"ports": [told]}) == {}
+
+
+def test_a_change_says_whether_a_value_came_or_went():
+    assert changes(FIELDS, {}, {"user": "1"})["user"].kind == "ADD"
+    assert changes(FIELDS, {"user": "1"}, {})["user"].kind == "DELETE"
+    assert changes(FIELDS, {"user": "1"}, {"user": "2"})["user"].kind == "UPDATE"
+
+
+def test_an_unknown_is_a_change():
+    assert changes(FIELDS, {"image": "a"}, {"image": UNKNOWN})["image"].replaces
+
+
+def test_a_secret_mark_alone_is_no_change():
+    assert changes(FIELDS, {"envs": ["A=1"]}, {"envs": [Secret("A=1")]}) == {}
+
+
+def test_an_unknown_property_is_refused_by_name():
+    (problem,) = found({"privileged": True})
+    assert problem.path == "privileged"
+    assert "does not implement the property 'privileged'" in problem.reason
+    assert "install the official plugin" in problem.reason
+
+
+def test_an_unknown_nested_property_is_refused_by_name_even_in_a_secret():
+    (problem,) = found({"uploads": Secret([{"file": "/a", "content": "x", "owner": "1"}])})
+    assert problem.path == "uploads[0].owner"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "path"),
+    [
+        ({"ports": [{"external": 5000}]}, "ports[0].internal"),
+        ({"ports": [{"internal": "80"}]}, "ports[0].internal"),
+        ({"ports": [{"internal": 80, "protocol": "quic"}]}, "ports[0].protocol"),
+        ({"restart": "sometimes"}, "restart"),
+        ({"envs": "A=1"}, "envs"),
+        ({"memory": -1}, "memory"),
+        ({"memory": 1.5}, "memory"),
+        ({"mustRun": "yes"}, "mustRun"),
+        ({"logOpts": {"max-size": 1}}, "logOpts[max-size]"),
+        ({"image": None}, "image"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_with_its_path(inputs, path):
+    assert [problem.path for problem in found(inputs)] == [path]
+
+
+def test_an_unknown_fits_everywhere():
+    assert found({"ports": UNKNOWN, "envs": [UNKNOWN], "memory": UNKNOWN}) == []

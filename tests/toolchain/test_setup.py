@@ -1,0 +1,218 @@
+"""The set-up's decisions, with the machine's answers given."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from toolchain import debian, docker_engine, engine, environment, go, plugins, steps
+from toolchain.secrets_store import PUBLIC_PASSPHRASE, passphrase_file
+
+
+def program(folder, name, script):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def bare_path(tmp_path, monkeypatch):
+    """A PATH with nothing on it but what the test puts there."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def test_an_official_engine_that_is_new_enough_is_used(bare_path, monkeypatch):
+    path = program(bare_path, "pulumi", "echo v3.300.1")
+    monkeypatch.setattr(go, "build", pytest.fail)
+    found = engine.ensure()
+    assert (found.program, found.version, found.official) == (path, "3.300.1", True)
+    assert str(found) == "pulumi 3.300.1 (official)"
+
+
+def test_an_engine_that_is_too_old_is_told_and_one_is_built(bare_path, monkeypatch, capsys):
+    program(bare_path, "pulumi", "echo v3.200.0")
+    built = bare_path / "built"
+    monkeypatch.setattr(go, "build", lambda *_: built)
+    assert engine.ensure().program == built
+    assert "pulumi 3.200.0 on PATH is older than" in capsys.readouterr().err
+
+
+def test_the_projects_own_folder_on_path_does_not_count_as_official(monkeypatch, tmp_path):
+    monkeypatch.setattr(engine, "BIN", tmp_path / "own")
+    program(tmp_path / "own", "pulumi", "echo v3.300.0")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'own'}:{tmp_path / 'other'}")
+    assert engine.foreign_path() == str(tmp_path / "other")
+
+
+@pytest.fixture
+def plugin_folders(tmp_path, monkeypatch, bare_path):
+    """No plugin anywhere, nothing to be fetched."""
+    monkeypatch.setattr(plugins, "BIN", tmp_path / "own")
+    monkeypatch.setattr(plugins, "WORK", tmp_path / "work")
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    chosen = engine.Engine(
+        program=program(tmp_path / "sdk", "pulumi", "exit 1"), version="3.300.0", official=True
+    )
+    return tmp_path, chosen
+
+
+def test_a_missing_plugin_gets_a_stand_in_on_path(plugin_folders):
+    tmp_path, chosen = plugin_folders
+    missing = plugins.ensure(chosen)
+    assert [plugin.name for plugin in missing] == ["python", "docker", "command"]
+    launcher = tmp_path / "own" / "pulumi-resource-docker"
+    assert os.access(launcher, os.X_OK)
+    assert "stand-in" in launcher.read_text()
+    assert plugins.describe(missing) == "python: stand-in, docker: stand-in, command: stand-in"
+
+
+def test_stand_ins_are_put_on_path_one_by_one(plugin_folders):
+    tmp_path, chosen = plugin_folders
+    plugins.ensure(chosen)
+    program(tmp_path / "sdk", "pulumi-language-python", "exit 0")
+    program(tmp_path / "bin", "pulumi-resource-command", "exit 0")
+    version = plugins._required_version(plugins.PLUGINS[1])
+    folder = tmp_path / "home" / "plugins" / f"resource-docker-v{version}"
+    missing = plugins.ensure(chosen)
+    assert [plugin.name for plugin in missing] == ["docker"]
+    program(folder, "pulumi-resource-docker", "exit 0")
+    assert plugins.ensure(chosen) == ()
+    assert sorted(path.name for path in (tmp_path / "own").iterdir()) == []
+
+
+def test_a_plugin_in_another_version_than_the_program_asks_for_does_not_count(plugin_folders):
+    tmp_path, chosen = plugin_folders
+    folder = tmp_path / "home" / "plugins" / "resource-docker-v0.0.1"
+    program(folder, "pulumi-resource-docker", "exit 0")
+    assert "docker" in [plugin.name for plugin in plugins.ensure(chosen)]
+
+
+def test_a_download_that_failed_is_not_tried_again_at_once(plugin_folders):
+    tmp_path, chosen = plugin_folders
+    tried = tmp_path / "tried"
+    chosen.program.write_text(f"#!/bin/sh\necho x >> {tried}\nexit 1\n")
+    plugins.ensure(chosen)
+    plugins.ensure(chosen)
+    assert len(tried.read_text().splitlines()) == len(plugins.PLUGINS)
+
+
+def test_without_root_the_set_up_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(steps.SetupError, match=r"sudo apt-get install docker\.io"):
+        debian.install(("docker.io",), "Docker is missing")
+
+
+def test_without_root_a_docker_that_does_not_answer_is_explained(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(steps.SetupError, match=r"does not answer at .*/none\.sock\. Start it"):
+        docker_engine.ensure()
+
+
+def test_only_the_dockerd_that_was_started_for_this_is_stopped(monkeypatch, tmp_path):
+    monkeypatch.setattr(docker_engine, "STARTED", tmp_path / "dockerd.json")
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        docker_engine._record(process.pid, "demo")
+        docker_engine.stop_if_ours("test")
+        assert process.poll() is None, "it was started for something else"
+        record = json.loads((tmp_path / "dockerd.json").read_text())
+        (tmp_path / "dockerd.json").write_text(json.dumps({**record, "started": "1"}))
+        docker_engine.stop_if_ours("demo")
+        assert process.poll() is None, "the number belongs to another process now"
+        docker_engine._record(process.pid, "demo")
+        docker_engine.stop_if_ours("demo")
+        assert process.wait(timeout=10) != 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_failing_step_shows_the_command_and_the_end_of_its_output(monkeypatch, tmp_path):
+    monkeypatch.setattr(steps, "LOGS", tmp_path)
+    with pytest.raises(steps.SetupError, match="the reason") as caught:
+        steps.run("doing it", ["sh", "-c", "echo the reason; exit 3"])
+    assert "sh -c" in str(caught.value)
+    assert "doing it failed" in str(caught.value)
+
+
+def test_a_step_that_takes_long_says_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(steps, "LOGS", tmp_path)
+    monkeypatch.setattr(steps, "FIRST_PROGRESS_SECONDS", 0.05)
+    steps.run("waiting", ["sleep", "0.3"])
+    assert "... waiting (0 s)" in capsys.readouterr().err
+
+
+def test_own_stacks_have_a_secret_passphrase_and_shipped_ones_the_public_one(monkeypatch, tmp_path):
+    monkeypatch.setattr("toolchain.secrets_store.PRIVATE", tmp_path / "private")
+    own, public = passphrase_file("alice"), passphrase_file("docker")
+    assert public.read_text() == PUBLIC_PASSPHRASE
+    assert len(own.read_text()) >= 32
+    assert passphrase_file("bob").read_text() == own.read_text(), "made once"
+    assert own.stat().st_mode & 0o777 == 0o600
+    assert own.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.fixture
+def no_login(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "STATE", tmp_path / "state")
+    monkeypatch.setattr("toolchain.secrets_store.PRIVATE", tmp_path / "private")
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
+    return tmp_path
+
+
+def test_state_is_kept_in_the_project_only_where_nobody_is_logged_in(no_login):
+    assert environment.exports("docker")["PULUMI_BACKEND_URL"] == f"file://{no_login / 'state'}"
+    (no_login / "home").mkdir()
+    (no_login / "home" / "credentials.json").write_text('{"current": "https://example.com"}')
+    assert "PULUMI_BACKEND_URL" not in environment.exports("docker")
+
+
+def test_a_passphrase_in_the_environment_would_win_over_the_file_so_it_is_unset(
+    no_login, monkeypatch
+):
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "x")
+    assert "unset PULUMI_CONFIG_PASSPHRASE" in environment.shell_lines(
+        environment.exports("docker")
+    )
+
+
+def test_the_lines_work_in_a_shell_whatever_the_folder_is_called():
+    value = "/tmp/it's a 'folder' $HOME"
+    lines = environment.shell_lines({"A": value, "PATH": "/own bin"})
+    shown = subprocess.run(
+        ["sh", "-c", f'{lines}\nprintf "%s\\n%s" "$A" "$PATH"'],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin"},
+    ).stdout
+    assert shown == f"{value}\n/own bin:/usr/bin:/bin"
+
+
+def test_two_checkouts_do_not_build_the_same_thing_at_once(tmp_path):
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom toolchain.steps import only_one\n"
+        "with only_one(Path(sys.argv[1])):\n    print('in', flush=True)\n    time.sleep(30)\n"
+    )
+    lock = str(tmp_path / "lock")
+    first = subprocess.Popen([sys.executable, "-c", script, lock], stdout=subprocess.PIPE)
+    assert first.stdout.readline() == b"in\n"
+    second = subprocess.Popen([sys.executable, "-c", script, lock], stdout=subprocess.PIPE)
+    time.sleep(1)
+    os.set_blocking(second.stdout.fileno(), False)
+    assert not second.stdout.read(), "the second waits for the first"
+    for process in (first, second):
+        process.kill()
+        process.wait()
+        process.stdout.close()
