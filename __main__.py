@@ -14,7 +14,11 @@ from plan.checks import SettingsError
 
 def main() -> None:
     """Bring up this stack's caches; export what nodes and people need to use them."""
-    chosen = settings.parse(stack_config.read(), pulumi.get_stack())
+    chosen = settings.parse(
+        stack_config.read(),
+        pulumi.get_stack(),
+        plain_credentials=stack_config.has_plain_credentials(),
+    )
     bridge = gateway() if addressing.needs_bridge_gateway(chosen) else None
     where = addressing.resolve(chosen, bridge)
     plans = caches.build(chosen, where)

@@ -28,3 +28,11 @@ def read() -> dict[str, object]:
             if key.startswith(namespace)
         }
     )
+
+
+def has_plain_credentials() -> bool:
+    """Whether the stack has credentials that were not stored as a secret."""
+    key = f"{pulumi.get_project()}:credentials"
+    secret = key in runtime_config.get_config_secret_keys_env()
+    given = key in runtime_config.get_config_env() or key in runtime_config.CONFIG.get()
+    return given and not secret and not runtime_config.is_config_secret(key)

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from ops.errors import OpsError
-from plan.settings import Settings, decode, parse
+from plan.settings import ENCRYPTED_KEY, Settings, decode, parse
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "stacks"
@@ -94,7 +94,8 @@ def check(stack: str) -> Settings:
         OpsError: the file can't be read.
         SettingsError: with all mistakes.
     """
-    return parse(read(path_of(stack)), stack)
+    raw = read(path_of(stack))
+    return parse(raw, stack, plain_credentials=_holds_plain_text(raw.get("credentials")))
 
 
 def copy(name: str, source: str) -> Path:
@@ -113,6 +114,14 @@ def copy(name: str, source: str) -> Path:
     kept = text[:start] if start >= 0 else re.sub(r"(?m)^encryptionsalt:.*\n?", "", text)
     path.write_text(kept)
     return path
+
+
+def _holds_plain_text(value: object) -> bool:
+    """Whether anything below is not encrypted (`{secure: ...}`)."""
+    if isinstance(value, Mapping):
+        encrypted = set(value) == {ENCRYPTED_KEY}
+        return not encrypted and any(_holds_plain_text(item) for item in value.values())
+    return value is not None
 
 
 def _files() -> list[Path]:

@@ -170,13 +170,16 @@ def decode(config: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def parse(raw: Mapping[str, object], stack: str = "") -> Settings:
+def parse(
+    raw: Mapping[str, object], stack: str = "", *, plain_credentials: bool = False
+) -> Settings:
     """Check a stack's configuration.
 
     Args:
         raw: keys without the project's namespace, values as YAML or JSON reads them. A value
             that is still encrypted (`{"secure": ...}`) is not looked into.
         stack: name of the stack, which decides whether it may hold secrets.
+        plain_credentials: whether `credentials` stand in the stack's file unencrypted.
 
     Raises:
         SettingsError: with every mistake there is.
@@ -198,13 +201,21 @@ def parse(raw: Mapping[str, object], stack: str = "") -> Settings:
         cluster=_cluster(check, top.get("cluster")),
         credentials=_credentials(check, top.get("credentials"), _hosts(top.get("upstreams"))),
     )
-    if stack in PUBLIC_STACKS and top.get("credentials") is not None:
-        rule = f"the passphrase of the stack '{stack}' is public: it comes with the project"
-        fix = f"make a stack of your own: make stack NAME=mine FROM={stack}"
-        check.hidden("credentials", rule, fix)
+    if top.get("credentials") is not None:
+        _refuse_open_credentials(check, stack, plain_credentials=plain_credentials)
     if check.problems:
         raise SettingsError(tuple(check.problems))
     return settings
+
+
+def _refuse_open_credentials(check: Checks, stack: str, *, plain_credentials: bool) -> None:
+    if stack in PUBLIC_STACKS:
+        rule = f"the passphrase of the stack '{stack}' is public: it comes with the project"
+        fix = f"make a stack of your own: make stack NAME=mine FROM={stack}"
+        check.hidden("credentials", rule, fix)
+    elif plain_credentials:
+        fix = f"remove them, and run: {_set_secret('docker.io', 'password')}, and so on"
+        check.hidden("credentials", "credentials are never stored as plain text", fix)
 
 
 def _decoded(value: str) -> object:

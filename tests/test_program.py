@@ -84,7 +84,8 @@ def engine_config(config):
 
 
 def run_with(config=None, **options):
-    return run(program, config=engine_config(config or {}), **options)
+    secret = {"secret_keys": ["talos-cache:credentials"]}
+    return run(program, config=engine_config(config or {}), **{**secret, **options})
 
 
 @pytest.mark.parametrize("preview", [True, False], ids=["preview", "update"])
@@ -156,6 +157,13 @@ def test_credentials_on_an_exposed_cache_are_a_mistake_like_others(outside):
     credentials = {"docker.io": {"username": "alice", "password": "hunter2"}}
     with pytest.raises(pulumi.RunError, match="exposeToLan") as caught:
         run_with({"addressing": "qemu-bridge", "credentials": credentials})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_credentials_that_are_not_stored_as_a_secret_are_refused(outside):
+    credentials = {"docker.io": {"username": "alice", "password": "hunter2"}}
+    with pytest.raises(pulumi.RunError, match="never stored as plain text") as caught:
+        run_with({"credentials": credentials}, secret_keys=[])
     assert "hunter2" not in str(caught.value)
 
 

@@ -142,7 +142,7 @@ def network(*gateways):
     return {"id": "n", "name": "bridge", "driver": "bridge", "ipamConfigs": configs}
 
 
-def run(program, *, preview=False, stack="mine", config=None, bridge=None):
+def run(program, *, preview=False, stack="mine", config=None, secret_keys=(), bridge=None):
     """Run a program to its end, with all that it does in `apply`; its exceptions come through.
 
     Args:
@@ -150,6 +150,7 @@ def run(program, *, preview=False, stack="mine", config=None, bridge=None):
         preview: whether this is a preview.
         stack: name of the stack.
         config: the stack's configuration, values as the engine hands them over.
+        secret_keys: those of its keys that are stored as secrets.
         bridge: what getNetwork answers, or the exception that it raises.
     """
     record = Record()
@@ -169,7 +170,7 @@ def run(program, *, preview=False, stack="mine", config=None, bridge=None):
             logger=logger,
             monitor=Monitor(record, answers),
         )
-        pulumi.runtime.set_all_config(config or {})
+        pulumi.runtime.set_all_config(config or {}, list(secret_keys))
         # set_mocks makes a stack resource, run_in_stack the one that a program really gets.
         await wait_for_rpcs()
         record.outputs.clear()

@@ -70,6 +70,22 @@ def test_one_that_changes_replaces_that_container_and_nothing_else(up):
     assert "s3cret" not in up.pulumi("preview", "--diff", stack=STACK).stdout
 
 
+def test_as_plain_text_in_the_file_they_are_refused_and_not_repeated(up, embedded_upstream):
+    up.write_stack(
+        "plain",
+        upstreams=embedded(embedded_upstream, ("docker.io",)),
+        credentials={"docker.io": {"username": "somebody", "password": PASSWORD}},
+    )
+    for done in (
+        up.make("preview", "plain", check=False),
+        up.pulumi("stack", "select", "--create", stack="plain"),
+        up.pulumi("preview", stack="plain", check=False),
+    ):
+        said = done.stdout + done.stderr
+        assert done.args[1] == "stack" or "never stored as plain text" in said
+        assert PASSWORD not in said
+
+
 def test_the_folders_that_hold_state_and_passphrase_are_private(up):
     for folder in ("state", "private"):
         assert (up.path / ".work" / folder).stat().st_mode & 0o777 == 0o700

@@ -183,3 +183,18 @@ def test_an_image_with_a_digest_is_no_user_name():
 
 def test_ttl_zero_is_for_ever_as_text_and_as_number():
     assert parse({"cache": {"ttl": 0}}) == parse({"cache": {"ttl": "0"}}) == parse({})
+
+
+def test_credentials_in_plain_text_are_refused_without_repeating_them():
+    raw = {"credentials": {"docker.io": {"username": "somebody", "password": "hunter2"}}}
+    parse(raw)
+    with pytest.raises(SettingsError, match="never stored as plain text") as caught:
+        parse(raw, "mine", plain_credentials=True)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stack", ["docker", "qemu", "demo"])
+def test_a_stack_that_comes_with_the_project_holds_no_credentials(stack):
+    raw = {"credentials": {"docker.io": {"username": "somebody", "password": "hunter2"}}}
+    with pytest.raises(SettingsError, match=r"passphrase of the stack .* is public"):
+        parse(raw, stack)
