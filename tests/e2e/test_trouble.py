@@ -46,8 +46,11 @@ BROKEN_IMAGE = f"{PREFIX}-broken:1"
 
 @pytest.fixture
 def broken_image(docker_client):
-    """A registry image whose server writes a line and ends, made from the real one."""
-    script = "echo cannot open the storage: something is wrong; exit 3"
+    """A registry image whose server writes a line and then never answers.
+
+    It does not end: a container that is gone at the first look is the plugin's to report.
+    """
+    script = "echo cannot open the storage: something is wrong; exec busybox sleep 600"
     container = docker_client.containers.create("registry:3.1.1", entrypoint=["sh", "-c", script])
     repository, tag = BROKEN_IMAGE.split(":")
     changes = ["CMD []", f'ENTRYPOINT ["sh", "-c", "{script}"]']
