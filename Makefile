@@ -8,10 +8,12 @@ VENV_PYTHON = .work/venv/bin/python
 # Runs the set-up, takes over the variables it prints, and stops where it fails.
 ENTER = exports="$$($(PYTHON) -m toolchain setup --stack '$(STACK)' $(1))" && eval "$$exports"
 
-.PHONY: help demo test setup up preview down outputs stack check plan-tests e2e bench clean
+OPS = $(call ENTER,) && $(VENV_PYTHON) -m ops $@ --stack '$(STACK)' $(ARGS)
+
+.PHONY: help demo test test-offline test-private test-talos setup up preview down cluster-up cluster-down outputs stack warm verify repair export import prune ledger doctor check plan-tests e2e bench clean
 
 help: ## What there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: ## The main job on an embedded default: caches up, filled, upstream unplugged, proved (KEEP=1 keeps it)
 	@$(call ENTER,--for demo) && $(VENV_PYTHON) -m demo $(if $(KEEP),--keep)
@@ -22,14 +24,29 @@ test: ## Every tier of tests, set-up included
 setup: ## Install what is missing; prints the lines that make plain pulumi work: eval "$$(make -s setup)"
 	@$(PYTHON) -m toolchain setup --stack '$(STACK)'
 
-up: ## Bring up the caches of STACK
+test-offline: ## Upstreams that go away, damaged blobs, full disks, archives carried to a machine without network
+	@$(call ENTER,--dev --for test) && $(VENV_PYTHON) -m tests.tiers --only offline
+
+test-private: ## Private upstreams, TLS and logins of caches, Harbor
+	@$(call ENTER,--dev --for test) && $(VENV_PYTHON) -m tests.tiers --only private
+
+test-talos: ## Real talosctl, real Talos nodes, a real Kubernetes cluster (cold: builds them all first)
+	@$(call ENTER,--dev --for talos) && $(VENV_PYTHON) -m tests.tiers --only talos
+
+up: ## Bring up the caches, and the clusters, of STACK
 	@$(call ENTER,) && $(VENV_PYTHON) -m ops up --stack '$(STACK)'
 
 preview: ## What `make up` would change
 	@$(call ENTER,) && $(VENV_PYTHON) -m ops preview --stack '$(STACK)'
 
-down: ## Remove the caches of STACK; the volumes with the cached images stay
+down: ## Remove clusters and caches of STACK; the volumes with the cached images stay
 	@$(call ENTER,) && $(VENV_PYTHON) -m ops down --stack '$(STACK)'
+
+cluster-up: ## Make the cluster of STACK (and what else is missing)
+	@$(call ENTER,) && $(VENV_PYTHON) -m ops cluster-up --stack '$(STACK)'
+
+cluster-down: ## Remove only the cluster of STACK, or CLUSTER=name of several; the caches stay
+	@$(call ENTER,) && $(VENV_PYTHON) -m ops cluster-down --stack '$(STACK)' --cluster '$(CLUSTER)'
 
 outputs: ## Endpoints, machine config patches and the talosctl line of STACK
 	@$(call ENTER,) && $(VENV_PYTHON) -m ops outputs --stack '$(STACK)'
@@ -37,6 +54,30 @@ outputs: ## Endpoints, machine config patches and the talosctl line of STACK
 stack: ## A stack of your own: make stack NAME=mine FROM=docker
 	@exports="$$($(PYTHON) -m toolchain setup --stack '$(NAME)')" && eval "$$exports" && \
 	  $(VENV_PYTHON) -m ops new-stack --name '$(NAME)' --from '$(or $(FROM),docker)'
+
+warm: ## Fill the caches of STACK: ARGS='--images images.txt', or --talos, --cluster, --nodes
+	@$(OPS)
+
+verify: ## Prove that images are complete in the caches (ARGS='--images images.txt --deep')
+	@$(OPS)
+
+repair: ## Remove damaged blobs and fetch them again
+	@$(OPS)
+
+export: ## Images, the registry and boot assets into one archive: ARGS=talos.tar.zst
+	@$(OPS)
+
+import: ## An archive into the caches' volumes: ARGS=talos.tar.zst
+	@$(OPS)
+
+prune: ## Make the caches smaller: ARGS='--to 20GB --keep images.txt'; --yes does it
+	@$(OPS)
+
+ledger: ## Note when each image was last used
+	@$(OPS)
+
+doctor: ## What is sick in STACK, and what to do
+	@$(OPS)
 
 check: ## Format, lint and types, as make test runs them
 	@$(call ENTER,--dev) && $(VENV_PYTHON) -m tests.tiers --only check

@@ -2,14 +2,49 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pulumi
 from pulumi.runtime import config as runtime_config
 
-from plan.settings import decode
+from ops import docker_config
+from ops.errors import OpsError
+from ops.stack_files import named_files
+from plan.login_settings import SECRET_KEYS, Credentials
+from plan.settings import Settings, decode, parse
 
 
-def read() -> dict[str, object]:
+def read(stack: str) -> tuple[Settings, dict[str, str]]:
+    """This stack's settings, and the content of every file that they name.
+
+    Raises:
+        SettingsError: with every mistake in them, or every file that can't be read.
+        OpsError: the user's docker configuration has no credentials where the stack wants some.
+    """
+    plain = {key for key in SECRET_KEYS if _is_plain(key)}
+    settings = parse(_values(), stack, plain_secrets=plain)
+    return _with_docker_logins(settings), named_files(settings)
+
+
+def _with_docker_logins(settings: Settings) -> Settings:
+    """The settings with the credentials that some upstreams take from the user's Docker login."""
+    asked = [upstream.host for upstream in settings.upstreams if upstream.from_docker]
+    if not asked or settings.offline:
+        return settings
+    found = tuple((host, _docker_login(host)) for host in asked)
+    return replace(settings, credentials=(*settings.credentials, *found))
+
+
+def _docker_login(host: str) -> Credentials:
+    if (login := docker_config.credentials_for(host)) is None:
+        raise OpsError(
+            f"talos-cache:upstreams.{host}.credentialsFrom: {docker_config.config_file()} has no "
+            f"login for {host}. Log in with: docker login {host}"
+        )
+    return login
+
+
+def _values() -> dict[str, object]:
     """Every key of this project's namespace, without the namespace, values decoded.
 
     The official language host passes the configuration by the environment, an embedded one (the
@@ -30,9 +65,9 @@ def read() -> dict[str, object]:
     )
 
 
-def has_plain_credentials() -> bool:
-    """Whether the stack has credentials that were not stored as a secret."""
-    key = f"{pulumi.get_project()}:credentials"
+def _is_plain(name: str) -> bool:
+    """Whether the stack has this key, and did not store it as a secret."""
+    key = f"{pulumi.get_project()}:{name}"
     secret = key in runtime_config.get_config_secret_keys_env()
     given = key in runtime_config.get_config_env() or key in runtime_config.CONFIG.get()
     return given and not secret and not runtime_config.is_config_secret(key)

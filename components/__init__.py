@@ -1,6 +1,14 @@
 """Pulumi resources, and nothing else: no config is read here and nothing is decided."""
 
 from components.cache_set import CacheSet
+from components.harbor_projects import HarborProjects
 from components.pull_through_cache import PullThroughCache, PullThroughCacheArgs
+from components.talos_cluster import TalosCluster
 
-__all__ = ["CacheSet", "PullThroughCache", "PullThroughCacheArgs"]
+__all__ = [
+    "CacheSet",
+    "HarborProjects",
+    "PullThroughCache",
+    "PullThroughCacheArgs",
+    "TalosCluster",
+]

@@ -8,7 +8,8 @@ import pulumi_docker as docker
 from components.pull_through_cache import PullThroughCache, PullThroughCacheArgs
 from plan.caches import CachePlan
 
-Probe = Callable[[Sequence[CachePlan]], str]
+Warn = Callable[[str], object]
+Probe = Callable[[Sequence[CachePlan], Warn], str]
 
 
 class CacheSet(pulumi.ComponentResource):
@@ -19,10 +20,10 @@ class CacheSet(pulumi.ComponentResource):
 
     Args:
         name: logical name.
-        plans: one per upstream, all with the same image.
+        plans: one per upstream, all with the same image; may be none.
         labels: labels of every container.
-        probe: waits until every cache answers and returns a report on those that don't, empty
-            if all do; never called in a preview.
+        probe: waits until every cache answers and returns a report on what does not work, empty
+            if all does; tells the second argument what may not; never called in a preview.
 
     Raises (from `ready`):
         pulumi.RunError: with the probe's report, so that `pulumi up` fails with it.
@@ -43,6 +44,10 @@ class CacheSet(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("talos-cache:index:CacheSet", name, {}, opts)
+        if not plans:  # Harbor takes the place of all of them
+            self.caches, self.ready = {}, pulumi.Output.from_input(True)
+            self.register_outputs({"ready": self.ready})
+            return
         image = docker.RemoteImage(
             f"{name}-image",
             name=plans[0].image,
@@ -64,6 +69,6 @@ class CacheSet(pulumi.ComponentResource):
 
 def _probed(probe: Probe, plans: Sequence[CachePlan]) -> bool:
     """Ask on every update, also where nothing changed: a cache may be sick since the last one."""
-    if not pulumi.runtime.is_dry_run() and (report := probe(plans)):
+    if not pulumi.runtime.is_dry_run() and (report := probe(plans, pulumi.log.warn)):
         raise pulumi.RunError(report)
     return True

@@ -9,13 +9,25 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from plan.caches import CREDENTIAL_HELPER_PATH, DATA_PATH, DEBUG_ADDRESS, REGISTRY_PORT, CachePlan
+from plan.caches import (
+    CREDENTIAL_HELPER_PATH,
+    DATA_PATH,
+    DEBUG_ADDRESS,
+    REGISTRY_COMMAND,
+    REGISTRY_PORT,
+    UPSTREAM_WATCH_PATH,
+    VOLUME_LABELS,
+    CacheFile,
+    CachePlan,
+)
 
-# The one label on a volume: any other would have to stay the same for ever, because a changed label
-# replaces the volume and with it the cached images.
-VOLUME_LABELS = {"talos-cache.project": "talos-cache"}
 # Docker's default keeps logs without limit, and a limit added later replaces every container.
 LOG_OPTS = {"max-size": "10m", "max-file": "3"}
+# An upstream that swallows packets is given up after three seconds, instead of half a minute for a
+# new connection and a quarter of an hour for one that was in use. So is a node that does.
+SYSCTLS = {"net.ipv4.tcp_syn_retries": "1", "net.ipv4.tcp_retries2": "2"}
+# The same for a name server; the second attempt is for a packet that is lost.
+DNS_OPTS = ("timeout:1", "attempts:2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +94,12 @@ class PullThroughCache(pulumi.ComponentResource):
             volumes=[
                 docker.ContainerVolumeArgs(volume_name=self.volume.name, container_path=DATA_PATH)
             ],
-            uploads=[
-                docker.ContainerUploadArgs(
-                    file=CREDENTIAL_HELPER_PATH,
-                    content=_helper_content(plan),
-                    executable=True,
-                )
-            ],
+            uploads=_uploads(plan),
+            # The watch ends by becoming the command.
+            entrypoints=[UPSTREAM_WATCH_PATH] if plan.upstream_watch else None,
+            command=list(REGISTRY_COMMAND) if plan.upstream_watch else None,
+            sysctls=SYSCTLS,
+            dns_opts=list(DNS_OPTS),
             healthcheck=docker.ContainerHealthcheckArgs(
                 tests=["CMD", "wget", "-q", "--spider", f"http://{DEBUG_ADDRESS}/debug/health"],
                 interval="10s",
@@ -101,6 +112,26 @@ class PullThroughCache(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
         self.register_outputs({"container": self.container.name, "volume": self.volume.name})
+
+
+def _uploads(plan: CachePlan) -> list[docker.ContainerUploadArgs]:
+    programs = [(CREDENTIAL_HELPER_PATH, _helper_content(plan))]
+    if plan.upstream_watch:
+        programs.append((UPSTREAM_WATCH_PATH, plan.upstream_watch))
+    return [
+        *(
+            docker.ContainerUploadArgs(file=path, content=content, executable=True)
+            for path, content in programs
+        ),
+        *(_file(file) for file in plan.files),
+    ]
+
+
+def _file(file: CacheFile) -> docker.ContainerUploadArgs:
+    if not file.is_secret:
+        return docker.ContainerUploadArgs(file=file.path, content=file.content)
+    content = pulumi.Output.secret(file.content)
+    return docker.ContainerUploadArgs(file=file.path, content=content, permissions="0600")
 
 
 def _helper_content(plan: CachePlan) -> pulumi.Input[str]:

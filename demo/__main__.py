@@ -24,7 +24,7 @@ from demo.upstream import Upstream
 from ops import docker_api, pulumi_cli, stack_files
 from ops.docker_api import PROJECT_LABEL, STACK_LABEL
 from ops.errors import OpsError
-from ops.readiness import failure
+from ops.readiness import failure, wait_for_answer
 from plan.settings import DEFAULTS, parse
 from toolchain import docker_engine
 from toolchain.paths import WORK, private_folder
@@ -187,10 +187,8 @@ def _restart(demo: Demo, outputs: dict[str, Any]) -> None:
         demo.client.containers.get(cache["container"]).restart(timeout=2)
     deadline = time.monotonic() + READY_SECONDS
     for endpoint in outputs["localEndpoints"].values():
-        while why := failure(endpoint):
-            if time.monotonic() > deadline:
-                raise DemoError(f"{endpoint} does not answer without its upstream: {why}")
-            time.sleep(0.05)
+        if why := wait_for_answer(endpoint, deadline - time.monotonic()):
+            raise DemoError(f"{endpoint} does not answer without its upstream: {why}")
 
 
 def _remove_everything(demo: Demo, *, stop_docker: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from demo.images import Blob, Image
@@ -13,21 +14,23 @@ class PullError(Exception):
     """A pull failed, or something else arrived than was made."""
 
 
-def pull(endpoint: str, image: Image, *, by_digest: bool) -> None:
+def pull(endpoint: str, image: Image, *, by_digest: bool, options: Sequence[str] = ()) -> None:
     """Pull all of an image (every platform of an index) and check every byte.
 
     Args:
-        endpoint: URL of the cache (http).
+        endpoint: URL of the cache, and the path that stands before its repositories.
         image: what has to arrive.
         by_digest: whether to ask for the digest instead of the tag.
+        options: more of skopeo's own.
 
     Raises:
         PullError: with skopeo's words, or with what differs.
     """
     wanted = f"@{image.digest}" if by_digest else f":{image.tag}"
-    source = f"docker://{endpoint.removeprefix('http://')}/{image.repository}{wanted}"
+    source = f"docker://{endpoint.partition('://')[2]}/{image.repository}{wanted}"
     with tempfile.TemporaryDirectory() as folder:
-        _run_skopeo("copy", "--all", "--src-tls-verify=false", source, f"dir:{folder}")
+        copy = ("copy", "--all", "--src-tls-verify=false", *options)
+        _run_skopeo(*copy, source, f"dir:{folder}")
         arrived = {Blob(path.read_bytes()).digest for path in Path(folder).iterdir()}
     made = {manifest.digest for manifest in image.manifests}
     made |= {blob.digest for blob in image.blobs}

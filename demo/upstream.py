@@ -4,15 +4,15 @@ It is a real registry (the same image as the caches', without a proxy section), 
 loopback and on the address of Docker's bridge, where the caches reach it.
 """
 
-import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import docker
 import requests
 from docker.models.containers import Container
 
 from demo.images import Image
-from ops.readiness import failure
+from ops.readiness import wait_for_answer
 
 START_SECONDS = 30
 REQUEST_SECONDS = 30
@@ -27,6 +27,7 @@ class Upstream:
         image: of the registry.
         address: where the caches reach it, beside loopback.
         port: on both addresses.
+        data: folder of this machine that holds its images already, only read.
     """
 
     client: docker.DockerClient
@@ -35,6 +36,7 @@ class Upstream:
     address: str
     port: int
     labels: dict[str, str] = field(default_factory=dict)
+    data: Path | None = None
 
     @property
     def url(self) -> str:
@@ -47,12 +49,13 @@ class Upstream:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it, made anew and empty, and wait until it answers."""
+        """Start it, made anew, and wait until it answers; empty, but for its data folder."""
         self.client.containers.run(
             self.image,
             name=self.name,
             detach=True,
             labels=self.labels,
+            volumes=[f"{self.data}:/var/lib/registry:ro"] if self.data else [],
             environment={"OTEL_TRACES_EXPORTER": "none"},
             ports={"5000/tcp": [("127.0.0.1", self.port), (self.address, self.port)]},
         )
@@ -64,32 +67,12 @@ class Upstream:
         Raises:
             TimeoutError: it does not in time.
         """
-        deadline = time.monotonic() + START_SECONDS
-        while why := failure(self.local_url):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the upstream {self.name} does not answer: {why}")
-            time.sleep(0.05)
+        if why := wait_for_answer(self.local_url, START_SECONDS):
+            raise TimeoutError(f"the upstream {self.name} does not answer: {why}")
 
     def push(self, image: Image) -> None:
-        """Store an image, blobs first, as the distribution specification wants it."""
-        base = f"{self.local_url}/v2/{image.repository}"
-        for blob in image.blobs:
-            started = requests.post(f"{base}/blobs/uploads/", timeout=REQUEST_SECONDS)
-            started.raise_for_status()
-            requests.put(
-                started.headers["Location"],
-                params={"digest": blob.digest},
-                data=blob.content,
-                timeout=REQUEST_SECONDS,
-            ).raise_for_status()
-        for manifest in image.manifests:
-            reference = image.tag if manifest is image.manifests[-1] else manifest.digest
-            requests.put(
-                f"{base}/manifests/{reference}",
-                data=manifest.content,
-                headers={"Content-Type": manifest.media_type},
-                timeout=REQUEST_SECONDS,
-            ).raise_for_status()
+        """Store an image."""
+        push(self.local_url, image)
 
     def stop(self) -> None:
         """Unplug it; its images are there again after `plug_in`."""
@@ -107,9 +90,27 @@ class Upstream:
         except docker.errors.NotFound:
             return
 
-    def log(self) -> str:
-        """Everything it has logged, its access log included."""
-        return str(self._container().logs().decode(errors="replace"))
-
     def _container(self) -> Container:
         return self.client.containers.get(self.name)
+
+
+def push(url: str, image: Image) -> None:
+    """Store an image in a registry, blobs first, as the distribution specification wants it."""
+    base = f"{url}/v2/{image.repository}"
+    for blob in image.blobs:
+        started = requests.post(f"{base}/blobs/uploads/", timeout=REQUEST_SECONDS)
+        started.raise_for_status()
+        requests.put(
+            started.headers["Location"],
+            params={"digest": blob.digest},
+            data=blob.content,
+            timeout=REQUEST_SECONDS,
+        ).raise_for_status()
+    for manifest in image.manifests:
+        reference = image.tag if manifest is image.manifests[-1] else manifest.digest
+        requests.put(
+            f"{base}/manifests/{reference}",
+            data=manifest.content,
+            headers={"Content-Type": manifest.media_type},
+            timeout=REQUEST_SECONDS,
+        ).raise_for_status()

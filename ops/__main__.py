@@ -1,13 +1,49 @@
-"""Day-two commands: `python -m ops up | preview | down | outputs | new-stack`."""
+"""Day-two commands: `python -m ops up | preview | down | cluster-up | cluster-down | ...`."""
 
 import argparse
 import json
 import sys
 
-from ops import interrupted, pulumi_cli, stack_files
+from docker.errors import DockerException
+from requests import RequestException
+
+from ops import (
+    clusters,
+    docker_api,
+    doctor,
+    interrupted,
+    ledger,
+    private,
+    prune,
+    pulumi_cli,
+    repair,
+    stack_files,
+    verify,
+    warm,
+)
+from ops.archive import export, importing
 from ops.docker_api import DockerUnavailableError
 from ops.errors import OpsError
+from plan import addressing
 from plan.checks import SettingsError
+from plan.images import ImageListError
+from plan.settings import Settings
+from toolchain import talosctl
+from toolchain.steps import SetupError
+
+# As a shell has it: 128 and the number of the signal.
+INTERRUPTED = 130
+# Commands with a module of their own: `add_arguments` and `run`, whose docstring is the help.
+MODULES = {
+    "doctor": doctor,
+    "export": export,
+    "import": importing,
+    "ledger": ledger,
+    "prune": prune,
+    "repair": repair,
+    "verify": verify,
+    "warm": warm,
+}
 
 
 def main() -> int:
@@ -15,17 +51,23 @@ def main() -> int:
     arguments = _parser().parse_args()
     try:
         status: int = arguments.run(arguments)
-    except (OpsError, SettingsError, DockerUnavailableError) as error:
+    except (OpsError, SettingsError, ImageListError, SetupError, DockerUnavailableError) as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)
         return 1
+    except (DockerException, RequestException) as error:
+        print(f"{arguments.command}: Docker refused or went away: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{arguments.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
     return status
 
 
 def up(arguments: argparse.Namespace) -> int:
     """Check the stack file, clear what a killed run left, then `pulumi up`."""
-    _prepare(arguments.stack)
-    for line in interrupted.clear(arguments.stack):
-        print(line, file=sys.stderr)
+    _renew_certificates(arguments.stack, _prepare(arguments.stack))
+    _clear_interrupted(arguments.stack)
+    ledger.note(arguments.stack)
     return pulumi_cli.run("up", "--yes", "--skip-preview", "--stack", arguments.stack)
 
 
@@ -39,9 +81,32 @@ def down(arguments: argparse.Namespace) -> int:
     """`pulumi destroy`: the containers go, the volumes as `cache.onDestroy` says."""
     stack_files.path_of(arguments.stack)
     pulumi_cli.select(arguments.stack)
-    for line in interrupted.clear(arguments.stack):
-        print(line, file=sys.stderr)
-    return pulumi_cli.run("destroy", "--yes", "--skip-preview", "--stack", arguments.stack)
+    _clear_interrupted(arguments.stack)
+    ledger.note(arguments.stack)
+    status = pulumi_cli.run("destroy", "--yes", "--skip-preview", "--stack", arguments.stack)
+    if status == 0:
+        private.remove(arguments.stack)
+    return status
+
+
+def cluster_up(arguments: argparse.Namespace) -> int:
+    """`up`, for a stack that has a cluster: what is there already stays as it is."""
+    clusters.of_settings(stack_files.check(arguments.stack), arguments.stack)
+    return up(arguments)
+
+
+def cluster_down(arguments: argparse.Namespace) -> int:
+    """`pulumi destroy` of the cluster (or of one of several) alone: the caches stay."""
+    stack_files.path_of(arguments.stack)
+    pulumi_cli.select(arguments.stack)
+    _clear_interrupted(arguments.stack)
+    urns = clusters.urns(pulumi_cli.deployment(arguments.stack), arguments.cluster)
+    if not urns:
+        print(f"the stack '{arguments.stack}' has no such cluster up: nothing to do")
+        return 0
+    targets = [part for urn in urns for part in ("--target", urn)]
+    destroy = ("destroy", "--yes", "--skip-preview", "--stack", arguments.stack)
+    return pulumi_cli.run(*destroy, *targets)
 
 
 def outputs(arguments: argparse.Namespace) -> int:
@@ -64,9 +129,27 @@ def new_stack(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare(stack: str) -> None:
-    stack_files.check(stack)
+def _prepare(stack: str) -> Settings:
+    settings = stack_files.check(stack)
+    if settings.clusters:
+        talosctl.offer()
     pulumi_cli.select(stack)
+    return settings
+
+
+def _renew_certificates(stack: str, settings: Settings) -> None:
+    """Before the engine runs: what it plans depends on no clock."""
+    if not settings.cache.tls:
+        return
+    asks = addressing.needs_bridge_gateway(settings)
+    bridge = docker_api.bridge_gateway(docker_api.connect()) if asks else None
+    for line in private.renew(stack, settings, addressing.resolve(settings, bridge)):
+        print(line, file=sys.stderr)
+
+
+def _clear_interrupted(stack: str) -> None:
+    for line in interrupted.clear(stack):
+        print(line, file=sys.stderr)
 
 
 def _readable(exported: dict[str, object]) -> str:
@@ -80,12 +163,20 @@ def _readable(exported: dict[str, object]) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ops", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, run in (("up", up), ("preview", preview), ("down", down), ("outputs", outputs)):
+    for run in (up, preview, down, cluster_up, cluster_down, outputs):
+        name = run.__name__.replace("_", "-")
         command = commands.add_parser(name, help=(run.__doc__ or "").splitlines()[0])
         command.add_argument("--stack", required=True)
         command.set_defaults(run=run)
+        if run is cluster_down:
+            command.add_argument("--cluster", default="", help="only this one of several")
         if run is outputs:
             command.add_argument("--json", action="store_true", help="as one JSON object")
+    for name, module in MODULES.items():
+        command = commands.add_parser(name, help=(module.run.__doc__ or "").splitlines()[0])
+        command.add_argument("--stack", required=True)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
     command = commands.add_parser("new-stack", help="make a stack of your own from another")
     command.add_argument("--name", required=True)
     command.add_argument("--from", dest="source", default="docker")

@@ -1,11 +1,15 @@
 """The few questions this project asks Docker itself, through the `docker` package."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import docker
-from docker.errors import DockerException
+from docker.errors import DockerException, NotFound
+from docker.utils.socket import frames_iter
 
 from ops.host import BRIDGE_INTERFACE, interface_address
+from ops.stack_files import PROJECT
 
 PROJECT_LABEL = "talos-cache.project"
 STACK_LABEL = "talos-cache.stack"
@@ -51,6 +55,11 @@ def connect() -> docker.DockerClient:
     return client
 
 
+def labels_of(stack: str) -> dict[str, str]:
+    """Labels of everything in Docker that belongs to a stack, but for volumes."""
+    return {PROJECT_LABEL: PROJECT, STACK_LABEL: stack}
+
+
 def is_local(client: docker.DockerClient) -> bool:
     """Whether this machine's ports are Docker's ports."""
     return str(client.api.base_url).startswith("http+docker://")
@@ -59,6 +68,20 @@ def is_local(client: docker.DockerClient) -> bool:
 def containers(client: docker.DockerClient) -> tuple[Container, ...]:
     """All containers, in one call."""
     return tuple(_container(row) for row in client.api.containers(all=True))
+
+
+def remove_named(client: docker.DockerClient, prefix: str) -> None:
+    """Remove every container, network and volume whose name starts with `prefix`."""
+    for container in containers(client):
+        if container.name.startswith(prefix):
+            with suppress(NotFound):  # one may end by itself meanwhile
+                client.api.remove_container(container.id, force=True, v=True)
+    for network in client.api.networks():
+        if network["Name"].startswith(prefix):
+            client.api.remove_network(network["Id"])
+    for volume in client.volumes.list():
+        if volume.name.startswith(prefix):
+            volume.remove()
 
 
 def bridge_gateway(client: docker.DockerClient) -> str:
@@ -74,6 +97,25 @@ def bridge_gateway(client: docker.DockerClient) -> str:
     if (address := interface_address(BRIDGE_INTERFACE)) is None:
         raise DockerUnavailableError("Docker has no default bridge on this machine")
     return address
+
+
+def execute(
+    client: docker.DockerClient, container: str, argv: Sequence[str]
+) -> tuple[str, Iterator[tuple[int, bytes]]]:
+    """Run a program in a running container that has a shell.
+
+    The program waits until we listen. The `docker` package loses what a quick program prints before
+    that: it reads beneath a buffer which took it in together with the answer's header.
+
+    Returns:
+        Id of the run, for its exit status, and what it prints as it comes: pairs of 1 for standard
+        output or 2 for standard error, and bytes.
+    """
+    waiting = ["sh", "-c", 'read -r _ && exec "$@"', "sh", *argv]
+    started = str(client.api.exec_create(container, waiting, stdin=True)["Id"])
+    attached = client.api.exec_start(started, socket=True)
+    getattr(attached, "_sock", attached).sendall(b"\n")
+    return started, frames_iter(attached, tty=False)
 
 
 def last_log_lines(client: docker.DockerClient, name: str, lines: int) -> str:

@@ -1,12 +1,19 @@
 """What this machine itself knows, where Docker does not say it."""
 
 import fcntl
+import platform
 import socket
 import struct
 
+ARM = ("aarch64", "arm64")
 BRIDGE_INTERFACE = "docker0"
 # From <bits/ioctls.h>: asks the kernel for an interface's IPv4 address.
 SIOCGIFADDR = 0x8915
+
+
+def architecture() -> str:
+    """This machine's, in Go's words."""
+    return "arm64" if platform.machine() in ARM else "amd64"
 
 
 def interface_address(interface: str) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ops import docker_api, pulumi_cli
-from ops.docker_api import PROJECT_LABEL, STACK_LABEL, Container
+from ops.docker_api import Container
 from ops.stack_files import PROJECT
 
 CONTAINER_TYPE = "docker:index/container:Container"
@@ -30,7 +30,7 @@ def clear(stack: str) -> list[str]:
     if not state.get("pending_operations"):
         return done
     client = docker_api.connect()
-    labels = {PROJECT_LABEL: PROJECT, STACK_LABEL: stack}
+    labels = docker_api.labels_of(stack)
     for container in strays(state, docker_api.containers(client), labels):
         client.api.remove_container(container.id, force=True, v=True)
         done.append(

@@ -6,8 +6,17 @@ import socket
 from collections.abc import Sequence
 
 from ops import docker_api
+from ops.cluster import preflight
 from ops.docker_api import PROJECT_LABEL, STACK_LABEL, Container
 from plan.caches import CachePlan, PublishedPort
+from plan.cluster import ClusterPlan
+
+
+def obstacles(
+    plans: Sequence[CachePlan], clusters: Sequence[ClusterPlan], labels: dict[str, str]
+) -> list[str]:
+    """All that is in the way of a stack's caches and clusters; see the two parts."""
+    return [*conflicts(plans, labels), *preflight.obstacles(clusters)]
 
 
 def conflicts(plans: Sequence[CachePlan], labels: dict[str, str]) -> list[str]:

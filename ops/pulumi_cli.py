@@ -1,6 +1,7 @@
 """Runs the engine's CLI, as the set-up put it on PATH."""
 
 import json
+import signal
 import subprocess
 from typing import Any
 
@@ -9,8 +10,17 @@ from ops.stack_files import ROOT
 
 
 def run(*arguments: str) -> int:
-    """Run `pulumi` with the user's terminal; returns its exit status."""
-    return subprocess.run(["pulumi", *arguments], cwd=ROOT).returncode
+    """Run `pulumi` with the user's terminal; returns its exit status.
+
+    The terminal sends Ctrl-C to it too, and it then ends in order, which takes its time. So from
+    before it starts until it has ended, Ctrl-C does nothing here; `pulumi` would inherit that if
+    the signal were ignored, but not a handler.
+    """
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.run(["pulumi", *arguments], cwd=ROOT).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def output(*arguments: str) -> str:

@@ -5,14 +5,18 @@ number in quotes or a key that stands twice can be reported.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ops.errors import OpsError
-from plan.settings import ENCRYPTED_KEY, Settings, decode, parse
+from plan import certificates
+from plan.checks import Problem, SettingsError
+from plan.images import ImageListError, parse_list
+from plan.login_settings import ENCRYPTED_KEY, SECRET_KEYS
+from plan.settings import Settings, decode, parse
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "stacks"
@@ -92,10 +96,55 @@ def check(stack: str) -> Settings:
 
     Raises:
         OpsError: the file can't be read.
-        SettingsError: with all mistakes.
+        SettingsError: with all mistakes, or every patch file that can't be read.
     """
     raw = read(path_of(stack))
-    return parse(raw, stack, plain_credentials=_holds_plain_text(raw.get("credentials")))
+    plain = {key for key in SECRET_KEYS if _holds_plain_text(raw.get(key))}
+    settings = parse(raw, stack, plain_secrets=plain)
+    named_files(settings)
+    return settings
+
+
+def named_files(settings: Settings) -> dict[str, str]:
+    """Path -> content of every file that the stack names; paths are relative to the project.
+
+    Raises:
+        SettingsError: with every file that can't be read, every mistake in a list of images, and
+            every file that should hold a certificate and does not.
+    """
+    texts: dict[str, str] = {}
+    problems = []
+    lists = {c.warm_file: "cluster.warm" for c in settings.clusters if c.warm_file}
+    patches = {p.file: "cluster.patches" for c in settings.clusters for p in c.patches if p.file}
+    pem = certificates.files(settings)
+    for name, path in {**pem, **patches, **lists}.items():
+        # What is no text at all is no certificate in PEM form, which is told below.
+        errors = "replace" if name in pem else "strict"
+        try:
+            texts[name] = (ROOT / Path(name).expanduser()).read_text(errors=errors)
+        except (OSError, UnicodeDecodeError) as error:
+            rule = f"it can't be read: {getattr(error, 'strerror', None) or error}"
+            fix = f"put it there, or correct the path; it is relative to {ROOT}"
+            problems.append(Problem(path=path, found=f"@{name}", rule=rule, fix=fix))
+    hosts = {upstream.host for upstream in settings.upstreams}
+    for name in (name for name in lists if name in texts):
+        problems += _mistakes(texts[name], name, hosts)
+    problems += certificates.problems(settings, texts)
+    if problems:
+        raise SettingsError(tuple(problems))
+    return texts
+
+
+def _mistakes(text: str, name: str, hosts: Collection[str]) -> list[Problem]:
+    """What is wrong with a list of images: told before the caches are made, not after."""
+    try:
+        parse_list(text, f"@{name}", hosts)
+    except ImageListError as error:
+        return [
+            Problem(path=f"cluster.warm ({one.where})", found=one.found, rule=one.rule, fix=one.fix)
+            for one in error.problems
+        ]
+    return []
 
 
 def copy(name: str, source: str) -> Path:

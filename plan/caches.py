@@ -1,17 +1,37 @@
 """From settings to one plan per pull-through cache: names, ports, environment, files."""
 
+import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from plan import passwords, upstream_watch
 from plan.addressing import LOOPBACK, Addressing, exposes_everywhere, less_exposed
+from plan.certificates import ServerCertificate
 from plan.checks import Problem, SettingsError
-from plan.settings import Credentials, Settings, UpstreamSettings
+from plan.login_settings import Credentials
+from plan.proxies import is_used
+from plan.settings import Settings, UpstreamProxy
+from plan.upstream_settings import UpstreamSettings
 from plan.upstreams import physical_name, slug
 
 REGISTRY_PORT = 5000
 DEBUG_ADDRESS = "127.0.0.1:5001"
 DATA_PATH = "/var/lib/registry"
 CREDENTIAL_HELPER_PATH = "/usr/local/bin/docker-credential-talos-cache"
+# The one label on a volume: any other would have to stay the same for ever, because a changed label
+# replaces the volume and with it the cached images.
+VOLUME_LABELS = {"talos-cache.project": "talos-cache"}
+UPSTREAM_WATCH_PATH = "/usr/local/bin/talos-cache-upstream-watch"
+CERTIFICATE_PATH = "/etc/talos-cache/server.pem"
+KEY_PATH = "/etc/talos-cache/server.key"
+PASSWORDS_PATH = "/etc/talos-cache/htpasswd"
+# Go reads every file in these folders, and a bundle of the image's own beside them.
+UPSTREAM_CA_FOLDER = "/etc/talos-cache/upstream-ca"
+CA_FOLDERS = f"/etc/ssl/certs:{UPSTREAM_CA_FOLDER}"
+REALM = "talos-cache"
+# What the image runs by itself; said again behind an entrypoint of ours.
+REGISTRY_COMMAND = ("registry", "serve", "/etc/distribution/config.yml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +43,21 @@ class PublishedPort:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CacheFile:
+    """A file in a cache's container.
+
+    Attributes:
+        path: in the container.
+        content: of the file.
+        is_secret: whether nobody may see it; only the container's root reads it then.
+    """
+
+    path: str
+    content: str = field(repr=False)
+    is_secret: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class CachePlan:
     """Everything that one cache's volume and container are made from.
 
@@ -31,12 +66,21 @@ class CachePlan:
         slug: logical name of the component.
         name: name of the container and of the volume.
         remote_url: where the upstream's API is.
+        path_prefix: what stands before every repository's name there, and so in this cache.
         published: where the cache answers on this host.
         endpoint: URL that nodes use, without a path.
+        ca: what nodes have to trust for that; empty where they do already, or need not.
+        login: what nodes say who they are with; None where anybody may pull.
         local_endpoint: URL for this machine, always on loopback.
         env: environment of the registry (no secrets).
+        files: more files in the container.
+        credentials: what the upstream is asked with; None for anonymous pulls.
+        upstream_ca: what has to be trusted for the upstream beside the usual CAs.
+        upstream_proxy: between the cache and the Internet; None where there is none.
         credential_helper: text of the program that hands the upstream's credentials to the
             registry; a secret where `has_credentials`.
+        upstream_watch: text of the program that starts the registry and then watches whether the
+            upstream answers; empty where there is nothing to watch.
         keep_data: whether the volume outlives the stack.
         wait_seconds: how long `up` waits for the cache to answer.
     """
@@ -46,33 +90,87 @@ class CachePlan:
     name: str
     image: str
     remote_url: str
+    path_prefix: str
     published: tuple[PublishedPort, ...]
     endpoint: str
+    ca: str
+    login: Credentials | None
     local_endpoint: str
     env: tuple[tuple[str, str], ...]
+    files: tuple[CacheFile, ...]
+    credentials: Credentials | None
+    upstream_ca: str
+    upstream_proxy: UpstreamProxy | None
     credential_helper: str
-    has_credentials: bool
+    upstream_watch: str
     keep_data: bool
     wait_seconds: int
     skip_fallback: bool
     override_path: bool
+
+    @property
+    def asks(self) -> str:
+        """URL of what the cache connects to for its upstream: that, or a proxy before it."""
+        return _asked(self.upstream_proxy, self.remote_url)
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the upstream is asked with a user name and a password."""
+        return self.credentials is not None
 
     def __repr__(self) -> str:
         """Leave the helper out: it may hold a password, and tracebacks show reprs."""
         return f"CachePlan(host={self.host!r}, name={self.name!r}, endpoint={self.endpoint!r})"
 
 
-def build(settings: Settings, addressing: Addressing) -> tuple[CachePlan, ...]:
+def build(
+    settings: Settings,
+    addressing: Addressing,
+    texts: Mapping[str, str] | None = None,
+    certificate: ServerCertificate | None = None,
+) -> tuple[CachePlan, ...]:
     """One plan per upstream, ordered by host so that the order in the YAML changes nothing.
+
+    Args:
+        settings: of the stack.
+        addressing: where caches listen.
+        texts: content of every file that an upstream's `ca` names, by its path.
+        certificate: what the caches answer with; needed exactly where `cache.tls` is set.
 
     Raises:
         SettingsError: a cache that holds credentials would be open to the local network.
     """
     _refuse_exposed_credentials(settings, addressing)
-    return tuple(
-        _plan(settings, addressing, upstream)
-        for upstream in sorted(settings.upstreams, key=lambda upstream: upstream.host)
+    shared = _Shared(
+        settings=settings,
+        addressing=addressing,
+        certificate=certificate,
+        passwords=_passwords_file(settings),
     )
+    return tuple(
+        _plan(shared, upstream, (texts or {}).get(upstream.ca_file, ""))
+        for upstream in settings.cached
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shared:
+    """What the plans of all caches are made from."""
+
+    settings: Settings
+    addressing: Addressing
+    certificate: ServerCertificate | None
+    passwords: str = field(repr=False)
+
+
+def _passwords_file(settings: Settings) -> str:
+    """The file of passwords; the same text for the same login, or every run would replace it."""
+    login = settings.cache_login
+    if login is None:
+        return ""
+    # A salt has to differ from others', not to be unknown.
+    salt = hashlib.sha256(f"{settings.prefix}\n{login.username}".encode()).digest()[:16]
+    return passwords.line(login.username, login.password, salt)
 
 
 def credential_helper(credentials: Credentials | None) -> str:
@@ -91,23 +189,34 @@ def credential_helper(credentials: Credentials | None) -> str:
     return f"#!/bin/sh\ncat <<'TALOS_CACHE_END'\n{answer}\nTALOS_CACHE_END\n"
 
 
-def _plan(settings: Settings, addressing: Addressing, upstream: UpstreamSettings) -> CachePlan:
-    credentials = settings.credentials_for(upstream.host)
+def _plan(shared: _Shared, upstream: UpstreamSettings, upstream_ca: str) -> CachePlan:
+    settings = shared.settings
+    # Without an upstream nobody asks for them.
+    credentials = None if settings.offline else settings.credentials_for(upstream.host)
+    proxy = None if settings.offline else settings.upstream_proxy
+    scheme = "https" if settings.cache.tls else "http"
     return CachePlan(
         host=upstream.host,
         slug=slug(upstream.host),
         name=physical_name(settings.prefix, upstream.host),
         image=settings.cache.image,
         remote_url=upstream.remote_url,
+        path_prefix=upstream.path_prefix,
         published=tuple(
             PublishedPort(address=address, port=upstream.port)
-            for address in addressing.bind_addresses
+            for address in shared.addressing.bind_addresses
         ),
-        endpoint=f"http://{addressing.endpoint_host}:{upstream.port}",
-        local_endpoint=f"http://{LOOPBACK}:{upstream.port}",
-        env=_environment(upstream.remote_url, settings.cache.ttl),
+        endpoint=f"{scheme}://{shared.addressing.endpoint_host}:{upstream.port}",
+        ca=shared.certificate.ca.strip() if shared.certificate else "",
+        login=settings.cache_login,
+        local_endpoint=f"{scheme}://{LOOPBACK}:{upstream.port}",
+        env=_environment(settings, upstream),
+        files=_files(shared, upstream_ca),
+        credentials=credentials,
+        upstream_ca="" if settings.offline else upstream_ca,
+        upstream_proxy=proxy,
         credential_helper=credential_helper(credentials),
-        has_credentials=credentials is not None,
+        upstream_watch=_watch(settings, upstream.remote_url),
         keep_data=settings.cache.on_destroy == "keep",
         wait_seconds=settings.cache.wait_seconds,
         skip_fallback=upstream.skip_fallback,
@@ -115,17 +224,63 @@ def _plan(settings: Settings, addressing: Addressing, upstream: UpstreamSettings
     )
 
 
-def _environment(remote_url: str, ttl: str) -> tuple[tuple[str, str], ...]:
-    """The registry's settings; their names are distribution's configuration paths."""
-    return (
+def _environment(settings: Settings, upstream: UpstreamSettings) -> tuple[tuple[str, str], ...]:
+    """The registry's settings; their names are distribution's configuration paths.
+
+    Offline it is no proxy at all, but a registry that only reads: what is there is served at once,
+    what is not is not found, and nothing ever waits for an upstream.
+    """
+    common = [
         ("OTEL_TRACES_EXPORTER", "none"),
         ("REGISTRY_HTTP_DEBUG_ADDR", DEBUG_ADDRESS),
         ("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true"),
+    ]
+    if settings.cache.tls:
+        common.append(("REGISTRY_HTTP_TLS_CERTIFICATE", CERTIFICATE_PATH))
+        common.append(("REGISTRY_HTTP_TLS_KEY", KEY_PATH))
+    if settings.cache_login:
+        common.append(("REGISTRY_AUTH_HTPASSWD_PATH", PASSWORDS_PATH))
+        common.append(("REGISTRY_AUTH_HTPASSWD_REALM", REALM))
+    if settings.offline:
+        return (*common, ("REGISTRY_STORAGE_MAINTENANCE_READONLY", '{"enabled":true}'))
+    if upstream.ca_file:
+        common.append(("SSL_CERT_DIR", CA_FOLDERS))
+    if proxy := settings.upstream_proxy:
+        # Also where the upstream itself is not behind it: its tokens and blobs may come from
+        # elsewhere.
+        common.append(("HTTP_PROXY", proxy.url))
+        common.append(("HTTPS_PROXY", proxy.url))
+        common.append(("NO_PROXY", ",".join(proxy.no_proxy)))
+    return (
+        *common,
         ("REGISTRY_PROXY_EXEC_COMMAND", CREDENTIAL_HELPER_PATH),
-        ("REGISTRY_PROXY_REMOTEURL", remote_url),
-        ("REGISTRY_PROXY_TTL", ttl),
+        ("REGISTRY_PROXY_REMOTEURL", upstream.remote_url),
+        ("REGISTRY_PROXY_TTL", settings.cache.ttl),
         ("REGISTRY_STORAGE_DELETE_ENABLED", "true"),
     )
+
+
+def _files(shared: _Shared, upstream_ca: str) -> tuple[CacheFile, ...]:
+    files = []
+    if shared.certificate:
+        files.append(CacheFile(path=CERTIFICATE_PATH, content=shared.certificate.certificate))
+        files.append(CacheFile(path=KEY_PATH, content=shared.certificate.key, is_secret=True))
+    if shared.passwords:
+        files.append(CacheFile(path=PASSWORDS_PATH, content=shared.passwords, is_secret=True))
+    if upstream_ca and not shared.settings.offline:
+        files.append(CacheFile(path=f"{UPSTREAM_CA_FOLDER}/upstream.pem", content=upstream_ca))
+    return tuple(files)
+
+
+def _watch(settings: Settings, remote_url: str) -> str:
+    """What is watched is what the cache connects to."""
+    if settings.offline:
+        return ""
+    return upstream_watch.script(_asked(settings.upstream_proxy, remote_url))
+
+
+def _asked(proxy: UpstreamProxy | None, remote_url: str) -> str:
+    return proxy.url if proxy and is_used(remote_url, proxy.no_proxy) else remote_url
 
 
 def _refuse_exposed_credentials(settings: Settings, addressing: Addressing) -> None:
@@ -133,14 +288,20 @@ def _refuse_exposed_credentials(settings: Settings, addressing: Addressing) -> N
         return
     problems = tuple(
         Problem(
-            path=f"credentials.{upstream.host}",
+            path=_credentials_path(upstream),
             found="credentials on a cache that is published on every address of this machine",
             rule="a cache that holds credentials is not open to the local network",
             fix=f"{less_exposed(settings)}; or say 'exposeToLan: true' if everyone on your network "
             "may pull what these credentials can",
         )
-        for upstream in settings.upstreams
-        if settings.credentials_for(upstream.host)
+        for upstream in settings.cached
+        if settings.credentials_for(upstream.host) or upstream.from_docker
     )
     if problems:
         raise SettingsError(problems)
+
+
+def _credentials_path(upstream: UpstreamSettings) -> str:
+    if upstream.from_docker:
+        return f"upstreams.{upstream.host}.credentialsFrom"
+    return f"credentials.{upstream.host}"

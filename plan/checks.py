@@ -20,9 +20,11 @@ _MEANS = {"yes": "true", "on": "true", "true": "true", "1": "true"} | {
     "0": "false",
     "never": "false",
 }
-# Kept: the start of a key's path, a quote, a scheme.
+# Kept: the start of a key's path, a quote, a scheme. A text whose only @ is its first character
+# names a file.
 _MAYBE_USER_INFO = re.compile(
-    r"^((?:upstreams\.|credentials\.|\")?(?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@(?!sha256:)", re.DOTALL
+    r"^(?!\"@[^@]*$)((?:upstreams\.|credentials\.|\")?(?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@(?!sha256:)",
+    re.DOTALL,
 )
 
 
@@ -62,18 +64,34 @@ class Checks:
     def __init__(self, defaults: Mapping[str, object]) -> None:
         self.problems: list[Problem] = []
         self._defaults = defaults
+        self._renamed = ("", "")
+
+    def under(self, group: str, path: str) -> "Checks":
+        """The same collection, for one of several values of `group`: problems name its `path`."""
+        part = Checks(self._defaults)
+        part.problems = self.problems
+        part._renamed = (group, path)
+        return part
+
+    def usual(self, key: str) -> object:
+        """The default of a key."""
+        return self._defaults[key]
+
+    def default(self, key: str) -> str:
+        """The default of a key whose value is text."""
+        return str(self._defaults[key])
 
     def add(self, path: str, found: object, rule: str, fix: str) -> None:
         """A wrong value, shown as the user wrote it but for what may be a secret."""
         self._report(path, _shown(found), rule, fix)
 
-    def missing(self, path: str, rule: str, fix: str) -> None:
-        """A value that has to be there."""
-        self._report(path, "nothing", rule, fix)
+    def missing(self, path: str, rule: str, fix: str, example: str = "") -> None:
+        """A value that has to be there; `example` ends the fix, and holds nothing of the user's."""
+        self._report(path, "nothing", rule, fix, example)
 
-    def hidden(self, path: str, rule: str, fix: str) -> None:
-        """A wrong value that is, or may be, a secret."""
-        self._report(path, MASK, rule, fix)
+    def hidden(self, path: str, rule: str, fix: str, example: str = "") -> None:
+        """A wrong value that is, or may be, a secret; `example` as for `missing`."""
+        self._report(path, MASK, rule, fix, example)
 
     def mapping(self, path: str, value: object, group: str) -> dict[str, Any]:
         """A mapping that has only the keys that `defaults` knows below `group`."""
@@ -102,9 +120,10 @@ class Checks:
     def integer(self, key: str, group: Mapping[str, Any], least: int, most: int, what: str) -> int:
         """A whole number from `least` to `most`."""
         value = group.get(leaf(key))
-        default = int(str(self._defaults[key]))
+        default = self._defaults[key]
+        usual = default if is_integer(default) else most
         if value is None:
-            return default
+            return usual
         if is_integer(value) and least <= value <= most:
             return value
         rule = f"{what} is a whole number from {least} to {most}, without quotes"
@@ -112,20 +131,23 @@ class Checks:
         fix = (
             f"write {leaf(key)}: {meant}"
             if meant is not None
-            else f"write for instance {leaf(key)}: {default}"
+            else f"write for instance {leaf(key)}: {usual}"
         )
         self.add(key, value, rule, fix)
-        return default
+        return usual
 
-    def choice(self, key: str, group: Mapping[str, Any], choices: tuple[str, ...]) -> str:
-        """One of a few words."""
+    def choice(
+        self, key: str, group: Mapping[str, Any], choices: tuple[str, ...], path: str = ""
+    ) -> str:
+        """One of a few words; `path` where it differs from the key in `defaults`."""
         value = group.get(leaf(key))
         if value is None:
             return str(self._defaults[key])
         if value not in choices:
             near = difflib.get_close_matches(text(value), choices, n=1)
             fix = f"did you mean {near[0]}?" if near else f"write {choices[0]}"
-            self.add(key, value, f"one of {', '.join(choices)}", fix)
+            rule = f"one of {', '.join(choices)}" if choices[1:] else f"nothing but {choices[0]}"
+            self.add(path or key, value, rule, fix)
         return text(value)
 
     def matching(
@@ -167,8 +189,12 @@ class Checks:
         fix = f"did you mean {by_lower_case[near[0]]}?" if near else "remove it"
         self._report(path, "an unknown key", f"the keys here are {', '.join(allowed)}", fix)
 
-    def _report(self, path: str, found: str, rule: str, fix: str) -> None:
-        self.problems.append(Problem(path=_masked(path), found=found, rule=rule, fix=_masked(fix)))
+    def _report(self, path: str, found: str, rule: str, fix: str, example: str = "") -> None:
+        group, renamed = self._renamed
+        if group and re.match(rf"{group}(?![A-Za-z])", path):
+            path = renamed + path.removeprefix(group)
+        fix = _masked(fix) + example
+        self.problems.append(Problem(path=_masked(path), found=found, rule=rule, fix=fix))
 
 
 def is_integer(value: object) -> TypeGuard[int]:

@@ -1,17 +1,26 @@
 """What the stack exports: for nodes, for people, and all that `ops` needs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from plan.caches import CachePlan
+from plan.cluster_settings import ClusterSettings
 from plan.mirrors import Mirror, documents_patch, legacy_patch
-from plan.settings import ClusterSettings
 from plan.talosctl import create_line
 
 
 def build(
-    plans: Sequence[CachePlan], mirrors: Sequence[Mirror], cluster: ClusterSettings | None
+    plans: Sequence[CachePlan],
+    mirrors: Sequence[Mirror],
+    clusters: Sequence[ClusterSettings],
+    access: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, object]:
-    """Name -> plain value of every stack output; none holds a secret.
+    """Name -> value of every stack output; see `secrets` for those that hold one.
+
+    Args:
+        plans: of the caches.
+        mirrors: of the same caches, and of upstreams behind Harbor.
+        clusters: of the stack.
+        access: cluster -> talosconfig, kubeconfig, and the shell line that uses them.
 
     Returns:
         caches: host -> container, volume, remoteUrl, port.
@@ -20,15 +29,32 @@ def build(
         machineConfigPatch: YAML documents for nodes from Talos 1.12 on.
         legacyMachineConfigPatch: YAML fragment for older nodes.
         talosctlCommand: shell line that makes a cluster behind the caches.
+        harbor: host -> URL of its project, for upstreams behind Harbor only.
+        clusters, talosconfig, kubeconfig: as in `access`, with clusters only; the two files are
+            those of the first cluster.
     """
-    return {
+    made: dict[str, object] = {
         "caches": {plan.host: _cache(plan) for plan in plans},
         "endpoints": {plan.host: plan.endpoint for plan in plans},
         "localEndpoints": {plan.host: plan.local_endpoint for plan in plans},
         "machineConfigPatch": documents_patch(mirrors),
         "legacyMachineConfigPatch": legacy_patch(mirrors),
-        "talosctlCommand": create_line(cluster, mirrors),
+        "talosctlCommand": create_line(clusters[0] if clusters else None, mirrors),
     }
+    local = {plan.host for plan in plans}
+    if behind := {mirror.host: mirror.url for mirror in mirrors if mirror.host not in local}:
+        made["harbor"] = behind
+    if access:
+        first = next(iter(access.values()))
+        made["clusters"] = access
+        made |= {name: first[name] for name in ("talosconfig", "kubeconfig")}
+    return made
+
+
+def secrets(mirrors: Sequence[Mirror]) -> frozenset[str]:
+    """Names of the outputs that hold a secret."""
+    patches = ("machineConfigPatch", "legacyMachineConfigPatch")
+    return frozenset(patches if any(mirror.login for mirror in mirrors) else ())
 
 
 def _cache(plan: CachePlan) -> dict[str, object]:

@@ -6,51 +6,79 @@ where it may be a secret), the rule, and what to do. Defaults live here and nowh
 
 import difflib
 import ipaddress
-import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from plan.checks import (
-    Checks,
-    SettingsError,
-    ip_address,
-    is_integer,
-    leaf,
-    number_in_quotes,
-    text,
+from plan.checks import Checks, SettingsError, ip_address, text
+from plan.cluster_settings import AUTO, ClusterSettings, parse_clusters
+from plan.harbor_settings import HarborSettings, parse_harbor
+from plan.login_settings import (
+    CACHE_LOGIN,
+    CREDENTIALS,
+    HARBOR_ADMIN,
+    LOGINS,
+    SECRET_KEYS,
+    Credentials,
+    parse_credentials,
+    parse_login,
+    refuse_unusable_login,
+    set_login,
+    set_secret,
 )
-from plan.upstreams import DEFAULT_BASE_PORT, DOCKER_IO_ALIASES, KNOWN, LARGEST_OFFSET, slug
+from plan.upstream_settings import (
+    BACKENDS,
+    HARBOR,
+    LABEL,
+    LOCAL,
+    PATH_PART,
+    PORT_RANGE,
+    UpstreamSettings,
+    hosts_of,
+    is_base_url,
+    parse_upstreams,
+    read_file,
+)
+from plan.upstreams import DEFAULT_BASE_PORT, LARGEST_OFFSET
 
 DOCKER_BRIDGE = "docker-bridge"
 QEMU_BRIDGE = "qemu-bridge"
-PROVISIONERS = ("docker", "qemu")
 ON_DESTROY = ("keep", "delete")
 
-# Ports below 1024 need privileges on many machines, and none of the guide's ports is that low.
-PORT_RANGE = (1024, 65535)
 REQUIRED = object()
 
 # Every key that a stack file may have, with its default; the documentation tests compare
 # Pulumi.yaml, Pulumi.example.yaml and the README with this table. `<host>` stands for any upstream
 # registry. None: absent unless given.
 DEFAULTS: dict[str, object] = {
+    "backend": LOCAL,
     "addressing": DOCKER_BRIDGE,
     "bindAddresses": (),
     "exposeToLan": False,
     "prefix": "registry",
     "basePort": DEFAULT_BASE_PORT,
+    "offline": False,
     "cache.image": "registry:3.1.1",
     "cache.ttl": "0",
     "cache.onDestroy": "keep",
     "cache.waitSeconds": 60,
+    "cache.tls": False,
+    "cache.certificate": None,
+    "cache.key": None,
+    "cache.ca": None,
+    "upstreamProxy.url": REQUIRED,
+    "upstreamProxy.noProxy": (),
     "upstreams.<host>.remoteUrl": None,
     "upstreams.<host>.port": None,
     "upstreams.<host>.skipFallback": False,
     "upstreams.<host>.overridePath": False,
+    "upstreams.<host>.pathPrefix": None,
+    "upstreams.<host>.ca": None,
+    "upstreams.<host>.credentialsFrom": None,
+    "upstreams.<host>.backend": None,
     "cluster.provisioner": "docker",
     "cluster.name": "talos-default",
     "cluster.controlPlanes": 1,
@@ -58,79 +86,91 @@ DEFAULTS: dict[str, object] = {
     "cluster.cidr": "10.5.0.0/24",
     "cluster.talosVersion": None,
     "cluster.kubernetesVersion": None,
-    "cluster.createTimeout": "20m",
+    "cluster.image": None,
+    "cluster.schematic": None,
+    "cluster.presets": (),
+    "cluster.controlPlaneCpus": 2,
+    "cluster.controlPlaneMemory": "2GiB",
+    "cluster.workerCpus": 2,
+    "cluster.workerMemory": "2GiB",
+    "cluster.disks": (),
+    "cluster.exposedPorts": (),
+    "cluster.patches": (),
+    "cluster.controlPlanePatches": (),
+    "cluster.workerPatches": (),
+    "cluster.talosctlVersion": AUTO,
+    "cluster.createTimeout": "25m",
+    "cluster.wait": True,
+    "cluster.warm": False,
+    "cluster.mergeKubeconfig": False,
+    "cluster.allowReboot": False,
+    "harbor.url": REQUIRED,
+    "harbor.ca": None,
+    "harbor.projectPrefix": "proxy-",
+    "harbor.public": True,
+    "harbor.retentionDays": None,
+    "harbor.quota": None,
+    "harbor.robot": None,
     "credentials.<host>.username": REQUIRED,
     "credentials.<host>.password": REQUIRED,
+    **{f"{login}.{name}": REQUIRED for login in LOGINS for name in ("username", "password")},
 }
 # The stacks that come with the project: the passphrase behind their committed salts is public.
-PUBLIC_STACKS = ("docker", "qemu", "demo")
+PUBLIC_STACKS = ("docker", "qemu", "docker-cluster", "qemu-cluster", "demo")
 # Top-level keys whose value is text: the others reach the program as JSON.
-TEXT_KEYS = frozenset({"addressing", "prefix"})
-# A host to show where the user's own can't be guessed.
-EXAMPLE_HOST = "registry.example.com"
-# What `pulumi config set --secret --path` leaves in a stack file in place of a value.
-ENCRYPTED_KEY = "secure"
+TEXT_KEYS = frozenset({"addressing", "backend", "prefix"})
 
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*(:[0-9]{{1,5}})?")
-_HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
-_URL = re.compile(r"https?://([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
+_HOST_NAME = re.compile(rf"{LABEL}(\.{LABEL})*")
 # Docker's own rule for names, kept short enough for a prefix with a long host behind it.
 _PREFIX = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+# Keys of a certificate's files -> a name to propose.
+_CERTIFICATE_FILES = {"certificate": "cache.pem", "key": "cache.key", "ca": "ca.pem"}
+_NO_PROXY_NAME = re.compile(r"\*|(\*?\.)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
 _PREFIX_RULE = (
     "Docker names start with a letter or digit and hold letters, digits, '_', '.' and '-'; "
     "a prefix has at most 63 of them"
 )
-_CLUSTER_NAME = re.compile(_LABEL)
-_PATH_PART = r"[a-z0-9]+([._-]+[a-z0-9]+)*"
 _IMAGE = re.compile(
-    rf"({_LABEL}(\.{_LABEL})*(:[0-9]{{1,5}})?/)?({_PATH_PART}/)*(?P<name>{_PATH_PART})"
+    rf"({LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?/)?({PATH_PART}/)*(?P<name>{PATH_PART})"
     r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(@sha256:[0-9a-f]{64})?"
 )
-_EXACT_VERSION = re.compile(r"v?[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}(-[a-z0-9.]+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheSettings:
-    """What all caches have in common. `ttl` is a Go duration, "0" for never."""
+    """What all caches have in common.
+
+    Attributes:
+        image: of the registry.
+        ttl: a Go duration, "0" for never.
+        on_destroy: one of ON_DESTROY.
+        wait_seconds: how long `up` waits for an answer.
+        tls: whether they answer by https; with the certificate in the files below, or else with
+            one from a CA of this stack's own.
+        certificate_file, key_file, ca_file: paths of PEM files; may be empty.
+    """
 
     image: str
     ttl: str
     on_destroy: str
     wait_seconds: int
+    tls: bool
+    certificate_file: str
+    key_file: str
+    ca_file: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class UpstreamSettings:
-    """One upstream registry and the port of its cache."""
+class UpstreamProxy:
+    """A proxy between this machine and its upstreams.
 
-    host: str
-    remote_url: str
-    port: int
-    skip_fallback: bool
-    override_path: bool
+    Attributes:
+        url: http or https, without user name and password.
+        no_proxy: hosts, domains with a dot before them, and networks that are reached without it.
+    """
 
-
-@dataclass(frozen=True, kw_only=True)
-class ClusterSettings:
-    """The Talos cluster behind the caches. Versions are exact; None leaves them to talosctl."""
-
-    provisioner: str
-    name: str
-    control_planes: int
-    workers: int
-    cidr: str
-    talos_version: str | None
-    kubernetes_version: str | None
-    create_timeout: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Credentials:
-    """User name and password (or token) for one upstream."""
-
-    username: str
-    password: str = field(repr=False)
+    url: str
+    no_proxy: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,15 +182,31 @@ class Settings:
     expose_to_lan: bool
     prefix: str
     base_port: int
+    offline: bool
     cache: CacheSettings
     upstreams: tuple[UpstreamSettings, ...]
-    cluster: ClusterSettings | None
+    clusters: tuple[ClusterSettings, ...]
     credentials: tuple[tuple[str, Credentials], ...] = ()
+    upstream_proxy: UpstreamProxy | None = None
+    cache_login: Credentials | None = None
+    harbor: HarborSettings | None = None
+
+    @property
+    def cached(self) -> tuple[UpstreamSettings, ...]:
+        """The upstreams that have a cache on this machine, by host."""
+        own = (upstream for upstream in self.upstreams if upstream.backend == LOCAL)
+        return tuple(sorted(own, key=lambda upstream: upstream.host))
+
+    @property
+    def behind_harbor(self) -> tuple[UpstreamSettings, ...]:
+        """The upstreams that Harbor caches, by host."""
+        others = (upstream for upstream in self.upstreams if upstream.backend == HARBOR)
+        return tuple(sorted(others, key=lambda upstream: upstream.host))
 
     @property
     def qemu_bridge_address(self) -> str:
-        """The first address of the cluster's CIDR, which QEMU's bridge gets."""
-        cidr = self.cluster.cidr if self.cluster else str(DEFAULTS["cluster.cidr"])
+        """The first address of the (first) cluster's CIDR, which QEMU's bridge gets."""
+        cidr = self.clusters[0].cidr if self.clusters else str(DEFAULTS["cluster.cidr"])
         return str(ipaddress.ip_network(cidr)[1])
 
     def credentials_for(self, host: str) -> Credentials | None:
@@ -171,7 +227,7 @@ def decode(config: Mapping[str, object]) -> dict[str, object]:
 
 
 def parse(
-    raw: Mapping[str, object], stack: str = "", *, plain_credentials: bool = False
+    raw: Mapping[str, object], stack: str = "", *, plain_secrets: Collection[str] = ()
 ) -> Settings:
     """Check a stack's configuration.
 
@@ -179,7 +235,7 @@ def parse(
         raw: keys without the project's namespace, values as YAML or JSON reads them. A value
             that is still encrypted (`{"secure": ...}`) is not looked into.
         stack: name of the stack, which decides whether it may hold secrets.
-        plain_credentials: whether `credentials` stand in the stack's file unencrypted.
+        plain_secrets: those of SECRET_KEYS that stand in the stack's file unencrypted.
 
     Raises:
         SettingsError: with every mistake there is.
@@ -189,33 +245,95 @@ def parse(
     addressing = _addressing(check, top.get("addressing"))
     bind_addresses = _bind_addresses(check, top.get("bindAddresses"), addressing)
     base_port = _base_port(check, top)
-    upstreams = _upstreams(check, top.get("upstreams"), base_port)
+    backend = check.choice("backend", top, BACKENDS)
+    upstreams = parse_upstreams(check, top.get("upstreams"), base_port, backend)
+    logins = {key: parse_login(check, key, top.get(key)) for key in LOGINS}
+    refuse_unusable_login(check, logins[CACHE_LOGIN])
     settings = Settings(
         addressing=addressing,
         bind_addresses=bind_addresses,
         expose_to_lan=check.boolean("exposeToLan", top),
         prefix=check.matching("prefix", top, _PREFIX, _PREFIX_RULE, "write for instance registry"),
         base_port=base_port,
+        offline=check.boolean("offline", top),
         cache=_cache(check, top.get("cache")),
         upstreams=upstreams,
-        cluster=_cluster(check, top.get("cluster")),
-        credentials=_credentials(check, top.get("credentials"), _hosts(top.get("upstreams"))),
+        clusters=parse_clusters(check, top.get("cluster")),
+        credentials=parse_credentials(check, top.get(CREDENTIALS), hosts_of(top.get("upstreams"))),
+        upstream_proxy=_upstream_proxy(check, top.get("upstreamProxy")),
+        cache_login=logins[CACHE_LOGIN],
+        harbor=parse_harbor(check, top.get("harbor"), upstreams, logins),
     )
-    if top.get("credentials") is not None:
-        _refuse_open_credentials(check, stack, plain_credentials=plain_credentials)
+    if addressing == QEMU_BRIDGE and len(settings.clusters) > 1:
+        _refuse_one_bridge_for_several(check)
+    _refuse_double_credentials(check, settings)
+    _refuse_unused_credentials(check, settings)
+    _refuse_offline_without_caches(check, settings)
+    _refuse_secrets_of_public_stacks(check, stack, settings, top)
+    for key in plain_secrets:
+        _refuse_plain_secret(check, key)
     if check.problems:
         raise SettingsError(tuple(check.problems))
     return settings
 
 
-def _refuse_open_credentials(check: Checks, stack: str, *, plain_credentials: bool) -> None:
-    if stack in PUBLIC_STACKS:
-        rule = f"the passphrase of the stack '{stack}' is public: it comes with the project"
-        fix = f"make a stack of your own: make stack NAME=mine FROM={stack}"
-        check.hidden("credentials", rule, fix)
-    elif plain_credentials:
-        fix = f"remove them, and run: {_set_secret('docker.io', 'password')}, and so on"
-        check.hidden("credentials", "credentials are never stored as plain text", fix)
+def _refuse_one_bridge_for_several(check: Checks) -> None:
+    rule = (
+        "it is an address of the first cluster's bridge, which is there only while that cluster "
+        "is, and this stack has several"
+    )
+    check.add("addressing", QEMU_BRIDGE, rule, f"write {DOCKER_BRIDGE}, which all of them reach")
+
+
+def _refuse_double_credentials(check: Checks, settings: Settings) -> None:
+    for upstream in settings.upstreams:
+        if upstream.from_docker and settings.credentials_for(upstream.host):
+            rule = f"credentials from one place: there is credentials.{upstream.host} too"
+            path = f"upstreams.{upstream.host}.credentialsFrom"
+            check.add(path, "docker-config", rule, "remove one of the two")
+
+
+def _refuse_unused_credentials(check: Checks, settings: Settings) -> None:
+    if settings.harbor is None or settings.harbor.admin is not None:
+        return
+    rule = f"Harbor asks this upstream, and without {HARBOR_ADMIN} this stack tells it nothing"
+    fix = f"remove it, and have Harbor's administrator enter it, or set {HARBOR_ADMIN}"
+    for upstream in settings.behind_harbor:
+        if upstream.from_docker:
+            check.add(f"upstreams.{upstream.host}.credentialsFrom", "docker-config", rule, fix)
+        if settings.credentials_for(upstream.host):
+            check.hidden(f"{CREDENTIALS}.{upstream.host}", rule, fix)
+
+
+def _refuse_offline_without_caches(check: Checks, settings: Settings) -> None:
+    if settings.offline and settings.upstreams and not settings.cached:
+        rule = "it is about caches on this machine, and Harbor takes the place of all of them"
+        check.add("offline", True, rule, "remove it, or write backend: local")
+
+
+def _refuse_secrets_of_public_stacks(
+    check: Checks, stack: str, settings: Settings, top: Mapping[str, Any]
+) -> None:
+    if stack not in PUBLIC_STACKS:
+        return
+    rule = f"the passphrase of the stack '{stack}' is public: it comes with the project"
+    fix = f"make a stack of your own: make stack NAME=mine FROM={stack}"
+    for key in SECRET_KEYS:
+        if top.get(key) is not None:
+            check.hidden(key, rule, fix)
+    if settings.cache.tls:
+        check.add("cache.tls", True, f"{rule}, and a certificate has a key", fix)
+    for upstream in settings.upstreams:
+        if upstream.from_docker:
+            path = f"upstreams.{upstream.host}.credentialsFrom"
+            check.add(path, "docker-config", rule, fix)
+
+
+def _refuse_plain_secret(check: Checks, key: str) -> None:
+    command = set_secret("docker.io", "password") if key == CREDENTIALS else ""
+    command = command or set_login(key, "password")
+    fix = f"remove them, and run: {command}, and so on"
+    check.hidden(key, "credentials are never stored as plain text", fix)
 
 
 def _decoded(value: str) -> object:
@@ -292,12 +410,91 @@ def _base_port(check: Checks, top: Mapping[str, Any]) -> int:
 
 def _cache(check: Checks, value: object) -> CacheSettings:
     group = check.mapping("cache", value, "cache")
+    files = {
+        key: read_file(check, f"cache.{key}", group.get(key), f"certs/{example}")
+        for key, example in _CERTIFICATE_FILES.items()
+    }
+    tls = check.boolean("cache.tls", group)
+    _refuse_half_a_certificate(check, group, tls=tls)
     return CacheSettings(
         image=_image(check, group),
         ttl=check.duration("cache.ttl", group, zero="to keep images for ever"),
         on_destroy=check.choice("cache.onDestroy", group, ON_DESTROY),
         wait_seconds=check.integer("cache.waitSeconds", group, 1, 3600, "the wait"),
+        tls=tls,
+        certificate_file=files["certificate"],
+        key_file=files["key"],
+        ca_file=files["ca"],
     )
+
+
+def _refuse_half_a_certificate(check: Checks, group: Mapping[str, Any], *, tls: bool) -> None:
+    given = [key for key in _CERTIFICATE_FILES if group.get(key) is not None]
+    if given and not tls:
+        rule = f"{given[0]} is about caches that answer by https"
+        check.add("cache.tls", tls, rule, "write tls: true")
+    for key, other in (("certificate", "key"), ("key", "certificate"), ("ca", "certificate")):
+        if key in given and other not in given:
+            rule = f"{key} comes with {other}; without all of them a certificate is made here"
+            fix = f"remove {key}, or write for instance "
+            example = f'{other}: "@certs/{_CERTIFICATE_FILES[other]}"'
+            check.missing(f"cache.{other}", rule, fix, example)
+
+
+def _upstream_proxy(check: Checks, value: object) -> UpstreamProxy | None:
+    if value is None:
+        return None
+    group = check.mapping("upstreamProxy", value, "upstreamProxy")
+    if not isinstance(value, Mapping):
+        return None
+    return UpstreamProxy(
+        url=_proxy_url(check, group.get("url")), no_proxy=_no_proxy(check, group.get("noProxy"))
+    )
+
+
+def _proxy_url(check: Checks, value: object) -> str:
+    path = "upstreamProxy.url"
+    rule = "http:// or https:// and the proxy's host and port"
+    fix = 'write for instance url: "http://proxy.example.com:3128"'
+    if value is None:
+        check.missing(path, rule, fix)
+    elif isinstance(value, str) and "@" in value:
+        rule = "no user name or password: a proxy's URL stands in the containers' environment"
+        fix = "run a local proxy that logs in to it (cntlm, px), and write that one's URL"
+        check.add(path, value, rule, fix)
+    elif not isinstance(value, str) or not is_base_url(value) or not urlsplit(value).port:
+        check.add(path, value, rule, fix)
+    else:
+        return value.rstrip("/")
+    return ""
+
+
+def _no_proxy(check: Checks, value: object) -> tuple[str, ...]:
+    path = "upstreamProxy.noProxy"
+    rule = "a list of hosts, domains (.example.com) and networks (10.0.0.0/8)"
+    if value in (None, []):
+        return ()
+    if not isinstance(value, list):
+        meant = [part.strip() for part in text(value).split(",")]
+        works = isinstance(value, str) and all(map(_is_no_proxy, meant))
+        fix = f"write {json.dumps(meant)}" if works else 'write for instance [".example.com"]'
+        check.add(path, value, rule, fix)
+        return ()
+    for index, item in enumerate(value):
+        if not _is_no_proxy(item):
+            check.add(f"{path}[{index}]", item, rule, "write one host, domain or network each")
+    return tuple(text(item) for item in value)
+
+
+def _is_no_proxy(item: object) -> bool:
+    """Whether `plan.proxies` knows what it means."""
+    if not isinstance(item, str):
+        return False
+    try:
+        ipaddress.ip_network(item, strict=False)
+    except ValueError:
+        return bool(_NO_PROXY_NAME.fullmatch(item))
+    return True
 
 
 def _image(check: Checks, group: Mapping[str, Any]) -> str:
@@ -318,291 +515,3 @@ def _image(check: Checks, group: Mapping[str, Any]) -> str:
         rule = "distribution v3 or newer: version 2 can't start while its upstream is away"
         check.add("cache.image", value, rule, fix)
     return match[0]
-
-
-def _upstreams(check: Checks, value: object, base_port: int) -> tuple[UpstreamSettings, ...]:
-    if value is None:
-        value = {host: {} for host in KNOWN}
-    if not isinstance(value, Mapping) or not value:
-        rule = "a mapping with at least one upstream registry"
-        fix = "write {docker.io: {}}, or leave the key out for the six defaults"
-        check.add("upstreams", value, rule, fix)
-        return ()
-    free_ports = _free_ports(base_port, value)
-    parsed = tuple(
-        upstream
-        for host, item in value.items()
-        if (upstream := _upstream(check, text(host), item, base_port, free_ports)) is not None
-    )
-    _refuse_same_slugs(check, _hosts(value))
-    _refuse_same_ports(check, parsed, free_ports)
-    return parsed
-
-
-def _hosts(upstreams: object) -> list[str]:
-    """The upstream registries as the stack names them, right or wrong."""
-    if upstreams is None:
-        return list(KNOWN)
-    return [text(host) for host in upstreams] if isinstance(upstreams, Mapping) else []
-
-
-def _upstream(
-    check: Checks, host: str, value: object, base_port: int, free_ports: Iterator[int]
-) -> UpstreamSettings | None:
-    path = f"upstreams.{host}"
-    before = len(check.problems)
-    # What else is said of this upstream is said of the host that it should have been.
-    host = _host(check, path, host)
-    group = check.mapping(path, value, "upstreams.<host>")
-    remote_url = _remote_url(check, path, host, group.get("remoteUrl"))
-    port = _port(check, path, host, group.get("port"), base_port, free_ports)
-    skip_fallback = check.boolean("upstreams.<host>.skipFallback", group, f"{path}.skipFallback")
-    override_path = check.boolean("upstreams.<host>.overridePath", group, f"{path}.overridePath")
-    if len(check.problems) > before or port is None or remote_url is None:
-        return None
-    return UpstreamSettings(
-        host=host,
-        remote_url=remote_url,
-        port=port,
-        skip_fallback=skip_fallback,
-        override_path=override_path,
-    )
-
-
-def _host(check: Checks, path: str, host: str) -> str:
-    """The host; where it is wrong, what it should probably be."""
-    rule = (
-        "the host of an image reference: lower-case letters, digits, '-' and '.', and a port if it "
-        "has one; no scheme, no user, no path"
-    )
-    bare = host.rpartition("@")[2].split("://")[-1].split("/")[0].lower()
-    if bare in DOCKER_IO_ALIASES:
-        why = "image references say docker.io, never this name, so its mirror would not be asked"
-        check.add(path, host, why, "write docker.io")
-        return "docker.io"
-    if not _HOST.fullmatch(bare):
-        fix = f"write for instance {EXAMPLE_HOST} or localhost:5000"
-        check.add(path, host, rule, fix)
-        return EXAMPLE_HOST
-    name, _, port = bare.partition(":")
-    if port and not 1 <= int(port) <= PORT_RANGE[1]:
-        rule = f"a port from 1 to {PORT_RANGE[1]} behind the colon"
-        check.add(path, host, rule, f"write {name}, or correct the port")
-        return name
-    if bare != host:
-        check.add(path, host, rule, f"write {bare}")
-    return bare
-
-
-def _remote_url(check: Checks, path: str, host: str, value: object) -> str | None:
-    path = f"{path}.remoteUrl"
-    rule = "http:// or https:// and a host, with nothing behind it but a port (1 to 65535)"
-    usual = KNOWN[host].remote_url if host in KNOWN else f"https://{host}"
-    if value is None:
-        if host in KNOWN:
-            return usual
-        why = f"an upstream outside the known six ({', '.join(KNOWN)}) says where its API is"
-        check.missing(path, why, f'write remoteUrl: "{usual}"')
-        return None
-    if not isinstance(value, str):
-        check.add(path, value, rule, f'write "{usual}"')
-        return None
-    if "@" in value:
-        rule = "no user name or password in a URL: it is stored as plain text"
-        fix = (
-            f"take them out, and run: {_set_secret(host, 'username')} (then the same for password)"
-        )
-        check.add(path, value, rule, fix)
-        return None
-    if not _URL.fullmatch(value) or not _has_valid_port(value):
-        bare = value.split("://")[-1].split("/")[0].split("?")[0].split("#")[0]
-        scheme = "http" if value.startswith("http://") else "https"
-        fixed = f"{scheme}://{bare}"
-        works = _URL.fullmatch(fixed) and _has_valid_port(fixed)
-        check.add(path, value, rule, f'write "{fixed if works else usual}"')
-        return None
-    return value.rstrip("/")
-
-
-def _has_valid_port(url: str) -> bool:
-    """Whether the URL has no port, or one that there is."""
-    try:
-        return urlsplit(url).port != 0
-    except ValueError:
-        return False
-
-
-def _port(
-    check: Checks,
-    path: str,
-    host: str,
-    value: object,
-    base_port: int,
-    free_ports: Iterator[int],
-) -> int | None:
-    least, most = PORT_RANGE
-    if value is None:
-        if host in KNOWN:
-            return base_port + KNOWN[host].port_offset
-        rule = "an upstream outside the known six says its port, so that it never moves"
-        check.missing(f"{path}.port", rule, f"write port: {next(free_ports)} (free in this stack)")
-        return None
-    if is_integer(value) and least <= value <= most:
-        return value
-    rule = f"a port is a whole number from {least} to {most}, without quotes"
-    if meant := number_in_quotes(value, least, most):
-        fix = f"write port: {meant}"
-    else:
-        fix = f"write port: {next(free_ports)} (free in this stack)"
-    check.add(f"{path}.port", value, rule, fix)
-    return None
-
-
-def _free_ports(base_port: int, all_upstreams: Mapping[Any, object]) -> Iterator[int]:
-    """Ports to propose, each once: neither in the table nor asked for by an upstream."""
-    asked = {
-        item["port"]
-        for item in all_upstreams.values()
-        if isinstance(item, Mapping) and is_integer(item.get("port"))
-    }
-    above = range(base_port + LARGEST_OFFSET + 1, PORT_RANGE[1] + 1)
-    below = range(PORT_RANGE[0], base_port)
-    return (port for port in itertools.chain(above, below) if port not in asked)
-
-
-def _refuse_same_slugs(check: Checks, hosts: list[str]) -> None:
-    by_slug: dict[str, str] = {}
-    for host in hosts:
-        name = slug(host.lower())
-        if name in by_slug:
-            rule = (
-                f"both would be named {name}: two upstreams differ by more than upper and lower "
-                "case, '.', ':' and '-'"
-            )
-            found = f"{host} beside {by_slug[name]}"
-            check.add(f"upstreams.{host}", found, rule, "keep one of the two")
-        by_slug.setdefault(name, host)
-
-
-def _refuse_same_ports(
-    check: Checks, upstreams: tuple[UpstreamSettings, ...], free_ports: Iterator[int]
-) -> None:
-    by_port: dict[int, str] = {}
-    for upstream in upstreams:
-        if upstream.port in by_port:
-            check.add(
-                f"upstreams.{upstream.host}.port",
-                upstream.port,
-                f"every cache has a port of its own; {by_port[upstream.port]} has this one",
-                f"write port: {next(free_ports)} (free in this stack)",
-            )
-        by_port.setdefault(upstream.port, upstream.host)
-
-
-def _cluster(check: Checks, value: object) -> ClusterSettings | None:
-    if value is None:
-        return None
-    group = check.mapping("cluster", value, "cluster")
-    return ClusterSettings(
-        provisioner=check.choice("cluster.provisioner", group, PROVISIONERS),
-        name=check.matching(
-            "cluster.name",
-            group,
-            _CLUSTER_NAME,
-            "lower-case letters, digits and '-', at most 63 of them",
-            "write for instance dev",
-        ),
-        control_planes=check.integer("cluster.controlPlanes", group, 1, 9, "a count of nodes"),
-        workers=check.integer("cluster.workers", group, 0, 99, "a count of nodes"),
-        cidr=_cidr(check, group.get("cidr")),
-        talos_version=_version(check, "cluster.talosVersion", group),
-        kubernetes_version=_version(check, "cluster.kubernetesVersion", group),
-        create_timeout=check.duration("cluster.createTimeout", group),
-    )
-
-
-def _cidr(check: Checks, value: object) -> str:
-    default = str(DEFAULTS["cluster.cidr"])
-    if value is None:
-        return default
-    rule = "an IPv4 network such as 10.5.0.0/24, no smaller than a /29, its host bits zero"
-    try:
-        if not isinstance(value, str) or "/" not in value:
-            raise ValueError
-        network = ipaddress.IPv4Network(value, strict=False)
-    except ValueError:
-        check.add("cluster.cidr", value, rule, f"write for instance {default}")
-        return default
-    if str(network) != value:
-        check.add("cluster.cidr", value, rule, f"did you mean {network}?")
-    elif network.prefixlen > 29:
-        check.add("cluster.cidr", value, rule, "choose a larger network, for instance a /24")
-    return str(network)
-
-
-def _version(check: Checks, key: str, group: Mapping[str, Any]) -> str | None:
-    value = group.get(leaf(key))
-    if value is None:
-        return None
-    if not isinstance(value, str) or not _EXACT_VERSION.fullmatch(value):
-        instance = "v1.13.0" if leaf(key) == "talosVersion" else "v1.36.0"
-        fix = f'write for instance "{instance}"'
-        check.add(key, value, f"an exact version such as {instance}", fix)
-        return None
-    return value
-
-
-def _credentials(
-    check: Checks, value: object, hosts: list[str]
-) -> tuple[tuple[str, Credentials], ...]:
-    if value is None or _is_encrypted(value):
-        return ()
-    if not isinstance(value, Mapping):
-        run = _set_secret("docker.io", "username")
-        fix = f"remove it, and run: {run} (then the same for password)"
-        check.hidden("credentials", "a secret mapping of hosts to user names and passwords", fix)
-        return ()
-    return tuple(
-        (text(host), credentials)
-        for host, item in value.items()
-        if (credentials := _host_credentials(check, text(host), item, hosts)) is not None
-    )
-
-
-def _host_credentials(
-    check: Checks, host: str, value: object, hosts: list[str]
-) -> Credentials | None:
-    path = f"credentials.{host}"
-    if hosts and host not in hosts:
-        near = difflib.get_close_matches(host, hosts, n=1, cutoff=0.75)
-        fix = f"did you mean {near[0]}?" if near else "add the upstream, or remove these"
-        check.add(path, host, "credentials belong to an upstream of this stack", fix)
-    if not isinstance(value, Mapping):
-        fix = f"run: {_set_secret(host, 'username')} (then the same for password)"
-        check.hidden(path, "a mapping of username and password", fix)
-        return None
-    group = check.mapping(path, value, "credentials.<host>")
-    return Credentials(
-        username=_secret_text(check, host, "username", group.get("username")),
-        password=_secret_text(check, host, "password", group.get("password")),
-    )
-
-
-def _secret_text(check: Checks, host: str, key: str, value: object) -> str:
-    if isinstance(value, str) and value:
-        return value
-    if not _is_encrypted(value):
-        report = check.missing if value in (None, "") else check.hidden
-        report(
-            f"credentials.{host}.{key}", "text that is not empty", f"run: {_set_secret(host, key)}"
-        )
-    return ""
-
-
-def _set_secret(host: str, key: str) -> str:
-    """The command that sets it without a trace in the shell's history: it asks for the value."""
-    return f"pulumi config set --secret --path 'credentials[\"{host}\"].{key}'"
-
-
-def _is_encrypted(value: object) -> bool:
-    return isinstance(value, Mapping) and set(value) == {ENCRYPTED_KEY}

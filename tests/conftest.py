@@ -1,6 +1,32 @@
-"""Nothing of what a test sets up for the Pulumi runtime outlives it."""
+"""Nothing of what a test sets up for the Pulumi runtime outlives it; what slow tests share."""
+
+from pathlib import Path
 
 import pytest
+
+from ops import docker_api
+
+# Folders whose tests are a tier of their own -> its mark.
+MARKED = {
+    "e2e": "e2e",
+    "offline": "offline",
+    "talos": "talos",
+    "private": "private",
+    "harbor": "private",
+}
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(here).parts[0]
+        if folder in MARKED:
+            item.add_marker(getattr(pytest.mark, MARKED[folder]))
+
+
+@pytest.fixture(scope="session")
+def docker_client():
+    return docker_api.connect()
 
 
 @pytest.fixture(autouse=True)

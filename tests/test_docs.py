@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from plan.cluster_settings import ONLY, PROVISIONERS
+from plan.harbor_settings import KEYS_OF_AN_ADMIN
+from plan.login_settings import ENCRYPTED_KEY, SECRET_KEYS
 from plan.settings import DEFAULTS, REQUIRED, parse
 from plan.upstreams import KNOWN
 
@@ -15,7 +18,7 @@ EXAMPLE = ROOT / "stacks" / "Pulumi.example.yaml"
 README = ROOT / "README.md"
 
 # Keys that may be absent: the engine would ask for them if Pulumi.yaml declared them.
-UNDECLARED = {"cluster", "credentials"}
+UNDECLARED = {"upstreamProxy", "cluster", "harbor", *SECRET_KEYS}
 TYPES = {str: "string", bool: "boolean", int: "integer", tuple: "array"}
 TOPS = list(dict.fromkeys(key.split(".")[0] for key in DEFAULTS))
 # Lines of comments that are configuration and not prose: a key, or a key with a value.
@@ -30,8 +33,8 @@ def plain(value):
 
 
 def flat(value, path=""):
-    """Nested mappings -> dotted path and value of every leaf, empty mappings included."""
-    if isinstance(value, dict) and value:
+    """Nested mappings -> dotted path and value of every leaf; empty ones, and secrets, are one."""
+    if isinstance(value, dict) and value and set(value) != {ENCRYPTED_KEY}:
         for key, item in value.items():
             yield from flat(item, f"{path}.{key}" if path else key)
     else:
@@ -83,6 +86,32 @@ EXAMPLE_CONFIG = {
 }
 
 
+def without(config, paths):
+    """The configuration without these keys, at the top or below one."""
+    return {
+        top: {key: item for key, item in value.items() if f"{top}.{key}" not in paths}
+        if isinstance(value, dict)
+        else value
+        for top, value in config.items()
+        if top not in paths
+    }
+
+
+CERTIFICATE = ["cache.certificate", "cache.key", "cache.ca"]
+# Keys that exclude each other -> (what is left out, what is changed).
+WAYS = {
+    "a certificate made here, public projects": ([*CERTIFICATE, "harbor.robot", "harborLogin"], {}),
+    "a given certificate, private projects": (
+        ["harborLogin"],
+        {"cache": {"tls": True}, "harbor": {"public": False}},
+    ),
+    "projects that others have made": (
+        [*CERTIFICATE, "harborAdmin", *(f"harbor.{key}" for key in KEYS_OF_AN_ADMIN)],
+        {"cache": {"tls": True}},
+    ),
+}
+
+
 class TestExample:
     def test_nothing_in_it_is_switched_on(self):
         assert yaml.safe_load(EXAMPLE_TEXT) == {"config": None}
@@ -109,16 +138,37 @@ class TestExample:
         marked = re.search(rf"# Default:\n(?: +# [^\n]*\n)*? +# {line}", EXAMPLE_TEXT)
         assert marked, "the key stands below a line that says it is the default"
 
-    def test_switched_on_it_is_a_valid_stack(self):
-        assert parse(EXAMPLE_CONFIG).cluster, "it has a wrong value, or a key that there is not"
+    @pytest.mark.parametrize("provisioner", PROVISIONERS)
+    @pytest.mark.parametrize("way", WAYS)
+    def test_switched_on_it_is_a_valid_stack(self, way, provisioner):
+        cluster = {
+            key: value
+            for key, value in EXAMPLE_CONFIG["cluster"].items()
+            if ONLY.get(key, provisioner) == provisioner
+        }
+        config = {**EXAMPLE_CONFIG, "cluster": {**cluster, "provisioner": provisioner}}
+        left_out, changed = WAYS[way]
+        config = without(config, left_out)
+        for group, values in changed.items():
+            config[group] = {**config[group], **values}
+        assert parse(config).clusters, "it has a wrong value, or a key that there is not"
+
+    @pytest.mark.parametrize("key", ONLY)
+    def test_it_says_which_provisioner_a_key_is_for(self, key):
+        section = EXAMPLE_TEXT.split("# talos-cache:cluster:")[1]
+        comment = re.search(rf"((?: +# [^\n]*\n)+) +# {key}: ", section)[1]
+        assert {"docker": "Docker only", "qemu": "QEMU only"}[ONLY[key]] in comment
 
     def test_its_list_of_defaults_is_the_table(self):
         flowing = " ".join(re.sub(r"\n *# ?", " ", EXAMPLE_TEXT).split())
         assert f"defaults ({', '.join(KNOWN)})" in flowing
 
     def test_required_keys_say_so(self):
-        before_username = EXAMPLE_TEXT.split("# username:")[0].splitlines()[-2]
-        assert "REQUIRED" in before_username
+        for key in (key for key, value in DEFAULTS.items() if value is REQUIRED):
+            section = EXAMPLE_TEXT.split(f"# talos-cache:{key.split('.')[0]}:")[1]
+            name = key.rpartition(".")[2]
+            comment = re.search(rf"((?: +# [^\n]*\n)+) +# {name}: ", section)[1]
+            assert "REQUIRED" in comment, f"{key} has to be there"
         for name in ("remoteUrl", "port"):
             comment = re.search(rf"((?: +# [^\n]*\n)+) +# {name}: ", EXAMPLE_TEXT)[1]
             assert "REQUIRED outside the six" in comment
@@ -154,3 +204,30 @@ class TestReadme:
         found = yaml.safe_load(value[1])
         expected = plain(DEFAULTS[key])
         assert json.dumps(found) == json.dumps(expected), "also '0' and 0 differ"
+
+
+PRIVATE = (ROOT / "docs" / "private.md").read_text()
+
+
+class TestPrivateGuide:
+    recipes = tuple(re.findall(r"```yaml\n(.*?)```", PRIVATE, re.DOTALL))
+
+    @pytest.mark.parametrize("recipe", recipes)
+    def test_every_recipe_is_a_valid_stack(self, recipe):
+        config = yaml.safe_load(recipe)["config"]
+        assert parse({key.removeprefix("talos-cache:"): value for key, value in config.items()})
+
+    def test_there_are_recipes(self):
+        assert len(self.recipes) >= 5, "the pattern finds (nearly) none of them"
+
+    def test_every_secret_that_it_has_set_is_one_of_the_program(self):
+        set_there = re.findall(r"pulumi config set --secret --path '?([^'\s]+)'?", PRIVATE)
+        keys = {re.sub(r'\["[^"]+"\]', ".<host>", key) for key in set_there}
+        assert keys == {key for key, value in DEFAULTS.items() if is_secret(key)} - {
+            "harborLogin.username",
+            "harborLogin.password",
+        }, "harborLogin is set as the others are, the guide says"
+
+
+def is_secret(key):
+    return key.partition(".")[0] in SECRET_KEYS

@@ -11,8 +11,11 @@ import yaml
 import ops.preflight
 import ops.readiness
 from ops.docker_api import DockerUnavailableError
+from plan.settings import PUBLIC_STACKS
 from tests.components.engine import (
     CACHE,
+    CLUSTER,
+    COMMAND,
     CONTAINER,
     GATEWAY,
     IMAGE,
@@ -20,12 +23,13 @@ from tests.components.engine import (
     SET,
     VOLUME,
     ProviderError,
+    Secret,
     run,
 )
 
 ROOT = Path(__file__).parents[1]
 # Stack -> the number of its upstreams. `example` is no stack, but it has to be right too.
-STACKS = {"docker": 6, "qemu": 6, "demo": 3, "example": 6}
+STACKS = {"docker": 6, "qemu": 6, "docker-cluster": 6, "qemu-cluster": 6, "demo": 3, "example": 6}
 OUTPUTS = {
     "caches",
     "endpoints",
@@ -34,6 +38,7 @@ OUTPUTS = {
     "legacyMachineConfigPatch",
     "talosctlCommand",
 }
+OF_CLUSTERS = {"clusters", "talosconfig", "kubeconfig"}
 
 
 class Outside:
@@ -45,13 +50,14 @@ class Outside:
         self.labels = None
         self.probed = []
 
-    def conflicts(self, plans, labels):
+    def obstacles(self, plans, clusters, labels):
         self.labels = labels
+        self.clusters = clusters
         if isinstance(self.in_the_way, Exception):
             raise self.in_the_way
         return self.in_the_way
 
-    def unready(self, plans):
+    def unready(self, plans, warn):
         self.probed.append([plan.host for plan in plans])
         return self.report
 
@@ -59,7 +65,7 @@ class Outside:
 @pytest.fixture
 def outside(monkeypatch):
     there = Outside()
-    monkeypatch.setattr(ops.preflight, "conflicts", there.conflicts)
+    monkeypatch.setattr(ops.preflight, "obstacles", there.obstacles)
     monkeypatch.setattr(ops.readiness, "unready", there.unready)
     return there
 
@@ -95,7 +101,9 @@ def test_a_committed_stack_comes_up(stack, preview, outside):
     count = STACKS[stack]
     kinds = {SET: 1, IMAGE: 1, CACHE: count, VOLUME: count, CONTAINER: count}
     assert {typ: len(record.of(typ)) for typ in kinds} == kinds
-    assert len(record.resources) == 2 + 3 * count, "and there is nothing else"
+    clusters = 1 if stack.endswith("-cluster") else 0
+    assert len(record.of(COMMAND)) == len(record.of(CLUSTER)) == clusters
+    assert len(record.resources) == 2 + 3 * count + 2 * clusters, "and there is nothing else"
     assert record.warnings == [], "a stack that comes with the project warns of nothing"
     assert len(outside.probed) == (0 if preview else 1)
 
@@ -105,7 +113,7 @@ def test_a_committed_stack_comes_up(stack, preview, outside):
 def test_a_committed_stack_exports_what_others_rely_on(stack, preview, outside):
     record = run(program, stack=stack, preview=preview, config=config_of(stack))
     exports = record.exports
-    assert set(exports) == OUTPUTS
+    assert set(exports) == OUTPUTS | (OF_CLUSTERS if stack.endswith("-cluster") else set())
     hosts = set(exports["caches"])
     assert len(hosts) == STACKS[stack]
     assert set(exports["endpoints"]) == set(exports["localEndpoints"]) == hosts
@@ -114,12 +122,12 @@ def test_a_committed_stack_exports_what_others_rely_on(stack, preview, outside):
     assert {cache["container"] for cache in exports["caches"].values()} == names
     documents = list(yaml.safe_load_all(exports["machineConfigPatch"]))
     assert {document["name"] for document in documents} == hosts
-    provisioner = "qemu" if stack == "qemu" else "docker"
+    provisioner = "qemu" if stack == "qemu-cluster" else "docker"
     assert f"talosctl cluster create {provisioner} " in exports["talosctlCommand"]
 
 
 def test_the_table_of_stacks_here_is_complete():
-    committed = {"docker", "qemu", "demo", "example"}
+    committed = {*PUBLIC_STACKS, "example"}
     assert committed == set(STACKS)
     assert all((ROOT / "stacks" / f"Pulumi.{stack}.yaml").exists() for stack in committed)
 
@@ -207,6 +215,13 @@ def test_an_exposed_stack_is_warned_of(outside):
     assert NETWORK not in [token for token, _ in record.calls], "Docker's bridge is not needed"
 
 
+def test_a_preview_says_that_live_nodes_take_a_patch_only_with_a_reboot(outside):
+    auth = "{kind: RegistryAuthConfig, name: registry.lan, password: hunter2}"
+    [warning] = run_with({"cluster": {"patches": [auth]}}, preview=True).warnings
+    assert "only when they reboot" in warning
+    assert "hunter2" not in warning
+
+
 def test_docker_bridge_asks_docker_for_its_bridge_once(outside):
     assert [token for token, _ in run_with().calls] == [NETWORK]
 
@@ -223,3 +238,161 @@ def test_no_secret_is_exported(outside):
     credentials = {"docker.io": {"username": "alice", "password": "hunter2"}}
     record = run_with({"credentials": credentials})
     assert "hunter2" not in json.dumps(record.outputs, default=str)
+
+
+CLUSTER_CONFIG = {"cluster": {"name": "dev", "workers": 2, "cidr": "10.9.0.0/24"}}
+
+
+def test_a_cluster_waits_for_the_caches_and_a_sick_one_stops_it(outside):
+    outside.report = "1 cache does not answer:\n  registry-docker.io"
+    with pytest.raises(pulumi.RunError):
+        run_with(CLUSTER_CONFIG)
+    outside.report = ""
+    assert run_with(CLUSTER_CONFIG).one(COMMAND)
+
+
+def test_the_files_of_a_cluster_are_private_to_its_stack(outside):
+    mine, yours = (run_with(CLUSTER_CONFIG, stack=stack).exports for stack in ("mine", "yours"))
+    assert mine["talosconfig"] != yours["talosconfig"]
+    assert mine["talosconfig"] == mine["clusters"]["dev"]["talosconfig"]
+    assert mine["clusters"]["dev"]["use"] == (
+        f"export TALOSCONFIG={mine['talosconfig']} KUBECONFIG={mine['kubeconfig']}"
+    )
+
+
+def test_several_clusters_share_one_set_of_caches(outside):
+    second = {"name": "two", "cidr": "10.10.0.0/24"}
+    record = run_with({"cluster": [CLUSTER_CONFIG["cluster"], second]})
+    assert {resource.name for resource in record.of(CLUSTER)} == {"cluster-dev", "cluster-two"}
+    assert len(record.of(SET)) == 1
+    assert set(record.exports["clusters"]) == {"dev", "two"}
+
+
+def test_what_obstructs_a_cluster_is_asked_for_every_cluster(outside):
+    run_with(CLUSTER_CONFIG, stack="alice", preview=True)
+    assert [(plan.stack, plan.name) for plan in outside.clusters] == [("alice", "dev")]
+
+
+def test_patch_files_are_read_and_never_shown(outside, tmp_path):
+    file = tmp_path / "patch.yaml"
+    file.write_text("machine: {env: {TOKEN: hunter2}}\n")
+    record = run_with({"cluster": {"patches": [f"@{file}"]}})
+    inputs = record.one(COMMAND).inputs
+    assert isinstance(inputs["stdin"], Secret)
+    assert "hunter2" in inputs["stdin"].value
+    assert "hunter2" not in json.dumps(inputs["environment"])
+    assert "hunter2" not in json.dumps(record.outputs, default=str)
+
+
+def test_a_mistake_in_the_list_that_a_cluster_is_warmed_with_stops_a_preview(outside, tmp_path):
+    file = tmp_path / "images.txt"
+    file.write_text("docker.io/busybox\n")
+    with pytest.raises(pulumi.RunError, match="a list names exact images"):
+        run_with({"cluster": {"warm": f"@{file}"}}, preview=True)
+    assert outside.labels is None, "Docker is not even asked"
+
+
+def test_a_patch_file_that_is_not_there_is_a_mistake(outside):
+    with pytest.raises(pulumi.RunError, match=r"@patches/none\.yaml") as caught:
+        run_with({"cluster": {"patches": ["@patches/none.yaml"]}})
+    assert "No such file" in str(caught.value)
+    assert outside.labels is None, "Docker is not even asked"
+
+
+LOGIN = {"username": "nodes", "password": "hunter2"}
+PATCHES = ("machineConfigPatch", "legacyMachineConfigPatch")
+SECRET_KEYS = {"secret_keys": [f"talos-cache:{key}" for key in ("cacheLogin", "harborLogin")]}
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    """The folder for what stacks keep to themselves."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("config", "has_login"),
+    [
+        ({}, False),
+        ({"cacheLogin": LOGIN}, True),
+        ({"cache": {"tls": True}}, False),
+        ({"cache": {"tls": True}, "cacheLogin": LOGIN}, True),
+        ({"backend": "harbor", "harbor": {"url": "https://harbor.example.com"}}, False),
+        (
+            {
+                "backend": "harbor",
+                "harbor": {"url": "https://harbor.example.com"},
+                "harborLogin": LOGIN,
+            },
+            True,
+        ),
+    ],
+    ids=["none", "login", "tls", "both", "harbor", "harbor with a login"],
+)
+def test_the_patches_are_secret_exactly_where_there_is_a_login(config, has_login, outside, state):
+    exports = run_with(config, **SECRET_KEYS).exports
+    hidden = {name for name, value in exports.items() if isinstance(value, Secret)}
+    assert hidden == (set(PATCHES) if has_login else set()), (
+        "people read their outputs, and a password is for nobody to read"
+    )
+    for name in hidden:
+        assert "hunter2" in exports[name].value, "the nodes have to know it"
+    assert "hunter2" not in json.dumps({k: v for k, v in exports.items() if k not in hidden})
+
+
+def test_a_login_without_tls_is_warned_of(outside, state):
+    (warning,) = run_with({"cacheLogin": LOGIN}, **SECRET_KEYS).warnings
+    assert "cache.tls: true" in warning
+    assert run_with({"cacheLogin": LOGIN, "cache": {"tls": True}}, **SECRET_KEYS).warnings == []
+
+
+def test_a_certificate_is_made_once_and_its_key_is_secret_and_never_exported(outside, state):
+    first, second = (run_with({"cache": {"tls": True}}) for _ in range(2))
+    inputs = [record.one(CONTAINER, "quay-io-container").inputs for record in (first, second)]
+    assert inputs[0] == inputs[1], "another certificate at every run would replace every container"
+    (key,) = (upload["content"] for upload in inputs[0]["uploads"] if "key" in upload["file"])
+    assert isinstance(key, Secret)
+    assert "PRIVATE KEY" in key.value
+    assert "PRIVATE KEY" not in json.dumps(first.outputs, default=str)
+    exports = first.exports
+    for urls in (exports["endpoints"], exports["localEndpoints"]):
+        assert all(url.startswith("https://") for url in urls.values())
+    documents = list(yaml.safe_load_all(exports["machineConfigPatch"]))
+    cas = {doc["ca"] for doc in documents if doc["kind"] == "RegistryTLSConfig"}
+    assert len(cas) == 1
+    assert "BEGIN CERTIFICATE" in cas.pop()
+
+
+def test_two_stacks_have_two_cas(outside, state):
+    mine, yours = (run_with({"cache": {"tls": True}}, stack=s).exports for s in ("mine", "yours"))
+    assert mine["machineConfigPatch"] != yours["machineConfigPatch"], (
+        "whoever has the key of one could answer for the other"
+    )
+
+
+def test_a_file_that_holds_no_certificate_is_a_mistake(outside, tmp_path):
+    file = tmp_path / "ca.der"
+    file.write_text("0\x82\x03")
+    upstreams = {"docker.io": {"ca": f"@{file}"}}
+    with pytest.raises(pulumi.RunError, match="openssl x509 -inform der"):
+        run_with({"upstreams": upstreams}, preview=True)
+    assert outside.labels is None, "Docker is not even asked"
+
+
+def test_upstreams_behind_harbor_are_exported_with_their_projects(outside, state):
+    harbor = {"url": "https://harbor.example.com"}
+    config = {"harbor": harbor, "upstreams": {"docker.io": {"backend": "harbor"}, "quay.io": {}}}
+    record = run_with(config)
+    assert record.exports["harbor"] == {"docker.io": f"{harbor['url']}/v2/proxy-docker.io"}
+    assert list(record.exports["caches"]) == ["quay.io"]
+    documents = list(yaml.safe_load_all(record.exports["machineConfigPatch"]))
+    assert [document["name"] for document in documents] == ["docker.io", "quay.io"]
+
+
+@pytest.mark.parametrize("login", ["cacheLogin", "harborLogin", "harborAdmin"])
+def test_a_login_that_is_not_stored_as_a_secret_is_refused(login, outside):
+    config = {"backend": "harbor", "harbor": {"url": "https://harbor.lan"}, login: LOGIN}
+    with pytest.raises(pulumi.RunError, match="never stored as plain text") as caught:
+        run_with(config, secret_keys=[])
+    assert "hunter2" not in str(caught.value)

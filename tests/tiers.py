@@ -1,4 +1,7 @@
-"""Runs every tier of tests, cheapest first, and stops what the set-up started: `make test`."""
+"""Runs tiers of tests, cheapest first, and stops what the set-up started.
+
+`make test` runs those that need no parts of Talos, `make test-talos` the one that does.
+"""
 
 import argparse
 import os
@@ -37,7 +40,20 @@ TIERS = (
             (PYTHON, "-m", "coverage", "report"),
         ),
     ),
-    Tier("unit", ((*PYTEST, "-m", "not e2e", "--ignore=tests/plan"),)),
+    Tier(
+        "unit",
+        (
+            (
+                *PYTEST,
+                *(
+                    "-m",
+                    "not e2e and not offline and not talos and not private",
+                    "--ignore=tests/plan",
+                ),
+                *("-n", "2", "--dist", "loadfile"),
+            ),
+        ),
+    ),
     # Two modules at a time: most of the time goes into starting the engine and its plugins.
     Tier(
         "e2e",
@@ -47,17 +63,46 @@ TIERS = (
         ),
     ),
 )
+# By itself only: it waits for time-outs, fills disks and kills caches.
+OFFLINE = Tier(
+    "offline",
+    (
+        (PYTHON, "-m", "tests.e2e.sweep"),
+        (*PYTEST, "-m", "offline", "-n", "2", "--dist", "loadfile", "--durations=15"),
+    ),
+)
+# By itself only, so that the others stay quick: real registries that ask who one is.
+PRIVATE = Tier(
+    "private",
+    (
+        (PYTHON, "-m", "tests.e2e.sweep"),
+        (*PYTEST, "-m", "private", "-n", "2", "--dist", "loadfile", "--durations=10"),
+    ),
+)
+# By itself only: it builds Talos, containerd and Kubernetes first, once.
+TALOS = Tier(
+    "talos",
+    (
+        (PYTHON, "-m", "tests.e2e.sweep"),
+        (PYTHON, "-m", "tests.talos.parts"),
+        (*PYTEST, "-m", "talos", "--durations=15", "tests/talos"),
+    ),
+)
+
+
+ALL = (*TIERS, OFFLINE, PRIVATE, TALOS)
 
 
 def main() -> int:
     """Run the tiers asked for; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.tiers", description=__doc__)
-    parser.add_argument("--only", choices=[tier.name for tier in TIERS])
+    parser.add_argument("--only", choices=[tier.name for tier in ALL])
     only = parser.parse_args().only
+    chosen = [tier for tier in ALL if tier.name == only] if only else TIERS
     try:
-        failed = [tier.name for tier in TIERS if only in (None, tier.name) and not _passes(tier)]
+        failed = [tier.name for tier in chosen if not _passes(tier)]
     finally:
-        docker_engine.stop_if_ours("test")
+        docker_engine.stop_if_ours("talos" if only == TALOS.name else "test")
     print(f"tiers failed: {', '.join(failed)}" if failed else "every tier passed")
     return 1 if failed else 0
 

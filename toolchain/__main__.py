@@ -1,14 +1,23 @@
-"""Command line of the set-up: `python3 -m toolchain setup | stop-docker | clean`."""
+"""Command line of the set-up: `python3 -m toolchain setup | stop-docker | talosctl | clean`."""
 
 import argparse
 import json
 import shutil
 import sys
 
-from toolchain import clients, docker_engine, engine, plugins, python_env, registry_image
+from toolchain import (
+    clients,
+    docker_engine,
+    engine,
+    plugins,
+    python_env,
+    registry_image,
+    talosctl,
+)
 from toolchain.environment import exports, shell_lines
 from toolchain.paths import STATE, WORK
 from toolchain.steps import SetupError, say
+from toolchain.versions import TALOSCTL
 
 
 def main() -> int:
@@ -17,6 +26,8 @@ def main() -> int:
     try:
         if arguments.command == "stop-docker":
             docker_engine.stop_if_ours(arguments.purpose)
+        elif arguments.command == "talosctl":
+            print(talosctl.ensure(arguments.version))
         elif arguments.command == "clean":
             clean()
         else:
@@ -31,7 +42,7 @@ def setup(stack: str, purpose: str, *, dev: bool) -> str:
     """Bring everything in place; returns the lines to export."""
     python_env.ensure(dev=dev)
     docker = docker_engine.ensure(purpose)
-    if purpose != "use":
+    if purpose in ("demo", "test"):
         clients.ensure_skopeo()
     pulumi = engine.ensure()
     missing = plugins.ensure(pulumi)
@@ -64,10 +75,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--for",
             dest="purpose",
-            choices=("use", "demo", "test"),
+            choices=("use", "demo", "test", "talos"),
             default="use",
             help="what a dockerd started by this project is for",
         )
+    build = commands.add_parser("talosctl", help="build a talosctl, print its path")
+    build.add_argument("version", choices=TALOSCTL)
     commands.add_parser("clean", help="remove this checkout's tools and state")
     return parser
 

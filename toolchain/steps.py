@@ -4,9 +4,10 @@ import contextlib
 import fcntl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from toolchain.paths import LOGS
@@ -98,8 +99,31 @@ def output_of(argv: Sequence[str | Path], timeout: float = 30) -> str | None:
 
 @contextlib.contextmanager
 def only_one(lock: Path) -> Iterator[None]:
-    """Hold a lock file, so that two checkouts don't build the same thing at once."""
+    """Hold a lock file, so that two runs don't make the same thing at once; the second waits."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another run to end, which holds {lock}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def made_once(target: Path, make: Callable[[Path], None]) -> Path:
+    """A file or folder, made unless it is there: whole or not at all, by one process at a time.
+
+    Args:
+        target: in a folder of its own.
+        make: gets the path to make it at; what stands there afterwards becomes `target`.
+    """
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with only_one(target.parent / "lock"):
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+                made = Path(folder) / target.name
+                make(made)
+                made.rename(target)
+    return target

@@ -20,6 +20,9 @@ GATEWAY = "172.18.0.1"
 
 SET = "talos-cache:index:CacheSet"
 CACHE = "talos-cache:index:PullThroughCache"
+CLUSTER = "talos-cache:index:TalosCluster"
+HARBOR = "talos-cache:index:HarborProjects"
+COMMAND = "command:local:Command"
 IMAGE = "docker:index/remoteImage:RemoteImage"
 VOLUME = "docker:index/volume:Volume"
 CONTAINER = "docker:index/container:Container"
@@ -37,6 +40,8 @@ class Registered:
     retain_on_delete: bool
     delete_before_replace: bool
     ignore_changes: list
+    depends_on: list
+    create_timeout: str
     urn: str
 
 
@@ -76,7 +81,7 @@ class Record:
 
     @property
     def exports(self):
-        return next(out for urn, out in self.outputs.items() if "pulumi:pulumi:Stack" in urn)
+        return next(out for urn, out in self.outputs.items() if "::pulumi:pulumi:Stack::" in urn)
 
 
 class Mocks(mocks.Mocks):
@@ -117,6 +122,8 @@ class Monitor(mocks.MockMonitor):
                     retain_on_delete=request.retainOnDelete,
                     delete_before_replace=request.deleteBeforeReplace,
                     ignore_changes=list(request.ignoreChanges),
+                    depends_on=list(request.dependencies),
+                    create_timeout=request.customTimeouts.create,
                     urn=answer.urn,
                 )
             )

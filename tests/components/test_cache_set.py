@@ -6,8 +6,8 @@ import pulumi
 import pytest
 
 from components import CacheSet
-from components.pull_through_cache import VOLUME_LABELS
 from plan import addressing, caches
+from plan.caches import VOLUME_LABELS
 from plan.settings import parse
 from tests.components.engine import (
     CACHE,
@@ -19,6 +19,7 @@ from tests.components.engine import (
     Secret,
     run,
 )
+from tests.plan.shapes import MADE, certificate_texts, pem, server_certificate
 
 LABELS = {"talos-cache.stack": "mine", "talos-cache.project": "talos-cache"}
 TWO = {
@@ -28,13 +29,14 @@ TWO = {
 CREDENTIALS = {"docker.io": {"username": "alice", "password": "hunter2"}}
 
 
-def all_well(plans):
+def all_well(plans, warn):
     return ""
 
 
 def plans_for(config):
     chosen = parse(config)
-    return caches.build(chosen, addressing.resolve(chosen, "172.17.0.1"))
+    where = addressing.resolve(chosen, "172.17.0.1")
+    return caches.build(chosen, where, certificate_texts(chosen), server_certificate(chosen))
 
 
 def registered(config=None, *, preview=False, probe=all_well):
@@ -181,10 +183,22 @@ def test_containers_carry_the_labels_in_a_fixed_order():
 
 
 def test_the_credential_helper_can_be_run_and_is_plain_without_credentials():
-    (upload,) = registered().one(CONTAINER, "docker-io-container").inputs["uploads"]
-    assert upload["executable"] is True
-    assert upload["file"] == "/usr/local/bin/docker-credential-talos-cache"
-    assert upload["content"].startswith("#!/bin/sh\n"), "nothing secret: previews may show it"
+    inputs = registered().one(CONTAINER, "docker-io-container").inputs
+    helper, watch = inputs["uploads"]
+    assert helper["file"] == "/usr/local/bin/docker-credential-talos-cache"
+    for upload in (helper, watch):
+        assert upload["executable"] is True
+        assert upload["content"].startswith("#!/bin/sh\n"), "nothing secret: previews may show it"
+    assert inputs["entrypoints"] == [watch["file"]], "it becomes the registry"
+    assert inputs["command"] == ["registry", "serve", "/etc/distribution/config.yml"]
+
+
+def test_a_cache_with_nothing_to_watch_starts_as_its_image_does():
+    upstreams = {"docker.io": {"remoteUrl": "http://192.0.2.1:5000"}}
+    inputs = registered({"upstreams": upstreams}).one(CONTAINER, "docker-io-container").inputs
+    assert not {"entrypoints", "command"} & set(inputs)
+    assert len(inputs["uploads"]) == 1, "the credential helper"
+    assert inputs["sysctls"]["net.ipv4.tcp_syn_retries"] == "1", "that helps without a watch too"
 
 
 def test_credentials_are_secret_and_nowhere_but_in_the_helper():
@@ -203,20 +217,20 @@ def test_credentials_are_secret_and_nowhere_but_in_the_helper():
 
 def test_the_probe_is_never_asked_in_a_preview():
     asked = []
-    registered(preview=True, probe=lambda plans: asked.append(plans) or "sick")
+    registered(preview=True, probe=lambda plans, warn: asked.append(plans) or "sick")
     assert asked == [], "a preview of a stack that is down is no error, and opens no connection"
 
 
 def test_the_probe_is_asked_once_for_all_caches_in_an_update():
     asked = []
-    registered(probe=lambda plans: asked.append([plan.host for plan in plans]) or "")
+    registered(probe=lambda plans, warn: asked.append([plan.host for plan in plans]) or "")
     assert asked == [["docker.io", "registry.lan:5000"]]
 
 
 def test_a_sick_cache_fails_the_update_with_the_report_as_it_is():
     report = "1 cache does not answer:\n  registry-docker.io (docker.io)"
     with pytest.raises(pulumi.RunError) as caught:
-        registered(probe=lambda plans: report)
+        registered(probe=lambda plans, warn: report)
     assert str(caught.value) == report
 
 
@@ -236,3 +250,78 @@ def test_the_set_gives_its_caches_by_host():
     made = []
     run(lambda: made.append(CacheSet("caches", plans, LABELS, probe=all_well)))
     assert set(made[0].caches) == set(TWO)
+
+
+LOGIN = {"username": "nodes", "password": "hunter2"}
+
+
+def files_in(record, host="docker-io"):
+    """Path in the container -> the upload of a file that is no program."""
+    uploads = record.one(CONTAINER, f"{host}-container").inputs["uploads"]
+    return {upload["file"]: upload for upload in uploads if not upload.get("executable")}
+
+
+def test_a_cache_without_tls_login_and_ca_gets_programs_only():
+    assert files_in(registered()) == {}
+
+
+def test_a_certificate_is_for_everybody_and_its_key_for_the_registry_alone():
+    record = registered({"upstreams": TWO, "cache": {"tls": True}})
+    for host in ("docker-io", "registry-lan-5000"):
+        assert files_in(record, host) == {
+            "/etc/talos-cache/server.pem": {
+                "file": "/etc/talos-cache/server.pem",
+                "content": MADE.certificate,
+            },
+            "/etc/talos-cache/server.key": {
+                "file": "/etc/talos-cache/server.key",
+                "content": Secret(MADE.key),
+                "permissions": "0600",
+            },
+        }
+
+
+def test_the_file_of_passwords_is_secret_and_the_password_nowhere():
+    record = registered({"upstreams": TWO, "cacheLogin": LOGIN})
+    (upload,) = files_in(record).values()
+    assert upload["file"] == "/etc/talos-cache/htpasswd"
+    assert upload["permissions"] == "0600"
+    assert isinstance(upload["content"], Secret), "a hash can be guessed at"
+    assert upload["content"].value.startswith("nodes:$2b$")
+    assert not [
+        resource.name
+        for resource in record.resources
+        for text, _ in texts_of(resource.inputs)
+        if "hunter2" in text
+    ]
+    told = [
+        (resource.typ, in_secret)
+        for resource in record.resources
+        for text, in_secret in texts_of(resource.inputs)
+        if "nodes" in text
+    ]
+    assert told == [(CONTAINER, True)] * 2
+
+
+def test_the_ca_of_an_upstream_goes_to_its_cache_and_may_be_seen():
+    own = {**TWO["registry.lan:5000"], "ca": "@certs/ca.pem"}
+    record = registered({"upstreams": {"docker.io": {}, "registry.lan:5000": own}})
+    assert files_in(record) == {}
+    (upload,) = files_in(record, "registry-lan-5000").values()
+    assert upload["content"] == pem("certs/ca.pem")
+    assert "permissions" not in upload
+
+
+def test_a_stack_with_every_upstream_behind_harbor_makes_no_cache_and_asks_none():
+    asked, made = [], []
+    harbor = {"backend": "harbor", "harbor": {"url": "https://harbor.example.com"}}
+    plans = plans_for(harbor)
+
+    def program():
+        made.append(CacheSet("caches", plans, LABELS, probe=asked.append))
+
+    record = run(program)
+    assert [resource.typ for resource in record.resources] == [SET]
+    assert record.outputs[record.one(SET).urn] == {"ready": True}
+    assert made[0].caches == {}
+    assert asked == [], "there is nothing to wait for"

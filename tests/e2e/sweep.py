@@ -7,13 +7,7 @@ PREFIX = "talos-cache-test"
 
 def main() -> None:
     """Remove every container and volume that carries the tests' prefix."""
-    client = docker_api.connect()
-    for container in docker_api.containers(client):
-        if container.name.startswith(PREFIX):
-            client.api.remove_container(container.id, force=True, v=True)
-    for volume in client.volumes.list():
-        if volume.name.startswith(PREFIX):
-            volume.remove()
+    docker_api.remove_named(docker_api.connect(), PREFIX)
 
 
 if __name__ == "__main__":

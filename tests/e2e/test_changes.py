@@ -1,9 +1,11 @@
 """What a preview says, and what an `up` then does, when a stack file or the machine changes."""
 
 import pytest
+import requests
 
 from demo.client import pull
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
+from tests.upstream_log import requests_answered
 
 STACK = "changes"
 NAME = f"{PREFIX}-changes"
@@ -146,3 +148,32 @@ class Unplugged:
 
     def __exit__(self, *_):
         self.upstream.plug_in()
+
+
+def test_offline_serves_what_is_cached_and_asks_nobody(three, embedded_upstream):
+    upstreams = embedded(embedded_upstream, HOSTS)
+    for image in IMAGES:  # other tests of this module delete volumes
+        pull(endpoint(image.host), image, by_digest=False)
+    configure(three, upstreams, offline=True)
+    replaced = {
+        (op, name) for op, typ, name in three.changes(STACK) if typ.endswith("container:Container")
+    }
+    names = {"docker-io-container", "registry-k8s-io-container", "ghcr-io-container"}
+    assert {name for _, name in replaced} == names, "preview shows the switch"
+    volumes = three.volumes(NAME)
+    three.make("up", STACK)
+    asked = requests_answered(embedded_upstream)
+    for image in IMAGES:
+        pull(endpoint(image.host), image, by_digest=False)
+        pull(endpoint(image.host), image, by_digest=True)
+    base = f"{endpoint('docker.io')}/v2/library/never-pulled"
+    assert requests.get(f"{base}/manifests/1", timeout=10).status_code == 404
+    assert requests.post(f"{base}/blobs/uploads/", timeout=10).status_code == 405
+    assert requests_answered(embedded_upstream) == asked, "the upstream is up, and not asked"
+
+    configure(three, upstreams)
+    three.make("up", STACK)
+    assert three.volumes(NAME) == volumes
+    before = requests_answered(embedded_upstream)
+    assert requests.get(f"{base}/manifests/1", timeout=10).status_code == 404
+    assert requests_answered(embedded_upstream) > before, "back again, the upstream is asked"

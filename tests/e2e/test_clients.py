@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import shutil
-import subprocess
-import time
 
 import pytest
 import requests
@@ -13,6 +10,7 @@ import yaml
 from demo.client import PullError, pull
 from demo.images import Image, Manifest
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
+from tests.e2e.containerd import ctr, hosts_dir, running
 
 STACK = "clients"
 BASE_PORT = 15120
@@ -36,40 +34,8 @@ def endpoints(checkout, embedded_upstream):
 
 @pytest.fixture(scope="module")
 def containerd(tmp_path_factory):
-    """A containerd of our own: the one on the machine is somebody else's."""
-    folder = tmp_path_factory.mktemp("containerd")
-    address = folder / "containerd.sock"
-    config = folder / "config.toml"
-    config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
-    assert shutil.which("containerd"), "containerd comes with Docker's packages"
-    argv = ["containerd", "--config", config, "--address", address]
-    argv += ["--root", folder / "root", "--state", folder / "state"]
-    log = (folder / "log").open("w")
-    process = subprocess.Popen([str(part) for part in argv], stdout=log, stderr=log)
-    deadline = time.monotonic() + 30
-    while ctr(address, "version", check=False).returncode != 0:
-        assert time.monotonic() < deadline, (folder / "log").read_text()
-        time.sleep(0.1)
-    yield address
-    process.terminate()
-    process.wait(timeout=30)
-
-
-def ctr(address, *arguments, check=True):
-    argv = ["ctr", "--address", str(address), *map(str, arguments)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=check)
-
-
-def hosts_dir(folder, mirrors):
-    """Folders as Talos writes them from RegistryMirrorConfig documents (its hosts.toml has no
-    `server`, so that containerd falls back to the upstream; there is none to reach here)."""
-    for host, url, override in mirrors:
-        target = folder / host
-        target.mkdir(parents=True)
-        lines = [f"[host.'{url}']", "capabilities = ['pull', 'resolve']"]
-        lines += ["override_path = true"] if override else []
-        (target / "hosts.toml").write_text("\n".join(["[host]", *lines, ""]))
-    return folder
+    with running(tmp_path_factory.mktemp("containerd")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 """Credentials of an upstream: where they may be found, and where they must not."""
 
 import json
-import subprocess
 
 import pytest
 
 from tests.e2e.conftest import PREFIX, embedded
+from tests.secrets import places_with, secret_set
 
 STACK = "credentials"
 NAME = f"{PREFIX}-credentials"
@@ -25,21 +25,9 @@ def up(checkout, embedded_upstream):
     )
     for field, value in (("username", "somebody"), ("password", PASSWORD)):
         key = f'credentials["docker.io"].{field}'
-        set_secret(checkout, key, value)
+        secret_set(checkout, STACK, key, value)
     checkout.make("up", STACK)
     return checkout
-
-
-def set_secret(checkout, key, value):
-    subprocess.run(
-        ["pulumi", "config", "set", "--secret", "--path", key, "--stack", STACK],
-        input=value,
-        text=True,
-        cwd=checkout.path,
-        env=checkout.shell_env(STACK),
-        check=True,
-        capture_output=True,
-    )
 
 
 def test_they_reach_the_registry_through_the_credential_helper(up):
@@ -49,22 +37,13 @@ def test_they_reach_the_registry_through_the_credential_helper(up):
 
 
 def test_they_stand_nowhere_in_plain_text(up):
-    places = {
-        "docker inspect": json.dumps(up.client.containers.get(CONTAINER).attrs),
-        "docker logs": up.client.containers.get(CONTAINER).logs().decode(),
-        "outputs": up.make("outputs", STACK).stdout,
-        "preview --diff": up.pulumi("preview", "--diff", stack=STACK).stdout,
-        "stack file": (up.path / "stacks" / f"Pulumi.{STACK}.yaml").read_text(),
-    }
-    for path in (up.path / ".work" / "state").rglob("*.json"):
-        places[str(path)] = path.read_text()
-    assert len(places) > 5, "the state's own files are among them"
-    shown = [place for place, text in places.items() if "s3cret" in text]
-    assert shown == []
+    found = places_with(up, STACK, ("s3cret",))
+    assert found.looked > 10, "the state's own files are among them"
+    assert found.shown == []
 
 
 def test_one_that_changes_replaces_that_container_and_nothing_else(up):
-    set_secret(up, 'credentials["docker.io"].password', "another-s3cret")
+    secret_set(up, STACK, 'credentials["docker.io"].password', "another-s3cret")
     changes = up.changes(STACK)
     assert {name for _, _, name in changes} == {"docker-io-container"}
     assert "s3cret" not in up.pulumi("preview", "--diff", stack=STACK).stdout

@@ -1,11 +1,13 @@
 """`make demo`, the main job, as a new user runs it."""
 
+from ops import docker_api
+
 PREFIX = "talos-cache-demo"
 
 
 def there(checkout):
     """Everything in Docker that carries the demo's name."""
-    containers = {container.name for container in checkout.client.containers.list(all=True)}
+    containers = {container.name for container in docker_api.containers(checkout.client)}
     return {name for name in containers | checkout.volumes("") if name.startswith(PREFIX)}
 
 

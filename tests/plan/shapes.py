@@ -6,9 +6,11 @@ from pathlib import Path
 
 import yaml
 
-from plan import addressing, caches, mirrors, outputs
+from plan import addressing, caches, certificates, cluster, mirrors, outputs
 from plan.addressing import Addressing
 from plan.caches import CachePlan
+from plan.certificates import ServerCertificate
+from plan.cluster import ClusterPlan
 from plan.mirrors import Mirror
 from plan.settings import Settings, parse
 
@@ -16,6 +18,12 @@ HERE = Path(__file__).parent
 VALID = sorted((HERE / "valid").glob("*.yaml"))
 INVALID = sorted((HERE / "invalid").glob("*.yaml"))
 GATEWAY = "172.17.0.1"
+# The files that patches of the tests' stacks name; any other one holds ANY_PATCH.
+PATCH_FILES = {
+    str(path.relative_to(HERE)): path.read_text() for path in (HERE / "patches").iterdir()
+}
+ANY_PATCH = "machine: {type: worker}"
+ANY_LIST = "ghcr.io/siderolabs/kubelet:v1.36.0"
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class Planned:
     where: Addressing
     caches: tuple[CachePlan, ...]
     mirrors: tuple[Mirror, ...]
+    clusters: tuple[ClusterPlan, ...]
     outputs: dict
 
     def cache(self, host):
@@ -45,14 +54,58 @@ def as_the_engine_hands_it_over(config):
     }
 
 
+def patch_files(settings):
+    """What the files hold that the stack's patches, and its lists of images, name."""
+    patches = [patch for each in settings.clusters for patch in each.patches]
+    lists = {each.warm_file: ANY_LIST for each in settings.clusters if each.warm_file}
+    return lists | {p.file: PATCH_FILES.get(p.file, ANY_PATCH) for p in patches if p.file}
+
+
+def pem(name):
+    """Text that looks like a certificate from afar, which is all that `plan` looks at."""
+    return f"-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n"
+
+
+def certificate_texts(settings):
+    """What the files hold that should hold a certificate, or a key."""
+    texts = {path: pem(path) for path in certificates.files(settings)}
+    key = settings.cache.key_file
+    return texts | {key: f"the secret key in {key}"} if key else texts
+
+
+# What a stack that brings no certificate makes for itself.
+MADE = ServerCertificate(
+    certificate=pem("made here"), key="a secret key made here", ca=pem("the stack's own CA")
+)
+
+
+def server_certificate(settings):
+    """What the caches answer with; None without TLS."""
+    given = certificates.given(settings, certificate_texts(settings))
+    return given or (MADE if settings.cache.tls else None)
+
+
 def planned(config):
     """The program's way through `plan`, with the address that Docker's bridge usually has."""
     settings = parse(config)
     where = addressing.resolve(settings, GATEWAY)
-    plans = caches.build(settings, where)
+    texts = certificate_texts(settings)
+    plans = caches.build(settings, where, texts, server_certificate(settings))
     entries = mirrors.build(plans)
-    return Planned(settings, where, plans, entries, outputs.build(plans, entries, settings.cluster))
+    clusters = cluster.build("dev", settings.clusters, plans, entries, patch_files(settings))
+    made = outputs.build(plans, entries, settings.clusters)
+    return Planned(settings, where, plans, entries, clusters, made)
 
 
 def planned_file(name):
     return planned(config_of(HERE / "valid" / f"{name}.yaml"))
+
+
+def cluster_plan(settings, **config):
+    """The plan of a stack's one cluster."""
+    return planned({"cluster": settings, **config}).clusters[0]
+
+
+def cluster_settings(**keys):
+    """A cluster's settings, with defaults for the keys left out."""
+    return parse({"cluster": keys}).clusters[0]

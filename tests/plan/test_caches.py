@@ -1,14 +1,22 @@
 """One plan per upstream: names, ports, environment, credential helper."""
 
+import hashlib
 import json
 import subprocess
+from dataclasses import replace
 
+import bcrypt
 import pytest
 
-from plan.caches import CREDENTIAL_HELPER_PATH, credential_helper
+from plan.caches import (
+    CREDENTIAL_HELPER_PATH,
+    credential_helper,
+)
 from plan.checks import SettingsError
-from plan.settings import Credentials
-from tests.plan.shapes import GATEWAY, planned, planned_file
+from plan.cluster import environment, secret_input
+from plan.login_settings import Credentials
+from plan.upstream_watch import script
+from tests.plan.shapes import GATEWAY, HERE, VALID, config_of, pem, planned, planned_file
 
 
 def helper_answer(text, tmp_path):
@@ -129,3 +137,230 @@ def test_a_cache_without_credentials_may_be_open():
 
 def test_a_plan_shows_no_password():
     assert "hunter2" not in repr(planned_file("credentials").caches), "tracebacks show reprs"
+
+
+CREDENTIALS = {"docker.io": {"username": "alice", "password": "hunter2"}}
+
+
+def test_offline_is_no_proxy_but_a_registry_that_only_reads():
+    environment = dict(planned({"offline": True}).cache("docker.io").env)
+    assert environment["REGISTRY_STORAGE_MAINTENANCE_READONLY"] == '{"enabled":true}'
+    assert not [name for name in environment if "PROXY" in name or "DELETE" in name]
+    online = dict(planned({}).cache("docker.io").env)
+    assert "REGISTRY_STORAGE_MAINTENANCE_READONLY" not in online
+
+
+def test_offline_changes_nothing_else_of_a_cache():
+    offline, online = (planned({"offline": value}).cache("quay.io") for value in (True, False))
+    assert offline.upstream_watch == "", "there is no upstream to watch"
+    same = replace(offline, env=(), upstream_watch="")
+    assert same == replace(online, env=(), upstream_watch=""), "the volume above all"
+
+
+def test_offline_hands_no_credentials_to_anything():
+    cache = planned({"offline": True, "credentials": CREDENTIALS}).cache("docker.io")
+    assert not cache.has_credentials
+    assert "hunter2" not in cache.credential_helper
+
+
+def content_of(cache, path):
+    (file,) = (file for file in cache.files if file.path == path)
+    return file
+
+
+def test_a_cache_with_tls_answers_by_https_with_the_certificate_it_is_given():
+    plan = planned_file("tls-with-a-given-certificate")
+    for cache in plan.caches:
+        assert cache.endpoint.startswith(f"https://{GATEWAY}:")
+        assert cache.local_endpoint.startswith("https://127.0.0.1:")
+        env = dict(cache.env)
+        certificate = content_of(cache, env["REGISTRY_HTTP_TLS_CERTIFICATE"])
+        key = content_of(cache, env["REGISTRY_HTTP_TLS_KEY"])
+        assert (certificate.content, certificate.is_secret) == (pem("certs/cache.pem"), False)
+        assert (key.content, key.is_secret) == ("the secret key in certs/cache.key", True)
+        assert cache.ca == pem("certs/ca.pem").strip(), "what nodes have to trust"
+
+
+def test_without_tls_there_is_neither_certificate_nor_https():
+    cache = planned_file("minimal").cache("docker.io")
+    assert (cache.files, cache.ca, cache.login) == ((), "", None)
+    assert cache.endpoint.startswith("http://")
+    assert not [name for name, _ in cache.env if "TLS" in name or "AUTH" in name]
+
+
+def test_a_login_is_asked_for_by_every_cache_and_kept_as_a_hash():
+    plan = planned_file("cache-login")
+    for cache in plan.caches:
+        env = dict(cache.env)
+        assert env["REGISTRY_AUTH_HTPASSWD_REALM"], "distribution refuses to start without one"
+        passwords = content_of(cache, env["REGISTRY_AUTH_HTPASSWD_PATH"])
+        assert passwords.is_secret, "a hash can be guessed at for as long as one likes"
+        username, _, hashed = passwords.content.strip().partition(":")
+        assert username == "nodes"
+        assert bcrypt.checkpw(b"hunter2", hashed.encode())
+        assert cache.login == Credentials(username="nodes", password="hunter2")
+
+
+@pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
+def test_a_stack_that_did_not_change_plans_the_same_byte_for_byte(path):
+    first, second = planned(config_of(path)), planned(config_of(path))
+    assert first.caches == second.caches, "any difference replaces a container"
+    assert first.outputs == second.outputs
+    for one, other in zip(first.clusters, second.clusters, strict=True):
+        assert (environment(one), secret_input(one)) == (environment(other), secret_input(other))
+
+
+def test_two_stacks_with_one_password_have_two_hashes():
+    login = {"username": "nodes", "password": "hunter2"}
+    lines = {planned({"cacheLogin": login, "prefix": p}).caches[0].files for p in ("one", "two")}
+    assert len(lines) == 2, "who has guessed one has not guessed the other"
+
+
+def test_a_changed_password_changes_nothing_but_the_file_of_passwords():
+    def cache(password):
+        login = {"username": "nodes", "password": password}
+        return planned({"cacheLogin": login}).cache("quay.io")
+
+    before, after = cache("hunter2"), cache("hunter3")
+    assert before.files != after.files
+    assert replace(before, files=(), login=None) == replace(after, files=(), login=None)
+
+
+def test_the_ca_of_an_upstream_is_trusted_by_its_cache_alone_and_beside_the_usual_ones():
+    plan = planned_file("upstream-with-ca-prefix-and-proxy")
+    cache = plan.cache("docker.io")
+    folders = dict(cache.env)["SSL_CERT_DIR"].split(":")
+    (file,) = cache.files
+    assert file.path.rpartition("/")[0] == folders[-1]
+    assert "/etc/ssl/certs" in folders, "the upstream's token service may have a usual certificate"
+    assert (file.content, file.is_secret) == (pem("certs/corporate-ca.pem"), False)
+    assert plan.cache("registry.example.com").upstream_ca == pem("certs/other-ca.pem")
+    other = plan.cache("quay.io")
+    assert "SSL_CERT_DIR" not in dict(other.env)
+    assert other.files == ()
+
+
+def test_a_proxy_stands_in_every_caches_environment():
+    for cache in planned_file("upstream-with-ca-prefix-and-proxy").caches:
+        env = dict(cache.env)
+        assert env["HTTP_PROXY"] == env["HTTPS_PROXY"] == "http://proxy.example.com:3128", (
+            "also for an upstream reached without it: its blobs and tokens may be elsewhere"
+        )
+        assert env["NO_PROXY"] == (
+            ".corp.example.com,10.0.0.0/8,fd00::/8,*.lan,direct.example.com:8443"
+        )
+        assert cache.upstream_proxy.url == env["HTTPS_PROXY"]
+
+
+def test_what_is_watched_is_what_the_cache_connects_to():
+    plan = planned_file("upstream-with-ca-prefix-and-proxy")
+    assert plan.cache("quay.io").upstream_watch == script("http://proxy.example.com:3128"), (
+        "while the proxy answers, a name that only the proxy can look up is no sign of trouble"
+    )
+    direct = plan.cache("docker.io").upstream_watch
+    assert direct == script("https://harbor.corp.example.com"), "noProxy says so"
+
+
+def test_without_a_proxy_there_is_nothing_about_one():
+    for cache in planned_file("minimal").caches:
+        assert cache.upstream_proxy is None
+        assert not [name for name, _ in cache.env if name.endswith("_PROXY")]
+
+
+def test_a_path_prefix_is_of_the_cache_and_not_of_the_upstreams_url():
+    cache = planned_file("upstream-with-ca-prefix-and-proxy").cache("registry.example.com")
+    assert cache.path_prefix == "team_one/cache"
+    assert cache.remote_url == "https://registry.example.com:8443", (
+        "distribution drops a path there: the prefix comes with every request of a node"
+    )
+    assert cache.endpoint == f"http://{GATEWAY}:5010"
+
+
+FULL = {
+    "cache": {"tls": True},
+    "cacheLogin": {"username": "nodes", "password": "hunter3"},
+    "credentials": CREDENTIALS,
+    "upstreamProxy": {"url": "http://proxy.example.com:3128"},
+    "upstreams": {"docker.io": {"ca": "@certs/ca.pem", "pathPrefix": "proxy"}},
+}
+
+
+def test_offline_drops_what_is_about_the_upstream_and_keeps_what_is_about_the_cache():
+    offline, online = (
+        planned({**FULL, "offline": value}).cache("docker.io") for value in (True, False)
+    )
+    assert (offline.upstream_ca, offline.upstream_proxy, offline.credentials) == ("", None, None)
+    assert online.upstream_ca
+    assert online.upstream_proxy
+    assert online.credentials
+    names = {name for name, _ in offline.env}
+    assert not names & {"SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+    kept = ("endpoint", "local_endpoint", "ca", "login", "path_prefix", "published", "name")
+    for name in kept:
+        assert getattr(offline, name) == getattr(online, name), f"nodes would notice by {name}"
+    own = {
+        "/etc/talos-cache/server.pem",
+        "/etc/talos-cache/server.key",
+        "/etc/talos-cache/htpasswd",
+    }
+    assert {file.path for file in offline.files} == own
+    assert len({file.path for file in online.files} - own) == 1, "the upstream's CA"
+    assert {"REGISTRY_HTTP_TLS_KEY", "REGISTRY_AUTH_HTPASSWD_PATH"} <= names
+
+
+def test_credentials_from_docker_are_not_open_to_the_network_either():
+    config = {
+        "addressing": "qemu-bridge",
+        "upstreams": {"ghcr.io": {"credentialsFrom": "docker-config"}},
+    }
+    with pytest.raises(SettingsError, match="exposeToLan") as caught:
+        planned(config)
+    (problem,) = caught.value.problems
+    assert problem.path == "upstreams.ghcr.io.credentialsFrom"
+    assert planned({**config, "exposeToLan": True}).caches
+
+
+def test_an_upstream_behind_harbor_has_no_cache_here():
+    plan = planned_file("harbor-for-some-upstreams")
+    assert [cache.host for cache in plan.caches] == ["quay.io"]
+    assert planned_file("harbor-made-by-others").caches == ()
+
+
+def test_no_repr_shows_a_secret():
+    plan = planned({**FULL, "cluster": {}})
+    for shown in (plan.settings, plan.caches, plan.caches[0].files, plan.mirrors, plan.clusters):
+        for secret in ("hunter2", "hunter3", "secret key", "$2b$"):
+            assert secret not in repr(shown), "tracebacks show reprs"
+
+
+def shape_of(name):
+    """What the engine would see of a stack, in the form of the file below."""
+    plan = planned_file(name)
+    return {
+        "containers": {
+            cache.host: {
+                "name": cache.name,
+                "image": cache.image,
+                "env": dict(cache.env),
+                "published": [[port.address, port.port] for port in cache.published],
+                "programs": hashlib.sha256(
+                    (cache.credential_helper + cache.upstream_watch).encode()
+                ).hexdigest(),
+            }
+            for cache in plan.caches
+        },
+        "clusters": [{**environment(one), "stdin": secret_input(one)} for one in plan.clusters],
+        "outputs": plan.outputs,
+    }
+
+
+BEFORE = json.loads((HERE / "plans_before_tls_and_logins.json").read_text())
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_a_stack_without_the_new_keys_plans_what_it_planned_before_there_were_any(name):
+    assert shape_of(name) == BEFORE[name], (
+        "an upgrade would replace containers, or patch clusters, of users who changed nothing; "
+        "if that is wanted, say so in CHANGELOG.md and write the file anew"
+    )
+    assert not [cache.host for cache in planned_file(name).caches if cache.files]

@@ -73,7 +73,7 @@ def test_words_for_true_and_false_are_understood_in_the_fix(written, meant):
 def test_a_wrong_value_reads_as_its_default_so_that_reading_goes_on():
     check = Checks(DEFAULTS)
     assert check.integer("basePort", {"basePort": "x"}, 1024, 65529, "the base port") == 5000
-    assert check.duration("cluster.createTimeout", {"createTimeout": "x"}) == "20m"
+    assert check.duration("cluster.createTimeout", {"createTimeout": "x"}) == "25m"
     assert check.boolean("exposeToLan", {"exposeToLan": "x"}) is False
 
 
@@ -94,3 +94,14 @@ def test_an_address_with_a_zone_is_none():
 def test_text_of_anything():
     assert text(5) == "5"
     assert "thousands" in text(16**6000)
+
+
+def test_the_path_of_a_file_is_shown_and_what_may_be_a_user_name_is_not():
+    check = Checks({})
+    check.add("cache.ca", "@certs/ca.pem", "r", "f")
+    check.add("cache.ca", "@alice:hunter2@certs/ca.pem", "r", "f")
+    check.missing("cache.ca", "r", "ask alice:hunter2@host, or write ", '"@certs/ca.pem"')
+    path, user, example = check.problems
+    assert path.found == '"@certs/ca.pem"', "its only @ is the sign of a file"
+    assert "hunter2" not in user.found
+    assert example.fix == '********@host, or write "@certs/ca.pem"', "the program's own is shown"

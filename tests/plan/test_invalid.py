@@ -9,14 +9,106 @@ from tests.plan.shapes import HERE, INVALID, as_the_engine_hands_it_over, config
 # Wrong file -> (what stands in it, what its message says to write instead).
 PROPOSED = {
     "addressing-misspelt": ("docker_bridge", "docker-bridge"),
+    "backend-harbor-without-harbor": (
+        "config:\n",
+        'harbor: {url: "https://harbor.example.com"}',
+    ),
+    "backend-misspelt": ("habor", "harbor"),
+    "backend-as-a-boolean": ("true", "local"),
     "bind-addresses-not-a-list": ("192.168.1.10", '["192.168.1.10"]'),
     "base-port-too-high": ("basePort: 65530", "basePort: 5000"),
+    "ca-without-the-sign-of-a-file": ("certs/corporate-ca.pem", '"@certs/corporate-ca.pem"'),
+    "certificate-without-tls": ("cache: {", "tls: true"),
+    "certificate-without-key": ("cache: {", 'key: "@certs/cache.key"'),
+    "cluster-as-text": ("docker", "{provisioner: docker}"),
+    "cluster-cpus-as-text": ('"2"', "2"),
+    "cluster-disks-as-text": ("virtio:10GiB", '["virtio:10GiB"]'),
+    "cluster-disks-of-an-unknown-driver": ('"sata:6GiB"', '"virtio:10GiB"'),
+    "cluster-disks-without-driver": ("10GiB", '"virtio:10GiB"'),
+    "cluster-exposed-ports-a-number": ("8080", '"8080:80/tcp"'),
+    "cluster-exposed-ports-as-text": ("8080:80/tcp", '["8080:80/tcp"]'),
+    "cluster-exposed-ports-with-a-bad-address": ('"127.0.0.300:8080:80/tcp"', '"8080:80/tcp"'),
+    "cluster-exposed-ports-without-protocol": ('"8080:80"', '"8080:80/tcp"'),
+    "cluster-image-without-registry": (
+        "siderolabs/talos:v1.13.0",
+        "ghcr.io/siderolabs/talos:v1.13.0",
+    ),
+    "cluster-image-without-tag": ("ghcr.io/siderolabs/talos", "ghcr.io/siderolabs/talos:v1.13.0"),
+    "cluster-memory-a-number": ("2048", "2048MiB"),
+    "cluster-memory-in-kubernetes-units": ("2Gi", "2GiB"),
+    "cluster-memory-too-small": ("256MiB", "2GiB"),
+    "cluster-memory-without-unit": ('"4096"', "4096MiB"),
+    "cluster-name-ends-with-a-dash": ("dev-", "dev"),
+    "cluster-patch-a-number": ("12345", "{machine: {network: {hostname: one}}}"),
+    "cluster-patches-as-text": (
+        '"machine: {env: {PASSWORD: hunter2}}"',
+        "[{machine: {network: {hostname: one}}}]",
+    ),
+    "cluster-presets-as-text": (" iso", ' ["iso"]'),
+    "cluster-presets-of-two-boots": ("[iso, pxe]", '["iso"]'),
+    "cluster-presets-unknown": ("uki", '"iso"'),
+    "cluster-presets-without-a-boot": ("[maintenance]", '["iso"]'),
+    "cluster-talosctl-version-latest": ("latest", '"v1.13.0"'),
+    "cluster-talosctl-version-not-exact": ('"1.13"', '"v1.13.0"'),
+    "cluster-unknown-provisioner-with-keys-of-qemu": ("quemu", "qemu"),
+    "cluster-wait-as-text": ('"no"', "false"),
+    "clusters-on-overlapping-networks": ("10.5.7.0/24", "10.6.0.0/24"),
+    "clusters-on-the-bridge-of-the-first": ("qemu-bridge", "docker-bridge"),
     "cluster-cidr-with-host-bits": ("10.5.0.1/24", "10.5.0.0/24"),
+    "credentials-from-misspelt": ("docker_config", "docker-config"),
+    "harbor-nobody-uses": ("config:\n", "backend: harbor"),
+    "harbor-project-prefix-with-capitals": ("Proxy-", "proxy-"),
+    "harbor-public-as-text": ('"no"', "false"),
+    "harbor-quota-in-other-units": ("50GB", "50GiB"),
+    "harbor-quota-without-unit": ("50", "50GiB"),
+    "harbor-retention-days-as-text": ('retentionDays: "30"', "retentionDays: 30"),
+    "harbor-robot-on-public-projects": ("harbor: {", "public: false"),
+    "harbor-robot-with-a-colon": ('"robot:talos"', "robot$talos-cache"),
+    "harbor-url-with-a-path": (
+        'url: "https://harbor.example.com/harbor/projects"',
+        'url: "https://harbor.example.com"',
+    ),
+    "harbor-url-with-a-port-that-there-is-not": (
+        'url: "https://harbor.example.com:70000"',
+        'url: "https://harbor.example.com"',
+    ),
+    "harbor-url-without-scheme": (
+        'url: "harbor.example.com:8443"',
+        'url: "https://harbor.example.com:8443"',
+    ),
+    "harbor-without-url": ("harbor: {", 'url: "https://harbor.example.com"'),
+    "no-proxy-as-text": (
+        '".corp.example.com,10.0.0.0/8"',
+        '[".corp.example.com", "10.0.0.0/8"]',
+    ),
+    "path-prefix-a-number": ("42", '"42"'),
+    "path-prefix-with-slashes": ("/proxy-docker.io/", "proxy-docker.io"),
+    "path-prefix-with-the-path-of-the-api": ("v2/proxy-docker.io", "proxy-docker.io"),
+    "proxy-without-a-port": (
+        'url: "http://proxy.example.com"',
+        'url: "http://proxy.example.com:3128"',
+    ),
+    "proxy-with-a-path": (
+        'url: "http://proxy.example.com:3128/proxy.pac"',
+        'url: "http://proxy.example.com:3128"',
+    ),
+    "proxy-with-a-port-that-there-is-not": (
+        'url: "http://proxy.example.com:99999"',
+        'url: "http://proxy.example.com:3128"',
+    ),
+    "proxy-without-url": ("upstreamProxy: {", 'url: "http://proxy.example.com:3128"'),
+    "remote-url-missing-behind-harbor": (
+        "registry.example.com: {",
+        'remoteUrl: "https://registry.example.com"',
+    ),
+    "tls-as-text": ('"yes"', "true"),
     "cluster-name-a-number": ("42", '"42"'),
     "cluster-talos-version-a-number": ("1.13", '"v1.13.0"'),
     "cluster-kubernetes-version-latest": ("latest", '"v1.36.0"'),
     "cluster-unknown-provisioner": ("quemu", "qemu"),
     "cluster-create-timeout-soon": ("createTimeout: soon", "createTimeout: 20m"),
+    "cluster-merged-in-maintenance": ("    mergeKubeconfig: true\n", ""),
+    "cluster-merged-without-waiting": ("    mergeKubeconfig: true\n", ""),
     "docker-io-as-in-its-config-file": ("https://index.docker.io/v1/", "docker.io"),
     "docker-io-as-index": ("index.docker.io", "docker.io"),
     "expose-to-lan-as-text": ('"yes"', "true"),
@@ -93,15 +185,49 @@ def test_the_engine_hides_no_mistake(path):
 def test_doing_what_the_message_says_mends_the_file(name, tmp_path):
     wrong, right = PROPOSED[name]
     message = (HERE / "invalid" / f"{name}.txt").read_text()
-    assert right in message.split("fix:")[1], "the fix that this test applies is the proposed one"
+    assert right in message.split("\n    fix:   ")[1], (
+        "the fix that this test applies is the proposed one"
+    )
 
     text = (HERE / "invalid" / f"{name}.yaml").read_text()
     assert wrong in text, "the file holds the mistake that its name says"
-    if wrong.endswith(":\n"):  # something is missing below this key
+    if wrong == "config:\n":  # a key is missing at the top
+        right = f"{wrong}  talos-cache:{right}\n"
+    elif wrong.endswith(":\n"):  # something is missing below this key
         right = f"{wrong}      {right}\n"
+    elif wrong.endswith(("{", ", ")):  # something is missing in this mapping
+        right = f"{wrong}{right}, "
     mended = tmp_path / "mended.yaml"
     mended.write_text(text.replace(wrong, right, 1))
-    assert planned(config_of(mended)).caches
+    plan = planned(config_of(mended))
+    assert plan.caches or plan.settings.behind_harbor
+
+
+def test_removing_what_belongs_to_the_other_provisioner_mends_the_file():
+    for name in ("cluster-docker-keys-on-qemu", "cluster-qemu-keys-on-docker"):
+        config = config_of(HERE / "invalid" / f"{name}.yaml")
+        with pytest.raises(SettingsError) as caught:
+            planned(config)
+        for problem in caught.value.problems:
+            assert problem.fix == "remove it"
+            del config["cluster"][problem.path.removeprefix("cluster.")]
+        assert planned(config).clusters
+
+
+def test_clusters_on_one_network_are_proposed_different_ones():
+    config = config_of(HERE / "invalid" / "clusters-on-one-network.yaml")
+    with pytest.raises(SettingsError) as caught:
+        planned(config)
+    for cluster, problem in zip(config["cluster"][1:], caught.value.problems, strict=True):
+        cluster["cidr"] = problem.fix.removeprefix("write for instance ")
+    assert len(planned(config).clusters) == 3, "one proposal made twice would be the next mistake"
+
+
+def test_a_stand_in_for_a_wrong_value_clashes_with_nothing():
+    message = (HERE / "invalid" / "clusters-with-mistakes-in-one.txt").read_text()
+    assert "overlaps" not in message, "the user has written no network that does"
+    message = (HERE / "invalid" / "clusters-that-are-names.txt").read_text()
+    assert "a name of its own" not in message
 
 
 def test_several_missing_ports_are_proposed_different_ones():
@@ -117,4 +243,4 @@ def test_every_wrong_file_has_its_message_and_every_message_its_file():
 
 
 def test_there_is_a_file_for_every_mistake_that_people_make():
-    assert len(INVALID) >= 40, "the glob found (nearly) nothing: are the files where they were?"
+    assert len(INVALID) >= 210, "the glob found (nearly) nothing: are the files where they were?"

@@ -1,18 +1,22 @@
 """What tells nodes to ask the caches, in both formats and as flags."""
 
+import base64
+
 import yaml
 
 from plan import mirrors
-from tests.plan.shapes import GATEWAY, planned_file
+from plan.mirrors import Mirror
+from tests.plan.shapes import GATEWAY, MADE, planned_file
 
 
-def documents(plan):
-    return {doc["name"]: doc for doc in yaml.safe_load_all(plan.outputs["machineConfigPatch"])}
+def documents(plan, kind="RegistryMirrorConfig"):
+    made = yaml.safe_load_all(plan.outputs["machineConfigPatch"])
+    return {doc["name"]: doc for doc in made if doc["kind"] == kind}
 
 
-def legacy(plan):
+def legacy(plan, part="mirrors"):
     patch = yaml.safe_load(plan.outputs["legacyMachineConfigPatch"])
-    return patch["machine"]["registries"]["mirrors"]
+    return patch["machine"]["registries"].get(part)
 
 
 def test_a_plain_mirror_is_host_and_endpoint_and_nothing_else():
@@ -57,3 +61,82 @@ def test_flags_hold_only_what_they_can_express():
 
 def test_no_mirrors_are_no_patch():
     assert mirrors.documents_patch([]) == ""
+
+
+def test_the_ca_of_the_caches_goes_to_the_nodes_once_per_endpoint():
+    plan = planned_file("tls-with-a-ca-of-its-own")
+    assert documents(plan)["quay.io"]["endpoints"] == [{"url": f"https://{GATEWAY}:5002"}]
+    ca = MADE.ca.strip()
+    tls = documents(plan, "RegistryTLSConfig")
+    assert set(tls) == {f"{GATEWAY}:{port}" for port in (5000, 5001, 5002, 5003, 5004, 5006)}, (
+        "Talos looks it up by the endpoint's host and port, not by the registry's name"
+    )
+    assert tls[f"{GATEWAY}:5002"] == {
+        "apiVersion": "v1alpha1",
+        "kind": "RegistryTLSConfig",
+        "name": f"{GATEWAY}:5002",
+        "ca": ca,
+    }
+    config = legacy(plan, "config")
+    assert set(config) == set(tls)
+    assert base64.b64decode(config[f"{GATEWAY}:5002"]["tls"]["ca"]).decode() == ca, (
+        "the old format has certificates in base64"
+    )
+
+
+def test_the_login_of_the_caches_goes_to_the_nodes_with_the_endpoint():
+    plan = planned_file("cache-login")
+    auth = documents(plan, "RegistryAuthConfig")
+    assert auth[f"{GATEWAY}:5000"] == {
+        "apiVersion": "v1alpha1",
+        "kind": "RegistryAuthConfig",
+        "name": f"{GATEWAY}:5000",
+        "username": "nodes",
+        "password": "hunter2",
+    }
+    login = {"auth": {"username": "nodes", "password": "hunter2"}}
+    assert legacy(plan, "config")[f"{GATEWAY}:5000"] == login
+    assert len(auth) == len(documents(plan))
+
+
+def test_ca_and_login_of_one_endpoint_stand_side_by_side():
+    config = legacy(planned_file("cache-login-and-tls"), "config")
+    assert set(config[f"{GATEWAY}:5004"]) == {"tls", "auth"}
+
+
+def test_without_tls_and_login_the_patches_hold_mirrors_only():
+    plan = planned_file("minimal")
+    kinds = {doc["kind"] for doc in yaml.safe_load_all(plan.outputs["machineConfigPatch"])}
+    assert kinds == {"RegistryMirrorConfig"}
+    assert legacy(plan, "config") is None
+
+
+def test_a_path_prefix_is_in_the_path_that_nodes_take_as_it_stands():
+    plan = planned_file("upstream-with-ca-prefix-and-proxy")
+    url = f"http://{GATEWAY}:5000/v2/proxy-docker.io"
+    assert documents(plan)["docker.io"]["endpoints"] == [{"url": url, "overridePath": True}]
+    assert legacy(plan)["docker.io"] == {"endpoints": [url], "overridePath": True}
+
+
+def test_a_mirror_with_a_ca_or_a_login_is_nothing_that_a_flag_can_say():
+    for name in ("tls-with-a-ca-of-its-own", "cache-login"):
+        plan = planned_file(name)
+        assert mirrors.registry_mirror_values(plan.mirrors) == (), (
+            "nodes that boot with the mirror alone would go around the cache"
+        )
+        assert "--registry-mirror" not in plan.outputs["talosctlCommand"]
+
+
+def test_an_endpoint_is_named_as_it_stands_in_its_url():
+    names = {
+        "https://harbor.example.com/v2/proxy-docker.io": "harbor.example.com",
+        "http://172.17.0.1:5000": "172.17.0.1:5000",
+        "https://[fd00::5]:5000/v2": "[fd00::5]:5000",
+    }
+    assert {url: Mirror(host="docker.io", url=url).endpoint for url in names} == names
+
+
+def test_mirrors_are_ordered_by_host_wherever_they_lead():
+    some = [Mirror(host=host, url="http://h") for host in ("quay.io", "docker.io", "gcr.io")]
+    ordered = [mirror.host for mirror in mirrors.in_order(some)]
+    assert ordered == ["docker.io", "gcr.io", "quay.io"]

@@ -1,6 +1,7 @@
 """What holds for any stack file, right or wrong."""
 
 import datetime
+import json
 import re
 
 import yaml
@@ -8,13 +9,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plan.checks import SettingsError
+from plan.cluster import environment, secret_input
+from plan.login_settings import LOGINS
 from plan.mirrors import documents_patch, legacy_patch
+from plan.outputs import secrets as hidden_outputs
 from plan.settings import DEFAULTS, decode
+from plan.talosctl import Place, Version, create_argv
 from plan.upstreams import DOCKER_IO_ALIASES, KNOWN, slug
 from tests.plan.shapes import as_the_engine_hands_it_over, planned
 
-modestly = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+modestly = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
+BEHIND_HARBOR = {"backend": "harbor", "harbor": {"url": "https://harbor.example.com"}}
 DOCKER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
@@ -182,13 +188,13 @@ values = st.recursive(
 top_keys = sorted({key.split(".")[0] for key in DEFAULTS})
 
 
-@settings(modestly, max_examples=300)
+@settings(modestly, max_examples=200)
 @given(st.one_of(st.dictionaries(st.sampled_from(top_keys), values), values))
 def test_whatever_is_wrong_is_told_and_nothing_else_is_raised(config):
     told(config)
 
 
-@settings(modestly, max_examples=300)
+@settings(modestly, max_examples=200)
 @given(st.data())
 def test_a_wrong_value_in_any_known_place_is_told_and_nothing_else_is_raised(data):
     path = data.draw(st.sampled_from(sorted(DEFAULTS)))
@@ -244,6 +250,85 @@ def test_no_message_shows_a_password_of_a_url(secret, scheme, host):
         {url: {}},
         {"credentials": {url: {"username": "alice", "password": secret}}},
         {"credentials": {url: {"username": "alice"}}},
+    ):
+        message = told(config)
+        assert message, f"{config} was accepted"
+        assert "S3cr3t" not in message
+
+
+usable_names = st.from_regex(r"U53r[a-z0-9._@-]{0,8}", fullmatch=True)
+logins = st.fixed_dictionaries({"username": usable_names, "password": secrets})
+
+
+@modestly
+@given(logins, logins, st.booleans(), st.booleans())
+def test_no_secret_of_a_valid_stack_shows_where_everybody_may_look(cache, upstream, tls, offline):
+    plan = planned(
+        {
+            "cache": {"tls": tls},
+            "offline": offline,
+            "cacheLogin": cache,
+            "credentials": {"docker.io": upstream},
+            "cluster": {"patches": [{"machine": {"env": {"TOKEN": upstream["password"]}}}]},
+        }
+    )
+    (made,) = plan.clusters
+    assert "S3cr3t" in secret_input(made), "the nodes have to know it"
+    place = Place(program="talosctl", state="state", talosconfig="talosconfig")
+    versions = (Version(1, 11, 5), Version(1, 13, 0))
+    argv = [create_argv(made.settings, made.mirrors, version, place) for version in versions]
+    hidden = hidden_outputs(plan.mirrors)
+    outputs = {name: value for name, value in plan.outputs.items() if name not in hidden}
+    files = [file.content for cache in plan.caches for file in cache.files if not file.is_secret]
+    containers = [(cache.env, cache.name) for cache in plan.caches]
+    open_to_all = (environment(made), argv, outputs, files, containers)
+    assert "S3cr3t" not in json.dumps(open_to_all)
+    assert "U53r" not in json.dumps(open_to_all), "user names are as secret in the stack"
+    reprs = (plan.settings, plan.where, plan.caches, plan.mirrors, plan.clusters)
+    assert "S3cr3t" not in repr(reprs), "tracebacks show reprs"
+
+
+@modestly
+@given(secrets, values, st.sampled_from(LOGINS))
+def test_no_message_shows_a_password_of_a_login(secret, wrong, login):
+    for value in (
+        {"username": "alice", "password": secret, "token": secret},
+        {"username": secret, "password": wrong},
+        {"username": f"{secret}:{secret}", "password": secret * 12},
+        {"username": wrong, "password": [secret]},
+        secret,
+        [secret],
+        {secret: secret},
+    ):
+        for others in ({}, BEHIND_HARBOR, {**BEHIND_HARBOR, "harborAdmin": ["x"]}):
+            message = told({"prefix": "-", **others, login: value})
+            assert message, "the wrong prefix was accepted"
+            assert "S3cr3t" not in message.replace(f"{login}.{secret}", "")
+
+
+@modestly
+@given(
+    secrets,
+    st.sampled_from(["https://", "http://", "", "socks5://"]),
+    st.sampled_from(["proxy.lan:3128", "[::1", "", "-", "host:99999", "host/path?query"]),
+)
+def test_no_message_shows_a_password_of_the_other_urls(secret, scheme, host):
+    url = f"{scheme}alice:{secret}@{host}"
+    upstream = {"upstreams": {"docker.io": {}}}
+    for config in (
+        {"upstreamProxy": {"url": url}},
+        {"upstreamProxy": url},
+        {"upstreamProxy": {"url": "http://proxy.lan:3128", "noProxy": url}},
+        {"upstreamProxy": {"url": "http://proxy.lan:3128", "noProxy": [url]}},
+        {**BEHIND_HARBOR, "harbor": {"url": url}},
+        {**BEHIND_HARBOR, "harbor": url},
+        {**BEHIND_HARBOR, "harbor": {"url": "https://harbor.lan", "ca": url}},
+        {**BEHIND_HARBOR, "harbor": {"url": "https://harbor.lan", "projectPrefix": url}},
+        {**upstream, "backend": url},
+        {"upstreams": {"docker.io": {"pathPrefix": url}}},
+        {"upstreams": {"docker.io": {"ca": url}}},
+        {"upstreams": {"docker.io": {"credentialsFrom": url}}},
+        {"cache": {"tls": True, "certificate": url, "key": url}},
     ):
         message = told(config)
         assert message, f"{config} was accepted"

@@ -9,11 +9,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "plan").glob("*.py"))
-# Modules of the standard library that only compute, and yaml, which writes text to text.
+# Modules of the standard library that only compute, yaml, which writes text to text, and bcrypt.
 ALLOWED = {
+    "base64",
+    "bcrypt",
     "collections",
     "dataclasses",
     "difflib",
+    "hashlib",
     "ipaddress",
     "itertools",
     "json",
@@ -58,22 +61,35 @@ subprocess.Popen = os.system = refuse("starts a program")
 os.getenv = refuse("reads the environment")
 os.environ = Environment()
 
-from plan import addressing, caches, mirrors, outputs, settings
+from plan import addressing, caches, cluster, live_patch, mirrors, outputs, settings, talosctl
 
 def whole(raw):
     chosen = settings.parse(settings.decode(raw), "mine")
     where = addressing.resolve(chosen, "172.17.0.1")
     plans = caches.build(chosen, where)
-    return outputs.build(plans, mirrors.build(plans), chosen.cluster)
+    entries = mirrors.build(plans)
+    files = {"patches/one.yaml": "machine: {env: {PASSWORD: hunter2}}"}
+    for plan in cluster.build("mine", chosen.clusters, plans, entries, files):
+        arrived = cluster.read(cluster.environment(plan), cluster.secret_input(plan))
+        assert arrived == plan and arrived.create_seconds == 1500
+        for version in (talosctl.Version(1, 11, 5), talosctl.Version(1, 13, 0)):
+            assert not talosctl.refusals(plan.settings, version)
+            place = talosctl.Place(program="talosctl", state="state", talosconfig="talosconfig")
+            assert "qemu" in talosctl.create_argv(plan.settings, plan.mirrors, version, place)
+        for documents in (True, False):
+            assert live_patch.patches([], plan.mirrors, {}, documents=documents)
+        assert not talosctl.needs_reboot(plan.settings.patches[0].text, version)
+    return outputs.build(plans, entries, chosen.clusters)
 
 made = whole({
     "upstreams": '{"docker.io": {"overridePath": true}, "quay.io": {"skipFallback": true}}',
-    "cluster": '{"provisioner": "qemu", "talosVersion": "v1.13.0"}',
+    "cluster": '[{"provisioner": "qemu", "talosVersion": "v1.11.5",'
+               ' "disks": ["virtio:10GiB"], "patches": ["@patches/one.yaml"]}]',
     "credentials": '{"docker.io": {"username": "alice", "password": "hunter2"}}',
 })
 assert "mirrors.yaml" in made["talosctlCommand"]
 try:
-    whole({"upstreams": "{}", "cache": "1"})
+    whole({"upstreams": "{}", "cache": "1", "cluster": '[{"disks": 1}, {"name": "-"}, {}]'})
     raise SystemExit("the wrong configuration was accepted")
 except settings.SettingsError as error:
     str(error)

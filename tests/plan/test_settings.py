@@ -3,7 +3,8 @@
 import pytest
 
 from plan.checks import SettingsError
-from plan.settings import DEFAULTS, REQUIRED, Credentials, decode, parse
+from plan.login_settings import LOGINS, MOST_PASSWORD_BYTES, Credentials
+from plan.settings import DEFAULTS, PUBLIC_STACKS, REQUIRED, decode, parse
 from plan.upstreams import KNOWN
 from tests.plan.shapes import (
     VALID,
@@ -16,7 +17,8 @@ from tests.plan.shapes import (
 
 @pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
 def test_a_valid_stack_file_comes_to_a_plan(path):
-    assert planned(config_of(path)).caches
+    plan = planned(config_of(path))
+    assert plan.caches or plan.settings.behind_harbor
 
 
 @pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
@@ -32,7 +34,7 @@ def test_there_are_valid_files_of_many_shapes():
 def test_an_empty_stack_gets_the_six_known_upstreams():
     settings = planned_file("minimal").settings
     assert {upstream.host for upstream in settings.upstreams} == set(KNOWN)
-    assert settings.cluster is None, "without the key there are caches only"
+    assert settings.clusters == (), "without the key there are caches only"
 
 
 def test_a_key_without_a_value_is_as_if_it_were_not_there():
@@ -43,7 +45,7 @@ def test_a_key_without_a_value_is_as_if_it_were_not_there():
 
 
 def test_an_empty_cluster_is_the_default_cluster():
-    cluster = planned_file("cluster-on-docker").settings.cluster
+    (cluster,) = planned_file("cluster-on-docker").settings.clusters
     assert (cluster.name, cluster.provisioner) == ("talos-default", "docker")
 
 
@@ -55,7 +57,13 @@ def test_every_default_is_valid_where_a_stack_writes_it_down():
             continue
         target = written.setdefault(group, {}) if group else written
         target[name] = list(value) if isinstance(value, tuple) else value
-    assert parse(written) == parse({"cluster": {}}), "a default differs from what it says it is"
+    # What these two groups cannot do without.
+    needed = {"upstreamProxy": {"url": "http://proxy.lan:3128"}, "harbor": {"url": "https://h.lan"}}
+    for group, keys in needed.items():
+        written[group] |= keys
+    behind = {"upstreams": {"docker.io": {}, "quay.io": {"backend": "harbor"}}}
+    bare = {"cluster": {}, **needed, **behind}
+    assert parse(written | behind) == parse(bare), "a default differs from what it says it is"
 
 
 def test_upstreams_replace_the_known_six_exactly():
@@ -189,7 +197,7 @@ def test_credentials_in_plain_text_are_refused_without_repeating_them():
     raw = {"credentials": {"docker.io": {"username": "somebody", "password": "hunter2"}}}
     parse(raw)
     with pytest.raises(SettingsError, match="never stored as plain text") as caught:
-        parse(raw, "mine", plain_credentials=True)
+        parse(raw, "mine", plain_secrets={"credentials"})
     assert "hunter2" not in str(caught.value)
 
 
@@ -198,3 +206,133 @@ def test_a_stack_that_comes_with_the_project_holds_no_credentials(stack):
     raw = {"credentials": {"docker.io": {"username": "somebody", "password": "hunter2"}}}
     with pytest.raises(SettingsError, match=r"passphrase of the stack .* is public"):
         parse(raw, stack)
+
+
+LOGIN = {"username": "alice", "password": "hunter2"}
+BEHIND = {"backend": "harbor", "harbor": {"url": "https://harbor.example.com"}}
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_a_login_in_plain_text_is_refused_without_repeating_it(login):
+    raw = {**BEHIND, login: LOGIN}
+    parse(raw)
+    with pytest.raises(SettingsError, match="never stored as plain text") as caught:
+        parse(raw, "mine", plain_secrets={login})
+    (problem,) = caught.value.problems
+    assert problem.path == login
+    assert f"--secret --path '{login}.password'" in problem.fix
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stack", PUBLIC_STACKS)
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        *(({**BEHIND, login: LOGIN}, login) for login in LOGINS),
+        *(({**BEHIND, login: {"secure": "v1:abc"}}, login) for login in LOGINS),
+        ({"cache": {"tls": True}}, "cache.tls"),
+        (
+            {"upstreams": {"quay.io": {"credentialsFrom": "docker-config"}}},
+            "upstreams.quay.io.credentialsFrom",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_stacks_of_the_project_hold_no_secret_of_any_kind(stack, config, path):
+    assert parse(config, "mine"), "a stack of one's own may"
+    with pytest.raises(SettingsError, match=f"make stack NAME=mine FROM={stack}") as caught:
+        parse(config, stack)
+    assert [problem.path for problem in caught.value.problems] == [path]
+    assert "alice" not in str(caught.value)
+
+
+def test_an_encrypted_login_is_there_but_not_looked_into():
+    settings = planned_file("logins-still-encrypted").settings
+    for login in (settings.cache_login, settings.harbor.admin):
+        assert login.is_encrypted
+    assert not Credentials(**LOGIN).is_encrypted
+
+
+def test_a_login_of_exactly_as_many_bytes_as_bcrypt_reads_is_taken():
+    def parsed(password):
+        return parse({"cacheLogin": {"username": "nodes", "password": password}})
+
+    assert parsed("x" * MOST_PASSWORD_BYTES).cache_login
+    with pytest.raises(SettingsError, match="72 bytes"):
+        parsed("ü" * 37)  # 37 letters, 74 bytes
+
+
+def test_half_a_character_is_no_password():
+    # JSON can say it, and the engine hands it over; no file can hold it.
+    with pytest.raises(SettingsError):
+        parse({"cacheLogin": {"username": "nodes", "password": "\ud800"}})
+
+
+def test_the_backend_of_the_stack_is_that_of_every_upstream_that_names_none():
+    settings = planned_file("harbor-but-for-one-upstream").settings
+    assert [upstream.host for upstream in settings.behind_harbor] == ["docker.io"]
+    assert [upstream.host for upstream in settings.cached] == ["quay.io"]
+
+
+def test_an_upstream_behind_harbor_needs_no_port_and_keeps_none():
+    settings = planned_file("harbor-for-some-upstreams").settings
+    own = next(u for u in settings.behind_harbor if u.host == "registry.example.com")
+    assert (own.port, own.remote_url) == (0, ""), "Harbor knows where it is"
+    assert settings.harbor.project("registry.lan:5000") == "proxy-registry.lan-5000"
+
+
+def test_an_upstream_that_moves_behind_harbor_leaves_its_port_to_others():
+    upstreams = {
+        "docker.io": {"backend": "harbor"},
+        "quay.io": {"backend": "harbor"},
+        "ghcr.io": {"port": 5000},
+    }
+    config = {"harbor": BEHIND["harbor"], "upstreams": upstreams}
+    assert planned(config).cache("ghcr.io").published[0].port == 5000
+
+
+def test_what_a_stack_wants_in_harbor_is_read():
+    harbor = planned_file("harbor-with-an-admin").settings.harbor
+    assert (harbor.url, harbor.ca_file) == ("https://harbor.example.com", "certs/harbor-ca.pem")
+    assert harbor.project("docker.io") == "cache-docker.io"
+    assert (harbor.public, harbor.retention_days, harbor.quota_bytes, harbor.robot) == (
+        False,
+        30,
+        50 * 2**30,
+        "robot$talos",
+    )
+    assert (harbor.admin.username, harbor.login) == ("admin", None)
+
+
+@pytest.mark.parametrize(
+    ("quota", "size"), [("1MiB", 2**20), ("50GiB", 50 * 2**30), ("3TiB", 3 * 2**40)]
+)
+def test_a_quota_is_in_bytes_in_the_end(quota, size):
+    config = {**BEHIND, "harbor": {**BEHIND["harbor"], "quota": quota}, "harborAdmin": LOGIN}
+    assert parse(config).harbor.quota_bytes == size
+
+
+def test_a_slash_at_the_end_of_a_url_is_dropped():
+    assert planned_file("harbor-made-by-others").settings.harbor.url == "http://harbor.lan:8080"
+    proxy = planned_file("upstream-with-ca-prefix-and-proxy").settings.upstream_proxy
+    assert proxy.url == "http://proxy.example.com:3128"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "registry.lan",
+        "registry.lan:8443",
+        ".corp.lan",
+        "*.corp.lan",
+        "*",
+        "10.1.2.3",
+        "10.1.2.3:5000",
+        "10.0.0.0/8",
+        "fd00::7",
+        "fd00::/8",
+    ],
+)
+def test_what_go_programs_read_in_no_proxy_may_stand_in_a_stack(rule):
+    proxy = {"url": "http://proxy.lan:3128", "noProxy": [rule]}
+    assert parse({"upstreamProxy": proxy}).upstream_proxy.no_proxy == (rule,)

@@ -1,6 +1,8 @@
 """The table of known upstreams: others rely on every row of it."""
 
-from plan.upstreams import DOCKER_IO_ALIASES, KNOWN, physical_name, slug
+import pytest
+
+from plan.upstreams import DOCKER_IO_ALIASES, KNOWN, address_of, physical_name, slug
 
 
 def test_the_table_never_moves_a_port():
@@ -32,3 +34,15 @@ def test_names_of_known_upstreams_are_distinct():
 def test_names_hold_no_colon():
     assert slug("registry.lan:5000") == "registry-lan-5000"
     assert physical_name("registry", "registry.lan:5000") == "registry-registry.lan-5000"
+
+
+def test_a_url_names_a_port_or_implies_one():
+    assert address_of("http://172.17.0.1:5000/v2") == ("172.17.0.1", 5000)
+    assert address_of("https://registry-1.docker.io") == ("registry-1.docker.io", 443)
+    assert address_of("http://[fd00::1]") == ("fd00::1", 80)
+
+
+@pytest.mark.parametrize("url", ["ftp://somewhere", "172.17.0.1:5000", "http://", "http://a:port"])
+def test_what_is_no_url_of_a_web_server_is_refused(url):
+    with pytest.raises(ValueError, match=r"no http or https URL|Port could not be cast"):
+        address_of(url)

@@ -89,6 +89,26 @@ def test_create_update_and_delete_follow_the_official_rules(project, log):
     assert ran(log)[15:] == ["delete", "4"]
 
 
+def test_a_change_that_is_ignored_is_no_change_but_a_replacement_gets_it(project, log):
+    """As the components count on, for the time that a create may take."""
+    steps = ", ".join(f'{step}=f"echo {step} $X >> {{LOG}}"' for step in ("create", "delete"))
+    ignored = 'opts=pulumi.ResourceOptions(ignore_changes=["environment.X"])'
+
+    def write(value, trigger):
+        inputs = f'environment={{"X": "{value}"}}, triggers=[{trigger}]'
+        project.write(command(f"{steps}, {inputs}, {ignored}", log))
+
+    write("old", 1)
+    project.up()
+    write("new", 1)
+    project.preview("--expect-no-changes")
+    project.up()
+    assert ran(log) == ["create", "old"]
+    write("new", 2)
+    project.up()
+    assert ran(log)[2:] == ["create", "new", "delete", "old"]
+
+
 def test_only_update_and_delete_see_what_was_printed_before(project, log):
     see = "echo {} [$PULUMI_COMMAND_STDOUT][$PULUMI_COMMAND_STDERR]"
     arguments = ", ".join(

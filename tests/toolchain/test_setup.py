@@ -208,11 +208,17 @@ def test_two_checkouts_do_not_build_the_same_thing_at_once(tmp_path):
     lock = str(tmp_path / "lock")
     first = subprocess.Popen([sys.executable, "-c", script, lock], stdout=subprocess.PIPE)
     assert first.stdout.readline() == b"in\n"
-    second = subprocess.Popen([sys.executable, "-c", script, lock], stdout=subprocess.PIPE)
-    time.sleep(1)
+    second = subprocess.Popen(
+        [sys.executable, "-c", script, lock], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    said = second.stderr.readline().decode()
+    assert said == f"waiting for another run to end, which holds {lock}\n"
+    time.sleep(0.5)
     os.set_blocking(second.stdout.fileno(), False)
     assert not second.stdout.read(), "the second waits for the first"
+    first.kill()
+    os.set_blocking(second.stdout.fileno(), True)
+    assert second.stdout.readline() == b"in\n"
     for process in (first, second):
         process.kill()
-        process.wait()
-        process.stdout.close()
+        process.communicate()

@@ -1,0 +1,93 @@
+"""A Talos cluster behind the caches: one command that makes, updates and removes it."""
+
+import shlex
+
+import pulumi
+from pulumi_command import local
+
+from plan.cluster import (
+    TIMEOUT_VARIABLE,
+    ClusterPlan,
+    environment,
+    identity,
+    secret_input,
+    warm_environment,
+)
+
+# Relative to the project, so that a second checkout shows no difference. In the shell's place: the
+# engine ends only the process that it started, and that has to be ours.
+PYTHON = "exec .work/venv/bin/python"
+RUN = f"{PYTHON} -m ops.cluster"
+# What the command needs after its own timeout to remove what it has made.
+TIDY_UP_SECONDS = 120
+
+
+class TalosCluster(pulumi.ComponentResource):
+    """A `local.Command` that runs `python -m ops.cluster` (see there).
+
+    A change of the cluster's identity replaces it; another mirror or patch updates its live nodes.
+
+    Args:
+        name: logical name.
+        plan: of the cluster.
+        ready: true once every cache answers.
+    """
+
+    command: local.Command
+    """What made the cluster; its output says what that was."""
+
+    def __init__(
+        self,
+        name: str,
+        plan: ClusterPlan,
+        ready: pulumi.Output[bool],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("talos-cache:index:TalosCluster", name, {}, opts)
+        longest = plan.create_seconds + TIDY_UP_SECONDS
+        warm = [_warm(name, plan, ready, self)] if plan.settings.warm else []
+        self.command = local.Command(
+            f"{name}-command",
+            create=f"{RUN} create",
+            update=f"{RUN} update",
+            delete=f"{RUN} delete",
+            environment=_once(ready, environment(plan)),
+            # A patch may hold anything.
+            stdin=pulumi.Output.secret(secret_input(plan)),
+            triggers=[identity(plan)],
+            logging=local.Logging.STDERR,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=warm,
+                # One name and one network can't be held by the old and the new one at once.
+                delete_before_replace=True,
+                # How long a create may take changes nothing about a cluster that there is; one
+                # that is made anew gets the new value.
+                ignore_changes=[f"environment.{TIMEOUT_VARIABLE}"],
+                custom_timeouts=pulumi.CustomTimeouts(create=f"{longest:.0f}s"),
+            ),
+        )
+        self.register_outputs({"cluster": plan.name})
+
+
+def _warm(
+    name: str, plan: ClusterPlan, ready: pulumi.Output[bool], parent: TalosCluster
+) -> local.Command:
+    """Fills the caches; made anew with every cluster, and run again when the list changes."""
+    line = f"{PYTHON} -m ops warm --stack {shlex.quote(plan.stack)} --cluster {plan.name}"
+    return local.Command(
+        f"{name}-warm",
+        create=line,
+        update=line,
+        environment=_once(ready, warm_environment(plan)),
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+
+
+def _once(
+    ready: pulumi.Output[bool], variables: dict[str, str]
+) -> dict[str, str] | pulumi.Output[dict[str, str]]:
+    """The variables, held back until the caches answer; in a preview at once, to be compared."""
+    if pulumi.runtime.is_dry_run():
+        return variables
+    return ready.apply(lambda _: variables)

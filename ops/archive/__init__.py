@@ -1,0 +1,1 @@
+"""`export` and `import`: images, the registry itself and boot assets, carried in one archive."""

@@ -1,0 +1,236 @@
+"""`export`: one archive with everything that a machine without network needs."""
+
+import argparse
+import hashlib
+import json
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import docker
+from docker.errors import ImageNotFound
+from requests import RequestException
+
+from ops import docker_api, image_lists, progress, stack_files
+from ops.archive import talos_layout
+from ops.archive.writing import ArchiveWriter
+from ops.caches import of_settings
+from ops.cluster.folder import talos_home
+from ops.errors import OpsError
+from ops.verify import everything, verified
+from ops.volumes import Volumes, folder, opened
+from plan import archive, manifests, store
+from plan.archive import BootAsset, Lock, LockedImage
+from plan.images import ImageReference, Platform
+from plan.store import Store, blob_path
+
+CHUNK_BYTES = 1024 * 1024
+ARCHIVE, FLAT, OCI = "archive", "talos-flat", "talos-oci"
+# Where talosctl keeps what it has downloaded, below its own folder.
+ASSET_FOLDERS = ("cache", "cni")
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    command.add_argument("file", type=Path, help="the archive, such as talos.tar.zst")
+    command.add_argument(
+        "--layout",
+        choices=(ARCHIVE, FLAT, OCI),
+        default=ARCHIVE,
+        help="archive: everything import wants, in one file; talos-flat, talos-oci: a folder with "
+        "the images alone, as talosctl image cache-create makes them (default: %(default)s)",
+    )
+    image_lists.add_arguments(command)
+    command.add_argument("--no-boot-assets", action="store_true", help="images only")
+    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write images, the registry and boot assets into one archive, or go on with one."""
+    settings = stack_files.check(arguments.stack)
+    caches = of_settings(settings)
+    platform = image_lists.platform(arguments)
+    named = image_lists.named(arguments, {cache.host for cache in caches}, settings)
+    if arguments.file.exists():
+        raise OpsError(f"{arguments.file} is there already: remove it, or choose another name")
+    if not arguments.file.parent.is_dir():
+        raise OpsError(f"there is no folder {arguments.file.parent}: make it, or choose another")
+    client = docker_api.connect()
+    with opened(client, caches) as volumes:
+        stores = {cache.host: store.EMPTY for cache in caches} | volumes.stores()
+        images = named or everything(stores)
+        _refuse_incomplete(stores, images, platform)
+        packed = arguments.layout == ARCHIVE
+        lock = Lock(
+            platform=str(platform),
+            registry_image=settings.cache.image,
+            registry_digest="",  # nobody knows it before Docker has written the image
+            images=tuple(_locked(stores[image.host], image, platform) for image in images),
+            boot_assets=boot_assets() if packed and not arguments.no_boot_assets else (),
+        )
+        if packed:
+            _write(client, volumes, stores, lock, arguments.file)
+        else:
+            _write_folder(volumes, stores, lock, arguments)
+    size = arguments.file.stat().st_size if packed else lock.size
+    report = {
+        "file": str(arguments.file),
+        "bytes": size,
+        "images": len(lock.images),
+        "blobs": len(lock.blobs),
+        "bootAssets": len(lock.boot_assets),
+    }
+    words = f"{arguments.file}: {len(lock.images)} images, {len(lock.boot_assets)} boot assets"
+    print(json.dumps(report, indent=2) if arguments.json else f"{words}, {size / 1e6:.1f} MB")
+    return 0
+
+
+def assets_root() -> Path:
+    """Where talosctl's downloads are, shared by all clusters."""
+    return talos_home() / ".talos"
+
+
+def boot_assets() -> tuple[BootAsset, ...]:
+    """Every file that talosctl has downloaded, hashed."""
+    root = assets_root()
+    files = [
+        path
+        for name in ASSET_FOLDERS
+        for path in sorted((root / name).rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    ]
+    found = {path: path.stat() for path in files}
+    with progress.bar("hashing boot assets", sum(one.st_size for one in found.values())) as bar:
+        return tuple(
+            BootAsset(
+                path=str(path.relative_to(root)),
+                digest=_digest_of(path, bar.update),
+                size=one.st_size,
+                executable=bool(one.st_mode & stat.S_IXUSR),
+            )
+            for path, one in found.items()
+        )
+
+
+def _refuse_incomplete(
+    stores: dict[str, Store], images: Sequence[ImageReference], platform: Platform
+) -> None:
+    if not images:
+        raise OpsError("the caches hold no image: pull some, or fill them with warm")
+    incomplete = [one.image for one in verified(stores, images, platform, {}) if one.faults]
+    if incomplete:
+        listed = "\n".join(f"  {image}" for image in incomplete)
+        raise OpsError(
+            f"{len(incomplete)} images are not complete for {platform}: verify tells what is "
+            f"missing, warm fetches it\n{listed}"
+        )
+
+
+def _locked(held: Store, image: ImageReference, platform: Platform) -> LockedImage:
+    parts = store.parts(held, image, platform)
+    content = held.manifests[parts[0].digest]
+    return LockedImage(image=image, media_type=manifests.parse(content).media_type, parts=parts)
+
+
+def _write(
+    client: docker.DockerClient,
+    volumes: Volumes,
+    stores: dict[str, Store],
+    lock: Lock,
+    path: Path,
+) -> None:
+    with (
+        _full_disk_told(path),
+        closing(ArchiveWriter(path, key=archive.lock_text(lock))) as writer,
+    ):
+        if not writer.has(archive.REGISTRY_IMAGE):
+            _begin(writer, client, lock, path.parent)
+        _add_text(writer, archive.LAYOUT, archive.LAYOUT_CONTENT)
+        _add_text(writer, archive.INDEX, archive.index_text(lock.images))
+        with progress.bar("exporting", lock.size) as bar:
+            for digest, size in lock.blobs.items():
+                if not writer.has(archive.blob_member(digest)):
+                    content = _content(volumes, stores, digest)
+                    writer.add(archive.blob_member(digest), size, content, digest)
+                bar.update(size)
+            for asset in lock.boot_assets:
+                name = f"{archive.BOOT_ASSETS}{asset.path}"
+                if not writer.has(name):
+                    writer.add(name, asset.size, _chunks(assets_root() / asset.path), asset.digest)
+                bar.update(asset.size)
+        writer.finish()
+
+
+def _write_folder(
+    volumes: Volumes, stores: dict[str, Store], lock: Lock, arguments: argparse.Namespace
+) -> None:
+    def source(digest: str) -> Iterator[bytes]:
+        return _content(volumes, stores, digest)
+
+    with _full_disk_told(arguments.file):
+        if arguments.layout == FLAT:
+            talos_layout.write_flat(arguments.file, lock.images, source)
+        else:
+            platform = image_lists.platform(arguments)
+            talos_layout.write_oci(arguments.file, lock.images, platform, source)
+
+
+@contextmanager
+def _full_disk_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except RequestException:  # one of Docker's, and an OSError too
+        raise
+    except OSError as error:
+        raise OpsError(
+            f"writing {path} failed: {error}. What is whole of it is kept: run export again"
+        ) from error
+
+
+def _add_text(writer: ArchiveWriter, name: str, text: str) -> None:
+    if not writer.has(name):
+        content = text.encode()
+        writer.add(name, len(content), [content])
+
+
+def _begin(writer: ArchiveWriter, client: docker.DockerClient, lock: Lock, beside: Path) -> None:
+    """The lock, and the image that it names the digest of: both anew, Docker may write another."""
+    writer.begin_again()
+    try:
+        image = client.images.get(lock.registry_image)
+    except ImageNotFound as error:
+        raise OpsError(
+            f"the registry's image {lock.registry_image} is not on this machine: make setup"
+        ) from error
+    hashed = hashlib.sha256()
+    with tempfile.TemporaryFile(dir=beside) as spooled:
+        for chunk in image.save(named=lock.registry_image):
+            spooled.write(chunk)
+            hashed.update(chunk)
+        size, digest = spooled.tell(), f"sha256:{hashed.hexdigest()}"
+        _add_text(writer, archive.LOCK, archive.lock_text(replace(lock, registry_digest=digest)))
+        spooled.seek(0)
+        content = iter(lambda: spooled.read(CHUNK_BYTES), b"")
+        writer.add(archive.REGISTRY_IMAGE, size, content, digest)
+
+
+def _content(volumes: Volumes, stores: dict[str, Store], digest: str) -> Iterator[bytes]:
+    """A blob, from the first cache that has it."""
+    cache = next(one for one in volumes.present if digest in stores[one.host].blobs)
+    return volumes.stream("cat", f"{folder(cache)}/{blob_path(digest)}")
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from iter(lambda: file.read(CHUNK_BYTES), b"")
+
+
+def _digest_of(path: Path, tell: Callable[[int], object]) -> str:
+    hashed = hashlib.sha256()
+    for chunk in _chunks(path):
+        hashed.update(chunk)
+        tell(len(chunk))
+    return f"sha256:{hashed.hexdigest()}"

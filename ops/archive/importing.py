@@ -1,0 +1,404 @@
+"""`import`: brings an archive's images into the caches' volumes, checked by digest on the way.
+
+A blob gets its place only when all of it has come and is right; links are written when all blobs
+are there, tags last. So whenever it ends, the caches serve what they served before.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import docker
+import zstandard
+from docker.errors import APIError, ImageNotFound
+from requests import RequestException
+
+from ops import docker_api, hashing, progress, stack_files
+from ops.archive import talos_layout
+from ops.archive.export import CHUNK_BYTES, assets_root
+from ops.caches import Cache, of_settings
+from ops.errors import OpsError
+from ops.stopping import not_back, stopped
+from ops.verify import verified
+from ops.volumes import Volumes, folder, opened
+from plan import archive, store, talos_cache
+from plan.archive import ArchiveError, Lock
+from plan.caches import VOLUME_LABELS
+from plan.images import parse_platform
+from plan.settings import Settings
+from plan.store import STAGING, Store, blob_folder, blob_path
+from toolchain.paths import user_cache
+from toolchain.steps import only_one
+
+BLOCK = 512
+# As talosctl leaves its downloads: nothing of them is secret.
+PROGRAM, FILE = 0o755, 0o644
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Into:
+    """Where the images go: the caches that are concerned, and what they held before.
+
+    Attributes:
+        wanted: host -> digests of what its images are made of.
+        damaged: host -> those of the lock's blobs that are there, and not what they should be.
+    """
+
+    volumes: Volumes
+    caches: dict[str, Cache]
+    stores: dict[str, Store]
+    wanted: Mapping[str, set[str]]
+    damaged: Mapping[str, frozenset[str]]
+
+    def has(self, host: str, digest: str) -> bool:
+        """Whether a cache holds a blob, and it is whole."""
+        return digest in self.stores[host].blobs and digest not in self.damaged[host]
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    command.add_argument(
+        "file",
+        type=Path,
+        help="an archive that export has made, or a folder of talosctl image cache-create",
+    )
+    command.add_argument(
+        "--replace-tags", action="store_true", help="where a cache has another image for a tag"
+    )
+    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Bring an archive, or a folder of talosctl's, into the caches' volumes; they may run."""
+    settings = stack_files.check(arguments.stack)
+    bring = _import_folder if arguments.file.is_dir() else _import_archive
+    try:
+        # Two at once would take away each other's half staged pieces.
+        with only_one(user_cache() / "locks" / f"import-{settings.prefix}.lock"):
+            new = bring(arguments.file, settings, arguments)
+    except RequestException:  # one of Docker's, and an OSError too
+        raise
+    except OSError as error:
+        raise OpsError(
+            f"importing {arguments.file} failed: {error}. What was whole of it is kept: run import "
+            "again"
+        ) from error
+    except ArchiveError as error:
+        raise OpsError(f"{arguments.file} is refused: {error}") from error
+    except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
+        raise OpsError(
+            f"{arguments.file} is refused: it is cut short, damaged or no archive of export "
+            f"({error}). What was whole of it is kept: carry it over again and run import again"
+        ) from error
+    print(json.dumps(new, indent=2) if arguments.json else _readable(new))
+    return 0
+
+
+def _import_archive(
+    path: Path, settings: Settings, arguments: argparse.Namespace
+) -> dict[str, int]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise OpsError(f"{path} can't be read: {error}") from error
+    client = docker_api.connect()
+    stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+    with file, tarfile.open(fileobj=stream, mode="r|") as members:
+        lock = _lock(members)
+        concerned = _concerned(lock, of_settings(settings))
+        _load(members, client, settings.cache.image, lock)
+        with _opened(client, lock, concerned, arguments) as into:
+            new, seen = _members(members, lock, into)
+            _refuse_missing(lock, seen)
+            _link(lock, into)
+            _prove(lock, into)
+            _forget(client, lock, into, arguments.stack)
+    return {"images": len(lock.images), "newBlobs": new, "bootAssets": len(lock.boot_assets)}
+
+
+def _import_folder(path: Path, settings: Settings, arguments: argparse.Namespace) -> dict[str, int]:
+    read = talos_layout.reader(path)
+    # What is there of an index is the image: there is no platform to prove it for.
+    lock = Lock(
+        platform="",
+        registry_image="",
+        registry_digest="",
+        images=talos_layout.images(read()),
+        boot_assets=(),
+    )
+    concerned = _concerned(lock, of_settings(settings))
+    client = docker_api.connect()
+    with _opened(client, lock, concerned, arguments) as into:
+        new = _files(read(), lock, into)
+        _link(lock, into)
+        _forget(client, lock, into, arguments.stack)
+    return {"images": len(lock.images), "newBlobs": new, "bootAssets": 0}
+
+
+@contextmanager
+def _opened(
+    client: docker.DockerClient,
+    lock: Lock,
+    concerned: Sequence[Cache],
+    arguments: argparse.Namespace,
+) -> Iterator[_Into]:
+    """The volumes, made where there are none, once it is clear that the images can go there."""
+    for cache in concerned:
+        _ensure_volume(client, cache)
+    with opened(client, concerned, writable=True) as volumes:
+        stores = volumes.stores()
+        into = _Into(
+            volumes=volumes,
+            caches={cache.host: cache for cache in concerned},
+            stores=stores,
+            wanted=lock.by_host,
+            damaged=hashing.damaged(volumes, stores, lock.by_host),
+        )
+        _refuse_conflicts(lock, into, replace=arguments.replace_tags)
+        yield into
+
+
+def _lock(members: tarfile.TarFile) -> Lock:
+    first = members.next()
+    if first is None or first.name != archive.LOCK:
+        raise ArchiveError(f"it does not begin with {archive.LOCK}: it was not made by export")
+    return archive.parse_lock(_content(members, first).read().decode(errors="replace"))
+
+
+def _concerned(lock: Lock, caches: Sequence[Cache]) -> tuple[Cache, ...]:
+    if unknown := sorted(set(lock.hosts) - {cache.host for cache in caches}):
+        raise ArchiveError(
+            f"it has images of {', '.join(unknown)}, and this stack has no cache for them: add "
+            "them to 'upstreams' in the stack file"
+        )
+    return tuple(cache for cache in caches if cache.host in lock.hosts)
+
+
+def _load(members: tarfile.TarFile, client: docker.DockerClient, image: str, lock: Lock) -> None:
+    """The second member is the registry: a look into the volumes needs it, and so do caches."""
+    member = members.next()
+    if member is None or member.name != archive.REGISTRY_IMAGE:
+        raise ArchiveError(f"{archive.REGISTRY_IMAGE} is not behind its {archive.LOCK}")
+    content = _content(members, member)
+    with tempfile.TemporaryFile() as spooled:
+        _compare(lock.registry_digest, _copied(content, spooled))
+        spooled.seek(0)
+        try:
+            client.images.get(image)
+        except ImageNotFound:
+            _load_checked(spooled, client, image, lock)
+
+
+def _load_checked(checked: IO[bytes], client: docker.DockerClient, image: str, lock: Lock) -> None:
+    if lock.registry_image != image:
+        raise ArchiveError(
+            f"it brings {lock.registry_image}, and this stack wants {image}, which is not on "
+            f"this machine: write cache.image: {lock.registry_image}"
+        )
+    try:
+        client.images.load(iter(lambda: checked.read(CHUNK_BYTES), b""))
+        client.images.get(image)
+    except (APIError, ImageNotFound) as error:
+        raise ArchiveError(f"Docker does not take its registry image: {error}") from error
+
+
+def _ensure_volume(client: docker.DockerClient, cache: Cache) -> None:
+    """As `up` would make it; one that is there stays as it is."""
+    client.api.create_volume(cache.name, labels=VOLUME_LABELS)
+
+
+def _refuse_conflicts(lock: Lock, into: _Into, *, replace: bool) -> None:
+    tags = {
+        host: {name: repository.tags for name, repository in held.repositories.items()}
+        for host, held in into.stores.items()
+    }
+    if (found := archive.conflicts(lock, tags)) and not replace:
+        listed = "\n".join(f"  {line}" for line in found)
+        raise ArchiveError(
+            "caches have other images under the same tags; nothing was changed. --replace-tags "
+            f"takes those of the archive\n{listed}"
+        )
+
+
+def _members(members: tarfile.TarFile, lock: Lock, into: _Into) -> tuple[int, set[str]]:
+    """Take every member that the lock names: how many blobs were new, and all names."""
+    assets = {f"{archive.BOOT_ASSETS}{asset.path}": asset for asset in lock.boot_assets}
+    blobs = {archive.blob_member(digest): digest for digest in lock.blobs}
+    new, seen = 0, set()
+    with progress.bar("importing", lock.size) as bar:
+        # Not `for`: that would begin with those that were read before.
+        while (member := members.next()) is not None:
+            seen.add(member.name)
+            content = _content(members, member)
+            if digest := blobs.get(member.name):
+                if member.size != lock.blobs[digest]:
+                    raise ArchiveError(f"{digest} has another size than its {archive.LOCK} says")
+                new += _take_blob(into, digest, member.size, content)
+                bar.update(member.size)
+            elif asset := assets.get(member.name):
+                _take_asset(asset, content)
+                bar.update(member.size)
+            elif member.name not in (archive.LAYOUT, archive.INDEX):
+                raise ArchiveError(
+                    f"it has a file that its {archive.LOCK} does not know: {member.name}"
+                )
+    return new, seen
+
+
+def _files(files: talos_layout.Files, lock: Lock, into: _Into) -> int:
+    """Take every blob and manifest that an image has from a folder; how many were new."""
+    new, seen = 0, set()
+    with progress.bar("importing", lock.size) as bar:
+        for name, size, content in files:
+            if talos_layout.is_blob(name):
+                digest = talos_cache.blob_digest(name)
+            else:
+                manifest = content.read()
+                digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+                content = io.BytesIO(manifest)
+            # A manifest is in every repository that has it, and in the file of its tag.
+            if digest in lock.blobs and digest not in seen:
+                seen.add(digest)
+                new += _take_blob(into, digest, size, content)
+                bar.update(size)
+    return new
+
+
+def _take_blob(into: _Into, digest: str, size: int, content: IO[bytes]) -> bool:
+    """Put a blob into every volume that wants it; whether one lacked it."""
+    wanting = [
+        into.caches[host]
+        for host, digests in into.wanted.items()
+        if digest in digests and not into.has(host, digest)
+    ]
+    if not wanting:
+        _compare(digest, _copied(content))
+        return False
+    first = f"{folder(wanting[0])}/{STAGING}"
+    staged = digest.removeprefix("sha256:")
+    into.volumes.run("busybox", "mkdir", "-p", first)
+    hashed = hashlib.sha256()
+    into.volumes.put(first, _as_tar(staged, size, content, hashed))
+    try:
+        _compare(digest, f"sha256:{hashed.hexdigest()}")
+    except ArchiveError:
+        into.volumes.run("busybox", "rm", "-r", first)
+        raise
+    for cache in wanting:
+        place = f"{folder(cache)}/{blob_folder(digest)}"
+        new = f"{folder(cache)}/{blob_path(digest)}.new"
+        into.volumes.run("busybox", "mkdir", "-p", place)
+        # Beside its place first: a copy from another volume takes its time.
+        into.volumes.run(
+            "busybox", "cp" if cache != wanting[-1] else "mv", f"{first}/{staged}", new
+        )
+        into.volumes.run("busybox", "mv", new, f"{folder(cache)}/{blob_path(digest)}")
+    return True
+
+
+def _as_tar(name: str, size: int, content: IO[bytes], hashed: "hashlib._Hash") -> Iterator[bytes]:
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    yield entry.tobuf(tarfile.PAX_FORMAT)
+    while chunk := content.read(CHUNK_BYTES):
+        hashed.update(chunk)
+        yield chunk
+    yield b"\0" * (-size % BLOCK) + b"\0" * 2 * BLOCK
+
+
+def _take_asset(asset: archive.BootAsset, content: IO[bytes]) -> None:
+    """Put a file where talosctl looks for it; under its name only when it is whole."""
+    target = assets_root() / asset.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".import-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _compare(asset.digest, _copied(content, file))
+        Path(name).chmod(PROGRAM if asset.executable else FILE)
+        Path(name).rename(target)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _link(lock: Lock, into: _Into) -> None:
+    links: list[tuple[str, str]] = []
+    tags: list[tuple[str, str]] = []
+    for locked in lock.images:
+        image, cache = locked.image, into.caches[locked.image.host]
+        root, repository = folder(cache), cache.stored(image.repository)
+        for part in locked.parts:
+            link = store.revision_link if part.part in archive.MANIFESTS else store.layer_link
+            links.append((f"{root}/{link(repository, part.digest)}", part.digest))
+        if image.tag:
+            current, history = store.tag_links(repository, image.tag, locked.digest)
+            tags += [(f"{root}/{history}", locked.digest), (f"{root}/{current}", locked.digest)]
+    into.volumes.link([*links, *tags])
+    for cache in into.caches.values():
+        into.volumes.run("busybox", "rm", "-rf", f"{folder(cache)}/{STAGING}")
+
+
+def _forget(client: docker.DockerClient, lock: Lock, into: _Into, stack: str) -> None:
+    """A running registry remembers the size of what was damaged, and would go on telling it."""
+    for host, digests in into.damaged.items():
+        sizes = into.stores[host].blobs
+        if any(sizes[digest] != lock.blobs[digest] for digest in digests):
+            with stopped(client, into.caches[host], stack) as ran:
+                pass
+            if ran and (why := not_back(into.caches[host])):
+                raise OpsError(why)
+
+
+def _prove(lock: Lock, into: _Into) -> None:
+    """The lock may name other parts than the manifests do."""
+    images = [locked.image for locked in lock.images]
+    results = verified(into.volumes.stores(), images, parse_platform(lock.platform), {})
+    if incomplete := [str(one.image) for one in results if one.faults]:
+        raise ArchiveError(f"it does not have all of {', '.join(incomplete)}")
+
+
+def _refuse_missing(lock: Lock, seen: set[str]) -> None:
+    wanted = {archive.blob_member(digest) for digest in lock.blobs}
+    wanted |= {f"{archive.BOOT_ASSETS}{asset.path}" for asset in lock.boot_assets}
+    if missing := len(wanted - seen):
+        raise ArchiveError(
+            f"it is cut short: {missing} of {len(wanted)} files are missing. What came is kept: "
+            "carry it over again and run import again"
+        )
+
+
+def _content(members: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    content = members.extractfile(member)
+    if content is None:
+        raise ArchiveError(f"{member.name} is no plain file")
+    return content
+
+
+def _copied(content: IO[bytes], into: IO[bytes] | None = None) -> str:
+    """The digest of what is left of a member, which goes to a file, or nowhere."""
+    hashed = hashlib.sha256()
+    while chunk := content.read(CHUNK_BYTES):
+        hashed.update(chunk)
+        if into is not None:
+            into.write(chunk)
+    return f"sha256:{hashed.hexdigest()}"
+
+
+def _compare(wanted: str, found: str) -> None:
+    if wanted != found:
+        raise ArchiveError(f"a file in it was changed: {wanted} has the digest {found}")
+
+
+def _readable(new: dict[str, int]) -> str:
+    return (
+        f"{new['images']} images are complete in the caches, {new['newBlobs']} blobs were new; "
+        f"{new['bootAssets']} boot assets"
+    )

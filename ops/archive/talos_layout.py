@@ -1,0 +1,288 @@
+"""Reads and writes the folders of `talosctl image cache-create`, flat ones and OCI layouts.
+
+The OCI layout has one image, whose only layer is the flat folder as a tar archive.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from ops import progress
+from ops.errors import OpsError
+from plan import talos_cache
+from plan.archive import (
+    BLOBS,
+    INDEX,
+    LAYOUT,
+    LAYOUT_CONTENT,
+    ArchiveError,
+    LockedImage,
+    blob_member,
+)
+from plan.images import Platform
+from plan.store import Part
+from plan.talos_cache import BLOB_FOLDER, MANIFEST_FOLDER
+
+CHUNK_BYTES = 1024 * 1024
+# As large as distribution lets a manifest be.
+MANIFEST_BYTES = 4 * 1024 * 1024
+FILE, FOLDER = 0o644, 0o755
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+# What a folder is made of: path, size in bytes, content; the content is gone with the next one.
+Files = Iterator[tuple[str, int, IO[bytes]]]
+# Gives a blob's content, by its digest.
+Source = Callable[[str], Iterable[bytes]]
+
+
+def reader(path: Path) -> Callable[[], Files]:
+    """What gives the files of a folder, as often as it is called.
+
+    Raises:
+        ArchiveError: it is of neither kind.
+    """
+    if (path / MANIFEST_FOLDER).is_dir():
+        return lambda: _flat(path)
+    if (path / INDEX).is_file():
+        layer = _layer(path)
+        return lambda: _tarred(layer)
+    raise ArchiveError(
+        f"it is a folder without {MANIFEST_FOLDER} and without {INDEX}: neither layout of "
+        "talosctl image cache-create"
+    )
+
+
+def images(files: Files) -> tuple[LockedImage, ...]:
+    """Every image in a folder.
+
+    Raises:
+        ArchiveError: one is not complete, or a file is not what its name says.
+    """
+    contents: dict[str, bytes] = {}
+    blobs: dict[str, int] = {}
+    for name, size, content in files:
+        if is_blob(name):
+            blobs[talos_cache.blob_digest(name)] = size
+        elif size > MANIFEST_BYTES:
+            raise ArchiveError(f"{name} in it is too large for a manifest: {size} bytes")
+        else:
+            contents[name] = content.read()
+    return talos_cache.images(contents, blobs)
+
+
+def is_blob(name: str) -> bool:
+    """Whether a file holds a config or a layer; the others hold manifests and indexes."""
+    return name.startswith(f"{BLOB_FOLDER}/")
+
+
+def write_flat(path: Path, wanted: Iterable[LockedImage], source: Source) -> None:
+    """Write a flat folder; files that a run before has finished are not written again.
+
+    Raises:
+        OpsError: a blob's content does not have its digest.
+    """
+    files = talos_cache.files(wanted)
+    partial = path.with_name(f"{path.name}.partial")
+    with progress.bar("exporting", sum(part.size for part in files.values())) as bar:
+        for name, part in files.items():
+            target = partial / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # A tag's file has no digest in its name: the tag may have moved since.
+            if target.name != part.digest.replace(":", "-") or not target.exists():
+                new = target.with_name(f"{target.name}.new")
+                with new.open("wb") as file:
+                    for chunk in _checked(part, source(part.digest)):
+                        file.write(chunk)
+                new.rename(target)
+            bar.update(part.size)
+    for name, _, _ in _flat(partial):
+        if name not in files:  # of a run with another list
+            (partial / name).unlink()
+    partial.rename(path)
+
+
+def write_oci(
+    path: Path, wanted: Iterable[LockedImage], platform: Platform, source: Source
+) -> None:
+    """Write an OCI layout whose image says that it is for this platform.
+
+    Raises:
+        OpsError: a blob's content does not have its digest.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / BLOBS).mkdir(parents=True)
+    layer, unpacked = _write_layer(partial, talos_cache.files(wanted), source)
+    config = _write_json(
+        partial,
+        _CONFIG,
+        {
+            **_words(platform),
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [unpacked]},
+            "history": [{"created_by": "talos-cache export"}],
+        },
+    )
+    content = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": [layer]}
+    entry = {**_write_json(partial, _MANIFEST, content), "platform": _words(platform)}
+    (partial / INDEX).write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    (partial / LAYOUT).write_text(LAYOUT_CONTENT)
+    partial.rename(path)
+
+
+def _flat(path: Path) -> Files:
+    for folder in (BLOB_FOLDER, MANIFEST_FOLDER):
+        for file in sorted((path / folder).rglob("*")):
+            if file.is_file():
+                with file.open("rb") as content:
+                    yield file.relative_to(path).as_posix(), file.stat().st_size, content
+
+
+def _layer(path: Path) -> Path:
+    """The one layer of the one image, checked."""
+    try:
+        (entry,) = json.loads((path / INDEX).read_text())["manifests"]
+        (layer,) = json.loads(_blob(path, entry).read_text())["layers"]
+        return _blob(path, layer)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArchiveError(
+            "it is no layout of talosctl image cache-create: that has one image with one layer "
+            f"({error!r})"
+        ) from error
+
+
+def _blob(path: Path, entry: Mapping[str, Any]) -> Path:
+    digest = str(entry["digest"])
+    file = path / blob_member(digest)
+    if PurePosixPath(blob_member(digest)).parent != PurePosixPath(BLOBS) or not file.is_file():
+        raise ArchiveError(f"it does not have {digest}")
+    with file.open("rb") as content:
+        found = hashlib.sha256()
+        while chunk := content.read(CHUNK_BYTES):
+            found.update(chunk)
+    if f"sha256:{found.hexdigest()}" != digest:
+        raise ArchiveError(f"a file in it was changed: {digest} has another digest")
+    return file
+
+
+def _tarred(layer: Path) -> Files:
+    with tarfile.open(layer, mode="r|*") as members:
+        for member in members:
+            name = member.name.removeprefix("./")
+            content = members.extractfile(member)
+            if content and name.startswith((f"{BLOB_FOLDER}/", f"{MANIFEST_FOLDER}/")):
+                yield name, member.size, content
+
+
+def _write_layer(
+    layout: Path, files: Mapping[str, Part], source: Source
+) -> tuple[dict[str, Any], str]:
+    """Its descriptor, and the digest of what is in it when it is unpacked."""
+    size = sum(part.size for part in files.values())
+    with tempfile.NamedTemporaryFile(dir=layout, delete=False) as file:
+        packed = _Hashing(file)
+        # Layers are compressed already: stored as they are they take least time.
+        with gzip.GzipFile(
+            filename="", fileobj=packed, mode="wb", compresslevel=0, mtime=0
+        ) as zipped:
+            unpacked = _Hashing(zipped)
+            with (
+                tarfile.open(fileobj=unpacked, mode="w|") as members,
+                progress.bar("exporting", size) as bar,
+            ):
+                for folder in sorted({str(one) for name in files for one in _parents(name)}):
+                    members.addfile(_entry(folder, 0, tarfile.DIRTYPE))
+                for name, part in files.items():
+                    content = _Content(_checked(part, source(part.digest)))
+                    members.addfile(_entry(name, part.size, tarfile.REGTYPE), content)
+                    content.end()
+                    bar.update(part.size)
+    written = Path(file.name)
+    descriptor = {
+        "mediaType": _LAYER,
+        "digest": packed.digest,
+        "size": written.stat().st_size,
+    }
+    written.chmod(FILE)
+    written.rename(layout / blob_member(packed.digest))
+    return descriptor, unpacked.digest
+
+
+def _write_json(layout: Path, media_type: str, value: object) -> dict[str, Any]:
+    content = json.dumps(value).encode()
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    (layout / blob_member(digest)).write_bytes(content)
+    return {"mediaType": media_type, "digest": digest, "size": len(content)}
+
+
+def _words(platform: Platform) -> dict[str, str]:
+    variant = {"variant": platform.variant} if platform.variant else {}
+    return {"architecture": platform.architecture, "os": platform.os, **variant}
+
+
+def _parents(name: str) -> Iterable[PurePosixPath]:
+    return list(PurePosixPath(name).parents)[:-1]
+
+
+def _entry(name: str, size: int, kind: bytes) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.type = size, kind
+    entry.mode = FOLDER if kind == tarfile.DIRTYPE else FILE
+    return entry
+
+
+def _checked(part: Part, content: Iterable[bytes]) -> Iterator[bytes]:
+    hashed = hashlib.sha256()
+    for chunk in content:
+        hashed.update(chunk)
+        yield chunk
+    found = f"sha256:{hashed.hexdigest()}"
+    if found != part.digest:
+        raise OpsError(
+            f"the {part.part} {part.digest} is damaged: it has the digest {found}. Run repair, "
+            "then export again"
+        )
+
+
+class _Hashing(io.RawIOBase):
+    """Passes on what is written, and knows its digest."""
+
+    def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
+        self._file = file
+        self._hashed = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hashed.hexdigest()}"
+
+    def write(self, some: Any) -> int:
+        self._hashed.update(some)
+        self._file.write(some)
+        return len(some)
+
+
+class _Content(io.RawIOBase):
+    """Pieces of bytes, to be read as a file."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def read(self, size: int = -1) -> bytes:
+        while len(self._rest) < size and (piece := next(self._pieces, None)) is not None:
+            self._rest += piece
+        some, self._rest = self._rest[:size], self._rest[size:]
+        return some
+
+    def end(self) -> None:
+        """Take what is left: only behind the last piece it is known whether they were right."""
+        for _ in self._pieces:
+            pass

@@ -1,0 +1,118 @@
+"""Writes an archive so that a run that was broken off can be gone on with.
+
+Every member is one zstd frame of its own (frames behind each other are one zstd stream), so the
+file can be cut at the end of any member. What is whole is noted beside it, after it is on disk.
+"""
+
+import hashlib
+import json
+import os
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+
+from ops.errors import OpsError
+
+# Layers are compressed already: more would cost time and gain nothing.
+LEVEL = 3
+BLOCK = 512
+PRIVATE = 0o600
+
+
+class ArchiveWriter:
+    """An archive under its name with `.partial` behind it, until `finish`.
+
+    Args:
+        path: of the archive.
+        key: says what goes into it; what was written with another key is thrown away.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self._path = path
+        self._partial = path.with_name(f"{path.name}.partial")
+        self._noted = path.with_name(f"{path.name}.partial.json")
+        self._key = hashlib.sha256(key.encode()).hexdigest()
+        self._ends = self._written_before()
+        self._file: BinaryIO = os.fdopen(
+            os.open(self._partial, os.O_RDWR | os.O_CREAT, PRIVATE), "r+b"
+        )
+        self._file.truncate(max(self._ends.values(), default=0))
+        self._file.seek(0, os.SEEK_END)
+
+    def has(self, name: str) -> bool:
+        """Whether a run before has written this member whole."""
+        return name in self._ends
+
+    def begin_again(self) -> None:
+        """Throw away what a run before has written."""
+        self._ends = {}
+        self._noted.unlink(missing_ok=True)
+        self._file.seek(0)
+        self._file.truncate()
+
+    def add(self, name: str, size: int, content: Iterable[bytes], digest: str = "") -> None:
+        """Write one member.
+
+        Args:
+            name: in the archive.
+            size: in bytes.
+            content: that many bytes.
+            digest: of the content; empty where nobody knows it.
+
+        Raises:
+            OpsError: the content is of another size or digest.
+        """
+        entry = tarfile.TarInfo(name)
+        entry.size = size
+        hashed, written = hashlib.sha256(), 0
+        with zstandard.ZstdCompressor(level=LEVEL).stream_writer(self._file, closefd=False) as out:
+            out.write(entry.tobuf(tarfile.PAX_FORMAT))
+            for chunk in content:
+                hashed.update(chunk)
+                written += len(chunk)
+                out.write(chunk)
+            out.write(b"\0" * (-size % BLOCK))
+        found = f"sha256:{hashed.hexdigest()}"
+        if written != size or digest not in ("", found):
+            raise OpsError(
+                f"{name} is damaged: {written} bytes with digest {found}, and not {size} bytes "
+                f"with {digest or 'any'}. Run repair, then export again"
+            )
+        self._note(name)
+
+    def finish(self) -> None:
+        """End the archive and give it its name."""
+        with zstandard.ZstdCompressor(level=LEVEL).stream_writer(self._file, closefd=False) as out:
+            out.write(b"\0" * 2 * BLOCK)
+        self._sync()
+        self._file.close()
+        self._partial.rename(self._path)
+        self._noted.unlink()
+
+    def close(self) -> None:
+        """Leave it as it is, to be gone on with."""
+        self._file.close()
+
+    def _note(self, name: str) -> None:
+        self._sync()
+        self._ends[name] = self._file.tell()
+        new = self._noted.with_name(f"{self._noted.name}.new")
+        new.write_text(json.dumps({"key": self._key, "ends": self._ends}))
+        new.rename(self._noted)
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _written_before(self) -> dict[str, int]:
+        try:
+            noted = json.loads(self._noted.read_text())
+            size = self._partial.stat().st_size
+        except (FileNotFoundError, ValueError):
+            return {}
+        ends: dict[str, int] = noted["ends"]
+        whole = noted["key"] == self._key and max(ends.values(), default=0) <= size
+        return ends if whole else {}

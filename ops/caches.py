@@ -1,0 +1,54 @@
+"""The caches of a stack, as the day-two commands see them: where each answers and what holds it.
+
+They are computed from the stack file, so that `import` and `verify` work before the first `up`,
+while the caches are stopped, and without the engine.
+"""
+
+from dataclasses import dataclass
+
+from plan.addressing import LOOPBACK
+from plan.login_settings import Credentials
+from plan.settings import Settings
+from plan.upstreams import physical_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """One pull-through cache.
+
+    Attributes:
+        host: its upstream registry, as in an image reference.
+        name: of its container and of its volume.
+        local_endpoint: URL on this machine.
+        image: of the registry.
+        path_prefix: what stands before the names of its repositories, at its upstream and so here
+            too; images are listed without it, as nodes name them.
+        login: what it is asked with; None where anybody may pull.
+    """
+
+    host: str
+    name: str
+    local_endpoint: str
+    image: str
+    path_prefix: str = ""
+    login: Credentials | None = None
+
+    def stored(self, repository: str) -> str:
+        """The name under which this cache knows a repository."""
+        return f"{self.path_prefix}/{repository}" if self.path_prefix else repository
+
+
+def of_settings(settings: Settings) -> tuple[Cache, ...]:
+    """The caches that these settings stand for, by host."""
+    scheme = "https" if settings.cache.tls else "http"
+    return tuple(
+        Cache(
+            host=upstream.host,
+            name=physical_name(settings.prefix, upstream.host),
+            local_endpoint=f"{scheme}://{LOOPBACK}:{upstream.port}",
+            image=settings.cache.image,
+            path_prefix=upstream.path_prefix,
+            login=settings.cache_login,
+        )
+        for upstream in settings.cached
+    )

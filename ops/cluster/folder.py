@@ -1,0 +1,148 @@
+"""The private folder of a cluster, and whose it is."""
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ops.stack_files import PROJECT
+from plan.cluster import ClusterPlan
+from toolchain.environment import backend
+from toolchain.paths import private_folder, user_cache
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Everything that talosctl reads and writes for one cluster, readable by its owner only.
+
+    Paths are short: QEMU's sockets lie below `state`, and a socket's path has at most 107 bytes.
+    """
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        """Belongs to talosctl: its destroy removes all of it. Beside the others, to be short."""
+        name = hashlib.sha256(str(self.path).encode()).hexdigest()[:8]
+        return self.path.parent.parent / name
+
+    @property
+    def work(self) -> Path:
+        """Current directory of talosctl, which writes secrets into it, and our patches."""
+        return self.path / "work"
+
+    @property
+    def talosconfig(self) -> Path:
+        """Access to the nodes."""
+        return self.path / "talosconfig"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Access to Kubernetes."""
+        return self.path / "kubeconfig"
+
+    @property
+    def marker(self) -> Path:
+        """Written before anything is made: what is found of the cluster later is this stack's."""
+        return self.path / "owner.json"
+
+    def prepare(self, owner: str) -> None:
+        """Make it, empty but for the marker."""
+        for path in (self.path.parent.parent, self.path.parent, self.path):
+            private_folder(path)
+        private_folder(self.work)
+        private_folder(self.state)
+        self.record(owner, {})
+
+    def record(self, owner: str, made: dict[str, Any]) -> None:
+        """Note what has been made so far."""
+        self.write(self.marker, json.dumps({**made, "owner": owner}))
+
+    def recorded(self, owner: str) -> dict[str, Any] | None:
+        """What the marker says; None where there is no marker of this owner."""
+        try:
+            noted: dict[str, Any] = json.loads(self.marker.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return noted if noted.get("owner") == owner else None
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file that only its owner can read."""
+        write_private(path, text)
+
+    def remove(self) -> None:
+        """Remove it, and the folders above it that are empty then."""
+        for path in (self.state, self.path):
+            if path.exists():
+                shutil.rmtree(path)
+        for parent in (self.path.parent, self.path.parent.parent):
+            if parent.exists() and not any(parent.iterdir()):
+                parent.rmdir()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read: all of it at once, or what was there stays."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)  # with mode 0600
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def access(plans: Sequence[ClusterPlan]) -> dict[str, dict[str, str]]:
+    """Cluster -> its talosconfig, its kubeconfig, and the shell line that uses them."""
+    folders = {plan.name: folder_of(plan.stack, plan.name) for plan in plans}
+    return {
+        name: {
+            "talosconfig": str(folder.talosconfig),
+            "kubeconfig": str(folder.kubeconfig),
+            "use": f"export TALOSCONFIG={shlex.quote(str(folder.talosconfig))} "
+            f"KUBECONFIG={shlex.quote(str(folder.kubeconfig))}",
+        }
+        for name, folder in folders.items()
+    }
+
+
+def owner_of(stack: str) -> str:
+    """Names a stack among all the stacks that may use this machine: by where its state is kept."""
+    return hashlib.sha256(f"{backend()}\n{PROJECT}\n{stack}".encode()).hexdigest()[:12]
+
+
+def folder_of(stack: str, cluster: str) -> Folder:
+    """The private folder of a stack's cluster."""
+    return Folder(states_of(stack) / cluster)
+
+
+def states_of(stack: str) -> Path:
+    """The folder for all that a stack keeps to itself on this machine."""
+    return all_folders() / f"{stack}-{owner_of(stack)[:6]}"
+
+
+def all_folders() -> Path:
+    """Where the private folders of all stacks are."""
+    base = os.environ.get("XDG_STATE_HOME")
+    states = Path(base) if base else Path.home() / ".local" / "state"
+    return states / PROJECT
+
+
+def lock_of(stack: str, cluster: str) -> Path:
+    """A file to lock while something works on the cluster; outside of what that work removes."""
+    return user_cache() / "locks" / f"{stack}-{owner_of(stack)}-{cluster}.lock"
+
+
+def image_lock() -> Path:
+    """A file to lock while a node image gets its usual name."""
+    return user_cache() / "locks" / "node-image.lock"
+
+
+def talos_home() -> Path:
+    """What all clusters of this user share: boot images and CNI plugins that talosctl fetches."""
+    return user_cache() / "talos-home"

@@ -1,0 +1,83 @@
+"""Finds what stands in a cluster's way before anything is made."""
+
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ops import docker_api
+from ops.cluster import docker_nodes, live, qemu_host, talosctl
+from ops.cluster.folder import folder_of, owner_of
+from ops.cluster.lifeline import say
+from ops.errors import OpsError
+from plan.checks import SettingsError
+from plan.cluster import ClusterPlan
+from plan.talosctl import Version, all_refusals, refusals
+
+# There while the kernel module br_netfilter is, or what it does is built in.
+BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+
+
+def obstacles(plans: Sequence[ClusterPlan]) -> list[str]:
+    """One text per obstacle, with what to do; empty where nothing is in the way.
+
+    Raises:
+        SettingsError: the installed talosctl can't do what a stack asks for.
+        DockerUnavailableError: Docker does not answer.
+    """
+    if not plans:
+        return []
+    try:
+        version = talosctl.find().version
+    except OpsError as error:
+        return [str(error)]
+    if problems := all_refusals([plan.settings for plan in plans], version):
+        raise SettingsError(problems)
+    found = [text for plan in plans for text in conflicts(plan, of_others=True)]
+    return [*found, *filter(None, map(_login_obstacle, plans))]
+
+
+def _login_obstacle(plan: ClusterPlan) -> str:
+    noted = folder_of(plan.stack, plan.name).recorded(owner_of(plan.stack)) or {}
+    return live.login_obstacle(plan, noted)
+
+
+def refuse(plan: ClusterPlan, version: Version) -> None:
+    """Stop where this talosctl can't honour a key.
+
+    Raises:
+        SettingsError: names the keys.
+    """
+    if problems := refusals(plan.settings, version):
+        raise SettingsError(problems)
+
+
+def conflicts(plan: ClusterPlan, *, of_others: bool = False) -> list[str]:
+    """Networks, nodes and missing parts that would make this cluster's creation fail.
+
+    Args:
+        plan: of the cluster.
+        of_others: leave out this stack's own clusters: the engine may be about to replace one.
+    """
+    owner = owner_of(plan.stack)
+    folder = folder_of(plan.stack, plan.name)
+    noted = folder.recorded(owner) or {}
+    recorded = {str(noted["network"])} if noted.get("network") else set()
+    client = docker_api.connect()
+    found = docker_nodes.conflicts(client, plan, owner, recorded, of_others=of_others)
+    if plan.settings.provisioner == "qemu":
+        found += qemu_host.conflicts(plan, folder, of_others=of_others)
+    elif sys.platform == "linux" and docker_api.is_local(client):
+        _note_on_bridge_filter(BRIDGE_FILTER)
+        found += qemu_host.network_conflicts(plan, folder, of_others=of_others)
+    return found
+
+
+@functools.cache
+def _note_on_bridge_filter(setting: Path) -> None:
+    """Not an obstacle: another network than Flannel may do without."""
+    if not setting.exists():
+        say(
+            "note: the kernel module br_netfilter is not loaded, which Flannel on nodes in Docker "
+            "needs: sudo modprobe br_netfilter"
+        )

@@ -1,0 +1,53 @@
+"""Which resources of a stack are its clusters, apart from its caches."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ops.errors import OpsError
+from plan.cluster import CLUSTER_VARIABLE
+from plan.cluster_settings import ClusterSettings
+from plan.settings import Settings
+
+COMPONENT_TYPE = "talos-cache:index:TalosCluster"
+COMMAND_TYPE = "command:local:Command"
+
+
+def of_settings(settings: Settings, stack: str) -> tuple[ClusterSettings, ...]:
+    """The clusters of a stack.
+
+    Raises:
+        OpsError: it has none.
+    """
+    if not settings.clusters:
+        raise OpsError(
+            f"the stack '{stack}' has caches only: add 'cluster' to its file, or use a stack that "
+            "has it (docker-cluster, qemu-cluster)"
+        )
+    return settings.clusters
+
+
+def urns(state: Mapping[str, Any], name: str = "") -> list[str]:
+    """URNs of the clusters in a stack's state, their commands first.
+
+    Args:
+        state: the stack's deployment.
+        name: of one cluster; empty for all of them.
+    """
+    resources = state.get("resources") or []
+    commands = [
+        resource
+        for resource in resources
+        if resource["type"] == COMMAND_TYPE and name in ("", _name(resource))
+    ]
+    parents = {resource["parent"] for resource in commands}
+    components = [
+        resource["urn"]
+        for resource in resources
+        if resource["type"] == COMPONENT_TYPE and resource["urn"] in parents
+    ]
+    return [*(resource["urn"] for resource in commands), *components]
+
+
+def _name(resource: Mapping[str, Any]) -> str:
+    return str(json.loads(resource["inputs"]["environment"][CLUSTER_VARIABLE])["name"])

@@ -1,0 +1,131 @@
+"""Fetches manifests and blobs from a registry by HTTP, and checks every byte of them.
+
+API: the OCI distribution specification, v1.1.
+"""
+
+import functools
+import hashlib
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+
+from ops.caches import Cache
+from ops.readiness import anybody
+from plan.manifests import INDEX_TYPES, MANIFEST_TYPES
+
+# Between two bytes, and to connect: a cold cache first waits for its upstream.
+TIMEOUT = httpx.Timeout(120, connect=5)
+CHUNK_BYTES = 1024 * 1024
+_ACCEPT = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
+_WORDS_LENGTH = 200
+
+
+class FetchError(Exception):
+    """A registry did not deliver; the text has its own words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A registry, or a part of one.
+
+    Attributes:
+        url: what stands before the name of a repository, without a slash at the end.
+        client: that asks it; threads may share it.
+    """
+
+    url: str
+    client: httpx.Client
+
+
+def source(
+    url: str, *, auth: httpx.Auth | None = None, context: ssl.SSLContext | None = None
+) -> Source:
+    """A registry that is asked without the environment's proxies: it is here, or in one's network.
+
+    Args:
+        url: what stands before the name of a repository.
+        auth: how to say who asks; None for nobody.
+        context: what to trust; None for what everybody does.
+    """
+    headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity"}
+    # A registry that can't store what its upstream sent resets the connection after its answer:
+    # what is asked for next must not be on it.
+    single_use = httpx.Limits(max_keepalive_connections=0)
+    client = httpx.Client(
+        auth=auth,
+        verify=True if context is None else context,
+        timeout=TIMEOUT,
+        limits=single_use,
+        trust_env=False,
+        headers=headers,
+        follow_redirects=True,
+    )
+    return Source(url=url, client=client)
+
+
+@functools.cache
+def of_cache(cache: Cache) -> Source:
+    """A cache on this machine; images go by the names that nodes use for them."""
+    auth = httpx.BasicAuth(cache.login.username, cache.login.password) if cache.login else None
+    url = f"{cache.local_endpoint}/v2/{cache.path_prefix}".rstrip("/")
+    return source(url, auth=auth, context=anybody())
+
+
+def manifest(registry: Source, repository: str, reference: str) -> bytes:
+    """A manifest or an index, by tag or by digest.
+
+    Raises:
+        FetchError: the registry does not have it and can't get it, or it is not what was asked for.
+    """
+    content = b""
+
+    def collect(chunk: bytes) -> None:
+        nonlocal content
+        content += chunk
+
+    digest = reference if reference.startswith("sha256:") else ""
+    _fetch(registry, f"{repository}/manifests/{reference}", digest, collect)
+    return content
+
+
+def blob(registry: Source, repository: str, digest: str, progress: Callable[[int], object]) -> None:
+    """Make a cache deliver a blob, so that it stores it; the content is thrown away.
+
+    Args:
+        registry: to ask.
+        repository: that the blob belongs to.
+        digest: of the blob.
+        progress: told the number of bytes of every piece that came.
+
+    Raises:
+        FetchError: it does not come, or not whole.
+    """
+    path = f"{repository}/blobs/{digest}"
+    _fetch(registry, path, digest, lambda chunk: progress(len(chunk)))
+
+
+def words(answer: httpx.Response) -> str:
+    """The messages of the specification's error format, or the start of whatever came."""
+    try:
+        return "; ".join(str(error["message"]) for error in answer.json()["errors"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:_WORDS_LENGTH]
+
+
+def _fetch(registry: Source, path: str, digest: str, take: Callable[[bytes], object]) -> None:
+    hashed = hashlib.sha256()
+    url = f"{registry.url}/{path}"
+    try:
+        with registry.client.stream("GET", url) as answer:
+            if answer.status_code != httpx.codes.OK:
+                answer.read()
+                raise FetchError(f"{url}: {answer.status_code} {words(answer)}")
+            for chunk in answer.iter_raw(CHUNK_BYTES):
+                hashed.update(chunk)
+                take(chunk)
+    except httpx.HTTPError as error:
+        raise FetchError(f"{url}: {error or type(error).__name__}") from error
+    if digest and f"sha256:{hashed.hexdigest()}" != digest:
+        raise FetchError(f"{url}: what came has another digest (sha256:{hashed.hexdigest()})")

@@ -1,0 +1,15 @@
+"""`python -m ops.harbor create | update | delete`: see ops.harbor.work.
+
+The plan comes by the environment and, its secret part, as one line on standard input.
+"""
+
+import sys
+
+from ops.harbor.work import COMMANDS, main
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case [command] if command in COMMANDS:
+            sys.exit(main(command))
+        case _:
+            sys.exit(f"usage: python -m ops.harbor {' | '.join(COMMANDS)}")

@@ -1,0 +1,189 @@
+"""`repair`: finds blobs whose content is not theirs, removes them, and fetches them again.
+
+The registry does not look at what it serves: one damaged blob fails every pull of its image for
+ever. Removing it is not enough while the registry runs, because it remembers what it had: it is
+stopped meanwhile, so that whoever kills this leaves none that does.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
+
+import docker
+from docker.errors import APIError
+
+from ops import docker_api, fetching, hashing, progress, secret_settings
+from ops.caches import Cache, of_settings
+from ops.errors import OpsError
+from ops.stopping import not_back, stopped
+from ops.volumes import Volumes, folder, opened
+from ops.warm import POLL_SECONDS, SETTLE_SECONDS
+from plan.store import Store, blob_folder
+
+_NOT_STORED = "it was delivered, but not stored; the cache's log says why"
+_STILL = "what is in the volume is damaged, still or again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mended:
+    """One damaged blob.
+
+    Attributes:
+        size: in bytes, of the file that was damaged.
+        fetched: whether it was fetched again, and is whole in the volume now.
+        why_not: why it is not; empty if it is, and where it is gone and no image needs it.
+    """
+
+    host: str
+    digest: str
+    size: int
+    fetched: bool
+    why_not: str
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Remove damaged blobs and fetch them again; 1 if one could not be."""
+    settings = secret_settings.settings_of(arguments.stack)
+    client = docker_api.connect()
+    with opened(client, of_settings(settings), writable=True) as volumes:
+        stores = volumes.stores()
+        everything = {host: held.blobs for host, held in stores.items()}
+        damaged = hashing.damaged(volumes, stores, everything)
+        sick = [cache for cache in volumes.present if damaged[cache.host]]
+        silent = {
+            cache.host: _removed(client, volumes, cache, damaged[cache.host], arguments.stack)
+            for cache in sick
+        }
+        said: dict[tuple[str, str], str] = {}
+        # Their real sizes are not known: the files were damaged.
+        with progress.bar("fetching", None) as bar:
+            for cache in sick:
+                why_not = silent[cache.host] or ("the stack is offline" if settings.offline else "")
+                for digest in sorted(damaged[cache.host]):
+                    held = stores[cache.host]
+                    said[cache.host, digest] = _fetched(cache, held, digest, why_not, bar.update)
+        mended = _mended(volumes, stores, said)
+    print(_as_json(mended) if arguments.json else _report(mended, stores))
+    return int(any(one.why_not for one in mended))
+
+
+def _removed(
+    client: docker.DockerClient,
+    volumes: Volumes,
+    cache: Cache,
+    digests: Collection[str],
+    stack: str,
+) -> str:
+    """Remove blobs from a cache that is stopped meanwhile; why it can't be asked then, if so."""
+    paths = [f"{folder(cache)}/{blob_folder(digest)}" for digest in sorted(digests)]
+    try:
+        with stopped(client, cache, stack) as ran:
+            volumes.run("busybox", "rm", "-rf", *paths)
+        return not_back(cache) if ran else "its cache does not run"
+    except (OpsError, APIError) as error:
+        return str(error)
+
+
+def _fetched(
+    cache: Cache, held: Store, digest: str, why_not: str, tell: Callable[[int], object]
+) -> str:
+    """Ask for a blob in the first repository that has it; the others have it then too.
+
+    Returns:
+        Why it did not come; empty if it did, and where no image needs it.
+    """
+    manifest_of, layer_of = _needing(held, digest)
+    if why_not or not (manifest_of or layer_of):
+        return why_not
+    registry = fetching.of_cache(cache)
+    try:
+        if manifest_of:
+            fetching.manifest(registry, manifest_of[0], digest)
+        else:
+            fetching.blob(registry, layer_of[0], digest, tell)
+    except fetching.FetchError as error:
+        return str(error)
+    return ""
+
+
+def _needing(held: Store, digest: str) -> tuple[list[str], list[str]]:
+    """The repositories that have it as a manifest, and as a config or layer."""
+    return (
+        [name for name, one in held.repositories.items() if digest in one.revisions],
+        [name for name, one in held.repositories.items() if digest in one.layers],
+    )
+
+
+def _mended(
+    volumes: Volumes, stores: Mapping[str, Store], said: Mapping[tuple[str, str], str]
+) -> list[Mended]:
+    """What has become of every blob that was damaged, as the volumes have it now.
+
+    Args:
+        volumes: open still.
+        stores: what they held before.
+        said: (host, digest) -> why it did not come, for each of them.
+    """
+    needed = {(host, digest) for host, digest in said if any(_needing(stores[host], digest))}
+    after = _settled(volumes, {key for key in needed if not said[key]})
+    digests: dict[str, set[str]] = {}
+    for host, digest in said:
+        digests.setdefault(host, set()).add(digest)
+    damaged = hashing.damaged(volumes, after, digests)
+    mended = []
+    for (host, digest), why_not in said.items():
+        there = digest in after[host].blobs
+        if there:
+            why_not = _STILL if digest in damaged[host] else ""
+        elif (host, digest) in needed:
+            why_not = why_not or _NOT_STORED
+        else:
+            why_not = ""
+        size = stores[host].blobs[digest]
+        fetched = there and not why_not
+        mended.append(Mended(host=host, digest=digest, size=size, fetched=fetched, why_not=why_not))
+    return mended
+
+
+def _settled(volumes: Volumes, wanted: Collection[tuple[str, str]]) -> dict[str, Store]:
+    """The volumes once they hold these (host, digest), or when that takes too long."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        stores = volumes.stores()
+        missing = [digest for host, digest in wanted if digest not in stores[host].blobs]
+        if not missing or time.monotonic() > deadline:
+            return stores
+        time.sleep(POLL_SECONDS)
+
+
+def _report(mended: list[Mended], stores: Mapping[str, Store]) -> str:
+    lines = [f"{one.host}  {one.digest}  {_outcome(one)}" for one in mended]
+    blobs = sum(len(held.blobs) for held in stores.values())
+    lines.append(f"{blobs} blobs hashed, {len(mended)} damaged")
+    if any(one.why_not for one in mended):
+        lines.append("what is missing now comes with the next pull, with warm, or with import")
+    return "\n".join(lines)
+
+
+def _outcome(one: Mended) -> str:
+    if one.fetched:
+        return "removed, fetched again"
+    if one.why_not == _STILL:
+        return f"not mended: {_STILL}"
+    return (
+        f"removed, not fetched again: {one.why_not}"
+        if one.why_not
+        else "removed, no image needs it"
+    )
+
+
+def _as_json(mended: list[Mended]) -> str:
+    whole = not any(one.why_not for one in mended)
+    return json.dumps({"whole": whole, "damaged": [asdict(one) for one in mended]}, indent=2)

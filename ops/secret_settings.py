@@ -1,0 +1,35 @@
+"""The stack's configuration with its secrets, for the commands that have to say who they are."""
+
+import json
+
+from ops import pulumi_cli, stack_files
+from plan.login_settings import SECRET_KEYS, Credentials
+from plan.settings import Settings, decode, parse
+
+
+def settings_of(stack: str) -> Settings:
+    """What `stack_files.check` gives, with every secret decrypted where there is one.
+
+    Raises:
+        OpsError: the engine can't decrypt them, with what it said.
+        SettingsError: with every mistake.
+    """
+    checked = stack_files.check(stack)
+    # Upstreams are asked by the caches alone: their credentials are nobody's concern here.
+    if not any(login and login.is_encrypted for login in _logins(checked)):
+        return checked
+    raw = stack_files.read(stack_files.path_of(stack))
+    shown = json.loads(pulumi_cli.output("config", "--show-secrets", "--json", "--stack", stack))
+    prefix = f"{stack_files.PROJECT}:"
+    opened = {
+        key.removeprefix(prefix): entry["value"]
+        for key, entry in shown.items()
+        if key.removeprefix(prefix) in SECRET_KEYS and "value" in entry
+    }
+    return parse({**raw, **decode(opened)}, stack)
+
+
+def _logins(settings: Settings) -> tuple[Credentials | None, ...]:
+    harbor = settings.harbor
+    of_harbor = (harbor.admin, harbor.login) if harbor else ()
+    return (settings.cache_login, *of_harbor)

@@ -1,0 +1,393 @@
+"""Asks upstream registries, from this machine, whether they accept a stack's credentials.
+
+It goes the way that a cache goes (distribution v3.1.1, registry/proxy and internal/client/auth):
+`GET /v2/`; where that is refused, again with basic authentication, or with a token that the
+upstream's token service gives for the same user name and password. Of certificates it believes what
+the registry's image believes (Mozilla's authorities), and the private CA that it is told of.
+"""
+
+import base64
+import html
+import itertools
+import json
+import re
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeAlias
+from urllib.parse import SplitResult, quote, quote_plus, urlsplit
+from urllib.request import parse_http_list, parse_keqv_list
+
+import httpx
+from publicsuffixlist import PublicSuffixList
+
+from plan.checks import MASK, ip_address
+from plan.proxies import is_used
+
+# For each step: to connect, and between two bytes.
+TIMEOUT_SECONDS = 5
+AT_ONCE = 16
+SHOWN_CHARACTERS = 300
+CHUNK_BYTES = 4096
+# Of an answer; words of errors and tokens are far shorter.
+MOST_CHUNKS = 64
+REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+# OpenSSL's numbers of what can be wrong with a certificate that is trusted otherwise.
+EXPIRED, NOT_YET_VALID, OTHER_HOST, OTHER_ADDRESS = 10, 9, 62, 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Whether an upstream accepts these credentials.
+
+    Attributes:
+        host: upstream registry, as in an image reference.
+        remote_url: where its API is, without a slash at the end.
+        username: may be a secret as well.
+        password: or token.
+        ca_pem: certificates to trust beside the public authorities; empty for none.
+        proxy_url: of a forward proxy, which may have a password in it; empty for none.
+        no_proxy: who is asked without it, as in `plan.proxies`.
+    """
+
+    host: str
+    remote_url: str
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+    ca_pem: str = ""
+    proxy_url: str = field(default="", repr=False)
+    no_proxy: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """The upstream takes the credentials, or asks for none."""
+
+    host: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """The upstream, or its token service, does not take them.
+
+    Attributes:
+        host: upstream registry.
+        status: 401 or 403.
+        words: the upstream's own, without secrets; or why the credentials were not sent.
+    """
+
+    host: str
+    status: int
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.host} refuses the credentials ({self.status}): {self.words}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untrusted:
+    """The certificate is not to be trusted, so nothing was sent: a cache would fail as well."""
+
+    host: str
+    words: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.host} has a certificate that is not trusted ({self.words}): {self.fix}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreachable:
+    """It could not be asked: that says nothing about the credentials."""
+
+    host: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.host} could not be asked whether it accepts the credentials: {self.reason}"
+
+
+Verdict: TypeAlias = Accepted | Refused | Untrusted | Unreachable
+
+
+def ask_all(questions: Sequence[Question]) -> tuple[Verdict, ...]:
+    """The verdicts, in the order of the questions, which are asked side by side."""
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        return tuple(pool.map(ask, questions))
+
+
+def ask(question: Question) -> Verdict:
+    """What the upstream says to these credentials. No verdict holds a secret.
+
+    Raises:
+        ValueError: `ca_pem` holds no certificates.
+    """
+    try:
+        with httpx.Client(
+            transport=_Transport(question),
+            trust_env=False,
+            timeout=TIMEOUT_SECONDS,
+            follow_redirects=True,
+        ) as client:
+            return _verdict(question, client)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return _failed(question, error)
+
+
+def context(ca_pem: str) -> ssl.SSLContext:
+    """Trust as the registry has it: the public authorities, and these certificates.
+
+    Raises:
+        ValueError: there are no certificates in it.
+    """
+    made = httpx.create_ssl_context(trust_env=False)
+    # As Go does: a trusted certificate need not be a root's, nor as complete as newer Pythons ask.
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    made.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if ca_pem:
+        try:
+            made.load_verify_locations(cadata=ca_pem)
+        except ssl.SSLError as error:
+            raise ValueError(f"no certificates in PEM: {error.reason}") from error
+    return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    status: int
+    headers: httpx.Headers
+    text: str
+
+
+class _Transport(httpx.BaseTransport):
+    """Asks through the proxy whom a cache would ask through it, redirects included."""
+
+    def __init__(self, question: Question) -> None:
+        trusted = context(question.ca_pem)
+        self._no_proxy = question.no_proxy
+        self._direct = httpx.HTTPTransport(verify=trusted, trust_env=False)
+        self._proxied = self._direct
+        if question.proxy_url:
+            to_proxy = trusted if question.proxy_url.startswith("https://") else None
+            proxy = httpx.Proxy(question.proxy_url, ssl_context=to_proxy)
+            self._proxied = httpx.HTTPTransport(verify=trusted, trust_env=False, proxy=proxy)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            proxied = is_used(str(request.url), self._no_proxy)
+        except ValueError as error:  # where a redirect leads
+            raise httpx.UnsupportedProtocol(str(error)) from error
+        return (self._proxied if proxied else self._direct).handle_request(request)
+
+    def close(self) -> None:
+        self._direct.close()
+        self._proxied.close()
+
+
+def _verdict(question: Question, client: httpx.Client) -> Verdict:
+    url = f"{question.remote_url}/v2/"
+    asked = _get(client, url)
+    if asked.status != httpx.codes.UNAUTHORIZED:
+        return _judged(question, asked)
+    challenges = dict(_challenges(asked.headers))
+    login = httpx.BasicAuth(question.username, question.password)
+    # Where both are offered the cache sends these in the end, too.
+    if "basic" in challenges:
+        return _judged(question, _get(client, url, auth=login))
+    if "bearer" not in challenges:
+        offered = ", ".join(sorted(challenges)) or "nothing"
+        words = f"it offers neither Basic nor Bearer authentication, but {offered}"
+        return Refused(host=question.host, status=asked.status, words=_clean(words, question))
+    return _by_token(question, client, challenges["bearer"])
+
+
+def _by_token(question: Question, client: httpx.Client, asked_for: Mapping[str, str]) -> Verdict:
+    realm = asked_for.get("realm", "")
+    if why := _why_not_sent(question.remote_url, realm):
+        status = httpx.codes.UNAUTHORIZED
+        return Refused(host=question.host, status=status, words=_clean(why, question))
+    query = {key: asked_for[key] for key in ("service", "scope") if asked_for.get(key)}
+    login = httpx.BasicAuth(question.username, question.password)
+    issued = _get(client, str(httpx.URL(realm).copy_merge_params(query)), auth=login)
+    if issued.status != httpx.codes.OK:
+        return _judged(question, issued, "its token service")
+    token = _token(issued.text)
+    if not token:
+        return Unreachable(host=question.host, reason="its token service answers without a token")
+    url = f"{question.remote_url}/v2/"
+    shown = _get(client, url, headers={"Authorization": f"Bearer {token}"})
+    return _judged(question, shown, secrets=(token,))
+
+
+def _get(
+    client: httpx.Client,
+    url: str,
+    *,
+    auth: httpx.Auth | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> _Answer:
+    with client.stream("GET", url, auth=auth, headers=headers) as answer:
+        chunks = itertools.islice(answer.iter_bytes(CHUNK_BYTES), MOST_CHUNKS)
+        text = b"".join(chunks).decode(errors="replace")
+        return _Answer(status=answer.status_code, headers=answer.headers, text=text)
+
+
+def _judged(
+    question: Question, answer: _Answer, who: str = "it", secrets: Sequence[str] = ()
+) -> Verdict:
+    """What a last answer means."""
+    if answer.status == httpx.codes.OK:
+        return Accepted(host=question.host)
+    words = _clean(_words(answer.text), question, secrets) or "it says nothing more"
+    if answer.status in REFUSALS:
+        return Refused(host=question.host, status=answer.status, words=words)
+    reason = f"{who} answers with status {answer.status}: {words}"
+    return Unreachable(host=question.host, reason=reason)
+
+
+def _challenges(headers: httpx.Headers) -> Iterator[tuple[str, dict[str, str]]]:
+    """(scheme in lower case, parameters); what has other parameters than `key=value` has none."""
+    for challenge in headers.get_list("WWW-Authenticate"):
+        scheme, _, rest = challenge.partition(" ")
+        pairs = [part for part in parse_http_list(rest) if "=" in part]
+        yield scheme.lower(), parse_keqv_list(pairs)
+
+
+def _why_not_sent(remote_url: str, realm: str) -> str:
+    """Why the credentials are not for this token service; empty if they are.
+
+    The cache gives them only to one at the upstream's own host and port, or in its registrable
+    domain (`realmAllowed` in registry/proxy/proxyauth.go). That they don't leave TLS is our own.
+    """
+    try:
+        upstream, service = urlsplit(remote_url), urlsplit(realm)
+        names = service.hostname
+    except ValueError:
+        names = None
+    if not names or service.scheme not in ("http", "https"):
+        return f"it names no token service that can be asked: {realm!r}"
+    shown = f"{service.scheme}://{_address(service)}"
+    if (upstream.scheme, service.scheme) == ("https", "http"):
+        return f"its token service {shown} has no TLS, the password was not sent to it"
+    if _address(upstream) == _address(service):
+        return ""
+    if _share_a_domain(upstream.hostname or "", names):
+        return ""
+    return (
+        f"its token service {shown} is not in its own domain: a cache sends no password there, "
+        "and neither did this"
+    )
+
+
+def _address(parts: SplitResult) -> str:
+    """Host and port, without who asks."""
+    return parts.netloc.rpartition("@")[2].lower()
+
+
+def _share_a_domain(*hosts: str) -> bool:
+    """Whether all have one registrable domain, which addresses and localhost never share.
+
+    Names that have none, such as `registry`, are all of one domain: for the cache as well.
+    """
+    if any(host == "localhost" or ip_address(host) is not None for host in hosts):
+        return False
+    suffixes = PublicSuffixList()
+    return len({suffixes.privatesuffix(host) for host in hosts}) == 1
+
+
+def _token(text: str) -> str:
+    content = _json(text)
+    if not isinstance(content, Mapping):
+        return ""
+    return str(content.get("access_token") or content.get("token") or "")
+
+
+def _words(text: str) -> str:
+    """The messages in the distribution specification's format, or in those of token services."""
+    content = _json(text)
+    if not isinstance(content, Mapping):
+        return text
+    errors = content.get("errors")
+    found = errors if isinstance(errors, list) else [content]
+    said = [
+        next((str(one[key]) for key in _WORDS if one.get(key)), "")
+        for one in found
+        if isinstance(one, Mapping)
+    ]
+    return "; ".join(filter(None, said)) or text
+
+
+# Where words for people stand, best first: `details` is what Docker Hub's token service has.
+_WORDS = ("message", "details", "error_description", "error", "code")
+
+
+def _json(text: str) -> object:
+    try:
+        content: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return content
+
+
+def _failed(question: Question, error: httpx.HTTPError | httpx.InvalidURL) -> Verdict:
+    """What it means that there was no answer."""
+    causes = tuple(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            fix = _fix_of(cause.verify_code, question.host)
+            words = _clean(cause.verify_message, question)
+            return Untrusted(host=question.host, words=words, fix=fix)
+    if isinstance(error, httpx.TimeoutException):
+        why = f"no answer within {TIMEOUT_SECONDS} s"
+    else:
+        why = next((c.strerror for c in causes if isinstance(c, OSError) and c.strerror), "")
+        why = why or str(error) or type(error).__name__
+    return Unreachable(
+        host=question.host, reason=f"{_where(question, error)}{_clean(why, question)}"
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _where(question: Question, error: httpx.HTTPError | httpx.InvalidURL) -> str:
+    """Whom nobody could reach."""
+    if not isinstance(error, httpx.RequestError) or isinstance(error, httpx.UnsupportedProtocol):
+        return ""
+    url = error.request.url
+    proxied = question.proxy_url and is_used(str(url), question.no_proxy)
+    behind = f" through the proxy {_address(urlsplit(question.proxy_url))}" if proxied else ""
+    return f"{_address(urlsplit(str(url)))}{behind}: "
+
+
+def _fix_of(code: int, host: str) -> str:
+    if code in (EXPIRED, NOT_YET_VALID):
+        return "renew it, or correct this machine's clock"
+    if code in (OTHER_HOST, OTHER_ADDRESS):
+        return f"it is for another name: correct upstreams.{host}.remoteUrl, or the certificate"
+    return f"name the CA that it is from with upstreams.{host}.ca"
+
+
+def _clean(text: str, question: Question, secrets: Sequence[str] = ()) -> str:
+    """One line without secrets, in whatever dress they may come back, and not too long."""
+    proxy = urlsplit(question.proxy_url)
+    login = f"{question.username}:{question.password}".encode()
+    held = {question.password, base64.b64encode(login).decode(), proxy.password or "", *secrets}
+    for secret in sorted({d for one in held if one for d in _dresses(one)}, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    if question.username:
+        text = re.sub(rf"(?<!\w){re.escape(question.username)}(?!\w)", MASK, text)
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
+
+
+def _dresses(secret: str) -> set[str]:
+    """The secret, and what HTML, URLs and JSON make of it (Go's JSON: three more characters)."""
+    in_json = {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+    in_go = {re.sub("[<>&]", lambda m: f"\\u{ord(m[0]):04x}", one) for one in in_json}
+    in_urls = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    return {secret, html.escape(secret), *in_json, *in_go, *in_urls}

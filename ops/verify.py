@@ -1,0 +1,160 @@
+"""`verify`: proof that every image of a list is complete in the caches, without asking anybody.
+
+It reads the caches' volumes and nothing else, in a container that has no network, so the upstreams
+can't be asked; whether the caches run makes no difference. Of images behind Harbor it asks Harbor's
+API what it lists as held, which fetches nothing either; their content is not hashed.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from ops import docker_api, hashing, image_lists, secret_settings, stack_files
+from ops.caches import of_settings
+from ops.volumes import opened
+from plan import store
+from plan.images import ImageReference, Platform
+from plan.settings import Settings
+from plan.store import Fault, Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One image, its size in bytes as far as it is known, and what it lacks."""
+
+    image: ImageReference
+    size: int
+    faults: tuple[Fault, ...]
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    image_lists.add_arguments(command)
+    command.add_argument("--deep", action="store_true", help="hash the content of every blob")
+    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prove that images are complete in the caches; 1 if one is not, or if there is none."""
+    settings = stack_files.check(arguments.stack)
+    platform = image_lists.platform(arguments)
+    hosts = {upstream.host for upstream in settings.upstreams}
+    wanted = image_lists.named(arguments, hosts, settings)
+    local, behind = image_lists.by_backend(wanted, settings)
+    results: tuple[Result, ...] = ()
+    strays: list[tuple[str, str]] = []
+    if local or not wanted:
+        results, strays = _in_volumes(settings, local, platform, deep=arguments.deep)
+    if behind:
+        from ops.harbor import images as harbor_images  # few stacks have one
+
+        asked = harbor_images.access(secret_settings.settings_of(arguments.stack))
+        results += harbor_images.verify(asked, behind, platform)
+    print(_as_json(results, strays, arguments) if arguments.json else _table(results, strays))
+    return int(not _is_complete(results, strays))
+
+
+def _in_volumes(
+    settings: Settings, wanted: Sequence[ImageReference], platform: Platform, *, deep: bool
+) -> tuple[tuple[Result, ...], list[tuple[str, str]]]:
+    """What the caches' volumes lack of these images, or of all; damaged blobs of no image."""
+    with opened(docker_api.connect(), of_settings(settings)) as volumes:
+        stores = volumes.stores()
+        images = wanted or everything(stores)
+        digests = _digests(stores, images, platform) if wanted else _all_digests(stores)
+        damaged = hashing.damaged(volumes, stores, digests) if deep else {}
+    results = verified(stores, images, platform, damaged)
+    return results, _strays(results, damaged)
+
+
+def everything(stores: Mapping[str, Store]) -> tuple[ImageReference, ...]:
+    """Every tagged image of all caches."""
+    return tuple(image for host, held in stores.items() for image in store.images(held, host))
+
+
+def verified(
+    stores: Mapping[str, Store],
+    images: Iterable[ImageReference],
+    platform: Platform,
+    damaged: Mapping[str, frozenset[str]],
+) -> tuple[Result, ...]:
+    """What each image lacks, in the order of the list."""
+    results = []
+    for image in images:
+        broken = damaged.get(image.host, frozenset())
+        parts, faults = store.examined(stores[image.host], image, platform, broken)
+        size = sum(part.size for part in parts)
+        results.append(Result(image=image, size=size, faults=faults))
+    return tuple(results)
+
+
+def _digests(
+    stores: Mapping[str, Store], images: Iterable[ImageReference], platform: Platform
+) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for image in images:
+        parts = store.parts(stores[image.host], image, platform)
+        found.setdefault(image.host, set()).update(part.digest for part in parts)
+    return found
+
+
+def _all_digests(stores: Mapping[str, Store]) -> dict[str, set[str]]:
+    return {host: set(held.blobs) for host, held in stores.items()}
+
+
+def _strays(
+    results: Sequence[Result], damaged: Mapping[str, frozenset[str]]
+) -> list[tuple[str, str]]:
+    """(host, digest) of damaged blobs of no image looked at: other platforms', mostly."""
+    told = {(result.image.host, fault.digest) for result in results for fault in result.faults}
+    return sorted(
+        (host, digest)
+        for host, digests in damaged.items()
+        for digest in digests
+        if (host, digest) not in told
+    )
+
+
+def _is_complete(results: Sequence[Result], strays: Sequence[tuple[str, str]]) -> bool:
+    """Nothing at all proves nothing: a cache that was never filled is no complete one."""
+    return bool(results) and not strays and not any(result.faults for result in results)
+
+
+def _table(results: Sequence[Result], strays: Sequence[tuple[str, str]]) -> str:
+    lines = []
+    for result in results:
+        for fault in result.faults:
+            what = f"{fault.part} {fault.digest}".rstrip()
+            lines.append(f"{fault.problem:<10}  {result.image!s:<60}  {what}")
+    lines += [f"damaged     {host:<60}  blob {digest}" for host, digest in strays]
+    if not results:
+        lines.append("the caches hold no image: pull some, fill them with warm, or import")
+    complete = sum(not result.faults for result in results)
+    size = sum(result.size for result in results) / 1e6
+    lines.append(f"{complete} of {len(results)} images are complete ({size:.1f} MB)")
+    if strays or complete < len(results):
+        lines.append("missing parts: warm; damaged or wrong size: repair")
+    return "\n".join(lines)
+
+
+def _as_json(
+    results: Sequence[Result], strays: Sequence[tuple[str, str]], arguments: argparse.Namespace
+) -> str:
+    return json.dumps(
+        {
+            "complete": _is_complete(results, strays),
+            "platform": arguments.platform,
+            "deep": arguments.deep,
+            "images": [
+                {
+                    "image": str(result.image),
+                    "size": result.size,
+                    "faults": [asdict(fault) for fault in result.faults],
+                }
+                for result in results
+            ],
+            "damagedElsewhere": [{"host": host, "digest": digest} for host, digest in strays],
+        },
+        indent=2,
+    )

@@ -1,0 +1,234 @@
+"""Looks into the caches' volumes, and changes them, through one container without a network.
+
+Docker's volumes can't be read from here directly: they may be in a virtual machine, or on another
+host. The container has the registry's own image, which is there wherever the caches are, and it
+ends by itself when this process does, however it ends: it reads its standard input, and Docker
+closes that with our connection.
+"""
+
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.utils.socket import STDOUT
+
+from ops.caches import Cache
+from ops.docker_api import PROJECT_LABEL, execute
+from ops.errors import OpsError
+from ops.stack_files import PROJECT
+from plan.caches import DATA_PATH
+from plan.store import EMPTY, ROOT, Store, below, blob_path, parse_listing
+from plan.upstreams import slug
+
+MOUNT = "/volumes"
+# The official image has these as programs, ours only through busybox; the kernel's limit for
+# arguments is 2 MiB, a path below ROOT has up to about 110 bytes.
+PATHS_AT_ONCE = 5000
+LINKS_AT_ONCE = 2000
+# Arguments: path, digest, path, digest ...
+_LINK = (
+    'while [ $# -gt 0 ]; do busybox mkdir -p "${1%/*}" && printf %s "$2" >"$1.new" && '
+    'busybox mv "$1.new" "$1" || exit 1; shift 2; done'
+)
+_UNREADABLE = (
+    'for path; do [ ! -e "$path" ] || busybox cat "$path" >/dev/null 2>&1 || echo "$path"; done'
+)
+# Nothing but blobs and links: files under way have other names, and may be gone before `stat`.
+_FILES = (
+    "cd /volumes && find . -name _uploads -prune -o -type f '(' -name data -o -name link ')' "
+    "-exec busybox stat -c '%s %n' {} +"
+)
+_TAGS = (
+    "cd /volumes && find . -path '*/_manifests/tags/*/current/link' "
+    """-exec busybox awk '{ print $0 " " FILENAME }' {} +"""
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volumes:
+    """The open volumes of some caches: `present` are those that have one.
+
+    Paths inside the container: `folder(cache)`, below it what `plan.store` says.
+    """
+
+    client: docker.DockerClient
+    container: str
+    caches: tuple[Cache, ...]
+    present: tuple[Cache, ...]
+
+    def run(self, *argv: str) -> bytes:
+        """What a program prints in the container.
+
+        Raises:
+            OpsError: it fails; with what it said.
+        """
+        return b"".join(self.stream(*argv))
+
+    def stream(self, *argv: str) -> Iterator[bytes]:
+        """What a program prints, as it comes.
+
+        Raises:
+            OpsError: it fails; with what it said.
+        """
+        started, printed = execute(self.client, self.container, argv)
+        said = b""
+        for stream, some in printed:
+            if stream == STDOUT:
+                yield some
+            else:
+                said += some
+        status = self.client.api.exec_inspect(started)["ExitCode"]
+        if status != 0:
+            words = said.decode(errors="replace").strip()
+            raise OpsError(f"looking into the caches' volumes failed ({status}): {words}")
+
+    def put(self, path: str, archive: Iterator[bytes]) -> None:
+        """Unpack a tar archive into a folder below MOUNT.
+
+        Raises:
+            OpsError: Docker can't.
+        """
+        try:
+            self.client.api.put_archive(self.container, path, archive)
+        except APIError as error:
+            raise OpsError(f"writing into {path} failed: {error.explanation}") from error
+
+    def link(self, links: Sequence[tuple[str, str]]) -> None:
+        """Write (path, digest) links in this order; each appears whole or not at all."""
+        for start in range(0, len(links), LINKS_AT_ONCE):
+            some = links[start : start + LINKS_AT_ONCE]
+            self.run("sh", "-c", _LINK, "sh", *(word for link in some for word in link))
+
+    def stores(self) -> dict[str, Store]:
+        """Host -> what its cache holds, repositories by the names that nodes use for them.
+
+        A cache without a volume holds nothing.
+        """
+        prefixes = {cache.host: cache.path_prefix for cache in self.caches}
+        return {
+            host: below(held, prefixes[host]) for host, held in self.stores_as_they_are().items()
+        }
+
+    def stores_as_they_are(self) -> dict[str, Store]:
+        """The same, repositories by the names that they have in the volume."""
+        found = {cache.host: EMPTY for cache in self.caches}
+        if not self.present:
+            return found
+        listed = by_folder(self.run("sh", "-c", _FILES))
+        tags = by_folder(self.run("sh", "-c", _TAGS))
+        for cache in self.present:
+            files = [(path, int(size)) for size, path in listed.get(slug(cache.host), [])]
+            links = {path: digest for digest, path in tags.get(slug(cache.host), [])}
+            found[cache.host] = parse_listing(files, links)
+        return self._with_manifests(found)
+
+    def _with_manifests(self, stores: Mapping[str, Store]) -> dict[str, Store]:
+        wanted = [
+            (host, digest, store.blobs[digest])
+            for host, store in stores.items()
+            for digest in store.revisions()
+        ]
+        contents: dict[str, dict[str, bytes]] = {host: {} for host in stores}
+        for start in range(0, len(wanted), PATHS_AT_ONCE):
+            some = wanted[start : start + PATHS_AT_ONCE]
+            paths = [f"{MOUNT}/{slug(host)}/{ROOT}/{blob_path(digest)}" for host, digest, _ in some]
+            printed, unreadable = self._contents(paths)
+            rest = memoryview(printed)
+            for path, (host, digest, size) in zip(paths, some, strict=True):
+                there = 0 if path in unreadable else size
+                contents[host][digest] = bytes(rest[:there])
+                rest = rest[there:]
+        return {
+            host: Store(
+                blobs=store.blobs, repositories=store.repositories, manifests=contents[host]
+            )
+            for host, store in stores.items()
+        }
+
+    def _contents(self, paths: Sequence[str]) -> tuple[bytes, frozenset[str]]:
+        """These files one behind the other, and which of them are left out: no disk gives them."""
+        try:
+            return self.run("cat", *paths), frozenset()
+        except OpsError:
+            found = self.run("sh", "-c", _UNREADABLE, "sh", *paths).decode().splitlines()
+            if not found:
+                raise
+        rest = [path for path in paths if path not in found]
+        return self.run("cat", *rest) if rest else b"", frozenset(found)
+
+
+def folder(cache: Cache) -> str:
+    """Where a cache's registry keeps its files, in the container."""
+    return f"{MOUNT}/{slug(cache.host)}/{ROOT}"
+
+
+@contextmanager
+def opened(
+    client: docker.DockerClient, caches: Sequence[Cache], *, writable: bool = False
+) -> Iterator[Volumes]:
+    """The volumes of these caches, those that are there, in a container that ends with the block.
+
+    Raises:
+        OpsError: the registry's image is not there, or Docker refuses.
+    """
+    there = {volume["Name"] for volume in client.api.volumes()["Volumes"] or []}
+    present = tuple(cache for cache in caches if cache.name in there)
+    if not present:
+        yield Volumes(client=client, container="", caches=tuple(caches), present=())
+        return
+    mode = "rw" if writable else "ro"
+    config = client.api.create_host_config(
+        auto_remove=True,
+        network_mode="none",
+        read_only=True,
+        # The image asks for a volume there, and would get one that nobody removes.
+        tmpfs={DATA_PATH: ""},
+        binds=[f"{cache.name}:{MOUNT}/{slug(cache.host)}:{mode}" for cache in present],
+    )
+    try:
+        made = client.api.create_container(
+            caches[0].image,
+            entrypoint=["cat"],
+            stdin_open=True,
+            detach=False,
+            labels={PROJECT_LABEL: PROJECT},
+            host_config=config,
+        )["Id"]
+    except ImageNotFound as error:
+        raise OpsError(
+            f"the registry's image {caches[0].image} is not on this machine, and the caches' "
+            "volumes are read with it: make setup gets it, or import brings it along"
+        ) from error
+    except APIError as error:
+        raise OpsError(f"Docker can't open the caches' volumes: {error.explanation}") from error
+    try:
+        attached = client.api.attach_socket(made, params={"stdin": 1, "stream": 1})
+        client.api.start(made)
+        try:
+            yield Volumes(client=client, container=made, caches=tuple(caches), present=present)
+        finally:
+            _close(attached)
+    finally:
+        # It ends with its input; waiting for that would cost a second.
+        with suppress(NotFound, DockerException):
+            client.api.remove_container(made, force=True, v=True)
+
+
+def _close(attached: object) -> None:
+    raw = getattr(attached, "_sock", attached)
+    if isinstance(raw, socket.socket):
+        raw.close()
+
+
+def by_folder(printed: bytes) -> dict[str, list[tuple[str, str]]]:
+    """From lines "WORD ./folder/path": folder below MOUNT -> (word, path below ROOT)."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in printed.decode().splitlines():
+        word, _, path = line.partition(" ")
+        top, _, rest = path.removeprefix("./").partition("/")
+        if rest.startswith(f"{ROOT}/"):
+            found.setdefault(top, []).append((word, rest.removeprefix(f"{ROOT}/")))
+    return found

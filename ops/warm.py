@@ -1,0 +1,388 @@
+"""`warm`: fills the caches before a cluster boots, so that every byte comes from upstream once.
+
+Several nodes that pull one image at once would make a cold cache fetch it several times.
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import docker
+from tqdm import tqdm
+
+from ops import docker_api, fetching, image_lists, metrics, progress, secret_settings
+from ops.caches import Cache, of_settings
+from ops.errors import OpsError
+from ops.readiness import failure
+from ops.verify import Result, verified
+from ops.volumes import Volumes, folder, opened
+from plan import manifests, store
+from plan.images import ImageReference, Platform
+from plan.manifests import Descriptor
+from plan.settings import Settings
+from plan.store import Store
+from plan.warming import Wanted, has_manifest, is_awaited, lacking, missing_links, reasons
+from toolchain.paths import user_cache
+from toolchain.steps import only_one
+
+if TYPE_CHECKING:
+    from ops.harbor.images import Filled
+
+DEFAULT_PARALLEL = 4
+# The registry stores a blob after its answer has ended; a slow disk takes its time for that.
+SETTLE_SECONDS = 30
+POLL_SECONDS = 0.2
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An image that is not complete, and why, in the registry's own words where it said any."""
+
+    image: ImageReference
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a run did.
+
+    Attributes:
+        images: how many there are in the list.
+        complete_before: of these, how many needed nothing.
+        upstream_bytes: what the caches got from their upstreams meanwhile, as they count it; None
+            where one was started anew, and its count with it.
+        unique_bytes: what was missing, each blob once in a cache, each manifest in a repository.
+        seconds: that it took.
+        failures: images that are not complete.
+    """
+
+    images: int
+    complete_before: int
+    upstream_bytes: int | None
+    unique_bytes: int
+    seconds: float
+    failures: tuple[Failure, ...]
+
+    @property
+    def fetched(self) -> int:
+        """Images that this run completed."""
+        return self.images - self.complete_before - len(self.failures)
+
+    @property
+    def ratio(self) -> float | None:
+        """Upstream bytes for each unique byte; None where nothing was missing, or nobody knows."""
+        if self.upstream_bytes is None or not self.unique_bytes:
+            return None
+        return self.upstream_bytes / self.unique_bytes
+
+
+@dataclass
+class _Run:
+    """One run.
+
+    Attributes:
+        caches: by host.
+        stores: host -> what its cache held before.
+        said: (host, image or digest) -> why the cache did not deliver it.
+        fetched_manifests: (host, repository, digest) -> size in bytes, of those not held before.
+        wanted: host -> what its cache lacked of configs and layers.
+    """
+
+    caches: Mapping[str, Cache]
+    volumes: Volumes
+    stores: Mapping[str, Store]
+    platform: Platform
+    parallel: int
+    said: dict[tuple[str, str], str] = field(default_factory=dict)
+    fetched_manifests: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    wanted: dict[str, tuple[Wanted, ...]] = field(default_factory=dict)
+
+    @property
+    def to_fetch(self) -> tuple[tuple[str, Wanted], ...]:
+        """(host, blob) of what has to come from the upstream."""
+        return tuple(
+            (host, blob) for host, blobs in self.wanted.items() for blob in blobs if blob.fetch
+        )
+
+    @property
+    def unique_bytes(self) -> int:
+        """Bytes of all that was missing, each once."""
+        return sum(self.fetched_manifests.values()) + sum(blob.size for _, blob in self.to_fetch)
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    image_lists.add_arguments(command)
+    command.add_argument(
+        "--parallel",
+        type=int,
+        default=DEFAULT_PARALLEL,
+        help="how many to fetch at once (default: %(default)s)",
+    )
+    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fill the caches with the images of a list; 1 if one is not complete afterwards."""
+    if arguments.parallel < 1:
+        raise OpsError(f"--parallel {arguments.parallel}: at least 1")
+    settings = secret_settings.settings_of(arguments.stack)
+    platform = image_lists.platform(arguments)
+    hosts = {upstream.host for upstream in settings.upstreams}
+    images = image_lists.named(arguments, hosts, settings)
+    if not images:
+        raise OpsError(
+            "which images? --images FILE, --talos VERSION, --cluster NAME or --nodes NAME"
+        )
+    local, behind = image_lists.by_backend(images, settings)
+    report = _warm_caches(settings, local, platform, arguments.parallel) if local else None
+    filled = None
+    if behind:
+        from ops.harbor import images as harbor_images  # few stacks have one
+
+        asked = harbor_images.access(settings)
+        filled = harbor_images.warm(asked, behind, platform, arguments.parallel)
+    print(_as_json(report, filled) if arguments.json else _readable(report, filled))
+    return int(bool((report and report.failures) or (filled and filled.failures)))
+
+
+def _warm_caches(
+    settings: Settings, images: Sequence[ImageReference], platform: Platform, parallel: int
+) -> Report:
+    # Two clusters of a stack are warmed at once: what one fetches the other would fetch again.
+    with only_one(user_cache() / "locks" / f"warm-{settings.prefix}.lock"):
+        return warm(
+            docker_api.connect(),
+            of_settings(settings),
+            images,
+            platform,
+            parallel,
+            offline=settings.offline,
+        )
+
+
+def warm(
+    client: docker.DockerClient,
+    caches: Sequence[Cache],
+    images: Sequence[ImageReference],
+    platform: Platform,
+    parallel: int,
+    *,
+    offline: bool,
+) -> Report:
+    """Fetch what the caches lack of these images; what is complete is not touched.
+
+    Raises:
+        OpsError: something is missing and the set is offline, or a cache does not answer.
+    """
+    started = time.monotonic()
+    with opened(client, caches, writable=True) as volumes:
+        stores = volumes.stores()
+        missing = [one.image for one in verified(stores, images, platform, {}) if one.faults]
+        concerned = [cache for cache in caches if cache.host in {one.host for one in missing}]
+        _refuse(concerned, missing, offline=offline)
+        before = [metrics.pulled(client, cache) for cache in concerned]
+        doing = _Run(
+            caches={cache.host: cache for cache in caches},
+            volumes=volumes,
+            stores=stores,
+            platform=platform,
+            parallel=parallel,
+        )
+        _fill(doing, missing)
+        failed = [one for one in _settled(doing, images) if one.faults]
+        after = [metrics.pulled(client, cache) for cache in concerned]
+    return Report(
+        images=len(images),
+        complete_before=len(images) - len(missing),
+        upstream_bytes=metrics.difference(before, after),
+        unique_bytes=doing.unique_bytes,
+        seconds=time.monotonic() - started,
+        failures=tuple(
+            Failure(image=one.image, why=reasons(one.image, one.faults, doing.said))
+            for one in failed
+        ),
+    )
+
+
+def _refuse(
+    concerned: Sequence[Cache], missing: Sequence[ImageReference], *, offline: bool
+) -> None:
+    if offline and missing:
+        listed = "\n".join(f"  {image}" for image in missing)
+        raise OpsError(
+            "the stack is offline, and not all of the images are complete: import these, or take "
+            f"'offline' out of the stack file\n{listed}"
+        )
+    for cache in concerned:
+        if why := failure(cache.local_endpoint):
+            raise OpsError(f"the cache {cache.name} does not answer ({why}): make up first")
+
+
+def _fill(doing: _Run, missing: Sequence[ImageReference]) -> None:
+    """Fetch the manifests first: only they tell which blobs several images share."""
+    with progress.bar("manifests", len(missing), unit="image") as bar:
+        parts = _in_parallel(
+            doing,
+            [((image.host, str(image)), image) for image in missing],
+            lambda image: _parts(doing, image, bar),
+        )
+    by_host: dict[str, list[tuple[str, Descriptor]]] = {}
+    for image, found in zip(missing, parts, strict=True):
+        by_host.setdefault(image.host, []).extend((image.repository, part) for part in found or ())
+    doing.wanted = {host: lacking(doing.stores[host], found) for host, found in by_host.items()}
+    with progress.bar("fetching", sum(blob.size for _, blob in doing.to_fetch)) as bar:
+        _in_parallel(
+            doing,
+            [((host, blob.digest), (host, blob)) for host, blob in doing.to_fetch],
+            lambda one: fetching.blob(
+                fetching.of_cache(doing.caches[one[0]]),
+                one[1].repositories[0],
+                one[1].digest,
+                bar.update,
+            ),
+        )
+
+
+def _in_parallel(
+    doing: _Run,
+    items: Sequence[tuple[tuple[str, str], Item]],
+    work: Callable[[Item], Outcome],
+) -> list[Outcome | None]:
+    """What the work gives for each (key, item); None, and what was said noted, where it fails."""
+
+    def tried(one: tuple[tuple[str, str], Item]) -> Outcome | None:
+        key, item = one
+        try:
+            return work(item)
+        except (fetching.FetchError, manifests.ManifestError) as error:
+            doing.said[key] = str(error)
+            return None
+
+    with ThreadPoolExecutor(max_workers=doing.parallel) as pool:
+        return list(pool.map(tried, items))
+
+
+def _parts(doing: _Run, image: ImageReference, bar: "tqdm[Any]") -> tuple[Descriptor, ...]:
+    """Fetch an image's manifests; its config and layers."""
+    manifest = _manifest(doing, image, image.wanted)
+    if manifest.is_index:
+        entry = manifests.for_platform(manifest, doing.platform)
+        if entry is None:
+            raise fetching.FetchError(f"{image}: there is none for {doing.platform}")
+        manifest = _manifest(doing, image, entry.digest)
+    bar.update()
+    return manifest.refers_to
+
+
+def _manifest(doing: _Run, image: ImageReference, reference: str) -> manifests.Manifest:
+    cache = fetching.of_cache(doing.caches[image.host])
+    content = fetching.manifest(cache, image.repository, reference)
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    if not has_manifest(doing.stores[image.host], image.repository, digest):
+        doing.fetched_manifests[image.host, image.repository, digest] = len(content)
+    return manifests.parse(content)
+
+
+def _settled(doing: _Run, images: Sequence[ImageReference]) -> tuple[Result, ...]:
+    """What every image lacks in the end, read from the volumes again.
+
+    Blobs are linked here into the repositories that did not fetch them, each as soon as the
+    registry has stored it.
+    """
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        stores = doing.volumes.stores()
+        if links := list(_missing_links(doing, stores)):
+            doing.volumes.link(links)
+            continue
+        results = verified(stores, images, doing.platform, {})
+        awaited = any(is_awaited(one.image, one.faults, doing.said) for one in results)
+        if not awaited or time.monotonic() > deadline:
+            return results
+        time.sleep(POLL_SECONDS)
+
+
+def _missing_links(doing: _Run, stores: Mapping[str, Store]) -> Iterator[tuple[str, str]]:
+    for host, wanted in doing.wanted.items():
+        cache = doing.caches[host]
+        for repository, digest in missing_links(stores[host], wanted):
+            link = store.layer_link(cache.stored(repository), digest)
+            yield f"{folder(cache)}/{link}", digest
+
+
+def _readable(report: Report | None, filled: "Filled | None") -> str:
+    parts = [_of_caches(report)] if report else []
+    if filled:
+        parts.append(_of_harbor(filled))
+    return "\n".join(parts)
+
+
+def _of_caches(report: Report) -> str:
+    lines = _not_complete((failed.image, failed.why) for failed in report.failures)
+    lines.append(
+        f"{report.images} images: {report.complete_before} complete before, {report.fetched} "
+        f"fetched, {len(report.failures)} failed; {report.seconds:.1f} s"
+    )
+    unique = f"unique: {report.unique_bytes / 1e6:.1f} MB"
+    ratio = "nothing was missing" if report.ratio is None else f"ratio {report.ratio:.2f}"
+    if report.upstream_bytes is None:
+        lines.append(f"from upstream: not known, a cache was started anew meanwhile; {unique}")
+    else:
+        lines.append(f"from upstream: {report.upstream_bytes / 1e6:.1f} MB, {unique}, {ratio}")
+    return "\n".join(lines)
+
+
+def _of_harbor(filled: "Filled") -> str:
+    lines = _not_complete(filled.failures)
+    lines.append(
+        f"behind Harbor, {len(filled.results)} images: {filled.complete_before} complete before, "
+        f"{len(filled.failures)} failed; {filled.seconds:.1f} s, "
+        f"{filled.transferred / 1e6:.1f} MB pulled through it"
+    )
+    return "\n".join(lines)
+
+
+def _not_complete(failures: Iterable[tuple[ImageReference, Sequence[str]]]) -> list[str]:
+    return [
+        line
+        for image, why in failures
+        for line in (f"not complete: {image}", *(f"    {each}" for each in why))
+    ]
+
+
+def _as_json(report: Report | None, filled: "Filled | None") -> str:
+    shown: dict[str, object] = {}
+    if report:
+        shown |= {
+            "complete": not report.failures,
+            "images": report.images,
+            "completeBefore": report.complete_before,
+            "fetched": report.fetched,
+            "upstreamBytes": report.upstream_bytes,
+            "uniqueBytes": report.unique_bytes,
+            "ratio": report.ratio,
+            "seconds": round(report.seconds, 3),
+            "notComplete": _listed((failed.image, failed.why) for failed in report.failures),
+        }
+    if filled:
+        shown["harbor"] = {
+            "complete": not filled.failures,
+            "images": len(filled.results),
+            "completeBefore": filled.complete_before,
+            "transferredBytes": filled.transferred,
+            "seconds": round(filled.seconds, 3),
+            "notComplete": _listed(filled.failures),
+        }
+    return json.dumps(shown, indent=2)
+
+
+def _listed(failures: Iterable[tuple[ImageReference, Sequence[str]]]) -> list[dict[str, object]]:
+    return [{"image": str(image), "why": list(why)} for image, why in failures]

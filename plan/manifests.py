@@ -1,0 +1,136 @@
+"""Manifests and indexes: what they refer to, and which entry is for a platform.
+
+Formats: the OCI image specification v1.1, and Docker's image manifest version 2, schema 2.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from plan.images import Platform
+
+INDEX_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+MANIFEST_TYPES = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+# Docker's word for "fetch it from where it says", which no registry serves.
+_FOREIGN = ("foreign", "nondistributable")
+
+
+class ManifestError(Exception):
+    """The content is no manifest that a registry of today stores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descriptor:
+    """What a manifest says of something it refers to.
+
+    Attributes:
+        part: "manifest" below an index; "config" or "layer" below a manifest.
+        size: in bytes.
+        platform: of a manifest below an index, where it says.
+    """
+
+    part: str
+    media_type: str
+    digest: str
+    size: int
+    platform: Platform | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """An index (of manifests) or a manifest (of config and layers)."""
+
+    media_type: str
+    is_index: bool
+    refers_to: tuple[Descriptor, ...]
+
+
+def parse(content: bytes) -> Manifest:
+    """Read a manifest or an index.
+
+    Raises:
+        ManifestError: it is neither.
+    """
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise ManifestError(f"no JSON: {error}") from error
+    if not isinstance(value, Mapping) or value.get("schemaVersion") != 2:
+        raise ManifestError("no manifest of schema version 2")
+    is_index = "manifests" in value
+    media_type = value.get("mediaType") or (INDEX_TYPES if is_index else MANIFEST_TYPES)[0]
+    try:
+        return Manifest(
+            media_type=str(media_type),
+            is_index=is_index,
+            refers_to=tuple(_children(value) if is_index else _parts(value)),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ManifestError(f"an incomplete manifest: {error!r}") from error
+
+
+def intact(digest: str, content: bytes) -> Manifest | None:
+    """Read what is filed under a digest; None where it is damaged, or is no manifest."""
+    if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+        return None
+    try:
+        return parse(content)
+    except ManifestError:
+        return None
+
+
+def for_platform(index: Manifest, platform: Platform) -> Descriptor | None:
+    """The entry for this platform; without a variant asked for, the first of its architecture."""
+    return next(
+        (
+            entry
+            for entry in index.refers_to
+            if entry.platform is not None
+            and (entry.platform.os, entry.platform.architecture)
+            == (platform.os, platform.architecture)
+            and platform.variant in ("", entry.platform.variant)
+        ),
+        None,
+    )
+
+
+def _children(index: Mapping[str, Any]) -> Iterable[Descriptor]:
+    for entry in index["manifests"]:
+        yield _descriptor("manifest", entry, _platform(entry.get("platform")))
+
+
+def _parts(manifest: Mapping[str, Any]) -> Iterable[Descriptor]:
+    yield _descriptor("config", manifest["config"])
+    for layer in manifest["layers"]:
+        if not any(word in layer["mediaType"] for word in _FOREIGN):
+            yield _descriptor("layer", layer)
+
+
+def _descriptor(
+    part: str, entry: Mapping[str, Any], platform: Platform | None = None
+) -> Descriptor:
+    return Descriptor(
+        part=part,
+        media_type=str(entry["mediaType"]),
+        digest=str(entry["digest"]),
+        size=int(entry["size"]),
+        platform=platform,
+    )
+
+
+def _platform(value: Mapping[str, Any] | None) -> Platform | None:
+    if not value:
+        return None
+    return Platform(
+        os=str(value["os"]),
+        architecture=str(value["architecture"]),
+        variant=str(value.get("variant", "")),
+    )

@@ -1,0 +1,67 @@
+"""All the plans of a stack, made from its settings and from what it keeps on this machine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ops import private
+from ops.cluster.folder import access, owner_of
+from plan import addressing, advice, behind_harbor, caches, cluster, mirrors, outputs
+from plan.caches import CachePlan
+from plan.cluster import ClusterPlan
+from plan.harbor import HarborPlan
+from plan.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackPlan:
+    """What the components are made from.
+
+    Attributes:
+        caches: by host.
+        harbor: what this stack makes in Harbor, if anything.
+        clusters: behind all of them.
+        outputs: name -> value of every stack output.
+        secret: names of those that hold a secret.
+        warnings: sentences for the user.
+    """
+
+    caches: tuple[CachePlan, ...]
+    harbor: HarborPlan | None
+    clusters: tuple[ClusterPlan, ...]
+    outputs: Mapping[str, object]
+    secret: frozenset[str]
+    warnings: tuple[str, ...]
+
+
+def build(
+    stack: str, settings: Settings, files: Mapping[str, str], bridge_gateway: str | None
+) -> StackPlan:
+    """The plans.
+
+    Args:
+        stack: its name.
+        settings: of the stack.
+        files: content of every file that it names.
+        bridge_gateway: see `addressing.resolve`.
+
+    Raises:
+        SettingsError: parts of the settings do not go together.
+        OpsError: what the stack keeps on this machine can't be read.
+    """
+    where = addressing.resolve(settings, bridge_gateway)
+    certificate = private.server_certificate(stack, settings, where, files)
+    local = caches.build(settings, where, files, certificate)
+    robot = private.robot_secret(stack, settings)
+    harbor = behind_harbor.build(settings, stack, owner_of(stack), files, robot)
+    entries = mirrors.in_order(
+        (*mirrors.build(local), *behind_harbor.mirrors(settings, files, harbor))
+    )
+    clusters = cluster.build(stack, settings.clusters, local, entries, files)
+    return StackPlan(
+        caches=local,
+        harbor=harbor,
+        clusters=clusters,
+        outputs=outputs.build(local, entries, settings.clusters, access(clusters)),
+        secret=outputs.secrets(entries),
+        warnings=(*where.warnings, *advice.build(settings), *cluster.warnings(clusters)),
+    )

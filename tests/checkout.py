@@ -1,0 +1,144 @@
+"""A copy of the project in a folder of its own, used through `make` and `pulumi`."""
+
+import json
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import docker
+import yaml
+
+from ops import docker_api
+from plan.login_settings import SECRET_KEYS
+from tests.e2e.sweep import PREFIX
+
+ROOT = Path(__file__).resolve().parent.parent
+NOT_COPIED = shutil.ignore_patterns(".work", ".git", "__pycache__", ".*_cache", ".hypothesis")
+COMMAND_SECONDS = 180
+
+
+@dataclass
+class Checkout:
+    """A copy of the project with state of its own."""
+
+    path: Path
+    client: docker.DockerClient
+    env: dict[str, str]
+    stacks: set[str] = field(default_factory=set)
+    seconds: int = COMMAND_SECONDS
+
+    def run(self, *argv, check=True, env=None):
+        done = subprocess.run(
+            argv,
+            cwd=self.path,
+            env=env or self.env,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=self.seconds,
+        )
+        if check:
+            assert done.returncode == 0, f"{argv} ended with {done.returncode}:\n{_said(done)}"
+        return done
+
+    def make(self, target, stack, *more, check=True):
+        self.stacks.add(stack)
+        return self.run("make", target, f"STACK={stack}", *more, check=check)
+
+    def pulumi(self, *arguments, stack, check=True):
+        """Plain `pulumi`, in a shell that has evaluated what `make setup` prints."""
+        self.stacks.add(stack)
+        argv = ["pulumi", *arguments, "--stack", stack, "--non-interactive"]
+        return self.run(*argv, check=check, env=self.shell_env(stack))
+
+    def shell_env(self, stack):
+        line = f'eval "$(make -s setup STACK={stack})" && env -0'
+        printed = self.run("bash", "-c", line).stdout
+        return dict(entry.split("=", 1) for entry in printed.split("\0") if "=" in entry)
+
+    def ops(self, command, stack, *arguments, check=False, env=None):
+        """Run `python -m ops`; what looks for clusters wants the env of `shell_env`."""
+        return self.run(*ops_line(command, stack, *arguments), check=check, env=env)
+
+    def write_stack(self, stack, **config):
+        """Write a stack file; keeps the engine's salt, and secrets, where there are some."""
+        path = self.path / "stacks" / f"Pulumi.{stack}.yaml"
+        content = yaml.safe_load(path.read_text()) if path.exists() else {}
+        before = content.get("config") or {}
+        names = [f"talos-cache:{key}" for key in SECRET_KEYS]
+        kept = {name: before[name] for name in names if name in before}
+        given = kept | {f"talos-cache:{key}": value for key, value in config.items()}
+        # None takes a secret out.
+        content["config"] = {key: value for key, value in given.items() if value is not None}
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        self.stacks.add(stack)
+
+    def changes(self, stack):
+        """What a preview says will change: a set of (operation, type, name)."""
+        printed = self.pulumi("preview", "--json", stack=stack).stdout
+        return {
+            (step["op"], step["urn"].split("::")[2].split("$")[-1], step["urn"].split("::")[3])
+            for step in json.loads(printed)["steps"]
+            if step["op"] not in ("same", "refresh", "read")
+        }
+
+    def containers(self, stack):
+        """Name -> id of the stack's containers, running or not."""
+        labels = {"talos-cache.project": "talos-cache", "talos-cache.stack": stack}
+        return {
+            container.name: container.id
+            for container in docker_api.containers(self.client)
+            if container.has_labels(labels)
+        }
+
+    def volumes(self, prefix):
+        return {
+            volume.name for volume in self.client.volumes.list() if volume.name.startswith(prefix)
+        }
+
+
+def ops_line(command, stack, *arguments):
+    """A day-two command, to be run in a checkout."""
+    return (".work/venv/bin/python", "-m", "ops", command, "--stack", stack, *arguments)
+
+
+def _said(done):
+    return f"{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
+
+
+@contextmanager
+def checked_out(folder, client):
+    """A copy of the project; at the end its stacks are destroyed, with their volumes."""
+    path = folder / "project"
+    shutil.copytree(ROOT, path, ignore=NOT_COPIED)
+    (path / ".work").mkdir()
+    (path / ".work" / "venv").symlink_to(ROOT / ".work" / "venv")
+    shutil.copytree(ROOT / ".work" / "unreachable", path / ".work" / "unreachable")
+    made = Checkout(path=path, client=client, env=_clean_env(folder))
+    yield made
+    for stack in sorted(made.stacks):
+        if (path / "stacks" / f"Pulumi.{stack}.yaml").exists():
+            made.make("down", stack)
+        assert made.containers(stack) == {}, "destroy leaves no container"
+        for volume in made.volumes(f"{PREFIX}-{stack}-"):
+            client.volumes.get(volume).remove()
+
+
+def _clean_env(folder):
+    """The environment of a user who has never run the set-up, with the official plugins if any."""
+    home = folder / "pulumi-home"
+    home.mkdir()
+    plugins = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi") / "plugins"
+    if plugins.exists():
+        (home / "plugins").symlink_to(plugins)
+    parts = os.environ["PATH"].split(os.pathsep)
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("PULUMI_", "MAKE")) and key not in ("MFLAGS", "STACK", "VIRTUAL_ENV")
+    }
+    path = os.pathsep.join(part for part in parts if Path(part) != ROOT / ".work" / "bin")
+    return {**env, "PATH": path, "PULUMI_HOME": str(home)}

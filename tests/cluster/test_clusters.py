@@ -1,0 +1,47 @@
+"""Which of a stack's resources `make cluster-down` takes away."""
+
+import json
+
+import pytest
+
+from ops import clusters
+from ops.errors import OpsError
+from plan.settings import parse
+
+
+def resource(urn, typ, parent="", cluster=""):
+    environment = {"TALOS_CACHE_CLUSTER": json.dumps({"name": cluster})}
+    inputs = {"environment": environment} if cluster else {}
+    return {"urn": urn, "type": typ, "parent": parent, "inputs": inputs}
+
+
+STATE = {
+    "resources": [
+        resource("stack", "pulumi:pulumi:Stack"),
+        resource("set", "talos-cache:index:CacheSet", "stack"),
+        resource("container", "docker:index/container:Container", "set"),
+        resource("a", clusters.COMPONENT_TYPE, "stack"),
+        resource("a-command", clusters.COMMAND_TYPE, "a", "one"),
+        resource("b", clusters.COMPONENT_TYPE, "stack"),
+        resource("b-command", clusters.COMMAND_TYPE, "b", "two"),
+    ]
+}
+
+
+def test_all_clusters_and_nothing_else():
+    assert set(clusters.urns(STATE)) == {"a", "a-command", "b", "b-command"}
+
+
+def test_one_of_several():
+    assert clusters.urns(STATE, "two") == ["b-command", "b"]
+
+
+def test_one_that_there_is_not():
+    assert clusters.urns(STATE, "three") == []
+    assert clusters.urns({}) == []
+
+
+def test_a_stack_with_caches_only_says_how_to_get_a_cluster():
+    with pytest.raises(OpsError, match="add 'cluster' to its file"):
+        clusters.of_settings(parse({}), "mine")
+    assert clusters.of_settings(parse({"cluster": {}}), "mine")

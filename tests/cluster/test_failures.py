@@ -1,0 +1,169 @@
+"""Creates that fail in the middle: what is said, and that nobody is kept waiting.
+
+Docker here is a double that does what a test says and refuses all else; `talosctl` only tells its
+version.
+"""
+
+import json
+import threading
+import time
+
+import pytest
+from docker.errors import APIError
+
+from ops.cluster import docker_nodes, preflight, talosctl, work
+from ops.cluster.lifeline import Lifeline, StoppedError
+from ops.errors import OpsError
+from plan import cluster
+from plan.settings import parse
+from plan.talosctl import Version
+
+IMAGE = "ghcr.io/siderolabs/talos:v1.13.0"
+CACHES = {"ghcr.io": docker_nodes.Source(url="http://127.0.0.1:5004")}
+
+
+class Docker:
+    """A double of docker's client, as far as a node image goes; notes what it is asked to do."""
+
+    def __init__(self, pull):
+        self.api = self
+        self.asked = []
+        self.pull = pull
+
+    def images(self, name):
+        assert name == IMAGE
+        return []
+
+    def tag(self, *arguments):
+        self.asked.append(("tag", *arguments))
+
+    def remove_image(self, name, noprune):
+        assert noprune, "layers stay for the image's usual name"
+        self.asked.append(("remove", name))
+
+
+def events(*given):
+    return lambda *_, **__: iter(given)
+
+
+def test_the_node_image_comes_through_its_cache_and_keeps_its_usual_name():
+    client = Docker(events({"status": "Pulling"}, {"status": "done"}))
+    docker_nodes.ensure_image(client, IMAGE, CACHES, Lifeline())
+    at_the_cache = "127.0.0.1:5004/siderolabs/talos:v1.13.0"
+    assert client.asked == [
+        ("tag", at_the_cache, "ghcr.io/siderolabs/talos", "v1.13.0"),
+        ("remove", at_the_cache),
+    ]
+
+
+def refusing(*_, **__):
+    raise APIError("500", explanation="no route to it")
+
+
+@pytest.mark.parametrize(
+    ("pull", "why"),
+    [
+        (events({"status": "Pulling"}, {"error": "manifest unknown"}), "manifest unknown"),
+        (refusing, "no route to it"),
+    ],
+    ids=["told-in-an-event", "refused"],
+)
+def test_a_node_image_that_can_not_be_pulled_is_told_with_the_cause(pull, why):
+    client = Docker(pull)
+    text = rf"{IMAGE} can't be pulled through its cache \(http://127\.0\.0\.1:5004\): {why}"
+    with pytest.raises(OpsError, match=text):
+        docker_nodes.ensure_image(client, IMAGE, CACHES, Lifeline())
+    assert client.asked == []
+
+
+def test_a_pull_that_is_silent_is_given_up_when_the_time_is_up():
+    over = threading.Event()
+
+    def silent(*_, **__):
+        over.wait(30)
+        yield {"status": "at last"}
+
+    started = time.monotonic()
+    with pytest.raises(StoppedError, match="not done within 1s"):
+        docker_nodes.ensure_image(Docker(silent), IMAGE, CACHES, Lifeline(0.3, "1s"))
+    assert time.monotonic() - started < 10
+    over.set()
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs `create` as the engine does, with something in the place of what it calls."""
+    settings = parse({"cluster": {"name": "dev"}})
+    plan = cluster.build("mine", settings.clusters, [], [], {})[0]
+    for name, value in cluster.environment(plan).items():
+        monkeypatch.setenv(name, value)
+    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "PULUMI_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    found = talosctl.Talosctl(program="/nowhere", version=Version(1, 13, 0))
+    monkeypatch.setattr(work.talosctl, "find", lambda: found)
+    monkeypatch.setattr(work, "conflicts", lambda plan: [])
+    secrets = tmp_path / "secrets"
+    secrets.write_text(cluster.secret_input(plan) + "\n")
+
+    def create(created, removed):
+        monkeypatch.setattr(work, "_created", created)
+        monkeypatch.setattr(work, "_remove", removed)
+        with secrets.open() as given:
+            monkeypatch.setattr(work.sys, "stdin", given)
+            return work.main("create")
+
+    return create
+
+
+def nothing(*_):
+    return None
+
+
+def failing(error):
+    def fail(*_):
+        raise error
+
+    return fail
+
+
+def failing_later(error):
+    """Nothing stands in the way before the create, only after it."""
+    calls = iter((nothing, failing(error)))
+    return lambda *_: next(calls)()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OpsError("the cause"), APIError("the cause"), OSError(28, "the cause")],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_fails_is_told_in_the_last_line(run, capfd, error):
+    assert run(failing(error), nothing) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("create of the cluster dev failed: ")
+    assert "the cause" in last
+    assert "Traceback" not in err
+
+
+def test_what_could_not_be_removed_is_told_behind_the_cause_and_not_instead(run, capfd):
+    status = run(failing(OpsError("the cause")), failing_later(APIError("still in use")))
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    assert status == 1
+    assert "failed: the cause; and not all that it made could be removed: still in use" in last
+
+
+def test_what_was_made_is_told_as_json(run, capfd):
+    assert run(lambda *_: {"name": "dev"}, nothing) == 0
+    assert json.loads(capfd.readouterr().out) == {"name": "dev"}
+
+
+def test_a_talosctl_that_is_no_program_is_an_obstacle_and_no_traceback(tmp_path, monkeypatch):
+    program = tmp_path / "talosctl"
+    program.write_bytes(b"\x7fELF of another machine")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    settings = parse({"cluster": {"name": "dev"}})
+    [text] = preflight.obstacles(cluster.build("mine", settings.clusters, [], [], {}))
+    assert f"{program} does not say its version" in text

@@ -1,0 +1,117 @@
+"""Private folders: whose they are, who can read them, and what stays when they go."""
+
+import json
+
+import pytest
+
+from ops.cluster import folder as folders
+from ops.cluster.folder import access, folder_of, owner_of
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "file:///one")
+    return tmp_path
+
+
+def mode(path):
+    return path.stat().st_mode & 0o777
+
+
+def test_everything_in_it_is_for_its_owner_only(home):
+    folder = folder_of("mine", "dev")
+    folder.prepare("someone")
+    folder.write(folder.work / "patch.yaml", "secret")
+    for path in (home / "talos-cache").rglob("*"):
+        assert mode(path) == (0o700 if path.is_dir() else 0o600), path
+    assert mode(home / "talos-cache") == 0o700
+
+
+def test_an_older_file_is_replaced_whatever_its_mode_was(home):
+    folder = folder_of("mine", "dev")
+    folder.prepare("someone")
+    file = folder.work / "open"
+    file.write_text("old")
+    file.chmod(0o666)
+    folder.write(file, "new")
+    assert (file.read_text(), mode(file)) == ("new", 0o600)
+
+
+def test_a_file_that_can_not_be_written_is_as_it_was(home):
+    folder = folder_of("mine", "dev")
+    folder.prepare("me")
+    folder.record("me", {"network": "n1"})
+    before = sorted(folder.path.iterdir())
+    with pytest.raises(UnicodeEncodeError):
+        folder.write(folder.marker, '{"network": "' + "n" * 100_000 + "\udc80")
+    assert folder.recorded("me") == {"owner": "me", "network": "n1"}
+    assert sorted(folder.path.iterdir()) == before, "and nothing half written beside it"
+
+
+def test_stacks_of_one_name_in_two_places_for_state_are_two_owners(home, monkeypatch):
+    one = owner_of("mine"), folder_of("mine", "dev").path
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "file:///two")
+    assert owner_of("mine") != one[0]
+    assert folder_of("mine", "dev").path != one[1]
+
+
+def test_who_is_logged_in_elsewhere_is_another_owner(home, monkeypatch, tmp_path):
+    before = owner_of("mine")
+    monkeypatch.delenv("PULUMI_BACKEND_URL")
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
+    (tmp_path / "credentials.json").write_text(json.dumps({"current": "https://elsewhere"}))
+    assert owner_of("mine") != before
+
+
+def test_the_marker_is_only_its_owners(home):
+    folder = folder_of("mine", "dev")
+    assert folder.recorded("me") is None
+    folder.prepare("me")
+    folder.record("me", {"network": "n1"})
+    assert folder.recorded("me") == {"owner": "me", "network": "n1"}
+    assert folder.recorded("you") is None
+    folder.marker.write_text("cut sho")
+    assert folder.recorded("me") is None
+
+
+def test_the_state_that_talosctl_deletes_holds_nothing_else(home):
+    folder = folder_of("mine", "dev")
+    folder.prepare("me")
+    assert not folder.path.is_relative_to(folder.state)
+    assert list(folder.state.iterdir()) == []
+    assert folder.state != folder_of("mine", "other").state
+
+
+def test_it_goes_with_the_folders_that_are_empty_then(home):
+    one, two = folder_of("mine", "one"), folder_of("mine", "two")
+    one.prepare("me")
+    two.prepare("me")
+    one.remove()
+    assert not one.path.exists()
+    assert not one.state.exists()
+    assert two.marker.exists()
+    two.remove()
+    two.remove()  # gone already is fine
+    assert list(home.iterdir()) == []
+
+
+def test_paths_are_short_enough_for_sockets(home, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", "/home/someone/.local/state")
+    state = folder_of("qemu-cluster", "talos-default").state
+    longest = state / "talos-default" / "talos-default-controlplane-1.monitor"
+    assert len(str(longest)) <= 107
+
+
+def test_the_shell_line_survives_blanks_in_paths(home, monkeypatch):
+    class Plan:
+        stack, name = "mine", "dev"
+
+    monkeypatch.setenv("XDG_STATE_HOME", "/a home")
+    line = access([Plan])["dev"]["use"]
+    assert line.startswith("export TALOSCONFIG='/a home/")
+
+
+def test_what_clusters_share_outlives_them(home):
+    assert folders.talos_home().parent.name == "talos-cache"
+    assert not folders.talos_home().is_relative_to(home)

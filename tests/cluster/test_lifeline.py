@@ -1,0 +1,99 @@
+"""Programs that are run until they end, the time is up, or nobody waits any more."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ops.cluster.lifeline import Lifeline, StoppedError, run
+from ops.errors import OpsError
+
+ENVIRONMENT = {"PATH": os.environ["PATH"]}
+
+
+def shell(script, lifeline=None, folder=Path("/")):
+    run(["sh", "-c", script], ENVIRONMENT, folder, lifeline or Lifeline())
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_what_it_prints_is_shown_on_stderr_as_it_comes(capfd):
+    shell("echo one; echo two >&2; printf '3%%\\r4%%\\n'")
+    out, err = capfd.readouterr()
+    assert out == "", "standard output is kept for the result"
+    assert [line.strip() for line in err.splitlines()] == ["one", "two", "3%", "4%"]
+
+
+def test_a_failure_names_the_program_its_status_and_its_last_words():
+    with pytest.raises(OpsError, match=r"sh ended with 3: no such thing"):
+        shell("echo early; echo no such thing >&2; exit 3")
+
+
+def test_a_silent_failure_is_told_too():
+    with pytest.raises(OpsError, match=r"sh ended with 1: \(nothing\)"):
+        shell("exit 1")
+
+
+def test_out_of_time_the_whole_group_is_ended_and_the_last_words_are_those_before(tmp_path):
+    script = (
+        f"trap 'echo ending; exit 1' TERM; sleep 60 & echo $! > {tmp_path}/pid; echo waiting; wait"
+    )
+    started = time.monotonic()
+    with pytest.raises(StoppedError, match=r"not done within 1s; the last that it said: waiting"):
+        shell(script, Lifeline(1, "1s"))
+    assert time.monotonic() - started < 10
+    assert not is_running((tmp_path / "pid").read_text().strip()), "its child was ended as well"
+
+
+def test_a_program_that_ignores_the_polite_signal_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr("ops.cluster.lifeline.GRACE_SECONDS", 0.3)
+    script = f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.1; done"
+    with pytest.raises(StoppedError):
+        shell(script, Lifeline(0.5, "half a second"))
+    assert not is_running((tmp_path / "pid").read_text().strip())
+
+
+def test_a_program_of_roots_that_may_not_be_ended_is_left_to_the_removal(monkeypatch):
+    """Run by sudo. The refusal is a double's: root, who runs this, is never refused."""
+
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("ops.cluster.lifeline.os.killpg", refused)
+    monkeypatch.setattr("ops.cluster.lifeline.GRACE_SECONDS", 0.1)
+    with pytest.raises(StoppedError, match=r"not done within 1s; the last that it said: waiting"):
+        shell("echo waiting; sleep 3", Lifeline(1, "1s"))
+
+
+def test_it_stops_when_the_other_end_of_the_pipe_is_closed():
+    read_end, write_end = os.pipe()
+    Lifeline(pipe=read_end).check()
+    os.close(write_end)
+    with pytest.raises(StoppedError, match="interrupted"):
+        shell("sleep 60", Lifeline(pipe=read_end))
+    os.close(read_end)
+
+
+def test_it_runs_in_a_session_of_its_own_in_the_folder_given(tmp_path):
+    shell("pwd > where; ps -o sid= -p $$ > session", folder=tmp_path)
+    assert (tmp_path / "where").read_text().strip() == str(tmp_path)
+    assert int((tmp_path / "session").read_text()) != os.getsid(0)
+
+
+def test_nobody_listening_is_no_reason_to_fail():
+    script = "from ops.cluster.lifeline import say; say('a'); say('b'); print('done')"
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=write_end, text=True
+    )
+    os.close(write_end)
+    assert done.stdout.strip() == "done"

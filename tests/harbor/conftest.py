@@ -1,0 +1,125 @@
+"""A double of Harbor on loopback, a real registry behind it, and plans for both."""
+
+import io
+import json
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from ops.harbor import work
+from ops.harbor.client import Client
+from plan.harbor import HarborPlan, HarborProject, environment, secret_input
+from tests.harbor.api import Harbor
+from tests.harbor.server import Server
+from tests.real_registry import running
+
+ROOT = Path(__file__).parents[2]
+DOCKER, QUAY = "https://hub.docker.com", "https://quay.io"
+ROBOT_SECRET = "Robot5ecret"
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory):
+    """A real registry on loopback."""
+    with running(tmp_path_factory.mktemp("registry")) as there:
+        yield there
+
+
+@pytest.fixture
+def double(tmp_path, registry):
+    """The double, running."""
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    upstreams = {DOCKER: registry.url, QUAY: registry.url}
+    server = Server(Harbor(blobs, upstreams, {"dev": "Developer1"})).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def known(double):
+    """What the double knows."""
+    return double.harbor
+
+
+@pytest.fixture
+def plan(double):
+    """Two private proxy caches with a robot."""
+    projects = (("docker.io", "docker-hub", DOCKER), ("quay.io", "docker-registry", QUAY))
+    return HarborPlan(
+        stack="mine",
+        owner="0123456789ab",
+        url=double.url,
+        ca_pem="",
+        projects=tuple(
+            HarborProject(
+                host=host,
+                name=f"proxy-{host}",
+                registry_name=f"talos-{host}",
+                registry_type=kind,
+                remote_url=url,
+            )
+            for host, kind, url in projects
+        ),
+        public=False,
+        retention_days=30,
+        quota_bytes=5_000_000_000,
+        robot="robot$talos-mine",
+        robot_secret=ROBOT_SECRET,
+        username="admin",
+        password="Harbor12345",
+        keep_data=False,
+    )
+
+
+@pytest.fixture
+def client(plan):
+    """Harbor, asked as its administrator."""
+    with Client(plan.url, plan.username, plan.password) as harbor:
+        yield harbor
+
+
+@dataclass
+class Done:
+    """What a run of `python -m ops.harbor` came to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Run:
+    """`python -m ops.harbor` with a plan, in this process; each run is told what the last printed.
+
+    Attributes:
+        everything: that all runs have printed, or have had in their environment.
+    """
+
+    def __init__(self, monkeypatch):
+        self.monkeypatch = monkeypatch
+        self.previous = ""
+        self.everything = ""
+
+    def __call__(self, command, plan, **changes):
+        chosen = replace(plan, **changes)
+        variables = {**environment(chosen), work.PREVIOUS_VARIABLE: self.previous}
+        printed, told = io.StringIO(), io.StringIO()
+        with self.monkeypatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "stdin", io.StringIO(secret_input(chosen)))
+            with redirect_stdout(printed), redirect_stderr(told):
+                status = work.main(command)
+        done = Done(status, printed.getvalue(), told.getvalue())
+        self.everything += f"{done.stdout}{done.stderr}{json.dumps(variables)}"
+        if done.returncode == 0:
+            self.previous = done.stdout.strip()
+        return done
+
+
+@pytest.fixture
+def run(monkeypatch):
+    return Run(monkeypatch)

@@ -1,0 +1,151 @@
+"""The double refuses what it does not implement, and what Harbor would refuse."""
+
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from ops.harbor import work
+from tests.harbor import description
+from tests.harbor.api import OPERATIONS
+from tests.harbor.conftest import DOCKER, ROOT
+from tests.harbor.server import NAME
+
+ADMIN = ("admin", "Harbor12345")
+
+
+@pytest.fixture
+def api(double):
+    with httpx.Client(base_url=f"{double.url}/api/v2.0", auth=ADMIN, trust_env=False) as client:
+        yield client
+
+
+def said(answer):
+    return answer.json()["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/systeminfo"),
+        ("POST", "/robots/1"),
+        ("GET", "/projects/x/members"),
+        ("PUT", "/projects/x/repositories/y"),
+    ],
+)
+def test_what_is_not_implemented_is_501_and_says_who_speaks(api, method, path):
+    answer = api.request(method, path)
+    assert answer.status_code == 501
+    assert said(answer) == f"this double of Harbor does not implement {method} {path}"
+    assert answer.headers["Server"] == NAME
+
+
+@pytest.mark.parametrize("path", ["/", "/c/login", "/v2/_catalog", "/chartrepo/x"])
+def test_nor_is_anything_else_of_harbor(double, path):
+    assert httpx.get(f"{double.url}{path}").status_code == 501
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ({"name": "x", "type": "docker-hub"}, "url in body is required"),
+        ({"name": "x", "type": 3, "url": DOCKER}, "body.type must be of type string"),
+        (
+            {"name": "x", "type": "y", "url": DOCKER, "colour": "red"},
+            "body.colour is not described",
+        ),
+        (["x"], "body must be an object"),
+    ],
+)
+def test_a_request_that_is_not_as_described_is_refused(api, body, why):
+    answer = api.post("/registries", json=body)
+    assert (answer.status_code, said(answer)) == (422, why)
+
+
+def test_pages_have_their_limit(api):
+    answer = api.get("/registries", params={"page_size": 101})
+    assert answer.status_code == 422
+    assert said(answer) == "page_size in query should be less than or equal to 100"
+    assert api.get("/registries", params={"q": "name=x"}).status_code == 422
+
+
+def test_pages_tell_of_each_other(api, known):
+    for number in range(1, 26):
+        known.registries[number] = {
+            "id": number,
+            "name": f"r{number}",
+            "url": DOCKER,
+            "type": "docker-hub",
+            "credential": {"type": "basic", "access_key": "a", "access_secret": "b"},
+        }
+    answer = api.get("/registries", params={"page": 2})
+    assert [one["id"] for one in answer.json()] == list(range(11, 21))
+    assert answer.headers["X-Total-Count"] == "25"
+    assert answer.headers["Link"] == (
+        '</api/v2.0/registries?page=1&page_size=10>; rel="prev" , '
+        '</api/v2.0/registries?page=3&page_size=10>; rel="next"'
+    )
+    assert answer.json()[0]["credential"]["access_secret"] == "*****"
+
+
+def test_what_comes_with_a_session_needs_a_token_against_forged_requests(api):
+    api.get("/registries")
+    answer = api.post("/registries", json={})
+    assert (answer.status_code, said(answer)) == (403, "CSRF token not found in request")
+
+
+def test_a_name_can_be_had_once(double):
+    body = {"name": "x", "type": "docker-hub", "url": DOCKER}
+    url = f"{double.url}/api/v2.0/registries"
+    answers = [httpx.post(url, json=body, auth=ADMIN) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 409]
+    assert answers[0].headers["Location"] == "/api/v2.0/registries/1"
+
+
+def test_a_slash_that_is_encoded_once_is_another_path(api, plan, client):
+    work.bring_about(client, plan, {})
+    url = "/projects/proxy-quay.io/repositories/team{}app/artifacts/v1"
+    once, twice = (api.get(url.format(slash)) for slash in ("%2F", "%252F"))
+    assert (once.status_code, said(once)) == (404, "path team/app not found")
+    assert (twice.status_code, said(twice)) == (404, "repository proxy-quay.io/team/app not found")
+
+
+def test_the_token_service(double):
+    url = f"{double.url}/service/token"
+    assert httpx.get(url, params={"service": "another"}).status_code == 400
+    assert httpx.get(url, params={"service": "harbor-registry"}).status_code == 401
+    scope = {"service": "harbor-registry", "scope": "repository:nothing/x:pull"}
+    assert httpx.get(url, params=scope, auth=("admin", "wrong")).json()["token"]
+    challenge = httpx.get(f"{double.url}/v2/").headers["Www-Authenticate"]
+    assert challenge == f'Bearer realm="{url}",service="harbor-registry"'
+    wrong = httpx.get(f"{double.url}/v2/", auth=("admin", "wrong"))
+    assert (wrong.status_code, wrong.headers["Www-Authenticate"]) == (401, 'Basic realm="harbor"')
+    assert httpx.get(f"{double.url}/v2/", auth=ADMIN).status_code == 200
+
+
+def test_every_described_operation_is_implemented_and_no_other():
+    assert set(OPERATIONS) == {one.key for one in description.OPERATIONS}
+
+
+def test_every_schema_is_used_and_every_used_one_is_there():
+    schemas = description.SUBSET["schemas"]
+    kinds = [one.body for one in description.OPERATIONS if one.body]
+    kinds += [kind for one in description.OPERATIONS for kind in one.answers.values() if kind]
+    kinds += [kind for fields in schemas.values() for kind in fields.values()]
+    used = {kind.strip("[]{}") for kind in kinds} - set(description.PLAIN)
+    assert used == set(schemas)
+
+
+def test_as_a_program_it_prints_its_url():
+    argv = [sys.executable, "-m", "tests.harbor.server"]
+    running = subprocess.Popen(
+        argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        url = running.stdout.readline().strip()
+        assert httpx.get(f"{url}/api/v2.0/projects").json() == []
+    finally:
+        running.terminate()
+        _, log = running.communicate(timeout=10)
+    assert f"{NAME}: " in log

@@ -1,0 +1,94 @@
+"""Test double: the servers around an upstream registry. A name server, and a gate for tokens.
+
+Started inside the network namespace of a registry's container, with the container's address:
+`python away_double.py ADDRESS FILE`. The registry behind the gate is a real one.
+
+- UDP port 53: every name has that address; SERVFAIL for as long as FILE exists.
+- TCP port 5001: the registry of port 5000, for those who come with a token. The challenge sends
+  them to another name for it, as Docker Hub does.
+"""
+
+import http.client
+import json
+import socket
+import socketserver
+import struct
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+TOKEN = "a-token"
+REALM = "http://auth.upstream.test:5001/token"
+HEADER_SIZE = 12
+TYPE_A = 1
+SERVFAIL = 2
+
+
+class NameServer(socketserver.BaseRequestHandler):
+    """Answers one question, without looking at the name."""
+
+    def handle(self):
+        query, connection = self.request
+        end_of_question = query.index(b"\0", HEADER_SIZE) + 5
+        (question_type,) = struct.unpack(">H", query[end_of_question - 4 : end_of_question - 2])
+        failing = Path(sys.argv[2]).exists()
+        answer = b""
+        if question_type == TYPE_A and not failing:
+            # A pointer to the name in the question; type A, class IN, one second, four bytes.
+            answer = struct.pack(">HHHIH", 0xC00C, TYPE_A, 1, 1, 4) + socket.inet_aton(sys.argv[1])
+        flags = 0x8180 | (SERVFAIL if failing else 0)
+        header = query[:2] + struct.pack(">HHHHH", flags, 1, 1 if answer else 0, 0, 0)
+        question = query[HEADER_SIZE:end_of_question]
+        connection.sendto(header + question + answer, self.client_address)
+
+
+class TokenGate(BaseHTTPRequestHandler):
+    """Hands out tokens, and passes requests on that carry one."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        if self.path.startswith("/token"):
+            self.answer(200, [], json.dumps({"token": TOKEN}).encode())
+        elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            challenge = f'Bearer realm="{REALM}",service="test"'
+            self.answer(401, [("WWW-Authenticate", challenge)], b"{}")
+        else:
+            self.pass_on()
+
+    def pass_on(self):
+        registry = http.client.HTTPConnection("127.0.0.1", 5000, timeout=10)
+        accepted = ", ".join(self.headers.get_all("Accept", []))
+        registry.request(self.command, self.path, headers={"Accept": accepted})
+        answer = registry.getresponse()
+        kept = ("Content-Type", "Content-Length", "Docker-Content-Digest", "Etag")
+        headers = [(name, value) for name, value in answer.getheaders() if name in kept]
+        self.answer(answer.status, headers, answer.read())
+        registry.close()
+
+    def answer(self, status, headers, body):
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        if "Content-Length" not in dict(headers):
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        """Nobody reads it."""
+
+
+def main():
+    names = socketserver.ThreadingUDPServer(("0.0.0.0", 53), NameServer)
+    threading.Thread(target=names.serve_forever, daemon=True).start()
+    ThreadingHTTPServer(("0.0.0.0", 5001), TokenGate).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""What a program prints in a container arrives, however late we come to listen."""
+
+import http.client
+import time
+
+import pytest
+
+from ops.caches import Cache
+from ops.errors import OpsError
+from ops.volumes import MOUNT, opened
+from tests.e2e.conftest import PREFIX
+
+NAME = f"{PREFIX}-execute"
+CACHE = Cache(host="docker.io", name=NAME, local_endpoint="", image="registry:3.1.1")
+
+
+@pytest.fixture
+def volumes(docker_client):
+    docker_client.volumes.create(NAME)
+    with opened(docker_client, [CACHE]) as found:
+        yield found
+    docker_client.volumes.get(NAME).remove()
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """A busy machine: by the time the answer's header is read, the program could have ended."""
+    answer = http.client.HTTPConnection.getresponse
+
+    def later(connection):
+        time.sleep(0.3)
+        return answer(connection)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "getresponse", later)
+
+
+def test_nothing_of_a_quick_programs_output_is_lost(volumes, late):
+    assert volumes.run("busybox", "seq", "3") == b"1\n2\n3\n"
+
+
+def test_large_output_and_odd_arguments_arrive_whole(volumes):
+    assert len(volumes.run("busybox", "seq", "1000000")) == 6_888_896
+    assert volumes.run("sh", "-c", 'printf %s "$1"', "sh", "a 'b' \"$c\"\n") == b"a 'b' \"$c\"\n"
+
+
+def test_a_program_that_fails_is_told_with_its_words(volumes, late):
+    with pytest.raises(OpsError, match=r"failed \(3\): no luck"):
+        volumes.run("sh", "-c", "echo no luck >&2; exit 3")
+
+
+def test_a_file_that_can_not_be_read_is_told_apart_from_the_others(volumes):
+    """A folder is what a test can make that `cat` can't read."""
+    writing = "busybox mkdir $0/no; printf one >$0/1; printf two >$0/2"
+    with opened(volumes.client, [CACHE], writable=True) as changing:
+        changing.run("sh", "-c", writing, f"{MOUNT}/docker-io")
+    one, no, two = (f"{MOUNT}/docker-io/{name}" for name in ("1", "no", "2"))
+    assert volumes._contents([one, two]) == (b"onetwo", frozenset())
+    assert volumes._contents([one, no, two]) == (b"onetwo", {no})
+    assert volumes._contents([no]) == (b"", {no})
+    with pytest.raises(OpsError, match="No such file"):
+        volumes._contents([one, f"{MOUNT}/docker-io/gone"])

@@ -1,0 +1,43 @@
+"""How the engine is run; a double stands in its place, a script that takes a second to end."""
+
+import os
+import signal
+import subprocess
+import sys
+
+# It ends after the second interrupt only, so that none comes when it has ended already; or after
+# a while, where it gets none.
+PULUMI = """#!/bin/sh
+interrupts=0 waited=0
+trap 'interrupts=$((interrupts + 1)); echo "interrupt $interrupts"' INT
+echo started
+while [ $interrupts -lt 2 ] && [ $waited -lt 200 ]; do sleep 0.05; waited=$((waited + 1)); done
+sleep 1
+echo "ended in order"
+exit 7
+"""
+SCRIPT = "import sys; from ops import pulumi_cli; sys.exit(pulumi_cli.run('up'))"
+
+
+def test_ctrl_c_lets_it_end_in_order(tmp_path):
+    program = tmp_path / "pulumi"
+    program.write_text(PULUMI)
+    program.chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        env={**os.environ, "PATH": f"{tmp_path}:/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout.readline() == "started\n"
+        for count in (1, 2):  # an impatient user
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.stdout.readline() == f"interrupt {count}\n"
+        said, _ = process.communicate(timeout=30)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert (said, process.returncode) == ("ended in order\n", 7)

@@ -1,0 +1,124 @@
+"""Whether a registry answers: a server on this machine, by http and with real TLS."""
+
+import base64
+import socket
+import ssl
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+
+from ops import certificates
+from ops.readiness import failure, wait_for_answer
+from plan.login_settings import Credentials
+
+LOGIN = Credentials(username="nodes", password="hunter2: пароль")
+WRONG = Credentials(username="nodes", password="hunter3")
+
+
+class Registry(BaseHTTPRequestHandler):
+    """Answers `GET /v2/` as a registry behind a file of passwords does, and nothing else."""
+
+    def do_GET(self):
+        said = self.headers.get("Authorization", "")
+        self.server.asked.append((self.path, said))
+        pair = base64.b64encode(f"{LOGIN.username}:{LOGIN.password}".encode()).decode()
+        known = not self.server.has_login or said == f"Basic {pair}"
+        status = self.server.status if known else 401
+        self.send_response(status if self.path == "/v2/" else 404)
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        """Nothing: pytest shows what the tests say."""
+
+
+@contextmanager
+def registry(*, has_login=False, status=200, material=None, folder=None):
+    """The URL of a running server, and what it was asked."""
+    server = HTTPServer(("127.0.0.1", 0), Registry)
+    server.has_login, server.status, server.asked = has_login, status, []
+    if material:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        chain = folder / "chain.pem"
+        chain.write_text(material.server_pem + material.server_key)
+        context.load_cert_chain(chain)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        scheme = "https" if material else "http"
+        yield f"{scheme}://127.0.0.1:{server.server_port}", server.asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def material(tmp_path):
+    """A certificate of a CA that nobody here trusts."""
+    now = datetime.now(timezone.utc)
+    return certificates.ensure(tmp_path / "certificates", ("127.0.0.1",), now)
+
+
+@pytest.fixture
+def scheme(request, material, tmp_path):
+    """Arguments for a server by http, or by https."""
+    return {"material": material, "folder": tmp_path} if request.param else {}
+
+
+SCHEMES = pytest.mark.parametrize("scheme", [False, True], ids=["http", "https"], indirect=True)
+
+
+@SCHEMES
+def test_a_registry_that_lets_anybody_in_answers(scheme):
+    with registry(**scheme) as (url, asked):
+        assert failure(url) == ""
+        assert asked == [("/v2/", "")], "without a login nothing is said of one"
+
+
+@SCHEMES
+def test_a_registry_that_asks_for_a_login_answers_whoever_has_none(scheme):
+    with registry(has_login=True, **scheme) as (url, _):
+        assert failure(url) == "", "it works, and the login is not ours to know"
+
+
+@SCHEMES
+def test_a_registry_has_to_take_the_login_that_it_was_given(scheme):
+    with registry(has_login=True, **scheme) as (url, _):
+        assert failure(url, LOGIN) == ""
+        why = failure(url, WRONG)
+        assert why == "it answers with status 401", "nodes would be refused"
+        assert "hunter" not in why
+
+
+@pytest.mark.parametrize("status", [404, 500, 503])
+@pytest.mark.parametrize("login", [None, LOGIN], ids=["open", "login"])
+def test_another_answer_is_none(status, login):
+    with registry(status=status) as (url, _):
+        assert failure(url, login) == f"it answers with status {status}"
+
+
+def test_a_registry_that_answers_by_http_is_none_where_https_is_wanted(material, tmp_path):
+    with registry() as (url, asked):
+        assert failure(url.replace("http:", "https:"), LOGIN)
+        assert asked == [], "and is not told the login"
+    with registry(material=material, folder=tmp_path) as (url, _):
+        assert failure(url.replace("https:", "http:"))
+
+
+def test_nobody_at_home_is_told_in_the_systems_words():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        assert "refused" in failure(url)
+        assert "refused" in wait_for_answer(url, 0.2, LOGIN)
+
+
+def test_proxies_of_the_environment_are_not_asked(monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with registry() as (url, _):
+        assert failure(url) == "", "the endpoint is on this machine"

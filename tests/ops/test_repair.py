@@ -1,0 +1,175 @@
+"""What `repair` says of a damaged blob; tests/offline damages real ones."""
+
+from contextlib import contextmanager
+
+import pytest
+
+from ops import fetching, hashing, repair
+from ops.caches import Cache
+from ops.errors import OpsError
+from plan.store import Repository, Store
+
+CACHE = Cache(host="docker.io", name="registry-docker.io", local_endpoint="", image="registry")
+MANIFEST, LAYER, ORPHAN = (f"sha256:{letter * 64}" for letter in "abc")
+HELD = Store(
+    blobs={MANIFEST: 5, LAYER: 7, ORPHAN: 9},
+    repositories={
+        "team/a": Repository(tags={}, revisions=frozenset(), layers=frozenset()),
+        "team/b": Repository(tags={}, revisions=frozenset([MANIFEST]), layers=frozenset([LAYER])),
+    },
+)
+
+
+class VolumesDouble:
+    """A double of the volumes: each look into them finds the next of these sets of blobs."""
+
+    def __init__(self, *found):
+        self.found = list(found)
+        self.ran = []
+
+    def stores(self):
+        blobs = self.found.pop(0) if len(self.found) > 1 else self.found[0]
+        return {"docker.io": Store(blobs=dict.fromkeys(blobs, 7), repositories=HELD.repositories)}
+
+    def run(self, *argv):
+        self.ran.append(argv)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(repair, "POLL_SECONDS", 0)
+    monkeypatch.setattr(repair, "SETTLE_SECONDS", 0.05)
+
+
+@pytest.fixture(autouse=True)
+def sick(monkeypatch):
+    """What hashing finds damaged of what is there; a double of the hashing."""
+    found = set()
+
+    def damaged(volumes, stores, digests):
+        there = set(digests.get("docker.io", ())) & stores["docker.io"].blobs.keys()
+        return {"docker.io": frozenset(there & found)}
+
+    monkeypatch.setattr(hashing, "damaged", damaged)
+    return found
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the cache is asked for; a double of a cache that has everything."""
+    seen = []
+    monkeypatch.setattr(
+        fetching, "manifest", lambda cache, name, digest: seen.append((name, digest))
+    )
+
+    def blob(cache, name, digest, progress):
+        seen.append((name, digest))
+        progress(7)
+
+    monkeypatch.setattr(fetching, "blob", blob)
+    return seen
+
+
+def fetched(digest, why_not="", told=lambda size: None):
+    return repair._fetched(CACHE, HELD, digest, why_not, told)
+
+
+def mended(digest, why_not, *found):
+    """What is said of one blob that was removed, where the volume holds `found` afterwards."""
+    said = {("docker.io", digest): why_not}
+    [one] = repair._mended(VolumesDouble(*found), {"docker.io": HELD}, said)
+    return one, repair._report([one], {"docker.io": HELD})
+
+
+@pytest.mark.parametrize("digest", [MANIFEST, LAYER])
+def test_what_an_image_needs_is_fetched_where_it_is_linked(asked, digest):
+    assert fetched(digest) == ""
+    assert asked == [("team/b", digest)]
+
+
+def test_the_bytes_that_come_are_told(asked):
+    told = []
+    fetched(LAYER, told=told.append)
+    assert told == [7]
+
+
+def test_what_no_image_needs_is_not_asked_for_and_not_called_fetched(asked):
+    for why_not in ("", "the stack is offline"):
+        assert fetched(ORPHAN, why_not) == why_not
+        found, said = mended(ORPHAN, why_not, ())
+        assert (found.fetched, found.why_not) == (False, "")
+        assert said == f"docker.io  {ORPHAN}  removed, no image needs it\n3 blobs hashed, 1 damaged"
+    assert asked == []
+
+
+def test_a_cache_that_can_not_be_asked_is_not_asked(asked):
+    assert fetched(LAYER, "the stack is offline") == "the stack is offline"
+    assert asked == []
+    found, said = mended(LAYER, "the stack is offline", ())
+    assert (found.fetched, found.why_not) == (False, "the stack is offline")
+    assert "removed, not fetched again: the stack is offline\n" in said
+
+
+def test_why_it_does_not_come_is_told(monkeypatch):
+    def fail(*_):
+        raise fetching.FetchError("502 bad gateway")
+
+    monkeypatch.setattr(fetching, "blob", fail)
+    assert fetched(LAYER) == "502 bad gateway"
+
+
+def test_it_is_called_fetched_when_the_volume_holds_it_which_may_take_a_moment():
+    found, said = mended(LAYER, "", (), (), (LAYER,))
+    assert (found.fetched, found.why_not) == (True, "")
+    assert "removed, fetched again\n" in said
+
+
+def test_what_came_and_was_not_stored_is_not_called_fetched():
+    found, said = mended(LAYER, "", ())
+    assert found.fetched is False
+    assert "removed, not fetched again: it was delivered, but not stored" in said
+
+
+def test_what_is_damaged_again_is_not_called_fetched(sick):
+    sick.add(LAYER)
+    found, said = mended(LAYER, "", (LAYER,))
+    assert found.fetched is False
+    assert f"{LAYER}  not mended: what is in the volume is damaged, still or again\n" in said
+
+
+def removed(monkeypatch, *, ran=True, not_back="", error=None):
+    """What comes of removing, in the middle of a `stopped` that is a double."""
+    order = []
+    volumes = VolumesDouble(())
+
+    @contextmanager
+    def stopped(client, cache, stack):
+        order.append("stop")
+        yield ran
+        order.append("start")
+
+    def run(*argv):
+        order.append("remove")
+        if error:
+            raise error
+
+    monkeypatch.setattr(repair, "stopped", stopped)
+    monkeypatch.setattr(repair, "not_back", lambda cache: not_back)
+    volumes.run = run
+    return repair._removed(None, volumes, CACHE, [LAYER], "docker"), order
+
+
+def test_blobs_go_while_the_cache_is_stopped(monkeypatch):
+    assert removed(monkeypatch) == ("", ["stop", "remove", "start"])
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"ran": False}, "its cache does not run"),
+        ({"not_back": "it does not answer"}, "it does not answer"),
+        ({"error": OpsError("the disk is full")}, "the disk is full"),
+    ],
+)
+def test_what_goes_wrong_is_told_and_the_other_caches_are_gone_on_with(monkeypatch, how, said):
+    assert removed(monkeypatch, **how)[0] == said

@@ -1,0 +1,105 @@
+"""The files that a stack names: read before anything is made, and every mistake in them told."""
+
+import pytest
+
+from ops.stack_files import named_files
+from plan.checks import SettingsError
+from plan.settings import parse
+
+PEM = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n"
+KEY = "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\n"
+DER = b"0\x82\x03\x9d0\x82\x02\x85\xa0\xff"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("cache.pem", "ca.pem", "upstream.pem", "harbor.pem"):
+        (tmp_path / name).write_text(PEM)
+    (tmp_path / "cache.key").write_text(KEY)
+    (tmp_path / "patch.yaml").write_text("machine: {type: worker}\n")
+    return tmp_path
+
+
+def settings_in(folder):
+    """A stack that names a file of each kind."""
+    return parse(
+        {
+            "cache": {
+                "tls": True,
+                "certificate": f"@{folder}/cache.pem",
+                "key": f"@{folder}/cache.key",
+                "ca": f"@{folder}/ca.pem",
+            },
+            "harbor": {"url": "https://harbor.lan", "ca": f"@{folder}/harbor.pem"},
+            "upstreams": {
+                "docker.io": {"ca": f"@{folder}/upstream.pem"},
+                "quay.io": {"backend": "harbor"},
+            },
+            "cluster": {"patches": [f"@{folder}/patch.yaml"]},
+        }
+    )
+
+
+def problems_in(folder):
+    with pytest.raises(SettingsError) as caught:
+        named_files(settings_in(folder))
+    return {problem.path: problem for problem in caught.value.problems}
+
+
+def test_every_file_that_a_stack_names_is_read(folder):
+    texts = named_files(settings_in(folder))
+    assert {path.removeprefix(f"{folder}/"): text for path, text in texts.items()} == {
+        "cache.pem": PEM,
+        "cache.key": KEY,
+        "ca.pem": PEM,
+        "harbor.pem": PEM,
+        "upstream.pem": PEM,
+        "patch.yaml": "machine: {type: worker}\n",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("cache.pem", "cache.certificate"),
+        ("cache.key", "cache.key"),
+        ("ca.pem", "cache.ca"),
+        ("harbor.pem", "harbor.ca"),
+        ("upstream.pem", "upstreams.docker.io.ca"),
+        ("patch.yaml", "cluster.patches"),
+    ],
+)
+def test_a_file_that_is_not_there_is_told_by_the_key_that_names_it(name, key, folder):
+    (folder / name).unlink()
+    found = problems_in(folder)
+    assert list(found) == [key]
+    assert found[key].found == f"@{folder}/{name}"
+    assert "No such file" in found[key].rule
+
+
+def test_every_file_with_a_mistake_is_told_at_once(folder):
+    (folder / "cache.pem").unlink()
+    (folder / "ca.pem").write_text(KEY)
+    (folder / "patch.yaml").unlink()
+    assert set(problems_in(folder)) == {
+        "cache.certificate",
+        f"cache.ca ({folder}/ca.pem)",
+        "cluster.patches",
+    }
+
+
+def test_a_certificate_in_the_other_format_is_told_with_the_way_to_convert_it(folder):
+    (folder / "upstream.pem").write_bytes(DER)
+    (problem,) = problems_in(folder).values()
+    assert problem.path == f"upstreams.docker.io.ca ({folder}/upstream.pem)"
+    assert "openssl x509 -inform der" in problem.fix
+
+
+def test_a_patch_that_is_no_text_is_told(folder):
+    (folder / "patch.yaml").write_bytes(DER)
+    assert "can't decode" in problems_in(folder)["cluster.patches"].rule
+
+
+def test_no_message_shows_what_a_key_file_holds(folder):
+    (folder / "cache.pem").write_text(KEY)
+    assert "PRIVATE KEY" not in str(problems_in(folder))

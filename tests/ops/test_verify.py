@@ -1,0 +1,34 @@
+"""What `verify` concludes; tests/offline has real caches."""
+
+import argparse
+import json
+
+from ops import verify
+from ops.verify import Result
+from plan.images import ImageReference
+from plan.store import MISSING, Fault
+
+IMAGE = ImageReference(host="docker.io", repository="team/a", tag="v1")
+WHOLE = Result(image=IMAGE, size=5, faults=())
+LACKING = Result(
+    image=IMAGE, size=5, faults=(Fault(part="tag", digest="", size=0, problem=MISSING),)
+)
+STRAY = ("docker.io", f"sha256:{'a' * 64}")
+
+
+def complete(results, strays=()):
+    arguments = argparse.Namespace(platform="linux/amd64", deep=False)
+    return json.loads(verify._as_json(results, strays, arguments))["complete"]
+
+
+def test_all_of_it_has_to_be_there():
+    assert complete([WHOLE, WHOLE]) is True
+    assert complete([WHOLE, LACKING]) is False
+    assert complete([WHOLE], [STRAY]) is False
+
+
+def test_caches_that_hold_nothing_prove_nothing():
+    assert complete([]) is False
+    first, last = verify._table([], []).splitlines()
+    assert first == "the caches hold no image: pull some, fill them with warm, or import"
+    assert last == "0 of 0 images are complete (0.0 MB)"

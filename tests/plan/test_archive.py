@@ -1,0 +1,100 @@
+"""What an archive says of itself, and what it must not say."""
+
+import json
+
+import pytest
+
+from plan import archive
+from plan.archive import ArchiveError, BootAsset, Lock, LockedImage
+from plan.images import ImageReference
+from plan.store import Part
+
+ROOT, LAYER, OTHER = ("sha256:" + letter * 64 for letter in "abc")
+APP = ImageReference(host="ghcr.io", repository="team/app", tag="v1")
+LOCK = Lock(
+    platform="linux/amd64",
+    registry_image="registry:3.1.1",
+    registry_digest=OTHER,
+    images=(
+        LockedImage(
+            image=APP,
+            media_type="application/vnd.oci.image.manifest.v1+json",
+            parts=(
+                Part(part="manifest", digest=ROOT, size=10),
+                Part(part="layer", digest=LAYER, size=20),
+            ),
+        ),
+    ),
+    boot_assets=(BootAsset(path="cache/v1.13.0/vmlinuz", digest=OTHER, size=30, executable=False),),
+)
+
+
+def changed(change):
+    value = json.loads(archive.lock_text(LOCK))
+    change(value)
+    return json.dumps(value)
+
+
+def test_a_lock_is_read_as_it_was_written():
+    assert archive.parse_lock(archive.lock_text(LOCK)) == LOCK
+    assert LOCK.blobs == {ROOT: 10, LAYER: 20}
+    assert LOCK.size == 60, "the boot asset counts"
+    assert LOCK.hosts == ("ghcr.io",)
+    assert LOCK.by_host == {"ghcr.io": {ROOT, LAYER}}
+
+
+def test_the_index_names_every_image_by_its_whole_reference():
+    (entry,) = json.loads(archive.index_text(LOCK.images))["manifests"]
+    assert entry["annotations"] == {"org.opencontainers.image.ref.name": "ghcr.io/team/app:v1"}
+    assert (entry["digest"], entry["size"]) == (ROOT, 10)
+    assert archive.blob_member(ROOT) == "blobs/sha256/" + "a" * 64
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "no json"])
+def test_what_is_no_lock_is_refused(text):
+    with pytest.raises(ArchiveError, match=r"its talos-cache\.json is none"):
+        archive.parse_lock(text)
+
+
+def test_another_format_is_refused_with_what_to_do():
+    text = changed(lambda value: value.update(format=2))
+    with pytest.raises(ArchiveError, match="it has format 2, and this version reads 1"):
+        archive.parse_lock(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value.pop("platform"),
+        lambda value: value.pop("registryDigest"),
+        lambda value: value.update(registryDigest=""),
+        lambda value: value.update(images="all"),
+        lambda value: value.update(images=[{}]),
+        lambda value: value["images"][0].update(image="app:v1"),
+        lambda value: value["images"][0].update(digest=OTHER),
+        lambda value: value["images"][0].update(parts=[]),
+        lambda value: value["images"][0].update(parts={}),
+        lambda value: value["images"][0]["parts"].reverse(),
+        lambda value: value["images"][0]["parts"][1].update(part="program"),
+        lambda value: value["images"][0]["parts"][1].update(digest="sha256:../../etc"),
+        lambda value: value["images"][0]["parts"][1].update(size=-1),
+        lambda value: value["images"][0]["parts"][1].update(size="20"),
+        lambda value: value["bootAssets"][0].update(path="/etc/passwd"),
+        lambda value: value["bootAssets"][0].update(path="cache/../../.bashrc"),
+        lambda value: value["bootAssets"][0].update(path=""),
+        lambda value: value["bootAssets"][0].update(executable="yes"),
+        lambda value: value["bootAssets"][0].pop("executable"),
+    ],
+)
+def test_a_lock_that_says_what_can_not_be_is_refused(change):
+    with pytest.raises(ArchiveError, match=r"its talos-cache\.json is damaged"):
+        archive.parse_lock(changed(change))
+
+
+def test_a_tag_that_a_cache_has_for_another_image_is_a_conflict():
+    held = {"ghcr.io": {"team/app": {"v1": OTHER}}}
+    assert archive.conflicts(LOCK, held) == (
+        f"ghcr.io/team/app:v1: the cache has {OTHER}, the archive {ROOT}",
+    )
+    assert archive.conflicts(LOCK, {"ghcr.io": {"team/app": {"v1": ROOT}}}) == ()
+    assert archive.conflicts(LOCK, {}) == ()

@@ -1,0 +1,368 @@
+"""What is said of a stack's caches and nodes, for everything that can be found of them."""
+
+import json
+import shlex
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from plan import addressing, caches, mirrors
+from plan.diagnosis import (
+    ANSWERS,
+    OK,
+    PROBLEM,
+    WARNING,
+    Answer,
+    CacheFacts,
+    ContainerFacts,
+    NodeFacts,
+    amount,
+    endpoints,
+    of_cache,
+    of_harbor,
+    of_lost_node,
+    of_node,
+)
+from plan.live_patch import patches
+from plan.mirrors import Mirror, document, legacy_entry
+from plan.settings import parse
+from plan.talosctl import Place
+
+STACK = "mine"
+UP = "make up STACK=mine"
+SETTINGS = parse({"upstreams": {"docker.io": {}}})
+[PLAN] = caches.build(SETTINGS, addressing.resolve(SETTINGS, "172.17.0.1"))
+PORTS = frozenset({("127.0.0.1", 5000), ("172.17.0.1", 5000)})
+RUNNING = ContainerFacts(
+    ours=True,
+    status="running",
+    exit_status=0,
+    healthy=True,
+    restarts=0,
+    more_restarts=0,
+    published=PORTS,
+    volume="registry-docker.io",
+)
+SOUND = CacheFacts(container=RUNNING, has_volume=True, size=12_340_000, upstream=ANSWERS)
+REFUSED = Answer(why_not="nothing answers (Connection refused)")
+SILENT = Answer(why_not="nothing answers within 3 s", silent=True)
+
+
+def cache(**changes):
+    """The one finding on a cache of which this much differs from a sound one."""
+    own = {key: value for key, value in changes.items() if key in CacheFacts.__dataclass_fields__}
+    rest = {key: value for key, value in changes.items() if key not in own}
+    [finding] = of_cache(PLAN, replace(SOUND, container=replace(RUNNING, **rest), **own), STACK)
+    assert finding.about == "cache of docker.io"
+    return finding
+
+
+def test_a_sound_cache_is_one_line_with_all_there_is_to_know():
+    found = cache()
+    assert (found.state, found.fix) == (OK, "")
+    assert found.text == (
+        "answers at http://127.0.0.1:5000, holds 12.3 MB; its upstream "
+        "https://registry-1.docker.io answers"
+    )
+
+
+def test_a_cache_that_asks_no_upstream_says_so():
+    assert cache(upstream=None).text.endswith("; offline: no upstream is asked")
+
+
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        (
+            CacheFacts(container=None, has_volume=True, size=2_000_000),
+            "its container registry-docker.io is not there; its volume is, with 2.0 MB",
+        ),
+        (
+            CacheFacts(container=None, has_volume=False),
+            "its container registry-docker.io is not there",
+        ),
+    ],
+    ids=["volume", "no-volume"],
+)
+def test_a_cache_that_is_not_there(facts, text):
+    [found] = of_cache(PLAN, facts, STACK)
+    assert (found.state, found.text, found.fix) == (PROBLEM, text, UP)
+
+
+SICK = {
+    "another's": (
+        {"ours": False},
+        "there is a container registry-docker.io, but this stack did not make it",
+        f"remove it, or give the stack another prefix; then: {UP}",
+    ),
+    "between-two-starts": (
+        {"status": "restarting", "restarts": 7, "exit_status": 2},
+        "registry-docker.io ends again and again (started 7 times, status 2)",
+        "docker logs --tail 20 registry-docker.io",
+    ),
+    "restarted-meanwhile": (
+        {"restarts": 8, "more_restarts": 1},
+        "registry-docker.io ends again and again (started 8 times)",
+        "docker logs --tail 20 registry-docker.io",
+    ),
+    "paused": (
+        {"status": "paused"},
+        "registry-docker.io is paused",
+        "docker unpause registry-docker.io",
+    ),
+    "stopped": (
+        {"status": "exited", "exit_status": 137},
+        "registry-docker.io does not run: exited, status 137",
+        UP,
+    ),
+    "published-elsewhere": (
+        {"published": frozenset({("127.0.0.1", 6000)})},
+        "it is published on 127.0.0.1:6000, and not on 127.0.0.1:5000, 172.17.0.1:5000",
+        UP,
+    ),
+    "not-published": (
+        {"published": frozenset()},
+        "it is published on no port, and not on 127.0.0.1:5000, 172.17.0.1:5000",
+        UP,
+    ),
+    "no-volume": (
+        {"volume": ""},
+        "its data is not in the volume registry-docker.io, but in none",
+        UP,
+    ),
+    "unhealthy": (
+        {"healthy": False},
+        "the health check of registry-docker.io fails",
+        "docker logs --tail 20 registry-docker.io",
+    ),
+    "no-answer": (
+        {"answer": SILENT},
+        "it runs, but at http://127.0.0.1:5000 nothing answers within 3 s",
+        "docker restart registry-docker.io",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "text", "fix"), SICK.values(), ids=SICK)
+def test_a_sick_cache(changes, text, fix):
+    found = cache(**changes)
+    assert (found.state, found.text, found.fix) == (PROBLEM, text, fix)
+
+
+def test_what_is_wrong_with_how_a_container_was_made_is_all_told():
+    wrong = replace(RUNNING, published=frozenset(), volume="other", healthy=False)
+    found = of_cache(PLAN, replace(SOUND, container=wrong, answer=SILENT), STACK)
+    assert [finding.fix for finding in found] == [UP, UP], "the rest follows from that"
+    assert "but in other" in found[1].text
+
+
+def test_an_upstream_that_is_away_is_a_warning():
+    found = cache(upstream=REFUSED)
+    assert found.state == WARNING
+    assert found.text == (
+        "its upstream https://registry-1.docker.io does not answer it (nothing answers "
+        "(Connection refused)): it serves only what is cached"
+    )
+
+
+@pytest.mark.parametrize(("restarts", "times"), [(1, "once"), (3, "3 times")])
+def test_a_cache_that_has_ended_by_itself_is_a_warning(restarts, times):
+    found = cache(restarts=restarts)
+    assert found.state == WARNING
+    assert found.text == f"it has ended by itself {times}, and was started again"
+    assert found.fix == "docker logs --tail 20 registry-docker.io"
+
+
+def test_a_size_that_is_not_known_is_no_zero():
+    assert amount(0) == "0.0 MB"
+    assert amount(None) == "an unknown amount of data"
+
+
+OURS, BEFORE, FOREIGN, LAN = (
+    "http://172.17.0.1:5000",
+    "http://172.17.0.1:6000",
+    "http://10.9.9.9:5000",
+    "https://10.8.8.8",
+)
+PLACE = Place(program="talosctl", state="state", talosconfig="folder/talosconfig")
+BOTH = pytest.mark.parametrize("documents", [True, False], ids=["documents", "legacy"])
+
+
+def config(host, *urls, documents=True, skip_fallback=False):
+    """A node's machine config with one mirror."""
+    mirror = Mirror(host=host, url=urls[0], skip_fallback=skip_fallback)
+    if documents:
+        own = document(mirror)
+        own["endpoints"] = [{"url": url} for url in urls]
+        return [{"machine": {"type": "worker"}}, own]
+    return [
+        {
+            "machine": {
+                "registries": {"mirrors": {host: {**legacy_entry(mirror), "endpoints": [*urls]}}}
+            }
+        }
+    ]
+
+
+def node(made, dead, *, from_here=None, own_view=True):
+    """A node of which these endpoints do not answer; the same from here, unless said otherwise."""
+    answers = dict.fromkeys(endpoints(made), ANSWERS) | dead
+    return NodeFacts(
+        cluster="dev",
+        address="10.5.0.2",
+        config=made,
+        answers=answers,
+        from_here=answers | (from_here or {}),
+        own_view=own_view,
+        place=PLACE,
+    )
+
+
+def of(made, dead, **more):
+    return of_node(node(made, dead, **more), {OURS}, {OURS, BEFORE}, STACK)
+
+
+@BOTH
+def test_a_node_whose_mirrors_answer_is_one_line(documents):
+    [found] = of(config("docker.io", OURS, documents=documents), {})
+    assert (found.state, found.about) == (OK, "node 10.5.0.2 of dev")
+    assert found.text == "1 mirror, every endpoint answers"
+
+
+def test_a_node_without_mirrors_has_none_that_is_dead():
+    [found] = of([{"machine": {}}], {})
+    assert found.text == "0 mirrors, every endpoint answers"
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("answer", "skip_fallback", "happens"),
+    [
+        (REFUSED, False, "every pull from docker.io goes to the upstream"),
+        (SILENT, False, "every request of a pull waits 30 s before it goes to the upstream"),
+        (
+            REFUSED,
+            True,
+            "pulls from docker.io fail, for skipFallback forbids to ask the upstream",
+        ),
+        (
+            SILENT,
+            True,
+            "every request of a pull waits 30 s, and pulls from docker.io fail, for skipFallback "
+            "forbids to ask the upstream",
+        ),
+    ],
+    ids=["refused", "silent", "refused-no-fallback", "silent-no-fallback"],
+)
+def test_a_dead_mirror_says_what_happens_to_pulls(documents, answer, skip_fallback, happens):
+    made = config("docker.io", OURS, documents=documents, skip_fallback=skip_fallback)
+    [found] = of(made, {OURS: answer})
+    assert (found.state, found.about, found.fix) == (PROBLEM, "node 10.5.0.2 of dev", UP)
+    assert found.text == (
+        f"its mirror of docker.io points to {OURS}, and there {answer.why_not}: {happens}"
+    )
+
+
+def test_endpoints_are_asked_in_their_order():
+    made = config("docker.io", OURS, LAN, skip_fallback=True)
+    [first] = of(made, {OURS: SILENT})
+    assert first.text.endswith("waits 30 s before it goes to the next endpoint")
+    [second] = of(made, {LAN: REFUSED})
+    assert second.text.endswith("it is asked for what the endpoints before it do not have")
+    [waits] = of(made, {LAN: SILENT})
+    assert waits.text.endswith("do not have, and then each request waits 30 s")
+    both = of(made, {OURS: REFUSED, LAN: REFUSED})
+    assert len(both) == 2
+    assert all("pulls from docker.io fail" in found.text for found in both)
+
+
+def test_an_endpoint_of_an_earlier_run_goes_with_the_next_up():
+    [found] = of(config("docker.io", BEFORE), {BEFORE: REFUSED}, from_here={BEFORE: ANSWERS})
+    assert found.fix == UP
+
+
+def test_a_cache_that_only_the_node_can_not_reach_is_not_mended_by_an_up():
+    [found] = of(config("docker.io", OURS), {OURS: SILENT}, from_here={OURS: ANSWERS})
+    assert found.fix.startswith("it answers this machine, so something keeps the node from it")
+    assert "sudo iptables -S" in found.fix
+
+
+def test_what_only_this_machine_saw_is_told_as_that():
+    [found] = of(config("docker.io", OURS), {OURS: REFUSED}, own_view=False)
+    assert "(Connection refused), seen from this machine: every pull" in found.text
+
+
+@BOTH
+def test_what_somebody_else_has_set_is_taken_out_by_the_line_that_is_told(documents):
+    [found] = of(config("quay.io", FOREIGN, documents=documents), {FOREIGN: REFUSED})
+    deletion = (
+        '{"apiVersion": "v1alpha1", "kind": "RegistryMirrorConfig", "name": "quay.io", '
+        '"$patch": "delete"}'
+        if documents
+        else '{"machine": {"registries": {"mirrors": {"quay.io": {"$patch": "delete"}}}}}'
+    )
+    assert found.fix == (
+        "talosctl --talosconfig folder/talosconfig --nodes 10.5.0.2 patch machineconfig "
+        f"--mode no-reboot --patch '{deletion}'"
+    )
+
+
+@BOTH
+def test_what_else_an_entry_has_is_set_again(documents):
+    made = config("docker.io", OURS, FOREIGN, documents=documents, skip_fallback=True)
+    [found] = of(made, {FOREIGN: SILENT})
+    *_, deletion, flag, addition = shlex.split(found.fix)
+    assert "delete" in deletion
+    assert flag == "--patch"
+    again = json.loads(addition)
+    if not documents:
+        again = again["machine"]["registries"]["mirrors"]["docker.io"]
+    assert endpoints(config("docker.io", OURS)) == tuple(
+        end["url"] if documents else end for end in again["endpoints"]
+    )
+    assert again["skipFallback"] is True
+
+
+def test_a_document_stands_in_the_place_of_an_old_entry_of_its_name():
+    both = [*config("docker.io", FOREIGN, documents=False), *config("docker.io", OURS)]
+    assert endpoints(both) == (OURS,)
+
+
+def test_every_endpoint_of_every_mirror_is_looked_at_once():
+    made = [*config("docker.io", OURS, LAN), *config("*", LAN)[1:]]
+    assert endpoints(made) == (OURS, LAN)
+
+
+def test_a_node_that_is_lost_is_made_anew():
+    found = of_lost_node("dev", "10.5.0.3", "its container dev-worker-1 does not run", STACK)
+    assert (found.state, found.about) == (PROBLEM, "node 10.5.0.3 of dev")
+    assert found.fix == "make cluster-down STACK=mine && make cluster-up STACK=mine"
+
+
+@BOTH
+def test_the_mirrors_of_a_whole_stack_are_found_in_what_a_node_gets(documents):
+    """What the program puts into nodes is what is looked for there."""
+    settings = parse({})
+    plans = caches.build(settings, addressing.resolve(settings, "172.17.0.1"))
+    wanted = mirrors.build(plans)
+    [text] = patches([], wanted, {}, documents=documents)
+    assert endpoints(list(yaml.safe_load_all(text))) == tuple(m.url for m in wanted)
+
+
+def test_a_harbor_that_does_not_answer_is_a_problem_and_one_that_does_is_not():
+    url = "https://harbor.example.com"
+    dead = of_harbor(url, REFUSED)
+    assert (dead.state, url in dead.text) == (PROBLEM, True)
+    assert "harbor.url" in dead.fix
+    assert of_harbor(url, ANSWERS).state == OK
+
+
+@pytest.mark.parametrize(("no_proxy", "told"), [([], True), (["registry-1.docker.io"], False)])
+def test_a_proxy_that_was_asked_is_told(no_proxy, told):
+    proxy = {"url": "http://proxy.lan:3128", "noProxy": no_proxy}
+    settings = parse({"upstreams": {"docker.io": {}}, "upstreamProxy": proxy})
+    [plan] = caches.build(settings, addressing.resolve(settings, "172.17.0.1"))
+    assert plan.asks == (proxy["url"] if told else plan.remote_url)
+    [found] = of_cache(plan, replace(SOUND, upstream=SILENT), STACK)
+    assert ("(asked through http://proxy.lan:3128)" in found.text) == told

@@ -1,0 +1,35 @@
+"""Durations as Go writes them."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plan.durations import seconds
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"),
+    [
+        ("90s", 90),
+        ("25m", 1500),
+        ("168h", 604_800),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("2m0.5s", 120.5),
+        ("1500ms", 1.5),
+        ("5m30ms", 300.03),
+        ("20us", 2e-5),
+        ("7ns", 7e-9),
+        ("1h1m1s1ms", 3661.001),
+    ],
+)
+def test_a_duration_is_as_many_seconds_as_go_says(duration, expected):
+    assert seconds(duration) == pytest.approx(expected)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
+def test_the_parts_of_a_duration_add_up(hours, minutes, rest, thousandths):
+    duration = f"{hours}h{minutes}m{rest}s{thousandths}ms"
+    expected = hours * 3600 + minutes * 60 + rest + thousandths / 1000
+    assert seconds(duration) == pytest.approx(expected)

@@ -1,0 +1,106 @@
+"""Image references and lists as people write them."""
+
+import pytest
+
+from plan.images import ImageListError, ImageReference, parse_list, parse_platform
+
+HOSTS = ("docker.io", "ghcr.io", "registry.example.com:5010")
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+def read(text):
+    return parse_list(text, "images.txt", HOSTS)
+
+
+@pytest.mark.parametrize(
+    ("line", "image"),
+    [
+        (
+            "docker.io/library/busybox:1.36",
+            ImageReference(host="docker.io", repository="library/busybox", tag="1.36"),
+        ),
+        (
+            "docker.io/nginx:1",
+            ImageReference(host="docker.io", repository="library/nginx", tag="1"),
+        ),
+        (
+            "registry.example.com:5010/team/app:v1",
+            ImageReference(host="registry.example.com:5010", repository="team/app", tag="v1"),
+        ),
+        (
+            f"ghcr.io/siderolabs/kubelet@{DIGEST}",
+            ImageReference(host="ghcr.io", repository="siderolabs/kubelet", digest=DIGEST),
+        ),
+        (
+            f"ghcr.io/siderolabs/kubelet:v1@{DIGEST}  # both",
+            ImageReference(
+                host="ghcr.io", repository="siderolabs/kubelet", tag="v1", digest=DIGEST
+            ),
+        ),
+    ],
+)
+def test_a_reference_is_read_whole_and_written_the_same(line, image):
+    assert read(line) == (image,)
+    assert read(str(image)) == (image,)
+
+
+def test_the_digest_decides_what_is_asked_for():
+    tagged, pinned = read(f"ghcr.io/a:v1\nghcr.io/a:v1@{DIGEST}")
+    assert (tagged.wanted, pinned.wanted) == ("v1", DIGEST)
+
+
+def test_comments_empty_lines_and_repetitions_do_not_count():
+    text = "# all we need\n\nghcr.io/b:1 # first\n  ghcr.io/a:1\nghcr.io/b:1\n"
+    assert [image.repository for image in read(text)] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("busybox:1", "the registry's host comes first"),
+        ("library/busybox:1", "the registry's host comes first"),
+        ("index.docker.io/library/busybox:1", "docker.io only"),
+        ("ghcr.io/Team/app:1", "small letters"),
+        ("ghcr.io/team//app:1", "small letters"),
+        ("ghcr.io/:1", "small letters"),
+        ("https://ghcr.io/a:1", "small letters"),
+        ("ghcr.io/team/app", "exact images"),
+        ("ghcr.io/team/app:", "exact images"),
+        ("ghcr.io/team/app:a b", "a tag is up to 128"),
+        (f"ghcr.io/team/app:{'x' * 129}", "a tag is up to 128"),
+        ("ghcr.io/team/app@sha256:abc", "64 hex digits"),
+        ("ghcr.io/team/app:1@", "64 hex digits"),
+        (
+            "quay.io/team/app:1",
+            "has a cache for docker.io, ghcr.io, registry.example.com:5010 only",
+        ),
+    ],
+)
+def test_a_wrong_name_is_refused_with_its_line_and_the_rule(line, rule):
+    with pytest.raises(ImageListError) as caught:
+        read(f"ghcr.io/fine:1\n{line}\n")
+    (problem,) = caught.value.problems
+    assert problem.where == "images.txt, line 2"
+    assert rule in problem.rule
+    assert repr(line) in str(caught.value)
+
+
+def test_all_mistakes_are_told_together():
+    with pytest.raises(ImageListError, match="2 mistakes in the list of images; nothing was chang"):
+        read("busybox\nghcr.io/a:1\nquay.io/a:1\n")
+
+
+def test_an_empty_list_is_refused():
+    with pytest.raises(ImageListError, match="no image at all"):
+        read("# nothing\n")
+
+
+@pytest.mark.parametrize("text", ["linux/amd64", "linux/arm/v7"])
+def test_a_platform_is_read_and_written_the_same(text):
+    assert str(parse_platform(text)) == text
+
+
+@pytest.mark.parametrize("text", ["amd64", "linux/", "Linux/amd64", "linux/amd64/v2/x"])
+def test_what_is_no_platform_is_refused(text):
+    with pytest.raises(ImageListError, match="write linux/amd64 or linux/arm64"):
+        parse_platform(text)

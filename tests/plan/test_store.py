@@ -1,0 +1,228 @@
+"""What a volume holds and what an image lacks, on volumes written down by hand."""
+
+import dataclasses
+import hashlib
+import json
+
+import pytest
+
+from plan import manifests, store
+from plan.images import ImageReference, Platform
+
+AMD64 = Platform(os="linux", architecture="amd64")
+INDEX, MANIFEST = manifests.INDEX_TYPES[0], manifests.MANIFEST_TYPES[0]
+
+
+def digest_of(content):
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def descriptor(content, media_type="application/octet-stream", **more):
+    return {"mediaType": media_type, "digest": digest_of(content), "size": len(content), **more}
+
+
+CONFIG, LAYER = b"config", b"a layer"
+FOREIGN = {**descriptor(b"far"), "mediaType": "application/vnd.docker.image.rootfs.foreign.diff"}
+IMAGE = json.dumps(
+    {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor(CONFIG),
+        "layers": [descriptor(LAYER), descriptor(LAYER), FOREIGN],
+    }
+).encode()
+LIST = json.dumps(
+    {
+        "schemaVersion": 2,
+        "manifests": [
+            descriptor(b"unsaid", MANIFEST),
+            descriptor(b"other", MANIFEST, platform={"os": "linux", "architecture": "arm64"}),
+            descriptor(IMAGE, MANIFEST, platform={"os": "linux", "architecture": "amd64"}),
+        ],
+    }
+).encode()
+ALL = (LIST, IMAGE, CONFIG, LAYER)
+WANTED = ImageReference(host="ghcr.io", repository="team/app", tag="v1")
+
+
+def files(*contents):
+    """Paths below the root and sizes, as in a real volume."""
+    found = []
+    for content in contents:
+        digest = digest_of(content)
+        found.append((store.blob_path(digest), len(content)))
+        link = store.revision_link if content in (LIST, IMAGE) else store.layer_link
+        found.append((link("team/app", digest), store.LINK_BYTES))
+    return found
+
+
+def tags(content=LIST):
+    current, _ = store.tag_links("team/app", "v1", digest_of(content))
+    return {current: digest_of(content)}
+
+
+def held(listing=None, names=None, contents=(LIST, IMAGE)):
+    read = store.parse_listing(files(*ALL) if listing is None else listing, names or tags())
+    by_digest = {digest_of(content): content for content in contents}
+    return dataclasses.replace(read, manifests=by_digest)
+
+
+def told(made, image=WANTED, platform=AMD64, damaged=()):
+    found = store.faults(made, image, platform, frozenset(damaged))
+    return [(fault.part, fault.digest, fault.problem) for fault in found]
+
+
+def test_a_whole_image_lacks_nothing():
+    assert told(held()) == []
+    assert held().size == sum(map(len, ALL))
+    assert held().revisions() == tuple(sorted(map(digest_of, (LIST, IMAGE))))
+
+
+def test_a_whole_image_is_whole_by_digest_too():
+    pinned = ImageReference(host="ghcr.io", repository="team/app", digest=digest_of(IMAGE))
+    assert told(held(), pinned) == []
+
+
+def test_all_parts_of_an_image_are_listed_once():
+    parts = store.parts(held(), WANTED, AMD64)
+    assert [(part.part, part.size) for part in parts] == [
+        ("index", len(LIST)),
+        ("manifest", len(IMAGE)),
+        ("config", len(CONFIG)),
+        ("layer", len(LAYER)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [(LIST, "manifest"), (IMAGE, "manifest"), (CONFIG, "config"), (LAYER, "layer")],
+)
+def test_a_part_that_is_not_there_is_named(content, part):
+    contents = [one for one in (LIST, IMAGE) if one != content]
+    made = held(files(*(one for one in ALL if one != content)), contents=contents)
+    assert told(made) == [(part, digest_of(content), store.MISSING)]
+
+
+def test_a_blob_that_only_another_repository_has_is_missing_here():
+    link = store.layer_link("team/app", digest_of(LAYER))
+    made = held([(path, size) for path, size in files(*ALL) if path != link])
+    assert told(made) == [("layer", digest_of(LAYER), store.MISSING)]
+
+
+def test_a_link_that_is_cut_short_counts_as_missing():
+    link = store.layer_link("team/app", digest_of(LAYER))
+    made = held([(path, 0 if path == link else size) for path, size in files(*ALL)])
+    assert told(made) == [("layer", digest_of(LAYER), store.MISSING)]
+
+
+def test_a_blob_of_another_size_is_told_without_hashing():
+    path = store.blob_path(digest_of(LAYER))
+    made = held([(one, 3 if one == path else size) for one, size in files(*ALL)])
+    assert told(made) == [("layer", digest_of(LAYER), store.WRONG_SIZE)]
+
+
+def test_a_blob_that_was_found_damaged_is_told():
+    assert told(held(), damaged=[digest_of(LAYER)]) == [("layer", digest_of(LAYER), store.DAMAGED)]
+
+
+@pytest.mark.parametrize("content", [b"", b"something else", IMAGE + b" "])
+def test_a_manifest_with_other_content_is_damaged(content):
+    made = dataclasses.replace(held(), manifests={digest_of(LIST): LIST, digest_of(IMAGE): content})
+    assert told(made) == [("manifest", digest_of(IMAGE), store.DAMAGED)]
+
+
+def test_a_manifest_that_is_none_is_damaged_whatever_its_digest_says():
+    junk = b"{}"
+    digest = digest_of(junk)
+    listing = [
+        (store.blob_path(digest), 2),
+        (store.revision_link("team/app", digest), store.LINK_BYTES),
+    ]
+    assert told(held(listing, tags(junk), contents=(junk,))) == [
+        ("manifest", digest, store.DAMAGED)
+    ]
+
+
+def test_a_tag_that_is_not_there_is_told():
+    other = ImageReference(host="ghcr.io", repository="team/app", tag="v2")
+    assert told(held(), other) == [("tag", "", store.MISSING)]
+    nowhere = ImageReference(host="ghcr.io", repository="nowhere", tag="v2")
+    assert told(held(), nowhere) == [("tag", "", store.MISSING)]
+
+
+def test_a_tag_whose_link_holds_no_digest_is_missing():
+    (path,) = tags()
+    assert told(held(names={path: "sha256:cut"})) == [("tag", "", store.MISSING)]
+    assert told(held(names={"elsewhere": digest_of(LIST)})) == [("tag", "", store.MISSING)]
+
+
+def test_an_index_without_the_platform_is_told():
+    s390x = Platform(os="linux", architecture="s390x")
+    assert told(held(), platform=s390x) == [("platform", "", store.MISSING)]
+
+
+def test_files_that_are_no_blobs_and_no_links_are_passed_over():
+    junk = [("repositories/team/app/_uploads/1/startedat", 20), ("blobs/sha256/ab/short/data", 1)]
+    assert held(files(*ALL) + junk) == held()
+
+
+def test_images_are_listed_by_repository_and_tag():
+    assert store.images(held(), "ghcr.io") == (WANTED,)
+    assert store.images(store.EMPTY, "ghcr.io") == ()
+
+
+def test_a_tag_has_two_links_below_its_repository():
+    digest = digest_of(LIST)
+    hexadecimal = digest.removeprefix("sha256:")
+    folder = "repositories/team/app/_manifests/tags/v1"
+    assert store.tag_links("team/app", "v1", digest) == (
+        f"{folder}/current/link",
+        f"{folder}/index/sha256/{hexadecimal}/link",
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no json",
+        b"[]",
+        b'{"schemaVersion": 1}',
+        b'{"schemaVersion": 2}',
+        b'{"schemaVersion": 2, "config": {}, "layers": []}',
+        b'{"schemaVersion": 2, "manifests": 7}',
+        b'{"schemaVersion": 2, "manifests": [{"mediaType": "x", "digest": "y", "size": "z"}]}',
+    ],
+)
+def test_what_is_no_manifest_is_refused(content):
+    with pytest.raises(manifests.ManifestError):
+        manifests.parse(content)
+
+
+def test_a_variant_is_chosen_only_where_it_is_asked_for():
+    def entry(variant):
+        platform = {"os": "linux", "architecture": "arm", "variant": variant}
+        return descriptor(variant.encode(), MANIFEST, platform=platform)
+
+    content = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry("v6"), entry("v7")]}
+    index = manifests.parse(json.dumps(content).encode())
+    chosen = [
+        manifests.for_platform(index, Platform(os="linux", architecture="arm", variant=variant))
+        for variant in ("", "v7", "v8")
+    ]
+    assert [one and one.digest for one in chosen] == [digest_of(b"v6"), digest_of(b"v7"), None]
+
+
+def test_below_a_path_repositories_have_the_names_that_nodes_use():
+    whole = held()
+    assert store.below(whole, "") is whole, "most caches have no prefix"
+    below = store.below(whole, "team")
+    assert set(below.repositories) == {"app"}
+    assert below.repository("app") == whole.repository("team/app")
+    assert (below.blobs, below.manifests) == (whole.blobs, whole.manifests)
+    image = ImageReference(host="ghcr.io", repository="app", tag="v1")
+    assert told(below, image) == []
+
+
+def test_what_is_not_below_a_path_is_not_listed():
+    assert store.below(held(), "tea").repositories == {}, "team is another path"
+    assert store.below(held(), "team/app").repositories == {}, "the path itself is no repository"

@@ -1,0 +1,26 @@
+"""Which upstreams are watched. What the watch does is shown in tests/offline."""
+
+import subprocess
+
+import pytest
+
+from plan.upstream_watch import script
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "port"),
+    [
+        ("https://registry-1.docker.io", "registry-1.docker.io", 443),
+        ("http://registry.example.com", "registry.example.com", 80),
+        ("https://registry.example.com:5010/prefix", "registry.example.com", 5010),
+    ],
+)
+def test_an_upstream_with_a_name_is_watched_on_its_port(url, name, port):
+    text = script(url)
+    assert text.startswith(f"#!/bin/sh\nname={name}\nport={port}\n")
+    subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+
+
+@pytest.mark.parametrize("url", ["http://172.17.0.1:5000", "http://[fd00::1]:5000"])
+def test_an_address_needs_no_look_up_so_nothing_can_be_watched(url):
+    assert script(url) == ""

@@ -1,0 +1,96 @@
+"""What crosses the upstream link: every blob once, whoever wants it."""
+
+import pytest
+
+from plan.images import ImageReference
+from plan.manifests import Descriptor
+from plan.store import DAMAGED, MISSING, WRONG_SIZE, Fault, Repository, Store
+from plan.warming import Wanted, has_manifest, is_awaited, lacking, missing_links, reasons
+
+SHARED, OWN = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+IMAGE = ImageReference(host="docker.io", repository="team/a", tag="v1")
+
+
+def part(digest, size=7):
+    return Descriptor(part="layer", media_type="x", digest=digest, size=size)
+
+
+def holding(*layers, blobs=()):
+    linked = Repository(tags={}, revisions=frozenset(), layers=frozenset(layers))
+    return Store(blobs=dict.fromkeys((*layers, *blobs), 7), repositories={"team/a": linked})
+
+
+def test_what_is_there_and_linked_is_not_wanted():
+    assert lacking(holding(SHARED), [("team/a", part(SHARED))]) == ()
+
+
+def test_what_two_repositories_want_is_fetched_once():
+    parts = [("team/a", part(SHARED)), ("team/b", part(SHARED)), ("team/b", part(OWN))]
+    assert lacking(holding(), parts) == (
+        Wanted(digest=SHARED, size=7, fetch=True, repositories=("team/a", "team/b")),
+        Wanted(digest=OWN, size=7, fetch=True, repositories=("team/b",)),
+    )
+
+
+def test_what_another_repository_has_is_only_linked():
+    wanted = Wanted(digest=SHARED, size=7, fetch=False, repositories=("team/b",))
+    assert lacking(holding(SHARED), [("team/b", part(SHARED))]) == (wanted,)
+    assert lacking(holding(blobs=[SHARED]), [("team/b", part(SHARED))]) == (wanted,)
+
+
+def test_a_link_without_its_blob_is_fetched():
+    store = holding(SHARED)
+    emptied = Store(blobs={}, repositories=store.repositories)
+    (wanted,) = lacking(emptied, [("team/a", part(SHARED))])
+    assert wanted.fetch
+
+
+def test_a_manifest_is_served_where_it_is_linked_and_there():
+    linked = Repository(tags={}, revisions=frozenset([SHARED, OWN]), layers=frozenset())
+    store = Store(blobs={SHARED: 7}, repositories={"team/a": linked})
+    assert has_manifest(store, "team/a", SHARED)
+    assert not has_manifest(store, "team/a", OWN), "linked, but not there"
+    assert not has_manifest(store, "team/b", SHARED), "there, but not linked"
+
+
+def test_a_link_is_written_once_its_blob_is_there():
+    wanted = lacking(holding(), [("team/a", part(SHARED)), ("team/b", part(SHARED))])
+    assert missing_links(holding(), wanted) == ()
+    assert missing_links(holding(SHARED), wanted) == (("team/b", SHARED),)
+    both = holding(blobs=[SHARED])
+    assert missing_links(both, wanted) == (("team/a", SHARED), ("team/b", SHARED))
+
+
+def fault(problem, digest=OWN):
+    return Fault(part="layer", digest=digest, size=7, problem=problem)
+
+
+@pytest.mark.parametrize(
+    ("faults", "said", "awaited"),
+    [
+        ((), {}, False),
+        ((fault(MISSING),), {}, True),
+        ((fault(MISSING),), {("docker.io", OWN): "404"}, False),
+        ((fault(MISSING),), {("quay.io", OWN): "404"}, True),
+        ((fault(MISSING), fault(MISSING, SHARED)), {("docker.io", OWN): "404"}, True),
+        ((fault(MISSING),), {("docker.io", str(IMAGE)): "404"}, False),
+        ((fault(WRONG_SIZE), fault(DAMAGED, SHARED)), {}, False),
+    ],
+)
+def test_only_what_was_delivered_may_still_come(faults, said, awaited):
+    assert is_awaited(IMAGE, faults, said) is awaited
+
+
+def test_the_registrys_own_words_come_first():
+    said = {("docker.io", str(IMAGE)): "404 manifest unknown", ("docker.io", OWN): "500 no"}
+    tag = Fault(part="tag", digest="", size=0, problem=MISSING)
+    assert reasons(IMAGE, [tag], said) == ("404 manifest unknown",)
+    del said["docker.io", str(IMAGE)]
+    assert reasons(IMAGE, [fault(MISSING)], said) == ("500 no",)
+
+
+def test_where_it_said_nothing_the_fault_is_told_once():
+    assert reasons(IMAGE, [fault(MISSING), fault(MISSING)], {}) == (
+        f"layer {OWN}: delivered, but not stored; the cache's log says why",
+    )
+    assert reasons(IMAGE, [fault(WRONG_SIZE)], {}) == (f"layer {OWN}: wrong size; repair mends it",)

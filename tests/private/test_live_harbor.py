@@ -1,0 +1,204 @@
+"""A stack whose upstreams are behind Harbor: made, used, changed and removed through the program.
+
+Harbor itself is a double (tests/harbor/server.py), because it can't run here; the engine, Docker,
+the local caches and the clients are real. One story, in order.
+"""
+
+import random
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from demo import images
+from demo.client import PullError, pull
+from ops import docker_api
+from tests.e2e.conftest import IMAGES, PREFIX, embedded
+from tests.e2e.containerd import ctr, hosts_dir, running
+from tests.harbor.api import Harbor
+from tests.harbor.server import Server
+from tests.secrets import places_with, secret_set
+
+STACK = "harbor"
+NAME = f"{PREFIX}-{STACK}"
+PORT = 15195
+HELLO = IMAGES[0]
+# Large beside its manifest, and not to be compressed.
+LARGE = images.single("docker.io", "library/large", "1", random.Random(1).randbytes(200_000))
+# What the double was made with.
+ADMIN = ("admin", "Harbor12345")
+BEHIND = {"docker.io": {"backend": "harbor"}, "quay.io": {"backend": "harbor"}}
+
+
+@pytest.fixture(scope="module")
+def double(tmp_path_factory, embedded_upstream, docker_client):
+    blobs = tmp_path_factory.mktemp("blobs")
+    urls = ("https://hub.docker.com", "https://quay.io", "https://gcr.io")
+    harbor = Harbor(blobs, dict.fromkeys(urls, embedded_upstream.local_url), {})
+    server = Server(harbor, docker_api.bridge_gateway(docker_client)).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def up(double, checkout, embedded_upstream, tmp_path_factory):
+    checkout.env["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    checkout.make("stack", STACK, f"NAME={STACK}", "FROM=docker")
+    write(checkout, embedded_upstream, double)
+    for field, value in zip(("username", "password"), ADMIN, strict=True):
+        secret_set(checkout, STACK, f"harborAdmin.{field}", value)
+    checkout.make("up", STACK)
+    (checkout.path / "images.txt").write_text(f"{HELLO.reference}\n{IMAGES[2].reference}\n")
+    return checkout
+
+
+def write(checkout, upstream, double, *, more=None, **harbor):
+    checkout.write_stack(
+        STACK,
+        prefix=NAME,
+        basePort=PORT,
+        upstreams={**embedded(upstream, ("ghcr.io",)), **BEHIND, **(more or {})},
+        cache={"onDestroy": "delete"},
+        harbor={"url": double.url, "public": False, "retentionDays": 30, "quota": "5GiB", **harbor},
+    )
+
+
+def projects(double):
+    return {project["name"] for project in double.harbor.projects.values()}
+
+
+def patch_of(checkout):
+    shown = checkout.pulumi(
+        *("stack", "output", "--show-secrets", "machineConfigPatch"), stack=STACK
+    ).stdout
+    return list(yaml.safe_load_all(shown))
+
+
+def login_of(checkout):
+    [document] = [doc for doc in patch_of(checkout) if doc["kind"] == "RegistryAuthConfig"]
+    return document["username"], document["password"]
+
+
+def test_the_stack_makes_what_the_guide_has_clicked_together(up, double):
+    assert projects(double) >= {"proxy-docker.io", "proxy-quay.io"}
+    assert set(up.containers(STACK)) == {f"{NAME}-ghcr.io"}, "no local cache for the others"
+    mirrors = {
+        doc["name"]: doc["endpoints"][0]
+        for doc in patch_of(up)
+        if doc["kind"] == "RegistryMirrorConfig"
+    }
+    assert mirrors["docker.io"] == {
+        "url": f"{double.url}/v2/proxy-docker.io",
+        "overridePath": True,
+    }
+    assert mirrors["ghcr.io"]["url"].endswith(f":{PORT + 4}")
+
+
+def test_nodes_pull_with_the_robot_and_nobody_pulls_without(up, double):
+    endpoint = f"{double.url}/proxy-docker.io"
+    creds = ("--src-creds", ":".join(login_of(up)))
+    pull(endpoint, HELLO, by_digest=False, options=creds)
+    with pytest.raises(PullError):
+        pull(endpoint, HELLO, by_digest=False)
+
+
+def test_containerd_logs_in_and_pulls_by_the_plain_name(up, double, tmp_path):
+    mirrors = [("docker.io", f"{double.url}/v2/proxy-docker.io", True)]
+    hosts = hosts_dir(tmp_path / "hosts", mirrors)
+    with running(tmp_path) as address:
+        pull_argv = ("images", "pull", "--hosts-dir", hosts)
+        ctr(address, *pull_argv, "--user", ":".join(login_of(up)), HELLO.reference)
+        assert ctr(address, "images", "ls", "-q").stdout.split() == [HELLO.reference]
+
+
+def test_a_second_up_changes_nothing(up):
+    assert up.changes(STACK) == set()
+
+
+def test_no_secret_stands_anywhere(up):
+    found = places_with(up, STACK, (ADMIN[1], login_of(up)[1]))
+    assert found.shown == []
+    [robot] = Path(up.env["XDG_STATE_HOME"]).glob(f"talos-cache/{STACK}-*/.harbor-robot")
+    assert robot.stat().st_mode & 0o777 == 0o600
+
+
+def test_warm_and_verify_reach_what_is_behind_harbor(up, double):
+    env = up.shell_env(STACK)
+    warmed = up.ops("warm", STACK, "--images", "images.txt", check=True, env=env).stdout
+    assert "1 images" in warmed.split("behind Harbor")[0], "the one with a local cache"
+    assert "behind Harbor, 1 images" in warmed
+    sent = double.sent_bytes
+    verified = up.ops("verify", STACK, "--images", "images.txt", check=True, env=env).stdout
+    assert "2 of 2 images are complete" in verified
+    assert double.sent_bytes == sent, "verify pulls nothing"
+    (up.path / "missing.txt").write_text("quay.io/nobody/has-this:1\n")
+    assert up.ops("verify", STACK, "--images", "missing.txt", env=env).returncode == 1
+
+
+def test_a_laptops_cache_has_harbor_as_its_upstream(up, double, embedded_upstream):
+    """Both at once: what Harbor holds crosses its own link once for each laptop, and no more."""
+    laptop = "laptops"
+    username, password = login_of(up)
+    up.make("stack", laptop, f"NAME={laptop}", "FROM=docker")
+    up.write_stack(
+        laptop,
+        prefix=f"{PREFIX}-{laptop}",
+        basePort=PORT + 200,
+        upstreams={"docker.io": {"remoteUrl": double.url, "pathPrefix": "proxy-docker.io"}},
+        cache={"onDestroy": "delete"},
+    )
+    for field, value in (("username", username), ("password", password)):
+        secret_set(up, laptop, f'credentials["docker.io"].{field}', value)
+    up.make("up", laptop)
+    embedded_upstream.push(LARGE)
+    size = sum(len(blob.content) for blob in LARGE.blobs)
+    login = ("--src-creds", f"{username}:{password}")
+    pull(f"{double.url}/proxy-docker.io", LARGE, by_digest=False, options=login)
+    upstream, sent = double.upstream_bytes, double.sent_bytes
+    for _ in range(2):
+        pull(f"http://127.0.0.1:{PORT + 200}/proxy-docker.io", LARGE, by_digest=False)
+    assert size <= double.sent_bytes - sent < 2 * size, "layers came from Harbor once"
+    assert double.upstream_bytes - upstream < size, "and not from the Internet again"
+    assert places_with(up, laptop, (password,)).shown == []
+    up.make("down", laptop)
+
+
+def test_one_upstream_more_behind_harbor_changes_no_container(up, embedded_upstream, double):
+    write(up, embedded_upstream, double, more={"gcr.io": {"backend": "harbor"}})
+    assert up.changes(STACK) == {("update", "command:local:Command", "harbor-command")}
+    up.make("up", STACK)
+    assert "proxy-gcr.io" in projects(double)
+
+
+def test_a_project_of_somebody_elses_is_named_and_left_as_it_is(up, embedded_upstream, double):
+    write(up, embedded_upstream, double, projectPrefix="lib")
+    made = httpx.post(
+        f"{double.url}/api/v2.0/projects", json={"project_name": "libdocker.io"}, auth=ADMIN
+    )
+    assert made.status_code == 201
+    said = up.make("up", STACK, check=False)
+    assert said.returncode != 0
+    assert "libdocker.io" in said.stdout + said.stderr
+    httpx.delete(f"{double.url}/api/v2.0/projects/libdocker.io", auth=ADMIN).raise_for_status()
+    write(up, embedded_upstream, double)
+    up.make("up", STACK)
+
+
+def test_a_wrong_password_says_so_and_shows_none(up):
+    secret_set(up, STACK, "harborAdmin.password", "Wr0ng-for-a-test")
+    said = up.make("up", STACK, check=False)
+    assert said.returncode != 0
+    shown = said.stdout + said.stderr
+    assert "Harbor does not know the user" in shown
+    assert "harborAdmin" in shown
+    assert "Wr0ng-for-a-test" not in shown
+    secret_set(up, STACK, "harborAdmin.password", ADMIN[1])
+
+
+def test_down_removes_what_this_stack_has_made(up, double):
+    up.make("up", STACK)
+    up.make("down", STACK)
+    assert not {name for name in projects(double) if name.startswith(("proxy-", "lib"))}
+    assert not double.harbor.robots
+    assert not list(Path(up.env["XDG_STATE_HOME"]).rglob(".harbor-robot"))

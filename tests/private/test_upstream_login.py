@@ -1,0 +1,502 @@
+"""What upstreams say to credentials: real registries with basic and with token authentication.
+
+The token service and the proxy are doubles (tests/private/token_service.py, forward_proxy.py).
+"""
+
+import base64
+import html
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+from urllib.parse import quote
+
+import pytest
+
+from ops import upstream_login
+from ops.upstream_login import (
+    Accepted,
+    Question,
+    Refused,
+    Unreachable,
+    Untrusted,
+    ask,
+    ask_all,
+    context,
+)
+from tests.private import forward_proxy, registry_process, token_service
+from tests.private.authority import Authority
+from tests.private.token_service import DENIED, WRONG, TokenService
+
+HOST, ALICE, PASSWORD = "private.test", "alice", 'ge/heim+ &"<1>'
+NAME = "registry.private.test"
+
+
+def question(url, password=PASSWORD, username=ALICE, **more):
+    return Question(host=HOST, remote_url=url, username=username, password=password, **more)
+
+
+def verdict_on(*args, **kwargs):
+    """The verdict; it never has the password in it."""
+    asked = question(*args, **kwargs)
+    verdict = ask(asked)
+    assert asked.password not in f"{verdict} {verdict!r} {asked!r}"
+    return verdict
+
+
+@pytest.fixture(scope="module")
+def basic(tmp_path_factory, authority):
+    """A registry with basic authentication over TLS, and the file that says who may."""
+    folder = tmp_path_factory.mktemp("basic")
+    auth = registry_process.htpasswd(folder / "htpasswd", {ALICE: PASSWORD})
+    tls = authority.server("127.0.0.1")
+    with registry_process.running(folder, auth=auth, tls=tls) as registry:
+        yield registry, folder / "htpasswd"
+
+
+@pytest.fixture(scope="module")
+def behind_tokens(tmp_path_factory, authority):
+    tokens = TokenService(accounts={})
+    tls = authority.server("127.0.0.1", NAME)
+    with token_service.running(tmp_path_factory.mktemp("token"), tokens, tls=tls) as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def tokens(behind_tokens):
+    """The service, as it is before each test."""
+    service = behind_tokens.tokens
+    service.accounts, service.denied = {ALICE: PASSWORD}, set()
+    service.expires_in, service.echo = 300, False
+    service.issued.clear()
+    behind_tokens.asked.clear()
+    return service
+
+
+@contextmanager
+def answering(answer):
+    """A web server that answers every GET with (status, headers, body); notes what it was sent."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            server.seen.append((self.path, self.headers.get("Authorization")))
+            status, headers, body = answer(self) if callable(answer) else answer
+            self.send_response(status)
+            for name, value in headers:
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Nothing to standard error."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.seen = []
+    server.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def bearer(realm):
+    return 401, [("WWW-Authenticate", f'Bearer realm="{realm}",service="s"')], b""
+
+
+class TestBasic:
+    def test_right(self, basic, authority):
+        assert verdict_on(basic[0].url, ca_pem=authority.pem) == Accepted(host=HOST)
+
+    @pytest.mark.parametrize("username", [ALICE, "nobody"])
+    def test_wrong(self, basic, authority, username):
+        verdict = verdict_on(basic[0].url, "wrong", username, ca_pem=authority.pem)
+        assert verdict == Refused(host=HOST, status=401, words="authentication required")
+        assert str(verdict) == f"{HOST} refuses the credentials (401): authentication required"
+
+    def test_rotated_and_then_disabled(self, basic, authority):
+        registry, accounts = basic
+        try:
+            registry_process.write_accounts(accounts, {ALICE: "fresh"})
+            assert isinstance(verdict_on(registry.url, ca_pem=authority.pem), Refused)
+            assert isinstance(verdict_on(registry.url, "fresh", ca_pem=authority.pem), Accepted)
+            registry_process.write_accounts(accounts, {"bob": PASSWORD})
+            assert isinstance(verdict_on(registry.url, "fresh", ca_pem=authority.pem), Refused)
+        finally:
+            registry_process.write_accounts(accounts, {ALICE: PASSWORD})
+
+    def test_without_tls(self, tmp_path):
+        auth = registry_process.htpasswd(tmp_path / "htpasswd", {ALICE: PASSWORD})
+        with registry_process.running(tmp_path, auth=auth) as registry:
+            assert verdict_on(registry.url) == Accepted(host=HOST)
+            assert isinstance(verdict_on(registry.url, "wrong"), Refused)
+
+    def test_an_upstream_that_asks_nobody(self, tmp_path):
+        with registry_process.running(tmp_path) as registry:
+            assert verdict_on(registry.url) == Accepted(host=HOST)
+
+
+class TestTokens:
+    def test_right(self, behind_tokens, tokens, authority):
+        assert verdict_on(behind_tokens.url, ca_pem=authority.pem) == Accepted(host=HOST)
+        assert tokens.issued == [(ALICE, ())]
+        assert behind_tokens.asked == ["/v2/", "/token?service=private+registry", "/v2/"]
+
+    @pytest.mark.parametrize("username", [ALICE, "nobody"])
+    def test_wrong(self, behind_tokens, tokens, authority, username):
+        verdict = verdict_on(behind_tokens.url, "wrong", username, ca_pem=authority.pem)
+        assert verdict == Refused(host=HOST, status=401, words=WRONG)
+        assert tokens.issued == []
+
+    def test_rotated_and_then_disabled(self, behind_tokens, tokens, authority):
+        tokens.accounts[ALICE] = "fresh"
+        assert isinstance(verdict_on(behind_tokens.url, ca_pem=authority.pem), Refused)
+        assert isinstance(verdict_on(behind_tokens.url, "fresh", ca_pem=authority.pem), Accepted)
+        del tokens.accounts[ALICE]
+        assert isinstance(verdict_on(behind_tokens.url, "fresh", ca_pem=authority.pem), Refused)
+
+    def test_suspended(self, behind_tokens, tokens, authority):
+        tokens.denied.add(ALICE)
+        verdict = verdict_on(behind_tokens.url, ca_pem=authority.pem)
+        assert verdict == Refused(host=HOST, status=403, words=DENIED)
+
+    def test_short_lived_tokens(self, behind_tokens, tokens, authority):
+        tokens.expires_in = 1
+        assert isinstance(verdict_on(behind_tokens.url, ca_pem=authority.pem), Accepted)
+
+    def test_a_token_that_the_registry_does_not_take(self, behind_tokens, tokens, authority):
+        tokens.expires_in = -120
+        verdict = verdict_on(behind_tokens.url, ca_pem=authority.pem)
+        assert verdict == Refused(host=HOST, status=401, words="authentication required")
+        assert tokens.issued
+
+    def test_without_tls(self, tmp_path, tokens):
+        with token_service.running(tmp_path, tokens) as upstream:
+            assert verdict_on(upstream.url) == Accepted(host=HOST)
+
+    def test_the_services_words_are_shown_without_the_password(
+        self, behind_tokens, tokens, authority
+    ):
+        tokens.accounts, tokens.echo = {}, True
+        verdict = verdict_on(behind_tokens.url, ca_pem=authority.pem)
+        assert verdict.words == f"{WRONG}: Basic ******** is ********:********"
+
+
+class TestRealm:
+    """Where a token service may be: by the rule of the cache (`realmAllowed` in distribution)."""
+
+    @pytest.mark.parametrize("realm", ["http://127.0.0.1:1/token", "https://auth.docker.io/token"])
+    def test_elsewhere_gets_no_password(self, realm):
+        with answering(bearer(realm)) as upstream:
+            verdict = verdict_on(upstream.url)
+            sent = [authorization for _, authorization in upstream.seen]
+        assert isinstance(verdict, Refused)
+        assert realm.removesuffix("/token") in verdict.words
+        assert "not in its own domain" in verdict.words
+        assert sent == [None]
+
+    def test_elsewhere_of_a_real_registry(self, tmp_path, tokens, behind_tokens, authority):
+        realm = f"{behind_tokens.url}/token"
+        with token_service.running(tmp_path, tokens, realm=realm) as upstream:
+            verdict = verdict_on(upstream.url, ca_pem=authority.pem)
+        assert "not in its own domain" in verdict.words
+        assert behind_tokens.asked == []
+
+    @pytest.mark.parametrize("realm", ["", "token", "/token", "ftp://127.0.0.1/", "http://[::1/"])
+    def test_that_is_none(self, realm):
+        with answering(bearer(realm)) as upstream:
+            assert "names no token service" in verdict_on(upstream.url).words
+
+    @pytest.mark.parametrize(
+        ("remote_url", "realm", "is_sent"),
+        [
+            ("https://registry-1.docker.io", "https://auth.docker.io/token", True),
+            ("https://registry.example.co.uk", "https://auth.example.co.uk:8443/token", True),
+            ("https://Registry.Example.com", "https://registry.example.com/token", True),
+            ("https://a.github.io", "https://b.github.io/token", False),
+            ("https://a.co.uk", "https://b.co.uk/token", False),
+            ("https://example.com", "https://example.com.evil.org/token", False),
+            ("https://example.com", "https://example.com@evil.org/token", False),
+            ("https://10.0.0.1", "https://10.0.0.1:8443/token", False),
+            ("https://10.0.0.1:8443", "https://10.0.0.1:8443/token", True),
+            ("http://localhost:1", "http://localhost:2/token", False),
+            ("https://[fd00::1]", "https://[fd00::1]/token", True),
+            ("https://example.com", "http://example.com/token", False),
+            ("http://example.com", "https://auth.example.com/token", True),
+        ],
+    )
+    def test_whose_password_goes_where(self, remote_url, realm, is_sent):
+        assert (upstream_login._why_not_sent(remote_url, realm) == "") is is_sent
+
+    def test_the_password_does_not_leave_tls(self):
+        why = upstream_login._why_not_sent("https://example.com", "http://example.com/token")
+        assert why.endswith("has no TLS, the password was not sent to it")
+
+
+class TestTrust:
+    def test_a_ca_that_nobody_has_named(self, basic):
+        verdict = verdict_on(basic[0].url)
+        assert isinstance(verdict, Untrusted)
+        assert str(verdict) == (
+            f"{HOST} has a certificate that is not trusted (unable to get local issuer "
+            f"certificate): name the CA that it is from with upstreams.{HOST}.ca"
+        )
+
+    def test_another_ca(self, basic, tmp_path):
+        verdict = verdict_on(basic[0].url, ca_pem=Authority(tmp_path).pem)
+        assert isinstance(verdict, Untrusted)
+
+    @pytest.mark.parametrize(
+        ("names", "days", "fix"),
+        [
+            (["127.0.0.1"], -1, "renew it"),
+            (["127.0.0.2"], 30, f"correct upstreams.{HOST}.remoteUrl"),
+            (["localhost"], 30, f"correct upstreams.{HOST}.remoteUrl"),
+        ],
+    )
+    def test_of_the_right_ca_but(self, tmp_path, authority, names, days, fix):
+        tls = authority.server(*names, days=days)
+        with registry_process.running(tmp_path, tls=tls) as registry:
+            verdict = verdict_on(registry.url, ca_pem=authority.pem)
+        assert isinstance(verdict, Untrusted)
+        assert fix in verdict.fix
+
+    def test_the_servers_own_certificate_can_be_trusted(self, tmp_path, authority):
+        # As Go has it: no CA is needed above it.
+        tls = authority.server("127.0.0.1")
+        with registry_process.running(tmp_path, tls=tls) as registry:
+            verdict = verdict_on(registry.url, ca_pem=tls.certificate.read_text())
+        assert verdict == Accepted(host=HOST)
+
+    def test_no_certificates_are_an_error(self):
+        with pytest.raises(ValueError, match="no certificates in PEM"):
+            context("not a certificate")
+
+
+class TestUnreachable:
+    """It only warns: it says nothing about the credentials."""
+
+    def test_refused(self):
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = listening.getsockname()[1]
+        verdict = verdict_on(f"http://127.0.0.1:{port}")
+        assert verdict == Unreachable(host=HOST, reason=f"127.0.0.1:{port}: Connection refused")
+        assert str(verdict).startswith(f"{HOST} could not be asked whether it accepts")
+
+    def test_a_name_that_nobody_knows(self):
+        verdict = verdict_on("https://nowhere.invalid")
+        assert isinstance(verdict, Unreachable)
+        assert verdict.reason.startswith("nowhere.invalid: ")
+
+    def test_silent(self, monkeypatch):
+        monkeypatch.setattr(upstream_login, "TIMEOUT_SECONDS", 0.5)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = listening.getsockname()[1]
+            for scheme in ("http", "https"):
+                verdict = verdict_on(f"{scheme}://127.0.0.1:{port}")
+                assert verdict.reason == f"127.0.0.1:{port}: no answer within 0.5 s"
+
+    def test_it_speaks_no_tls(self, tmp_path):
+        with registry_process.running(tmp_path) as registry:
+            verdict = verdict_on(registry.url.replace("http", "https"))
+        assert isinstance(verdict, Unreachable)
+
+    def test_it_wants_tls(self, basic):
+        verdict = verdict_on(basic[0].url.replace("https", "http"))
+        assert verdict.reason.endswith("Client sent an HTTP request to an HTTPS server.")
+        assert isinstance(verdict, Unreachable)
+
+    @pytest.mark.parametrize("status", [404, 429, 500, 503])
+    def test_sick(self, status):
+        with answering((status, [], b"<h1>be back soon</h1>")) as upstream:
+            verdict = verdict_on(upstream.url)
+        reason = f"it answers with status {status}: <h1>be back soon</h1>"
+        assert verdict == Unreachable(host=HOST, reason=reason)
+
+    def test_its_token_service_is_sick(self):
+        def answer(request):
+            return bearer(f"{upstream.url}/token") if request.path == "/v2/" else (503, [], b"")
+
+        with answering(answer) as upstream:
+            verdict = verdict_on(upstream.url)
+        assert verdict.reason == "its token service answers with status 503: it says nothing more"
+
+    @pytest.mark.parametrize("said", [b"", b"[]", b"{}", b'{"token":""}', b'{"token":null}'])
+    def test_its_token_service_gives_none(self, said):
+        def answer(request):
+            return bearer(f"{upstream.url}/token") if request.path == "/v2/" else (200, [], said)
+
+        with answering(answer) as upstream:
+            verdict = verdict_on(upstream.url)
+        assert verdict.reason == "its token service answers without a token"
+
+    @pytest.mark.parametrize("where", ["ftp://127.0.0.1/v2/", "/v2/", "http://[::1", "nowhere:x"])
+    def test_redirects_that_lead_nowhere(self, where):
+        with answering((307, [("Location", where)], b"")) as upstream:
+            assert isinstance(verdict_on(upstream.url), Unreachable)
+
+    def test_no_web_server(self):
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+
+            def answer():
+                with listening.accept()[0] as connection:
+                    connection.recv(1000)
+                    connection.sendall(b"220 mail.example.com ESMTP\r\n")
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            verdict = verdict_on(f"http://127.0.0.1:{listening.getsockname()[1]}")
+            thread.join()
+        assert isinstance(verdict, Unreachable)
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("body", "words"),
+        [
+            (b'{"errors":[{"code":"DENIED","message":"no"},{"message":"never"}]}', "no; never"),
+            (b'{"errors":[{"code":"DENIED"}]}', "DENIED"),
+            (b'{"details":"incorrect username or password"}', "incorrect username or password"),
+            (b'{"error":"invalid_grant","error_description":"locked"}', "locked"),
+            (b'{"errors":"all"}', '{"errors":"all"}'),
+            (b'{"errors":[]}', '{"errors":[]}'),
+            (b"[1]", "[1]"),
+            (b"\xff\x1b[31mred\r\n\tline", "\ufffd [31mred line"),
+            (b"", "it says nothing more"),
+            (b"x" * 1_000_000, "x" * 297 + "..."),
+        ],
+    )
+    def test_of_a_refusal(self, body, words):
+        with answering((403, [], body)) as upstream:
+            assert verdict_on(upstream.url) == Refused(host=HOST, status=403, words=words)
+
+    @pytest.mark.parametrize(
+        "password",
+        [PASSWORD, "pass word", "p%C3%A4ss", "päß\\w0rd\n", 'a"b', "$2y$05$x", "tok" * 400],
+    )
+    def test_never_hold_the_password_in_any_dress(self, password):
+        asked = question("http://unused.test", password)
+        login = base64.b64encode(f"{ALICE}:{password}".encode()).decode()
+        go = (
+            json.dumps(password, ensure_ascii=False)[1:-1]
+            .replace("&", "\\u0026")
+            .replace("<", "\\u003c")
+            .replace(">", "\\u003e")
+        )
+        dresses = {password, login, go, *map(json.dumps, (password, login))}
+        dresses |= {quote(password), quote(password, safe=""), html.escape(password)}
+        for one in dresses:
+            cleaned = upstream_login._clean(f"<<{one}>>", asked)
+            assert cleaned.replace('"', "").replace("\\", "") == "<<********>>"
+
+    def test_are_cut_off_behind_the_masks(self):
+        asked = question("http://unused.test")
+        cleaned = upstream_login._clean(f"{'.' * 294}{PASSWORD}", asked)
+        assert cleaned == f"{'.' * 294}***..."
+
+    @pytest.mark.parametrize("offered", ["Negotiate", "Digest realm=x, nonce=y", ""])
+    def test_other_authentication(self, offered):
+        with answering((401, [("WWW-Authenticate", offered)] if offered else [], b"")) as upstream:
+            verdict = verdict_on(upstream.url)
+        wanted = offered.partition(" ")[0].lower() or "nothing"
+        assert verdict.words == f"it offers neither Basic nor Bearer authentication, but {wanted}"
+
+    def test_credentials_do_not_follow_a_redirect_to_another_server(self):
+        with answering((200, [], b"")) as other:
+            target = f"{other.url}/v2/"
+
+            def answer(request):
+                if request.headers.get("Authorization"):
+                    return 307, [("Location", target)], b""
+                return 401, [("WWW-Authenticate", 'Basic realm="x"')], b""
+
+            with answering(answer) as upstream:
+                ask(question(upstream.url))
+            assert other.seen == [("/v2/", None)]
+
+
+class TestProxy:
+    """Names that only the proxy can look up: what arrives has gone through it."""
+
+    NAMES: ClassVar = {NAME: "127.0.0.1"}
+
+    def named(self, upstream):
+        return upstream.url.replace("127.0.0.1", NAME)
+
+    def test_tls(self, behind_tokens, tokens, authority, tmp_path):
+        tls = authority.server(NAME)
+        with (
+            token_service.running(tmp_path, tokens, name=NAME, tls=tls) as upstream,
+            forward_proxy.running(self.NAMES) as proxy,
+        ):
+            asked = {"ca_pem": authority.pem, "proxy_url": proxy.url}
+            assert verdict_on(upstream.url, **asked) == Accepted(host=HOST)
+            assert set(proxy.asked) == {f"CONNECT {upstream.url.removeprefix('https://')}"}
+            assert isinstance(verdict_on(upstream.url, "wrong", **asked), Refused)
+            assert isinstance(verdict_on(upstream.url, proxy_url=proxy.url), Untrusted)
+
+    def test_http(self, tmp_path):
+        auth = registry_process.htpasswd(tmp_path / "htpasswd", {ALICE: PASSWORD})
+        with (
+            registry_process.running(tmp_path, auth=auth) as registry,
+            forward_proxy.running(self.NAMES) as proxy,
+        ):
+            assert verdict_on(self.named(registry), proxy_url=proxy.url) == Accepted(host=HOST)
+            assert proxy.asked == [f"GET {NAME}:{registry.port}"] * 2
+
+    @pytest.mark.parametrize("no_proxy", [NAME, ".private.test"])
+    def test_not_for_what_is_to_be_asked_directly(self, basic, no_proxy):
+        with forward_proxy.running(self.NAMES) as proxy:
+            asked = {"proxy_url": proxy.url, "no_proxy": (no_proxy,)}
+            verdict = verdict_on(self.named(basic[0]), **asked)
+            assert proxy.asked == []
+        assert isinstance(verdict, Unreachable)
+        assert verdict.reason.startswith(f"{NAME}:{basic[0].port}: "), "no proxy is blamed"
+
+    def test_the_environments_proxy_is_not_asked(self, basic, authority, monkeypatch):
+        with forward_proxy.running(self.NAMES) as proxy:
+            for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy"):
+                monkeypatch.setenv(name, proxy.url)
+            assert isinstance(verdict_on(self.named(basic[0])), Unreachable)
+            assert proxy.asked == []
+
+    def test_one_that_refuses(self, basic):
+        with forward_proxy.running({}) as proxy:
+            verdict = verdict_on(self.named(basic[0]), proxy_url=proxy.url)
+        assert isinstance(verdict, Unreachable)
+        assert f"through the proxy {proxy.url.removeprefix('http://')}: 403 " in verdict.reason
+
+    def test_one_that_is_away(self, basic):
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = listening.getsockname()[1]
+        verdict = verdict_on(self.named(basic[0]), proxy_url=f"http://127.0.0.1:{port}")
+        assert verdict.reason.endswith(f"through the proxy 127.0.0.1:{port}: Connection refused")
+
+    def test_one_that_wants_a_password(self, basic, authority):
+        with forward_proxy.running(self.NAMES, login=("office", "pr0xy/pw")) as proxy:
+            right = proxy.url.replace("http://", "http://office:pr0xy%2Fpw@")
+            wrong = proxy.url.replace("http://", "http://office:wr0ng@")
+            assert isinstance(verdict_on(self.named(basic[0]), proxy_url=right), Untrusted)
+            verdict = verdict_on(self.named(basic[0]), proxy_url=wrong)
+        assert "407" in verdict.reason
+        assert "wr0ng" not in f"{verdict!r} {question('', proxy_url=wrong)!r}"
+
+
+def test_many_questions_are_asked_side_by_side_and_answered_in_order(basic, authority, monkeypatch):
+    monkeypatch.setattr(upstream_login, "TIMEOUT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0), backlog=20) as listening:
+        silent = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        asked = [question(silent) for _ in range(8)]
+        asked.insert(3, question(basic[0].url, ca_pem=authority.pem))
+        started = time.monotonic()
+        verdicts = ask_all(asked)
+        assert time.monotonic() - started < 5
+    kinds = [type(verdict) for verdict in verdicts]
+    assert kinds == [Unreachable] * 3 + [Accepted] + [Unreachable] * 5

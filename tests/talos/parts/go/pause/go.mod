@@ -1,0 +1,3 @@
+module talos-cache.local/tests/pause
+
+go 1.25.0

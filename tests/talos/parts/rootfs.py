@@ -1,0 +1,90 @@
+"""The userland of a node: Debian's smallest system and the tools that Talos runs.
+
+A real node's userland is Talos's own, which comes only as an image; here it is made from packages.
+"""
+
+import hashlib
+import platform
+import shutil
+from pathlib import Path
+
+from tests.talos.parts.versions import DEBIAN
+from toolchain import debian
+from toolchain.paths import tool_folder
+from toolchain.steps import SetupError, made_once, output_of, run, say
+
+PACKAGES = (
+    "ca-certificates",
+    "e2fsprogs",
+    "iproute2",
+    "iptables",
+    "kmod",
+    "libseccomp2",
+    "mount",
+    "nftables",
+    "procps",
+    "runc",
+    "udev",
+    "util-linux",
+    "xfsprogs",
+)
+# Nobody reads or installs anything inside a node.
+UNWANTED = (
+    "usr/share/bash-completion",
+    "usr/share/doc",
+    "usr/share/i18n",
+    "usr/share/info",
+    "usr/share/lintian",
+    "usr/share/locale",
+    "usr/share/man",
+    "usr/share/zoneinfo",
+    "var/cache",
+    "var/lib/apt",
+    "var/lib/dpkg",
+    "var/log",
+)
+# Talos puts its own files there.
+REPLACED = ("etc/machine-id", "etc/os-release", "etc/resolv.conf")
+
+
+def ensure() -> Path:
+    """The userland as one tar archive; a changed recipe makes a new one."""
+    recipe = hashlib.sha256(repr((PACKAGES, UNWANTED, REPLACED)).encode()).hexdigest()[:8]
+    return made_once(tool_folder("node-rootfs", f"{DEBIAN}-{recipe}") / "rootfs.tar", _make)
+
+
+def _make(archive: Path) -> None:
+    if shutil.which("debootstrap") is None:
+        debian.install(("debootstrap",), "debootstrap, which makes the nodes' userland, is missing")
+    say("making the nodes' userland from Debian packages, once")
+    root = archive.parent / "rootfs"
+    options = ["--variant=minbase", f"--include={','.join(PACKAGES)}"]
+    run(
+        "making the nodes' userland",
+        # In a mount namespace of its own: what it mounts goes with it, however it ends.
+        ["unshare", "--mount", "debootstrap", *options, DEBIAN, root, _mirror()],
+    )
+    for name in UNWANTED:
+        shutil.rmtree(root / name, ignore_errors=True)
+    for name in REPLACED:
+        (root / name).unlink(missing_ok=True)
+    run(
+        "packing the nodes' userland",
+        ["tar", "--create", "--numeric-owner", "--directory", root, "--file", archive, "."],
+    )
+
+
+def _mirror() -> str:
+    """Where this machine's apt gets Debian's packages from.
+
+    Raises:
+        SetupError: apt is not set up for this Debian.
+    """
+    wanted = f"{DEBIAN} main {'amd64' if platform.machine() == 'x86_64' else 'arm64'}"
+    form = "$(CODENAME) $(COMPONENT) $(ARCHITECTURE) $(REPO_URI)"
+    listed = output_of(["apt-get", "indextargets", "--format", form, "Created-By: Packages"]) or ""
+    for line in listed.splitlines():
+        known, _, address = line.rpartition(" ")
+        if known == wanted:
+            return address
+    raise SetupError(f"the test nodes are made of Debian {DEBIAN}, which apt here does not know")

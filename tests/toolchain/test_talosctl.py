@@ -1,0 +1,42 @@
+"""Whose talosctl is on PATH: the user's own, or one that is built for want of any."""
+
+import pytest
+
+from toolchain import engine, talosctl
+from toolchain.steps import SetupError
+
+
+@pytest.fixture
+def work_bin(tmp_path, monkeypatch):
+    """The project's own folder on PATH, and a program that stands for the one that was built."""
+    folder = tmp_path / "work-bin"
+    folder.mkdir()
+    built = tmp_path / "built"
+    built.touch()
+    monkeypatch.setattr(talosctl, "BIN", folder)
+    monkeypatch.setattr(engine, "BIN", folder)
+    monkeypatch.setattr(talosctl, "ensure", lambda version: built)
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def test_where_there_is_none_one_is_built_and_put_on_path(work_bin, tmp_path, capsys):
+    talosctl.offer()
+    talosctl.offer()
+    assert (work_bin / "talosctl").resolve() == tmp_path / "built"
+    assert "no talosctl on PATH: using 1.13.0" in capsys.readouterr().err
+
+
+def test_the_users_own_is_never_hidden_also_one_that_came_later(work_bin, tmp_path, monkeypatch):
+    talosctl.offer()
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "talosctl").touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{work_bin}:{own}")
+    talosctl.offer()
+    assert not (work_bin / "talosctl").exists()
+
+
+def test_a_version_that_nothing_pins_is_refused():
+    with pytest.raises(SetupError, match=r"no talosctl 1\.9\.0 can be built here"):
+        talosctl.ensure("1.9.0")

@@ -1,0 +1,35 @@
+"""talosctl: the user's own where there is one, else one built from its Go module."""
+
+import shutil
+from pathlib import Path
+
+from toolchain import go
+from toolchain.engine import foreign_path
+from toolchain.paths import BIN, ROOT
+from toolchain.steps import SetupError, say
+from toolchain.versions import TALOSCTL
+
+PACKAGE = "github.com/siderolabs/talos/cmd/talosctl"
+
+
+def ensure(version: str) -> Path:
+    """The program `talosctl` in this version (as in `1.13.0`), built unless it was before.
+
+    Raises:
+        SetupError: no module here pins this version.
+    """
+    if version not in TALOSCTL:
+        raise SetupError(f"no talosctl {version} can be built here, only {', '.join(TALOSCTL)}")
+    module = ROOT / "toolchain" / "go" / f"talosctl-{version}"
+    return go.build("talosctl", version, PACKAGE, module=module)
+
+
+def offer() -> None:
+    """Put a talosctl on PATH where the user has none: `.work/bin` is on it, in front."""
+    link = BIN / "talosctl"
+    link.unlink(missing_ok=True)  # the user may have installed one since
+    if shutil.which("talosctl", path=foreign_path()) is not None:
+        return
+    newest = TALOSCTL[-1]
+    say(f"no talosctl on PATH: using {newest}, built from its Go module")
+    link.symlink_to(ensure(newest))
