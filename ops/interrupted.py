@@ -7,18 +7,16 @@ a container of that name was under way.
 """
 
 import json
-import os
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ops import docker_api, pulumi_cli
+from ops import docker_api, pulumi_cli, state_folder
 from ops.docker_api import Container
 from ops.stack_files import PROJECT
 
 CONTAINER_TYPE = "docker:index/container:Container"
-FILE_BACKEND = "file://"
 
 
 def clear(stack: str) -> list[str]:
@@ -67,11 +65,10 @@ def dead_locks(folder: Path) -> list[Path]:
 
 
 def _unlock(stack: str) -> list[str]:
-    backend = os.environ.get("PULUMI_BACKEND_URL", "")
-    if not backend.startswith(FILE_BACKEND):
+    folder = state_folder.path()
+    if folder is None:
         return []
-    folder = Path(backend.removeprefix(FILE_BACKEND)).expanduser() / ".pulumi" / "locks"
-    dead = dead_locks(folder / "organization" / PROJECT / stack)
+    dead = dead_locks(folder / "locks" / "organization" / PROJECT / stack)
     for path in dead:
         path.unlink()
     return [path.stem for path in dead]

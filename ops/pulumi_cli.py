@@ -5,6 +5,7 @@ import signal
 import subprocess
 from typing import Any
 
+from ops import state_folder
 from ops.errors import OpsError
 from ops.stack_files import ROOT
 
@@ -44,6 +45,7 @@ def output(*arguments: str) -> str:
 
 def select(stack: str) -> None:
     """Make the stack where state is kept, if it is not there yet."""
+    state_folder.mend()
     output("stack", "select", "--create", "--stack", stack)
 
 

@@ -120,6 +120,15 @@ def test_after_a_kill_half_way_make_up_converges_and_nothing_is_orphaned(stack, 
     assert not state.get("pending_operations"), "nothing is left for later runs to warn of"
 
 
+def test_state_that_a_kill_left_with_empty_attributes_is_read_again(stack):
+    stack.pulumi("stack", "select", "--create", stack=STACK)
+    (attributes,) = (stack.path / ".work/state").rglob(f"{STACK}.json.attrs")
+    os.truncate(attributes, 0)
+    refused = stack.pulumi("stack", "export", stack=STACK, check=False)
+    assert "failed to load checkpoint: EOF" in refused.stderr, "the engine by itself"
+    stack.make("preview", STACK)
+
+
 def test_the_guides_own_container_is_named_and_explained_before_anything_is_created(stack):
     guide = foreign_container(stack, f"{NAME}-docker.io", BASE_PORT, "registry:3.1.1")
     try:

@@ -1,0 +1,42 @@
+"""Where state lies, and what a killed engine leaves in it."""
+
+import json
+
+import pytest
+
+from ops import state_folder
+
+
+@pytest.mark.parametrize("query", ["", "?metadata=skip"])
+def test_the_folder_is_the_one_of_a_file_backend(monkeypatch, tmp_path, query):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}{query}")
+    assert state_folder.path() == tmp_path / ".pulumi"
+
+
+def test_the_folder_of_a_login_counts_too(monkeypatch, tmp_path):
+    monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
+    (tmp_path / "credentials.json").write_text(json.dumps({"current": "file:///one"}))
+    assert str(state_folder.path()) == "/one/.pulumi"
+
+
+def test_other_backends_have_no_folder_and_nothing_to_mend(monkeypatch):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://bucket")
+    assert state_folder.path() is None
+    assert state_folder.mend() == []
+
+
+def test_only_empty_attributes_go(monkeypatch, tmp_path):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
+    stacks = tmp_path / ".pulumi" / "stacks" / "talos-cache"
+    stacks.mkdir(parents=True)
+    contents = {"a.json": "{}", "a.json.attrs": "", "b.json": "", "b.json.attrs": "{}"}
+    for name, content in contents.items():
+        (stacks / name).write_text(content)
+    assert state_folder.mend() == [stacks / "a.json.attrs"]
+    assert sorted(p.name for p in stacks.iterdir()) == ["a.json", "b.json", "b.json.attrs"]
+
+
+def test_a_folder_that_is_not_there_yet_needs_no_mending(monkeypatch, tmp_path):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path / 'none'}")
+    assert state_folder.mend() == []
