@@ -118,6 +118,8 @@ def test_a_container_taken_away_by_hand_is_back_after_up_with_its_data(
 def test_a_volume_made_by_hand_is_adopted_and_never_replaced(three, embedded_upstream):
     three.make("down", STACK)
     name = f"{NAME}-quay.io"
+    for earlier in three.client.volumes.list(filters={"name": name}):
+        earlier.remove()  # that of another test, with our label
     three.client.volumes.create(name)
     configure(three, embedded(embedded_upstream, ("docker.io", "quay.io")))
     three.make("up", STACK)
