@@ -73,11 +73,12 @@ def test_a_layer_is_the_same_bytes_every_time_and_holds_every_folder(tmp_path):
 
 def test_the_kubelet_is_talked_into_cgroup_v1_only_where_there_is_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "CGROUP", tmp_path)
-    first, second = cluster.node_patches()
-    assert "machine" not in first
-    assert second["machine"]["kubelet"]["extraConfig"] == {"failCgroupV1": False}
+    quick = {"httpCheckFrequency": "1s"}
+    _, patch = cluster.node_patches()
+    assert patch["machine"]["kubelet"]["extraConfig"] == {"failCgroupV1": False, **quick}
     (tmp_path / "cgroup.controllers").touch()
-    assert cluster.node_patches() == [first]
+    _, patch = cluster.node_patches()
+    assert patch["machine"]["kubelet"] == {"extraConfig": quick}
 
 
 def test_what_is_made_once_is_there_whole_or_not_at_all(tmp_path):
