@@ -18,12 +18,14 @@ def running(folder):
     log = (folder / "log").open("w")
     process = subprocess.Popen([str(part) for part in argv], stdout=log, stderr=log)
     deadline = time.monotonic() + 30
-    while ctr(address, "version", check=False).returncode != 0:
-        assert time.monotonic() < deadline, (folder / "log").read_text()
-        time.sleep(0.1)
-    yield address
-    process.terminate()
-    process.wait(timeout=30)
+    try:
+        while ctr(address, "version", check=False).returncode != 0:
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
 
 
 def ctr(address, *arguments, check=True):
