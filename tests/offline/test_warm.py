@@ -109,6 +109,21 @@ def endpoint(image):
     return f"http://127.0.0.1:{BASE_PORT + 2 * HOSTS.index(image.host)}"
 
 
+def pushed_and_listed(checkout, upstream, name, first):
+    """Twelve large images that the upstream has since now, and a file that lists them."""
+    made = [
+        images.single(
+            "docker.io", f"{name}/image{number}", "v1", payload(first + number, 8_000_000)
+        )
+        for number in range(12)
+    ]
+    for image in made:
+        upstream.push(image)
+    file = checkout.path / f"{name}.txt"
+    file.write_text("\n".join(image.reference for image in made))
+    return made, file
+
+
 def test_four_clients_after_warm_cost_the_upstream_every_byte_once(up, embedded_upstream):
     before = bytes_sent(embedded_upstream)
     report = warm(up, [image.reference for image in ALL])
@@ -156,14 +171,7 @@ def test_a_run_that_is_killed_is_gone_on_with(up, embedded_upstream):
 
 
 def test_a_cache_that_is_started_anew_meanwhile_makes_no_ratio_up(up, embedded_upstream):
-    made = [
-        images.single("docker.io", f"anew/image{number}", "v1", payload(300 + number, 8_000_000))
-        for number in range(12)
-    ]
-    for image in made:
-        embedded_upstream.push(image)
-    file = up.path / "anew.txt"
-    file.write_text("\n".join(image.reference for image in made))
+    made, file = pushed_and_listed(up, embedded_upstream, "anew", 300)
     before = bytes_sent(embedded_upstream)
     process = subprocess.Popen(
         command(up, "--images", str(file), "--parallel", "1", "--json"),
@@ -194,14 +202,7 @@ def test_what_is_there_of_an_image_is_neither_fetched_nor_counted(up, embedded_u
 
 def test_two_runs_at_once_fetch_nothing_twice(up, embedded_upstream):
     """As for two clusters of one stack."""
-    made = [
-        images.single("docker.io", f"both/image{number}", "v1", payload(200 + number, 8_000_000))
-        for number in range(12)
-    ]
-    for image in made:
-        embedded_upstream.push(image)
-    file = up.path / "both.txt"
-    file.write_text("\n".join(image.reference for image in made))
+    made, file = pushed_and_listed(up, embedded_upstream, "both", 200)
     before = bytes_sent(embedded_upstream)
     argv = command(up, "--images", str(file), "--parallel", "1")
     quiet = subprocess.DEVNULL
