@@ -5,8 +5,12 @@ from pathlib import Path
 from toolchain.environment import backend
 
 FILE_BACKEND = "file://"
-# Beside each file the engine's storage library keeps its content type and MD5 in one of these.
-ATTRIBUTES = "*.attrs"
+# Beside each file the engine's storage library keeps its content type and MD5 in an attribute file.
+# Only where the engine keeps state: in a home, its plugins lie in the same folder.
+ATTRIBUTES = (
+    "*.attrs",
+    *(f"{kept}/**/*.attrs" for kept in ("stacks", "locks", "history", "backups")),
+)
 
 
 def path() -> Path | None:
@@ -26,7 +30,9 @@ def mend() -> list[Path]:
     EOF". It does well without the file, also where one is being written this very moment.
     """
     folder = path()
-    torn = [] if folder is None else [p for p in folder.rglob(ATTRIBUTES) if _is_empty(p)]
+    if folder is None:
+        return []
+    torn = [file for where in ATTRIBUTES for file in folder.glob(where) if _is_empty(file)]
     for file in torn:
         file.unlink(missing_ok=True)
     return torn

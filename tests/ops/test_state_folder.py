@@ -37,6 +37,31 @@ def test_only_empty_attributes_go(monkeypatch, tmp_path):
     assert sorted(p.name for p in stacks.iterdir()) == ["a.json", "b.json", "b.json.attrs"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "meta.yaml",
+        "locks/organization/talos-cache/dev/1.json",
+        "history/talos-cache/dev/dev-1.json",
+    ],
+)
+def test_they_go_wherever_the_engine_keeps_state(monkeypatch, tmp_path, name):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
+    attributes = tmp_path / ".pulumi" / f"{name}.attrs"
+    attributes.parent.mkdir(parents=True)
+    attributes.touch()
+    assert state_folder.mend() == [attributes]
+
+
+def test_plugins_in_the_same_home_are_not_looked_at(monkeypatch, tmp_path):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
+    plugin = tmp_path / ".pulumi" / "plugins" / "resource-docker-v5.2.0" / "empty.attrs"
+    plugin.parent.mkdir(parents=True)
+    plugin.touch()
+    assert state_folder.mend() == []
+    assert plugin.exists()
+
+
 def test_a_folder_that_is_not_there_yet_needs_no_mending(monkeypatch, tmp_path):
     monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path / 'none'}")
     assert state_folder.mend() == []
