@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from ops import registry_words
 from ops.caches import Cache
 from ops.readiness import anybody
 from plan.manifests import INDEX_TYPES, MANIFEST_TYPES
@@ -107,11 +108,8 @@ def blob(registry: Source, repository: str, digest: str, progress: Callable[[int
 
 
 def words(answer: httpx.Response) -> str:
-    """The messages of the specification's error format, or the start of whatever came."""
-    try:
-        return "; ".join(str(error["message"]) for error in answer.json()["errors"])
-    except (ValueError, KeyError, TypeError):
-        return answer.text[:_WORDS_LENGTH]
+    """The start of what an answer says, on one line."""
+    return " ".join(registry_words.words(answer.text).split())[:_WORDS_LENGTH]
 
 
 def _fetch(registry: Source, path: str, digest: str, take: Callable[[bytes], object]) -> None:

@@ -22,6 +22,7 @@ from urllib.request import parse_http_list, parse_keqv_list
 import httpx
 from publicsuffixlist import PublicSuffixList
 
+from ops.registry_words import parsed, words
 from plan.checks import MASK, ip_address
 from plan.proxies import is_used
 
@@ -197,8 +198,8 @@ def _verdict(question: Question, client: httpx.Client) -> Verdict:
         return _judged(question, _get(client, url, auth=login))
     if "bearer" not in challenges:
         offered = ", ".join(sorted(challenges)) or "nothing"
-        words = f"it offers neither Basic nor Bearer authentication, but {offered}"
-        return Refused(host=question.host, status=asked.status, words=_clean(words, question))
+        said = f"it offers neither Basic nor Bearer authentication, but {offered}"
+        return Refused(host=question.host, status=asked.status, words=_clean(said, question))
     return _by_token(question, client, challenges["bearer"])
 
 
@@ -239,10 +240,10 @@ def _judged(
     """What a last answer means."""
     if answer.status == httpx.codes.OK:
         return Accepted(host=question.host)
-    words = _clean(_words(answer.text), question, secrets) or "it says nothing more"
+    said = _clean(words(answer.text), question, secrets) or "it says nothing more"
     if answer.status in REFUSALS:
-        return Refused(host=question.host, status=answer.status, words=words)
-    reason = f"{who} answers with status {answer.status}: {words}"
+        return Refused(host=question.host, status=answer.status, words=said)
+    reason = f"{who} answers with status {answer.status}: {said}"
     return Unreachable(host=question.host, reason=reason)
 
 
@@ -297,37 +298,10 @@ def _share_a_domain(*hosts: str) -> bool:
 
 
 def _token(text: str) -> str:
-    content = _json(text)
+    content = parsed(text)
     if not isinstance(content, Mapping):
         return ""
     return str(content.get("access_token") or content.get("token") or "")
-
-
-def _words(text: str) -> str:
-    """The messages in the distribution specification's format, or in those of token services."""
-    content = _json(text)
-    if not isinstance(content, Mapping):
-        return text
-    errors = content.get("errors")
-    found = errors if isinstance(errors, list) else [content]
-    said = [
-        next((str(one[key]) for key in _WORDS if one.get(key)), "")
-        for one in found
-        if isinstance(one, Mapping)
-    ]
-    return "; ".join(filter(None, said)) or text
-
-
-# Where words for people stand, best first: `details` is what Docker Hub's token service has.
-_WORDS = ("message", "details", "error_description", "error", "code")
-
-
-def _json(text: str) -> object:
-    try:
-        content: object = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return content
 
 
 def _failed(question: Question, error: httpx.HTTPError | httpx.InvalidURL) -> Verdict:
@@ -336,8 +310,8 @@ def _failed(question: Question, error: httpx.HTTPError | httpx.InvalidURL) -> Ve
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             fix = _fix_of(cause.verify_code, question.host)
-            words = _clean(cause.verify_message, question)
-            return Untrusted(host=question.host, words=words, fix=fix)
+            said = _clean(cause.verify_message, question)
+            return Untrusted(host=question.host, words=said, fix=fix)
     if isinstance(error, httpx.TimeoutException):
         why = f"no answer within {TIMEOUT_SECONDS} s"
     else:

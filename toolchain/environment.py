@@ -3,9 +3,8 @@
 import json
 import os
 import shlex
-from pathlib import Path
 
-from toolchain.paths import BIN, STATE, private_folder
+from toolchain.paths import BIN, STATE, private_folder, pulumi_home
 from toolchain.secrets_store import passphrase_file
 
 
@@ -38,9 +37,8 @@ def backend() -> str:
     """URL of the place for state that the user has chosen, empty where there is none."""
     if chosen := os.environ.get("PULUMI_BACKEND_URL"):
         return chosen
-    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
     try:
-        credentials = json.loads((home / "credentials.json").read_text())
+        credentials = json.loads((pulumi_home() / "credentials.json").read_text())
     except (OSError, ValueError):
         return ""
     return str(credentials.get("current") or "")

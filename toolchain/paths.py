@@ -19,6 +19,11 @@ def user_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "talos-cache"
 
 
+def pulumi_home() -> Path:
+    """Where the engine keeps its plugins, and who is logged in where."""
+    return Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+
+
 def tool_folder(name: str, version: str) -> Path:
     """Folder of one tool in one version for this kind of machine."""
     return user_cache() / f"{name}-{version}-{platform.system().lower()}-{platform.machine()}"

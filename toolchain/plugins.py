@@ -4,7 +4,6 @@ A plugin on PATH beats Pulumi's own plugin folder, so a stand-in gets a launcher
 its official counterpart is not there.
 """
 
-import os
 import re
 import shutil
 import time
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.engine import Engine, foreign_path
-from toolchain.paths import BIN, ROOT, VENV, WORK
+from toolchain.paths import BIN, ROOT, VENV, WORK, pulumi_home
 from toolchain.steps import SetupError, run
 
 # A failed download is not tried again before this: `make up` has to be quick without a network.
@@ -78,8 +77,7 @@ def _official(plugin: Plugin, engine: Engine) -> bool:
 
 
 def _installed(plugin: Plugin, version: str) -> bool:
-    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    folder = home / "plugins" / f"{plugin.kind}-{plugin.name}-v{version}"
+    folder = pulumi_home() / "plugins" / f"{plugin.kind}-{plugin.name}-v{version}"
     return (folder / plugin.program).exists()
 
 

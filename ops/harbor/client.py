@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from ops.errors import OpsError
+from ops.fetching import words
 from plan.checks import MASK
 from plan.harbor import Step
 
@@ -22,7 +23,6 @@ TIMEOUT = httpx.Timeout(90, connect=5)
 # The most that Harbor gives at once.
 PAGE_SIZE = 100
 API = "/api/v2.0"
-_WORDS_LENGTH = 300
 
 
 class HarborError(OpsError):
@@ -133,7 +133,7 @@ class Client:
             raise HarborError(self._masked(unreachable(self.url, error))) from None
         if answer.is_success:
             return answer
-        said = f"Harbor at {self.url}: {method} {path}: {answer.status_code} {_words(answer)}"
+        said = f"Harbor at {self.url}: {method} {path}: {answer.status_code} {words(answer)}"
         if advice := self._advice(answer):
             said = f"{said}\n{advice}"
         raise HarborError(self._masked(said), answer.status_code)
@@ -227,11 +227,3 @@ def unreachable(url: str, error: BaseException) -> str:
 
 def _key(item: Mapping[str, Any]) -> Any:
     return item.get("id", item.get("project_id"))
-
-
-def _words(answer: httpx.Response) -> str:
-    """The messages of Harbor's error format, or the start of whatever came."""
-    try:
-        return "; ".join(str(error["message"]) for error in answer.json()["errors"])
-    except (ValueError, KeyError, TypeError):
-        return " ".join(answer.text.split())[:_WORDS_LENGTH]

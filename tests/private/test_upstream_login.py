@@ -396,6 +396,12 @@ class TestWords:
             cleaned = upstream_login._clean(f"<<{one}>>", asked)
             assert cleaned.replace('"', "").replace("\\", "") == "<<********>>"
 
+    def test_are_put_on_one_line_only_without_the_password(self):
+        password = "two  blanks"
+        with answering((403, [], f"not {password}".encode())) as upstream:
+            verdict = verdict_on(upstream.url, password)
+        assert verdict.words == "not ********"
+
     def test_are_cut_off_behind_the_masks(self):
         asked = question("http://unused.test")
         cleaned = upstream_login._clean(f"{'.' * 294}{PASSWORD}", asked)

@@ -1,0 +1,36 @@
+"""What registries, the token services before them, and Harbor say where they refuse something."""
+
+import json
+from collections.abc import Mapping
+
+# Where words for people stand, best first: `details` is what Docker Hub's token service has.
+_KEYS = ("message", "details", "error_description", "error", "code")
+
+
+def words(text: str) -> str:
+    """The messages in an answer's text; all of the text where it has none.
+
+    As it came: where secrets may be in it they have to go before it is cut and put on one line.
+
+    Source: "Error Codes" of the distribution specification; RFC 6749 section 5.2.
+    """
+    content = parsed(text)
+    said: list[str] = []
+    if isinstance(content, Mapping):
+        errors = content.get("errors")
+        found = errors if isinstance(errors, list) else [content]
+        said = [
+            next((str(one[key]) for key in _KEYS if one.get(key)), "")
+            for one in found
+            if isinstance(one, Mapping)
+        ]
+    return "; ".join(filter(None, said)) or text
+
+
+def parsed(text: str) -> object:
+    """What a JSON text means; None if it is none."""
+    try:
+        content: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return content
