@@ -8,15 +8,15 @@ import http.client
 import re
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import docker
 from docker.errors import APIError
 from requests import RequestException
 
-from ops import readiness
-from ops.docker_api import PROJECT_LABEL, execute
+from ops import passing, readiness
+from ops.docker_api import execute
 from ops.errors import OpsError
-from ops.stack_files import PROJECT
 from plan.diagnosis import ANSWERS, Answer
 from plan.upstreams import address_of
 
@@ -120,25 +120,25 @@ def _server(url: str) -> str:
 
 def _run(client: docker.DockerClient, image: str, container: str, servers: list[str]) -> str:
     config = client.api.create_host_config(network_mode=f"container:{container}", read_only=True)
-    try:
-        made = client.api.create_container(
-            image,
-            entrypoint=["busybox", "sh", "-c", _ASK, "ask"],
-            command=servers,
-            labels={PROJECT_LABEL: PROJECT},
-            host_config=config,
-        )["Id"]
-    except APIError as error:
-        raise OpsError(f"Docker makes no container to ask from: {error.explanation}") from error
-    try:
-        client.api.start(made)
-        client.api.wait(made, timeout=CONTAINER_SECONDS)
-        return str(client.api.logs(made, stdout=True, stderr=False).decode(errors="replace"))
-    except (APIError, RequestException) as error:
-        words = getattr(error, "explanation", None) or error
-        raise OpsError(f"asking from the network of {container[:12]} failed: {words}") from error
-    finally:
-        client.api.remove_container(made, force=True, v=True)
+    asking = ["busybox", "sh", "-c", _ASK, "ask"]
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(
+                passing.container(
+                    client, image, entrypoint=asking, command=servers, host_config=config
+                )
+            )
+        except APIError as error:
+            raise OpsError(f"Docker makes no container to ask from: {error.explanation}") from error
+        try:
+            client.api.start(made)
+            client.api.wait(made, timeout=CONTAINER_SECONDS)
+            return str(client.api.logs(made, stdout=True, stderr=False).decode(errors="replace"))
+        except (APIError, RequestException) as error:
+            words = getattr(error, "explanation", None) or error
+            raise OpsError(
+                f"asking from the network of {container[:12]} failed: {words}"
+            ) from error
 
 
 def _by_number(printed: str) -> dict[int, tuple[int, str]]:

@@ -8,17 +8,17 @@ closes that with our connection.
 
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import docker
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, ImageNotFound
 from docker.utils.socket import STDOUT
 
+from ops import passing
 from ops.caches import Cache
-from ops.docker_api import PROJECT_LABEL, execute
+from ops.docker_api import execute
 from ops.errors import OpsError
-from ops.stack_files import PROJECT
 from plan.caches import DATA_PATH
 from plan.store import EMPTY, ROOT, Store, below, blob_path, parse_listing
 from plan.upstreams import slug
@@ -188,33 +188,29 @@ def opened(
         tmpfs={DATA_PATH: ""},
         binds=[f"{cache.name}:{MOUNT}/{slug(cache.host)}:{mode}" for cache in present],
     )
-    try:
-        made = client.api.create_container(
-            caches[0].image,
-            entrypoint=["cat"],
-            stdin_open=True,
-            detach=False,
-            labels={PROJECT_LABEL: PROJECT},
-            host_config=config,
-        )["Id"]
-    except ImageNotFound as error:
-        raise OpsError(
-            f"the registry's image {caches[0].image} is not on this machine, and the caches' "
-            "volumes are read with it: make setup gets it, or import brings it along"
-        ) from error
-    except APIError as error:
-        raise OpsError(f"Docker can't open the caches' volumes: {error.explanation}") from error
-    try:
-        attached = client.api.attach_socket(made, params={"stdin": 1, "stream": 1})
-        client.api.start(made)
+    with ExitStack() as stack:
         try:
-            yield Volumes(client=client, container=made, caches=tuple(caches), present=present)
-        finally:
-            _close(attached)
-    finally:
-        # It ends with its input; waiting for that would cost a second.
-        with suppress(NotFound, DockerException):
-            client.api.remove_container(made, force=True, v=True)
+            looking = passing.container(
+                client,
+                caches[0].image,
+                entrypoint=["cat"],
+                stdin_open=True,
+                detach=False,
+                host_config=config,
+            )
+            made = stack.enter_context(looking)
+        except ImageNotFound as error:
+            raise OpsError(
+                f"the registry's image {caches[0].image} is not on this machine, and the caches' "
+                "volumes are read with it: make setup gets it, or import brings it along"
+            ) from error
+        except APIError as error:
+            raise OpsError(f"Docker can't open the caches' volumes: {error.explanation}") from error
+        attached = client.api.attach_socket(made, params={"stdin": 1, "stream": 1})
+        # It ends with its input; that it is removed without waiting for that saves a second.
+        stack.callback(_close, attached)
+        client.api.start(made)
+        yield Volumes(client=client, container=made, caches=tuple(caches), present=present)
 
 
 def _close(attached: object) -> None:

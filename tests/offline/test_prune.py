@@ -413,10 +413,10 @@ def test_after_a_kill_make_up_starts_the_cache_again(filled):
 
 def remove_unstarted(checkout):
     """A kill after a container was made and before it was started leaves it, and ends no other."""
-    time.sleep(1)  # Docker may be about to start it
+    time.sleep(2)  # Docker may be about to make it, or to start it
     filters = {"volume": f"{NAME}-docker.io", "status": "created"}
     for row in checkout.client.api.containers(all=True, filters=filters):
-        checkout.client.api.remove_container(row["Id"], v=True)
+        checkout.client.api.remove_container(row["Id"], v=True, force=True)
 
 
 def started_prune(checkout, *arguments):

@@ -1,0 +1,84 @@
+"""Containers for one look, on real Docker: whatever ends the look, none is left."""
+
+import signal
+import threading
+import time
+
+import pytest
+from docker.errors import ImageNotFound
+
+from ops import passing
+from plan.settings import DEFAULTS
+from tests.e2e.conftest import PREFIX
+
+IMAGE = str(DEFAULTS["cache.image"])
+WORK = {"entrypoint": ["busybox", "true"]}
+SECONDS = 0.5
+
+
+@pytest.fixture(autouse=True)
+def own_label(monkeypatch):
+    """Tests beside these have such containers too."""
+    monkeypatch.setattr(passing, "LABEL", f"{PREFIX}-passing")
+
+
+def left(client):
+    rows = client.api.containers(all=True, filters={"label": passing.LABEL})
+    return [row["Id"] for row in rows]
+
+
+def test_it_is_there_for_the_block_only(docker_client):
+    with passing.container(docker_client, IMAGE, **WORK) as made:
+        assert left(docker_client) == [made]
+        docker_client.api.start(made)
+    assert left(docker_client) == []
+    with (
+        pytest.raises(ValueError, match="of the block"),
+        passing.container(docker_client, IMAGE, **WORK),
+    ):
+        raise ValueError("of the block")
+    assert left(docker_client) == []
+
+
+def test_an_interruption_before_docker_answers_leaves_none(docker_client, monkeypatch):
+    create = docker_client.api.create_container
+
+    def slow(*args, **kwargs):
+        made = create(*args, **kwargs)
+        time.sleep(SECONDS * 2)
+        return made
+
+    monkeypatch.setattr(docker_client.api, "create_container", slow)
+    # Whoever runs the tests in the background has SIGINT ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    main = threading.main_thread().ident
+    timer = threading.Timer(SECONDS, signal.pthread_kill, (main, signal.SIGINT))
+    try:
+        timer.start()
+        with (
+            pytest.raises(KeyboardInterrupt),
+            passing.container(docker_client, IMAGE, **WORK),
+        ):
+            pytest.fail("it was interrupted before")
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, handler)
+    assert left(docker_client) == []
+
+
+def test_the_next_one_removes_what_a_killed_process_left(docker_client, monkeypatch):
+    with passing.container(docker_client, IMAGE, **WORK) as first:
+        with passing.container(docker_client, IMAGE, **WORK):
+            assert first in left(docker_client), "it may be about to start"
+        monkeypatch.setattr(passing, "ABANDONED_SECONDS", -1)
+        with passing.container(docker_client, IMAGE, **WORK) as second:
+            assert left(docker_client) == [second]
+
+
+def test_no_image_is_an_error_and_leaves_nothing(docker_client):
+    with (
+        pytest.raises(ImageNotFound),
+        passing.container(docker_client, f"{PREFIX}/nothing-like-it:1", **WORK),
+    ):
+        pytest.fail("there is no such image")
+    assert left(docker_client) == []
