@@ -183,9 +183,9 @@ def _of_caches(
     left, findings = _left_behind(client, settings)
     there = {volume["Name"] for volume in client.api.volumes()["Volumes"] or []}
     try:
-        sizes = _sizes(client, [*of_stack, *left])
+        sizes, rooms = _sizes(client, [*of_stack, *left])
     except OpsError as error:
-        sizes = {}
+        sizes, rooms = {}, {}
         findings.append(diagnosis.warning("volumes", f"their sizes are not known: {error}"))
     then = _inspected(client, plans)
     for plan in plans:
@@ -194,6 +194,7 @@ def _of_caches(
             container=_container(stack, first.get(plan.name), then.get(plan.name)),
             has_volume=plan.name in there,
             size=sizes.get(plan.name),
+            room=rooms.get(plan.name),
             answer=answer,
             upstream=upstream,
         )
@@ -274,19 +275,28 @@ def _left_behind(
     return left, findings
 
 
-def _sizes(client: docker.DockerClient, of: Sequence[Cache]) -> dict[str, int]:
-    """Volume's name -> bytes that it holds; those that are not there are left out.
+def _sizes(
+    client: docker.DockerClient, of: Sequence[Cache]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Volume's name -> bytes that it holds, and that its disk has room for.
+
+    Those that are not there are left out.
 
     Raises:
         OpsError: they can't be opened.
     """
     with opened(client, of) as volumes:
         if not volumes.present:
-            return {}
-        printed = volumes.run("sh", "-c", f"busybox du -s -k {MOUNT}/*").decode()
+            return {}, {}
+        held = volumes.run("sh", "-c", f"busybox du -s -k {MOUNT}/*").decode()
+        free = volumes.run("sh", "-c", f"busybox stat -f -c '%a %S %n' {MOUNT}/*").decode()
     names = {f"{MOUNT}/{slug(cache.host)}": cache.name for cache in volumes.present}
-    lines = (line.split("\t") for line in printed.splitlines())
-    return {names[path]: int(size) * KILOBYTE for size, path in lines}
+    sizes = (line.split("\t") for line in held.splitlines())
+    rooms = (line.split() for line in free.splitlines())
+    return (
+        {names[path]: int(size) * KILOBYTE for size, path in sizes},
+        {names[path]: int(blocks) * int(each) for blocks, each, path in rooms},
+    )
 
 
 def _strays(client: docker.DockerClient, stack: str, plans: Sequence[CachePlan]) -> list[Finding]:

@@ -18,6 +18,8 @@ WARNING = "warning"
 PROBLEM = "problem"
 # How long containerd and Talos wait for a mirror that swallows packets, at every request.
 DIAL_SECONDS = 30
+# A cache that has less left to write to may not have room for the next large layer.
+SCANT_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,7 @@ class CacheFacts:
         container: None where there is none.
         has_volume: whether Docker has the volume.
         size: of what the volume holds, in bytes; None where it was not measured.
+        room: that is left on the volume's disk, in bytes; None where it was not measured.
         answer: to this machine.
         upstream: how the upstream answers the cache; None where it was not asked.
     """
@@ -108,6 +111,7 @@ class CacheFacts:
     container: ContainerFacts | None
     has_volume: bool
     size: int | None = None
+    room: int | None = None
     answer: Answer = ANSWERS
     upstream: Answer | None = None
 
@@ -147,7 +151,7 @@ def of_cache(plan: CachePlan, facts: CacheFacts, stack: str) -> tuple[Finding, .
         text = f"it runs, but at {plan.local_endpoint} {facts.answer.why_not}"
         found = [problem(_about(plan), text, f"docker restart {plan.name}")]
     if not found:
-        found = _warnings(plan, container, facts.upstream)
+        found = _warnings(plan, container, facts, stack)
     return tuple(found) or (_sound(plan, facts),)
 
 
@@ -244,8 +248,10 @@ def _of_container(plan: CachePlan, container: ContainerFacts, stack: str) -> lis
     return found
 
 
-def _warnings(plan: CachePlan, container: ContainerFacts, upstream: Answer | None) -> list[Finding]:
-    about = _about(plan)
+def _warnings(
+    plan: CachePlan, container: ContainerFacts, facts: CacheFacts, stack: str
+) -> list[Finding]:
+    about, upstream = _about(plan), facts.upstream
     found = []
     if container.restarts:
         times = "once" if container.restarts == 1 else f"{container.restarts} times"
@@ -257,6 +263,14 @@ def _warnings(plan: CachePlan, container: ContainerFacts, upstream: Answer | Non
             f"({upstream.why_not}): it serves only what is cached"
         )
         found.append(warning(about, text))
+    # One that asks no upstream writes nothing.
+    if upstream and facts.room is not None and facts.room < SCANT_BYTES:
+        text = (
+            f"its disk has room for {amount(facts.room)} more: a layer that is larger breaks off, "
+            'and the node says "unexpected EOF" or "unexpected commit digest"'
+        )
+        prune = f"make prune STACK={stack} ARGS='--to SIZE'"
+        found.append(warning(about, text, f"make room on Docker's disk, or in the caches: {prune}"))
     return found
 
 

@@ -242,6 +242,20 @@ def test_a_full_disk_fails_nobody_and_the_cache_recovers_when_there_is_room(
     assert verify(up)["complete"] is True
 
 
+def test_the_doctor_tells_of_a_disk_that_is_almost_full(up):
+    with ballast(up, megabytes=10):
+        done = up.ops("doctor", STACK, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    of_quay, of_docker = (
+        next(one for one in json.loads(done.stdout)["findings"] if one["about"] == about)
+        for about in ("cache of quay.io", "cache of docker.io")
+    )
+    assert of_quay["state"] == "warning", of_quay
+    room = re.fullmatch(r"its disk has room for ([\d.]+) MB more: .*", of_quay["text"])
+    assert 1 < float(room[1]) < (ROOM - 10_000_000) / 1e6
+    assert "its disk" not in of_docker["text"], "it has another disk"
+
+
 def test_with_no_room_at_all_nodes_fall_back_to_the_upstream(up, embedded_upstream, node):
     image = images.artifact("quay.io", "fuller/app", "v1", b"some text\n" * 1000)
     embedded_upstream.push(image)

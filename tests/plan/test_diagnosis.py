@@ -71,6 +71,27 @@ def test_a_cache_that_asks_no_upstream_says_so():
     assert cache(upstream=None).text.endswith("; offline: no upstream is asked")
 
 
+def test_a_disk_that_is_almost_full_is_told_before_a_layer_breaks_off():
+    found = cache(room=999_999_999)
+    assert found.state == WARNING
+    assert found.text == (
+        "its disk has room for 1000.0 MB more: a layer that is larger breaks off, and the node "
+        'says "unexpected EOF" or "unexpected commit digest"'
+    )
+    assert found.fix == (
+        "make room on Docker's disk, or in the caches: make prune STACK=mine ARGS='--to SIZE'"
+    )
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"room": 1_000_000_000}, {"room": None}, {"room": 0, "upstream": None}],
+    ids=["enough", "not-known", "offline-writes-nothing"],
+)
+def test_room_that_nobody_misses_is_not_spoken_of(facts):
+    assert cache(**facts).state == OK
+
+
 @pytest.mark.parametrize(
     ("facts", "text"),
     [
