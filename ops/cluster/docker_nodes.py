@@ -10,13 +10,12 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import docker
 from docker.errors import APIError, DockerException, NotFound
 from docker.types import IPAMConfig, IPAMPool
-from requests import RequestException
+from requests import ReadTimeout, RequestException
 
 from ops.cluster.lifeline import POLL_SECONDS, Lifeline, say
 from ops.docker_api import STACK_LABEL, labels_of
@@ -28,9 +27,13 @@ CLUSTER_LABEL = "talos.cluster.name"
 OWNED_LABEL = "talos.owned"
 # talosctl's own default; it refuses a network that differs.
 MTU = "1500"
-# How often, and how long apart, nothing must be found before a cluster counts as gone.
+# How often, and how long apart, nothing must be found before a cluster counts as gone; and where
+# its create was broken off, so that Docker may still be making a node.
 QUIET_LOOKS = 4
+UNFINISHED_LOOKS = 20
 QUIET_SECONDS = 0.25
+# For Docker to remove its nodes, with those that it does not get rid of at once.
+REMOVE_SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,18 +138,37 @@ def make_network(client: docker.DockerClient, plan: ClusterPlan, owner: str) -> 
 
 
 def remove(
-    client: docker.DockerClient, plan: ClusterPlan, owner: str, recorded: Collection[str] = ()
+    client: docker.DockerClient,
+    plan: ClusterPlan,
+    owner: str,
+    recorded: Collection[str] = (),
+    *,
+    unfinished: bool = False,
 ) -> None:
     """Remove what is the owner's: nodes with their anonymous volumes, then the network.
 
     It looks again until nothing is left: Docker may still be making the nodes that a talosctl
     which was ended a moment ago has asked for.
+
+    Args:
+        client: of Docker.
+        plan: of the cluster.
+        owner: see `folder.owner_of`.
+        recorded: ids that are known to be this very cluster's.
+        unfinished: whether a talosctl was ended just now.
+
+    Raises:
+        DockerException: Docker does not remove a node.
+        RequestException: it does not answer.
     """
     found = own(client, plan, owner, recorded)
+    deadline = time.monotonic() + REMOVE_SECONDS
     looks = 0
-    while looks < QUIET_LOOKS:
+    while looks < (UNFINISHED_LOOKS if unfinished else QUIET_LOOKS):
         if nodes := own(client, plan, owner, recorded).containers:
-            _remove_containers(client, nodes)
+            failure = _remove_containers(client, nodes)
+            if failure and time.monotonic() > deadline:
+                raise failure
             looks = 0
         elif found.networks:
             time.sleep(QUIET_SECONDS)
@@ -161,16 +183,23 @@ def remove(
             continue
 
 
-def _remove_containers(client: docker.DockerClient, containers: Iterable[str]) -> None:
+def _remove_containers(
+    client: docker.DockerClient, containers: Iterable[str]
+) -> APIError | ReadTimeout | None:
+    """Remove them; gives the last reason why one is still there.
+
+    Docker may not have seen its end in time, or somebody else, such as a talosctl that is ending,
+    removes it right now: it may be gone at the next look.
+    """
+    failure = None
     for container in containers:
         try:
             client.api.remove_container(container, force=True, v=True)
         except NotFound:
             continue
-        except APIError as error:
-            # Somebody else, such as a talosctl that is ending, removes it right now.
-            if error.status_code != HTTPStatus.CONFLICT:
-                raise
+        except (APIError, ReadTimeout) as error:
+            failure = error
+    return failure
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,9 @@ class Folder:
 
     def prepare(self, owner: str) -> None:
         """Make it, empty but for the marker."""
-        for path in (self.path.parent.parent, self.path.parent, self.path):
+        folders = (self.path.parent.parent, self.path.parent, self.path, self.work, self.state)
+        for path in folders:
             private_folder(path)
-        private_folder(self.work)
-        private_folder(self.state)
         self.record(owner, {})
 
     def record(self, owner: str, made: dict[str, Any]) -> None:
@@ -82,7 +82,8 @@ class Folder:
             if path.exists():
                 shutil.rmtree(path)
         for parent in (self.path.parent, self.path.parent.parent):
-            if parent.exists() and not any(parent.iterdir()):
+            # It refuses where something is in it, and another cluster may have just removed it.
+            with suppress(OSError):
                 parent.rmdir()
 
 

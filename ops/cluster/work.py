@@ -73,7 +73,8 @@ def create(plan: ClusterPlan, previous: Made) -> Made:
     refuse(plan, found.version)
     if in_the_way := conflicts(plan):
         raise OpsError("\n".join(in_the_way))
-    _remove(plan, folder, {})  # what a killed run of this very stack has left
+    # What a killed run of this very stack has left.
+    _remove(plan, folder, {}, unfinished=True)
     folder.prepare(owner_of(plan.stack))
     try:
         made = _created(plan, folder, found, lifeline)
@@ -206,7 +207,7 @@ def _applied(plan: ClusterPlan) -> Made:
 def _remove_after(error: BaseException, plan: ClusterPlan, folder: Folder) -> None:
     """Remove what a failed create has made; what is left is told behind the cause, not instead."""
     try:
-        _remove(plan, folder, {})
+        _remove(plan, folder, {}, unfinished=True)
     except FAILURES as left:
         raise OpsError(f"{error}; and not all that it made could be removed: {left}") from error
 
@@ -216,7 +217,7 @@ def _network_is_there(previous: Made) -> bool:
     return previous["network"] in {network["Id"] for network in networks}
 
 
-def _remove(plan: ClusterPlan, folder: Folder, previous: Made) -> None:
+def _remove(plan: ClusterPlan, folder: Folder, previous: Made, *, unfinished: bool = False) -> None:
     """Remove everything of this stack's cluster, and nothing of anybody else's."""
     owner = owner_of(plan.stack)
     noted = {**(folder.recorded(owner) or {}), **previous}
@@ -224,7 +225,8 @@ def _remove(plan: ClusterPlan, folder: Folder, previous: Made) -> None:
         _remove_vms(plan, folder)
     else:
         recorded = {noted.get("network"), *(noted.get("containers") or [])} - {None, ""}
-        docker_nodes.remove(docker_api.connect(), plan, owner, recorded)
+        client = docker_api.connect()
+        docker_nodes.remove(client, plan, owner, recorded, unfinished=unfinished)
     folder.remove()
 
 

@@ -139,12 +139,15 @@ def test_a_launcher_is_ended_before_its_machine_which_it_would_start_anew(
     machine = started("qemu-system-x86_64", "-F", f"{folder.state}/m")
     script = (
         f"trap 'kill -0 {machine.pid} && touch {tmp_path}/machine-was-there; "
-        f"kill -9 {machine.pid}; exit' TERM; while :; do sleep 0.02; done"
+        f"kill -9 {machine.pid}; exit' TERM; touch {tmp_path}/ready; while :; do sleep 0.02; done"
     )
     launcher = started(
         "talosctl", "-c", script, "x", str(folder.state), executable=shutil.which("sh")
     )
-    time.sleep(0.1)  # for the trap to be set
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "ready").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     qemu_host.remove(plan_of(), folder)
     assert not is_alive(launcher)
     assert machine.wait(5) == -signal.SIGKILL
@@ -152,7 +155,7 @@ def test_a_launcher_is_ended_before_its_machine_which_it_would_start_anew(
 
 
 def test_a_process_that_does_not_listen_is_killed(folder, started, monkeypatch):
-    monkeypatch.setattr(qemu_sweep, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(qemu_sweep, "GRACE_SECONDS", 1)
     deaf = started(
         "talosctl",
         "-F",

@@ -11,6 +11,7 @@ from demo.client import PullError, pull
 from demo.images import Image, Manifest
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 from tests.e2e.containerd import ctr, hosts_dir, running
+from tests.upstream_log import settled
 
 STACK = "clients"
 BASE_PORT = 15120
@@ -96,8 +97,8 @@ def test_containerd_pulls_an_image_as_a_node_does(endpoints, containerd, talos_h
 
 def test_the_pulls_went_through_the_cache(endpoints, containerd, talos_hosts, checkout):
     ctr(containerd, "content", "fetch", "--hosts-dir", talos_hosts, "docker.io/library/hello:1")
-    container = checkout.client.containers.get(endpoints["caches"]["docker.io"]["container"])
-    assert "?ns=docker.io" in container.logs().decode(), "containerd says so in its requests"
+    log = settled(checkout.client, endpoints["caches"]["docker.io"]["container"])
+    assert "?ns=docker.io" in "\n".join(log), "containerd says so in its requests"
 
 
 def test_an_index_keeps_its_digest(endpoints):

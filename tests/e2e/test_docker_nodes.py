@@ -6,7 +6,9 @@ The nodes here are containers that only sleep: what matters is how they are name
 import threading
 
 import pytest
+from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
+from requests import ReadTimeout
 
 from ops.cluster import docker_nodes
 from ops.cluster.docker_nodes import CLUSTER_LABEL
@@ -68,12 +70,48 @@ def test_what_was_made_for_the_owner_is_found_and_removed(docker_client, docker_
 def test_a_node_that_docker_makes_while_the_others_go_goes_too(docker_client, docker_api, plan):
     docker_nodes.make_network(docker_client, plan, OWNER)
     node(docker_client, "controlplane-1", NAME)
-    late = threading.Timer(0.4, node, (docker_client, "worker-1", NAME))
+    late = threading.Timer(1.5, node, (docker_client, "worker-1", NAME))
     late.start()
-    docker_nodes.remove(docker_client, plan, OWNER)
+    docker_nodes.remove(docker_client, plan, OWNER, unfinished=True)
     late.join()
     assert docker_api.containers(all=True, filters={"name": NAME}) == []
     assert docker_api.networks(names=[NAME]) == []
+
+
+def test_a_node_that_docker_does_not_get_rid_of_at_once_is_tried_again(
+    docker_client, docker_api, plan, monkeypatch
+):
+    docker_nodes.make_network(docker_client, plan, OWNER)
+    there = node(docker_client, "controlplane-1", NAME)
+    refusals = [APIError("500: did not receive an exit event"), ReadTimeout("30 s")]
+    remove = docker_api.remove_container
+
+    def refusing(*args, **kwargs):
+        if refusals:
+            raise refusals.pop()
+        remove(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(docker_client.api, "remove_container", refusing)
+        docker_nodes.remove(docker_client, plan, OWNER)
+    assert docker_api.containers(all=True, filters={"id": there}) == []
+
+
+def test_a_node_that_stays_is_an_error_in_dockers_words(
+    docker_client, docker_api, plan, monkeypatch
+):
+    docker_nodes.make_network(docker_client, plan, OWNER)
+    node(docker_client, "controlplane-1", NAME)
+
+    def refusing(*_, **__):
+        raise APIError("500: did not receive an exit event")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(docker_nodes, "REMOVE_SECONDS", 0)
+        patched.setattr(docker_client.api, "remove_container", refusing)
+        with pytest.raises(APIError, match="did not receive an exit event"):
+            docker_nodes.remove(docker_client, plan, OWNER)
+    docker_nodes.remove(docker_client, plan, OWNER)
 
 
 def test_half_of_it_gone_the_rest_is_still_found_by_its_id(docker_client, docker_api, plan):

@@ -18,7 +18,7 @@ from ops.warm import SETTLE_SECONDS
 from tests.checkout import ops_line
 from tests.e2e.conftest import PREFIX, embedded
 from tests.offline.volumes import in_container
-from tests.upstream_log import bytes_sent
+from tests.upstream_log import bytes_sent, bytes_sent_so_far
 
 STACK = "warm"
 NAME = f"{PREFIX}-warm"
@@ -157,7 +157,7 @@ def test_a_run_that_is_killed_is_gone_on_with(up, embedded_upstream):
         stdout=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 60
-    while bytes_sent(embedded_upstream) - before < unique(*MANY) / 4:
+    while bytes_sent_so_far(embedded_upstream) - before < unique(*MANY) / 4:
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
     os.kill(process.pid, signal.SIGKILL)
@@ -179,7 +179,7 @@ def test_a_cache_that_is_started_anew_meanwhile_makes_no_ratio_up(up, embedded_u
         env=up.env,
         stdout=subprocess.PIPE,
     )
-    while bytes_sent(embedded_upstream) - before < unique(*made) / 4:
+    while bytes_sent_so_far(embedded_upstream) - before < unique(*made) / 4:
         assert process.poll() is None, "it ended before the cache could be started anew"
     up.client.api.restart(f"{NAME}-docker.io", timeout=1)
     printed, _ = process.communicate(timeout=120)

@@ -18,10 +18,12 @@ from docker.types import IPAMConfig, IPAMPool
 from ops.cluster.docker_nodes import CLUSTER_LABEL
 from tests.e2e.sweep import PREFIX
 from tests.talos.parts.cluster import node_patches
+from tests.upstream_log import settled
 
 HOSTS = ("docker.io", "registry.k8s.io", "ghcr.io")
 TEAM = "registry.example.com"
 SOON_SECONDS = 60
+READY_SECONDS = 180
 POLL_SECONDS = 0.5
 # Every kind of request that a pull makes.
 PULLS = ("/manifests/", "/blobs/")
@@ -59,26 +61,56 @@ def soon(what, is_so, *, seconds=SOON_SECONDS):
     return found
 
 
+def answers(clusters, stack, node, *, cluster="*"):
+    """Whether a node's API answers; talosctl's own version is printed before it is asked."""
+    said = clusters.talosctl(stack, node, "version", "--short", check=False, cluster=cluster)
+    return "NODE:" in said
+
+
 def hosts_toml(clusters, stack, node, host, *, cluster="*"):
-    """What a node's containerd reads before it pulls from `host`; empty if there is no file."""
+    """What a node's containerd reads before it pulls from `host`; empty if it can't be read."""
+    return _hosts_toml(clusters, stack, node, host, cluster)[0]
+
+
+def has_no_mirror(clusters, stack, node, host):
+    """Whether a node's containerd has no file for `host`."""
+    return "no such file" in _hosts_toml(clusters, stack, node, host, "*")[1]
+
+
+def _hosts_toml(clusters, stack, node, host, cluster):
+    """The file, and why there is none: a node that is busy is not one that has none."""
     path = f"/etc/cri/conf.d/hosts/{host}/hosts.toml"
     shown = clusters.talosctl(stack, node, "read", path, check=False, cluster=cluster)
-    return "" if "no such file" in shown else shown
+    return (shown, "") if "[host" in shown else ("", shown)
 
 
 def requests_of(clusters, container):
     """The access log of a registry: one text per request for a manifest or a blob."""
-    log = clusters.checkout.client.containers.get(container).logs().decode(errors="replace")
-    return [line for line in log.splitlines() if "http.request" in line and _is_pull(line)]
+    log = settled(clusters.checkout.client, container)
+    return [line for line in log if "http.request" in line and _is_pull(line)]
 
 
 def _is_pull(line):
     return any(part in line for part in PULLS)
 
 
-def ready_nodes(clusters, stack):
-    """Names of the Kubernetes nodes that are Ready."""
-    nodes = json.loads(clusters.kubectl(stack, "get", "nodes", "-o", "json"))["items"]
+def wait_until_ready(clusters, stack, nodes):
+    """These and no others are Ready: `up` has waited for that, but one may miss a report since."""
+    wanted = set(nodes)
+    soon(
+        f"Ready: {wanted}",
+        lambda: _ready_nodes(clusters, stack) == wanted,
+        seconds=READY_SECONDS,
+    )
+
+
+def _ready_nodes(clusters, stack):
+    """Names of the Kubernetes nodes that are Ready; none while the API server does not answer."""
+    try:
+        shown = clusters.kubectl(stack, "get", "nodes", "-o", "json", check=False)
+        nodes = json.loads(shown)["items"]
+    except ValueError:
+        return set()
     return {
         node["metadata"]["name"]
         for node in nodes
@@ -89,11 +121,19 @@ def ready_nodes(clusters, stack):
 
 def run_pod(clusters, stack, name, image):
     """Run a pod that sleeps, on a worker, and wait until it is Running."""
-    clusters.kubectl(
-        *(stack, "run", name, f"--image={image}", "--restart=Never", "--", "sleep", "3600")
+    run = (stack, "run", name, f"--image={image}", "--restart=Never", "--", "sleep", "3600")
+    get = (stack, "get", "pod", name, "-o", "jsonpath={.status.phase}")
+
+    def is_there():
+        said = clusters.kubectl(*run, check=False)
+        return "created" in said or "AlreadyExists" in said
+
+    soon(f"pod {name} is taken", is_there)
+    soon(
+        f"pod {name} is Running",
+        lambda: clusters.kubectl(*get, check=False) == "Running",
+        seconds=READY_SECONDS,
     )
-    get = ("get", "pod", name, "-o", "jsonpath={.status.phase}")
-    soon(f"pod {name}", lambda: clusters.kubectl(stack, *get) == "Running")
 
 
 def pull_by_cri(clusters, node, image):
@@ -108,7 +148,8 @@ def pull_by_cri(clusters, node, image):
     options = [("grpc.default_authority", "localhost")]
     with grpc.insecure_channel(socket_path, options) as channel:
         pull = channel.unary_unary("/runtime.v1.ImageService/PullImage")
-        answer = pull(_field_1(_field_1(image.encode())), timeout=SOON_SECONDS)
+        wanted = _field_1(_field_1(image.encode()))
+        answer = pull(wanted, wait_for_ready=True, timeout=SOON_SECONDS)
     assert answer.startswith(b"\x0a"), answer
 
 

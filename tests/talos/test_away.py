@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from tests.e2e.sweep import PREFIX
-from tests.talos.stories import HOSTS, ready_nodes, soon, stack_config
+from tests.talos import stories
+from tests.talos.stories import HOSTS, stack_config
 from tests.upstream_log import bytes_sent
 
 STACK = "away"
@@ -71,8 +72,7 @@ def nodes(count):
 
 
 def wait_until_ready(clusters, workers):
-    """All nodes Ready: `up` has waited for that, but on a busy machine one may miss a report."""
-    soon("every node is Ready", lambda: ready_nodes(clusters, STACK) == nodes(workers))
+    stories.wait_until_ready(clusters, STACK, nodes(workers))
 
 
 def in_shell(clusters):

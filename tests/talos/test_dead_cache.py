@@ -228,6 +228,7 @@ def test_an_upstream_removed_leaves_the_nodes_before_its_cache_goes(up):
     with watched(up, container) as seen:
         soon("the first looks", lambda: len(seen.had_it) > 2)
         printed = up.checkout.make("up", STACK).stdout
+        soon("each node was seen without it", lambda: set(seen.lost_it) == set(NODES))
     assert TEAM_CACHE not in up.checkout.containers(STACK)
     assert set(seen.lost_it) == set(NODES)
     gaps = {node: f"{seen.ended - when:.2f} s" for node, when in seen.lost_it.items()}

@@ -12,9 +12,11 @@ from tests.talos.stories import (
     NOTHING_LEFT,
     SIGNALS,
     TEAM,
+    answers,
     check_failure,
     check_interruption,
     failures,
+    has_no_mirror,
     hosts_toml,
     left_of,
     node_ips,
@@ -72,11 +74,7 @@ def test_a_create_that_is_interrupted_leaves_nothing(tried, sent):
 
 def test_the_nodes_answer(up):
     for node in IPS:
-        shown = soon(
-            f"the API of {node}",
-            lambda node=node: up.talosctl(STACK, node, "version", "--short", check=False),
-        )
-        assert "v1.11.5" in shown
+        soon(f"the API of {node}", lambda node=node: answers(up, STACK, node))
 
 
 def test_the_mirrors_are_in_the_old_format_and_live(up):
@@ -115,12 +113,13 @@ def test_one_upstream_more_is_live_without_a_restart(up):
     write(up, team=True)
     up.checkout.make("up", STACK)
     for node in IPS:
-        assert f":{PORT + 10}" in hosts_toml(up, STACK, node, TEAM)
+        shown = soon("its mirror", lambda node=node: hosts_toml(up, STACK, node, TEAM))
+        assert f":{PORT + 10}" in shown
     assert up.nodes(NAME) == started
     write(up)
     up.checkout.make("up", STACK)
     for node in IPS:
-        assert hosts_toml(up, STACK, node, TEAM) == ""
+        soon("its mirror is gone", lambda node=node: has_no_mirror(up, STACK, node, TEAM))
 
 
 def test_a_newer_talosctl_is_told_what_it_can_not_do(up):

@@ -18,11 +18,10 @@ from tests.talos.conftest import new_since
 from tests.talos.stories import (
     hosts_toml,
     node_ips,
-    ready_nodes,
     requests_of,
     run_pod,
-    soon,
     stack_config,
+    wait_until_ready,
 )
 
 STACK = "private"
@@ -40,7 +39,6 @@ CLUSTER = {
 NODES = {f"{NAME}-controlplane-1", f"{NAME}-worker-1"}
 IPS = node_ips(CIDR, 2)
 LOCAL = ("ghcr.io", "registry.k8s.io")
-READY_SECONDS = 180
 HUB = "https://hub.docker.com"
 SECRETS = {
     "cacheLogin.username": "nodes",
@@ -91,8 +89,7 @@ def certificates(clusters):
 
 
 def test_the_cluster_boots_through_tls_and_a_login(up):
-    # `up` has waited for that, but on a busy machine a node may miss a report.
-    soon("every node is Ready", lambda: ready_nodes(up, STACK) == NODES, seconds=READY_SECONDS)
+    wait_until_ready(up, STACK, NODES)
     for host in LOCAL:
         lines = requests_of(up, cache_of(host))
         served = [

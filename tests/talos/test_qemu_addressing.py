@@ -22,6 +22,7 @@ from ops import docker_api
 from plan.settings import DEFAULTS
 from tests.checkout import checked_out
 from tests.e2e.sweep import PREFIX
+from tests.upstream_log import settled
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces and a bridge")
 
@@ -207,7 +208,7 @@ def hosts_dir(tmp_path):
 
 def served(client, container):
     """Which machines a cache has given something to, by its log."""
-    log = client.containers.get(container).logs().decode(errors="replace")
+    log = "\n".join(settled(client, container))
     return {address for address in MACHINES.values() if f"{address}:" in log}
 
 
