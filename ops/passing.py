@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import docker
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException, NotFound
 
 from ops.docker_api import PROJECT_LABEL
 from ops.stack_files import PROJECT
@@ -15,6 +15,8 @@ from ops.stack_files import PROJECT
 LABEL = "talos-cache.passing"
 # Between being made and being started, or being over and being removed, others take a second.
 ABANDONED_SECONDS = 60
+REMOVE_SECONDS = 30
+POLL_SECONDS = 0.1
 
 
 @contextmanager
@@ -28,21 +30,41 @@ def container(client: docker.DockerClient, image: str, **options: Any) -> Iterat
 
     Raises:
         ImageNotFound: Docker does not have the image.
-        APIError: it refuses.
+        APIError: it refuses to make it, or to remove it.
     """
     _remove_abandoned(client)
     labels = {PROJECT_LABEL: PROJECT, LABEL: "true"}
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        # Docker goes on where an interruption ends the call: in another thread its answer, which
-        # says what is to be removed, is not lost.
-        making = thread.submit(client.api.create_container, image, labels=labels, **options)
+    made: list[str] = []
+
+    def make() -> None:
+        made.append(client.api.create_container(image, labels=labels, **options)["Id"])
+
+    # Docker goes on where an interruption ends the call: in another thread its answer, which says
+    # what is to be removed, is not lost.
+    thread = ThreadPoolExecutor(max_workers=1)
+    try:
+        thread.submit(make).result()
+        yield made[0]
+    finally:
+        thread.shutdown()
+        for one in made:
+            _remove(client, one)
+
+
+def _remove(client: docker.DockerClient, one: str) -> None:
+    """Try until it is gone: it may be going by itself, or Docker may not have seen its end yet."""
+    deadline = time.monotonic() + REMOVE_SECONDS
+    while True:
         try:
-            yield making.result()["Id"]
-        finally:
-            if making.exception() is None:
-                # It may be going by itself.
-                with suppress(DockerException):
-                    client.api.remove_container(making.result()["Id"], force=True, v=True)
+            client.api.remove_container(one, force=True, v=True)
+        except NotFound:
+            return
+        except APIError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
+        else:
+            return
 
 
 def _remove_abandoned(client: docker.DockerClient) -> None:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ops import docker_api, fetching, image_lists, metrics, progress, secret_settings
 from ops.caches import Cache, of_settings
 from ops.errors import OpsError
-from ops.readiness import failure
+from ops.readiness import failure, wait_for_answer
 from ops.verify import Result, verified
 from ops.volumes import Volumes, folder, opened
 from plan import manifests, store
@@ -198,6 +198,8 @@ def warm(
         )
         _fill(doing, missing)
         failed = [one for one in _settled(doing, images) if one.faults]
+        for cache in concerned:  # one may have been started anew a moment ago
+            wait_for_answer(cache.local_endpoint, SETTLE_SECONDS)
         after = [metrics.pulled(client, cache) for cache in concerned]
     return Report(
         images=len(images),

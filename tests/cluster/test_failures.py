@@ -115,7 +115,7 @@ def run(tmp_path, monkeypatch):
     return create
 
 
-def nothing(*_):
+def nothing(*_, **__):
     return None
 
 
@@ -129,7 +129,7 @@ def failing(error):
 def failing_later(error):
     """Nothing stands in the way before the create, only after it."""
     calls = iter((nothing, failing(error)))
-    return lambda *_: next(calls)()
+    return lambda *_, **__: next(calls)()
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_what_can_not_be_taken_out_is_told(own, folder, capfd):
 def test_a_broken_file_does_not_keep_the_cluster(own, folder, monkeypatch):
     """With only the folder to remove: of Docker there is nothing here."""
     monkeypatch.setattr(work, "folder_of", lambda *_: folder)
-    monkeypatch.setattr(work, "_remove", lambda plan, there, previous: there.remove())
+    monkeypatch.setattr(work, "_remove", lambda plan, there, *_, **__: there.remove())
     previous = {"mergedKubeconfig": kubeconfig.follow(plan(), folder, None)}
     own.write_text("{")
     with pytest.raises(OpsError, match="it is removed, but its entries stay in") as caught:

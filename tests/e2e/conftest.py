@@ -14,6 +14,7 @@ from ops import docker_api
 from plan.settings import DEFAULTS
 from tests.checkout import checked_out
 from tests.e2e.sweep import PREFIX
+from toolchain.steps import only_one
 
 UPSTREAM_PORT = 15190
 # Two workers run modules side by side; each has an upstream of its own.
@@ -24,6 +25,13 @@ WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 def checkout(tmp_path_factory, docker_client):
     with checked_out(tmp_path_factory.mktemp("checkout"), docker_client) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def docker_stack_lock(tmp_path_factory):
+    """Held by whoever uses the committed stack `docker`, whose ports are the same everywhere."""
+    with only_one(tmp_path_factory.getbasetemp().parent / "docker-stack.lock"):
+        yield
 
 
 IMAGES = (

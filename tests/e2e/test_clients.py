@@ -11,6 +11,7 @@ from demo.client import PullError, pull
 from demo.images import Image, Manifest
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 from tests.e2e.containerd import ctr, hosts_dir, running
+from tests.offline.volumes import in_container
 from tests.upstream_log import settled
 
 STACK = "clients"
@@ -111,8 +112,8 @@ def test_an_index_keeps_its_digest(endpoints):
 
 def test_metrics_are_readable_inside_the_container_and_not_published(endpoints, checkout):
     container = checkout.client.containers.get(endpoints["caches"]["docker.io"]["container"])
-    metrics = container.exec_run(["wget", "-qO-", "http://127.0.0.1:5001/metrics"])
-    assert b"registry_proxy" in metrics.output
+    script = "wget -qO- http://127.0.0.1:5001/metrics"
+    assert "registry_proxy" in in_container(checkout.client, container.name, script)
     assert set(container.attrs["NetworkSettings"]["Ports"]) == {"5000/tcp"}
 
 

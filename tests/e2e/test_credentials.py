@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.e2e.conftest import PREFIX, embedded
+from tests.offline.volumes import in_container
 from tests.secrets import places_with, secret_set
 
 STACK = "credentials"
@@ -32,7 +33,7 @@ def up(checkout, embedded_upstream):
 
 def test_they_reach_the_registry_through_the_credential_helper(up):
     helper = "/usr/local/bin/docker-credential-talos-cache"
-    printed = up.client.containers.get(CONTAINER).exec_run([helper, "get"]).output
+    printed = in_container(up.client, CONTAINER, f"{helper} get")
     assert json.loads(printed) == {"ServerURL": "", "Username": "somebody", "Secret": PASSWORD}
 
 

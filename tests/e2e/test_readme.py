@@ -29,7 +29,7 @@ NOT_RUN = README.split("## What has not been run")[1]
 
 
 @pytest.fixture(scope="module")
-def mine(checkout):
+def mine(docker_stack_lock, checkout):
     """The stages' commands on a stack of one's own, so that nobody's caches are in the way."""
     shown = checkout.run("make", "stack", "NAME=mine", "FROM=docker").stdout
     assert "stacks/Pulumi.mine.yaml is yours to edit" in shown

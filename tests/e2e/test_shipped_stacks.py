@@ -12,7 +12,7 @@ HEALTHY_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
-def docker_stack(checkout):
+def docker_stack(docker_stack_lock, checkout):
     made = checkout.volumes("registry-")
     checkout.make("up", "docker")
     yield checkout

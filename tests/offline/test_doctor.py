@@ -79,6 +79,7 @@ def problem(up):
 def mend(up, fix):
     """Run what the doctor said; all is well then."""
     up.run(*shlex.split(fix))
+    assert wait_for_answer(f"http://127.0.0.1:{BASE_PORT}", 30) == ""
     assert only(findings(up, status=0), "problem") == []
 
 

@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from docker.errors import ImageNotFound
+from docker.errors import APIError, ImageNotFound
 
 from ops import passing
 from plan.settings import DEFAULTS
@@ -73,6 +73,21 @@ def test_the_next_one_removes_what_a_killed_process_left(docker_client, monkeypa
         monkeypatch.setattr(passing, "ABANDONED_SECONDS", -1)
         with passing.container(docker_client, IMAGE, **WORK) as second:
             assert left(docker_client) == [second]
+
+
+def test_what_docker_does_not_remove_at_once_is_tried_again(docker_client, monkeypatch):
+    refusals = [APIError("500: did not receive an exit event")] * 2
+    remove = docker_client.api.remove_container
+
+    def refusing(*args, **kwargs):
+        if refusals:
+            raise refusals.pop()
+        remove(*args, **kwargs)
+
+    monkeypatch.setattr(docker_client.api, "remove_container", refusing)
+    with passing.container(docker_client, IMAGE, **WORK):
+        pass
+    assert left(docker_client) == []
 
 
 def test_no_image_is_an_error_and_leaves_nothing(docker_client):

@@ -31,7 +31,10 @@ HOSTS = ("docker.io", "quay.io")
 BASE_PORT = 15170
 MEGABYTE = 1_000_000
 AMD64 = Platform(os="linux", architecture="amd64")
-TODAY = datetime.now(timezone.utc).date().isoformat()
+
+
+def today():
+    return datetime.now(timezone.utc).date().isoformat()
 
 
 def payload(number, megabytes=2):
@@ -275,6 +278,9 @@ def test_what_is_pulled_after_the_decision_stays_whole(emptied, embedded_upstrea
         decision = pruning.decide(prune._read(volumes), {}, {}, 0, AMD64)
     chosen = [one for one in decision.going if str(one.image) == OLDER.reference]
     pull(endpoint(late), late, by_digest=False)
+    deadline = time.monotonic() + 30
+    while late.reference not in complete(emptied):
+        assert time.monotonic() < deadline, "the client has its last byte before it is stored"
     left = prune._prune(emptied.client, caches("docker.io")[0], {}, chosen, STACK)
     assert complete(emptied) == {one.reference for one in (FIRST, SECOND, NEWER, late)}
     assert left == sum(
@@ -485,9 +491,10 @@ def test_while_another_command_has_the_volume_open_nothing_goes(filled):
 
 def test_a_pull_is_noted_and_outlives_the_containers(filled, embedded_upstream):
     time.sleep(1)
+    first = today()
     pull(endpoint(OLDER), OLDER, by_digest=True)
     noted = json.loads(ops(filled, "ledger", "--json").stdout)
-    assert noted["docker.io"][f"team/older@{OLDER.digest}"] == TODAY
+    assert noted["docker.io"][f"team/older@{OLDER.digest}"] in (first, today())
     assert noted["docker.io"]["team/older:v1"] == "2026-03-01", "that was noted before"
     assert noted["docker.io"]["team/first:v1"] == "2026-01-01"
     assert ledger_file(filled).stat().st_mode & 0o777 == 0o600
@@ -499,7 +506,8 @@ def test_a_pull_is_noted_and_outlives_the_containers(filled, embedded_upstream):
     pull(endpoint(SECOND), SECOND, by_digest=False)
     write(filled, embedded_upstream)
     filled.make("down", STACK)
-    assert ledger.parse(ledger_file(filled).read_text())["quay.io"].days["team/second:v1"] == TODAY
+    days = ledger.parse(ledger_file(filled).read_text())["quay.io"].days
+    assert days["team/second:v1"] in (first, today())
     filled.make("up", STACK)
     assert set(going(pruned(filled, "--to", "0B"))[-2:]) == {OLDER.reference, SECOND.reference}
 

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from tests.e2e.sweep import PREFIX
+from tests.offline.volumes import in_container
 from tests.talos import stories
 from tests.talos.stories import HOSTS, stack_config
 from tests.upstream_log import bytes_sent
@@ -117,7 +118,7 @@ def held_bytes(clusters):
     total = 0
     for name in clusters.checkout.containers(STACK):
         script = "cd /var/lib/registry && find . -name data -exec busybox stat -c %s {} +"
-        _, said = clusters.checkout.client.containers.get(name).exec_run(["sh", "-c", script])
+        said = in_container(clusters.checkout.client, name, script)
         total += sum(map(int, said.split()))
     return total
 
