@@ -17,6 +17,7 @@ from tests.e2e.sweep import PREFIX
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_COPIED = shutil.ignore_patterns(".work", ".git", "__pycache__", ".*_cache", ".hypothesis")
+LEFT_OUT = ("MFLAGS", "STACK", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
 COMMAND_SECONDS = 180
 
 
@@ -128,7 +129,11 @@ def checked_out(folder, client):
 
 
 def _clean_env(folder):
-    """The environment of a user who has never run the set-up, with the official plugins if any."""
+    """The environment of a user who has never run the set-up, with the official plugins if any.
+
+    Python keeps what it has compiled, as it does for users: these machines forbid it, and then each
+    of a command's half a dozen processes compiles the whole project again.
+    """
     home = folder / "pulumi-home"
     home.mkdir()
     plugins = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi") / "plugins"
@@ -138,7 +143,7 @@ def _clean_env(folder):
     env = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("PULUMI_", "MAKE")) and key not in ("MFLAGS", "STACK", "VIRTUAL_ENV")
+        if not key.startswith(("PULUMI_", "MAKE")) and key not in LEFT_OUT
     }
     path = os.pathsep.join(part for part in parts if Path(part) != ROOT / ".work" / "bin")
     return {**env, "PATH": path, "PULUMI_HOME": str(home)}
