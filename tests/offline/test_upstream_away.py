@@ -58,10 +58,11 @@ def test_names_that_are_refused(caches, upstream, tmp_path):
     # Connections that are open need no name.
     caches.restart()
     print(prove(caches, tmp_path, upstream.fail_names, uncached=TAGS + 8))
-    caches.wait_for_log(BACK)
 
 
 def test_a_watch_that_is_killed_is_started_again(caches, upstream):
+    caches.restart()
+    caches.wait_for_log(BACK)
     upstream.swallow()
     fill(caches, 1)
     caches.wait_for_log(AWAY)
