@@ -81,7 +81,7 @@ def _hosts_toml(clusters, stack, node, host, cluster):
     """The file, and why there is none: a node that is busy is not one that has none."""
     path = f"/etc/cri/conf.d/hosts/{host}/hosts.toml"
     shown = clusters.talosctl(stack, node, "read", path, check=False, cluster=cluster)
-    return (shown, "") if "[host" in shown else ("", shown)
+    return (shown, "") if "capabilities" in shown else ("", shown)
 
 
 def requests_of(clusters, container):

@@ -20,6 +20,7 @@ from tests.talos.stories import (
     node_ips,
     requests_of,
     run_pod,
+    soon,
     stack_config,
     wait_until_ready,
 )
@@ -105,7 +106,7 @@ def test_a_pod_comes_from_harbor_by_the_path_of_its_project(up, double):
         line for line in double.requests if "/v2/proxy-docker.io/library/busybox/" in str(line)
     ]
     assert asked, "the node has asked Harbor"
-    shown = hosts_toml(up, STACK, IPS[1], "docker.io")
+    shown = soon("its mirror", lambda: hosts_toml(up, STACK, IPS[1], "docker.io"))
     assert "override_path = true" in shown
     assert f"{double.url}/v2/proxy-docker.io" in shown
 
