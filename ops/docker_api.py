@@ -1,18 +1,21 @@
 """The few questions this project asks Docker itself, through the `docker` package."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import docker
-from docker.errors import DockerException, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from docker.utils.socket import frames_iter
+from requests import ReadTimeout
 
 from ops.host import BRIDGE_INTERFACE, interface_address
 from ops.stack_files import PROJECT
 
 PROJECT_LABEL = "talos-cache.project"
 STACK_LABEL = "talos-cache.stack"
+REMOVE_POLL_SECONDS = 0.1
 
 
 class DockerUnavailableError(Exception):
@@ -68,6 +71,33 @@ def is_local(client: docker.DockerClient) -> bool:
 def containers(client: docker.DockerClient) -> tuple[Container, ...]:
     """All containers, in one call."""
     return tuple(_container(row) for row in client.api.containers(all=True))
+
+
+def remove_until_gone(client: docker.DockerClient, container: str, deadline: float) -> None:
+    """Remove a container, running or not, with its anonymous volumes; fine when it is not there.
+
+    Docker may not have seen its end in time, or somebody else may be removing it right now.
+
+    Args:
+        client: of Docker.
+        container: its id.
+        deadline: until when to try again, by `time.monotonic`.
+
+    Raises:
+        APIError: Docker refuses to the end.
+        ReadTimeout: it does not answer.
+    """
+    while True:
+        try:
+            client.api.remove_container(container, force=True, v=True)
+        except NotFound:
+            return
+        except (APIError, ReadTimeout):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(REMOVE_POLL_SECONDS)
+        else:
+            return
 
 
 def remove_named(client: docker.DockerClient, prefix: str) -> None:

@@ -7,8 +7,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import docker
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import DockerException
 
+from ops import docker_api
 from ops.docker_api import PROJECT_LABEL
 from ops.stack_files import PROJECT
 
@@ -16,7 +17,6 @@ LABEL = "talos-cache.passing"
 # Between being made and being started, or being over and being removed, others take a second.
 ABANDONED_SECONDS = 60
 REMOVE_SECONDS = 30
-POLL_SECONDS = 0.1
 
 
 @contextmanager
@@ -48,23 +48,7 @@ def container(client: docker.DockerClient, image: str, **options: Any) -> Iterat
     finally:
         thread.shutdown()
         for one in made:
-            _remove(client, one)
-
-
-def _remove(client: docker.DockerClient, one: str) -> None:
-    """Try until it is gone: it may be going by itself, or Docker may not have seen its end yet."""
-    deadline = time.monotonic() + REMOVE_SECONDS
-    while True:
-        try:
-            client.api.remove_container(one, force=True, v=True)
-        except NotFound:
-            return
-        except APIError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(POLL_SECONDS)
-        else:
-            return
+            docker_api.remove_until_gone(client, one, time.monotonic() + REMOVE_SECONDS)
 
 
 def _remove_abandoned(client: docker.DockerClient) -> None:

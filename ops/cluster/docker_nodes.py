@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import docker
 from docker.errors import APIError, DockerException, NotFound
 from docker.types import IPAMConfig, IPAMPool
-from requests import ReadTimeout, RequestException
+from requests import RequestException
 
 from ops.cluster.lifeline import POLL_SECONDS, Lifeline, say
-from ops.docker_api import STACK_LABEL, labels_of
+from ops.docker_api import STACK_LABEL, labels_of, remove_until_gone
 from ops.errors import OpsError
 from plan.cluster import ClusterPlan
 
@@ -166,11 +166,12 @@ def remove(
     looks = 0
     while looks < (UNFINISHED_LOOKS if unfinished else QUIET_LOOKS):
         if nodes := own(client, plan, owner, recorded).containers:
-            failure = _remove_containers(client, nodes)
-            if failure and time.monotonic() > deadline:
-                raise failure
+            for node in nodes:
+                remove_until_gone(client, node, deadline)
             looks = 0
-        elif found.networks:
+        elif not found.networks:
+            break  # without one of ours, no node can come that would be
+        else:
             time.sleep(QUIET_SECONDS)
         looks += 1
     for network in found.networks:
@@ -181,25 +182,6 @@ def remove(
             client.api.remove_network(network)
         except NotFound:
             continue
-
-
-def _remove_containers(
-    client: docker.DockerClient, containers: Iterable[str]
-) -> APIError | ReadTimeout | None:
-    """Remove them; gives the last reason why one is still there.
-
-    Docker may not have seen its end in time, or somebody else, such as a talosctl that is ending,
-    removes it right now: it may be gone at the next look.
-    """
-    failure = None
-    for container in containers:
-        try:
-            client.api.remove_container(container, force=True, v=True)
-        except NotFound:
-            continue
-        except (APIError, ReadTimeout) as error:
-            failure = error
-    return failure
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,9 +62,9 @@ def soon(what, is_so, *, seconds=SOON_SECONDS):
 
 
 def answers(clusters, stack, node, *, cluster="*"):
-    """Whether a node's API answers; talosctl's own version is printed before it is asked."""
+    """The versions, once a node's API answers: talosctl prints its own before it asks."""
     said = clusters.talosctl(stack, node, "version", "--short", check=False, cluster=cluster)
-    return "NODE:" in said
+    return said if "NODE:" in said else ""
 
 
 def hosts_toml(clusters, stack, node, host, *, cluster="*"):

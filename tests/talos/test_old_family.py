@@ -74,7 +74,8 @@ def test_a_create_that_is_interrupted_leaves_nothing(tried, sent):
 
 def test_the_nodes_answer(up):
     for node in IPS:
-        soon(f"the API of {node}", lambda node=node: answers(up, STACK, node))
+        shown = soon(f"the API of {node}", lambda node=node: answers(up, STACK, node))
+        assert "v1.11.5" in shown
 
 
 def test_the_mirrors_are_in_the_old_format_and_live(up):

@@ -33,7 +33,7 @@ def up(clusters):
 
 def answers(up, name):
     [node] = node_ips(CIDRS[name], 1)
-    return stories.answers(up, STACK, node, cluster=name)
+    return "v1.11.5" in stories.answers(up, STACK, node, cluster=name)
 
 
 def test_both_are_there_with_files_of_their_own(up):
