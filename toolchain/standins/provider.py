@@ -261,7 +261,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Read(self, request: provider_pb2.ReadRequest, context: Any) -> provider_pb2.ReadResponse:
         """Looks at a resource as it is now (a refresh)."""
         resource = self._resource(request.urn)
-        if not request.inputs.fields:
+        if not request.inputs.fields and not request.properties.fields:
             raise PluginError(not_implemented(f"import or get of {resource.title}"))
         inputs, outputs = decode(request.inputs), decode(request.properties)
         found = resource.read(_target(request), reveal(inputs), reveal(outputs))
@@ -361,7 +361,7 @@ def _diff_response(changes: Mapping[str, Change], delete_first: bool) -> provide
     return response(
         changes=response.DIFF_SOME if changes else response.DIFF_NONE,
         replaces=replaces,
-        diffs=list(changes),
+        diffs=sorted({re.split(r"[.\[]", path)[0] for path in changes}),
         hasDetailedDiff=True,
         detailedDiff={path: _property_diff(change) for path, change in changes.items()},
         deleteBeforeReplace=bool(replaces) and delete_first,
@@ -370,9 +370,7 @@ def _diff_response(changes: Mapping[str, Change], delete_first: bool) -> provide
 
 def _property_diff(change: Change) -> provider_pb2.PropertyDiff:
     name = f"{change.kind}_REPLACE" if change.replaces else change.kind
-    return provider_pb2.PropertyDiff(
-        kind=provider_pb2.PropertyDiff.Kind.Value(name), inputDiff=True
-    )
+    return provider_pb2.PropertyDiff(kind=provider_pb2.PropertyDiff.Kind.Value(name))
 
 
 def plain_change(old: Value, new: Value, *, replaces: bool) -> Change:
