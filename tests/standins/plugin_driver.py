@@ -17,7 +17,13 @@ from typing import Any
 import grpc
 from google.protobuf import empty_pb2, struct_pb2
 from google.protobuf.json_format import MessageToDict, ParseDict
-from pulumi.runtime.proto import engine_pb2_grpc, provider_pb2, provider_pb2_grpc, status_pb2
+from pulumi.runtime.proto import (
+    engine_pb2,
+    engine_pb2_grpc,
+    provider_pb2,
+    provider_pb2_grpc,
+    status_pb2,
+)
 
 Record = dict[str, Any]
 URN = "urn:pulumi:dev::transcripts::{type}::thing"
@@ -63,7 +69,8 @@ class _Engine(engine_pb2_grpc.EngineServicer):
         self._shown = shown
 
     def Log(self, request: Any, context: Any) -> empty_pb2.Empty:  # noqa: N802 -- the protocol's
-        self._shown.append(request.message)
+        if request.severity != engine_pb2.DEBUG:
+            self._shown.append(request.message)
         return empty_pb2.Empty()
 
 
@@ -275,8 +282,15 @@ def filled(value: Any, words: Mapping[str, Any]) -> Any:
     return re.sub(r"\{(\w+)\}", lambda m: str(words.get(m[1], m[0])), value)
 
 
+FIRST_CHOSEN_PORT = 32768
 # Sets, which each plugin gives in an order of its own.
-UNORDERED = frozenset({"diffs", "replaces"})
+UNORDERED = frozenset(
+    {
+        *("diffs", "replaces", "stables"),
+        *("dnsOpts", "envs", "hosts", "labels", "networkDatas", "pullTriggers"),
+        *("uploads", "volumes"),
+    }
+)
 PATTERNS: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(r"^04da6b54-80e4-46f7-96ec-b56ff0331ba9$"), "<unknown>"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<id>"),
@@ -290,10 +304,13 @@ PATTERNS: Sequence[tuple[re.Pattern[str], str]] = (
 
 
 def normalised(value: Any, words: Mapping[str, Any]) -> Any:
-    """The value without what differs from run to run."""
+    """The value without what differs from run to run, and without nulls, which mean nothing."""
     if isinstance(value, dict):
-        parts = {key: normalised(value[key], words) for key in sorted(value)}
-        return {key: _sorted(part) if key in UNORDERED else part for key, part in parts.items()}
+        return {
+            key: _part(key, normalised(item, words))
+            for key, item in sorted(value.items())
+            if item is not None
+        }
     if isinstance(value, list):
         return [normalised(item, words) for item in value]
     if isinstance(value, float) and value.is_integer():
@@ -310,5 +327,11 @@ def normalised(value: Any, words: Mapping[str, Any]) -> Any:
     return value
 
 
-def _sorted(value: Any) -> Any:
-    return sorted(value, key=json.dumps) if isinstance(value, list) else value
+def _part(key: str, value: Any) -> Any:
+    if key == "external" and isinstance(value, int) and value >= FIRST_CHOSEN_PORT:
+        return "<a port that Docker chose>"
+    if key.startswith("__"):
+        return "..."  # what a plugin keeps in the state for itself
+    if key in UNORDERED and isinstance(value, list):
+        return sorted(value, key=json.dumps)
+    return value

@@ -113,7 +113,11 @@ CONTAINERS: Mapping[str, Sequence[Step]] = {
         container(ports=[ONE, {**ONE, "protocol": "udp"}]),
     ),
     "labels": lasting(
-        container(labels=LABELS), container(labels=LABELS[::-1]), container(labels=LABELS[:1])
+        container(labels=LABELS),
+        container(labels=LABELS[::-1]),
+        container(labels=LABELS[:1]),
+        container(labels=[{"label": "a", "value": "2"}]),
+        container(),
     ),
     "environment variables": lasting(
         container(envs=["B=2", "A=1"]), container(envs=["A=1", "B=2"]), container(envs=["A=1"])
@@ -130,6 +134,9 @@ CONTAINERS: Mapping[str, Sequence[Step]] = {
     "memory less than nothing": (up(container(memory=-1)),),
     "a healthcheck": lasting(
         container(healthcheck=HEALTH), container(healthcheck={**HEALTH, "interval": "1m"})
+    ),
+    "a healthcheck that is read back in other words, then none": lasting(
+        container(healthcheck={"tests": ["CMD", "/bin/true"], "interval": "60s"}), container()
     ),
     "a healthcheck that is no duration": (
         up(container(healthcheck={**HEALTH, "interval": "5 parsecs"})),

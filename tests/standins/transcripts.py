@@ -53,6 +53,7 @@ class Known:
     path: str
     """A regular expression for the whole of `Place.path`."""
     reason: str
+    """As the documentation has it."""
     seen_in: str
     """The scenario in which it must be seen, so that nothing stays here that is no more."""
 
@@ -109,10 +110,35 @@ def _answer(record: Record) -> Any:
     if "left" in answer:
         reasons = [kind_of(reason) for reason in answer["left"]["reasons"]]
         answer["left"] = {**answer["left"], "reasons": reasons}
-    if isinstance(answer.get("answered"), dict) and "failures" in answer["answered"]:
-        failures = [{**failure, "reason": ""} for failure in answer["answered"]["failures"]]
-        answer["answered"] = {**answer["answered"], "failures": failures}
+    if isinstance(answer.get("answered"), dict):
+        answer["answered"] = _comparable(answer["answered"])
     return answer
+
+
+def _comparable(answered: Record) -> Record:
+    """With properties only, where a plugin says in which part of one something is."""
+    made = dict(answered)
+    if "failures" in made:
+        made["failures"] = sorted(_property(failure) for failure in made["failures"])
+    if "detailedDiff" in made:
+        kinds: dict[str, set[str]] = {}
+        for path, change in made["detailedDiff"].items():
+            kinds.setdefault(_root(path), set()).add(change.get("kind", "ADD"))
+        made["detailedDiff"] = {key: sorted(found) for key, found in kinds.items()}
+    for key in ("replaces", "diffs"):
+        if key in made:
+            made[key] = sorted({_root(path) for path in made[key]})
+    return made
+
+
+def _property(failure: Record) -> str:
+    """The property that a check failed for; the official docker plugin says it in the text."""
+    told = re.search(r"at 'thing\.([^']+)'|^\[(\w+)\] Missing", failure["reason"])
+    return _root(failure.get("property") or (told[1] or told[2] if told else "(none)"))
+
+
+def _root(path: str) -> str:
+    return re.split(r"[.\[]", path)[0]
 
 
 def _parts(path: str, official: Any, other: Any) -> Iterator[Place]:
@@ -174,8 +200,11 @@ def sorted_out(
     places: Sequence[Place], known: Sequence[Known], scenario: Scenario
 ) -> tuple[list[Place], list[Known]]:
     """The differences that nobody knows of, and the known ones that should be here and are not."""
-    ours = [one for one in known if one.type == scenario.type]
-    matching = {place: [k for k in ours if re.fullmatch(k.path, place.path)] for place in places}
-    unexpected = [place for place, found in matching.items() if not found]
-    seen = {one for found in matching.values() for one in found}
-    return unexpected, [one for one in ours if one.seen_in == scenario.name and one not in seen]
+    here = [one for one in known if one.type == scenario.type]
+    pairs = [(place, one) for place in places for one in here if re.fullmatch(one.path, place.path)]
+    explained = [place for place, _ in pairs]
+    seen = [one for _, one in pairs]
+    return (
+        [place for place in places if place not in explained],
+        [one for one in here if one.seen_in == scenario.name and one not in seen],
+    )

@@ -26,10 +26,10 @@ from typing import IO, Any, ClassVar
 import grpc
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
 
-from toolchain.standins.provider import Found, Made, Provider, Resource, Target, plain_change
+from toolchain.standins.provider import Made, Provider, Resource, Target, plain_change
 from toolchain.standins.schema import ANYTHING, Change, Field, flag, many, mapping, text
 from toolchain.standins.serving import PluginError, serve
-from toolchain.standins.values import Value, Values, holds_unknown
+from toolchain.standins.values import UNKNOWN, Value, Values, holds_unknown
 
 DEFAULT_INTERPRETER = ["/bin/sh", "-c"]
 ID_HEX_BYTES = 4
@@ -162,14 +162,13 @@ class Command(Resource):
         "addPreviousOutputInEnv": flag(default=True, in_place=True),
         "triggers": many(ANYTHING),
     }
-    computed = ("stdout", "stderr")
-    unknown_after_update = ("stdout", "stderr")
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
 
-    def changes(self, old: Values, new: Values) -> Mapping[str, Change]:
+    def changes(self, state: Values, old: Values, new: Values) -> Mapping[str, Change]:
         """Every difference counts, also of defaults and order; each part has its own path."""
+        del state
         found: dict[str, Change] = {}
         for key, spec in self.fields.items():
             for path, before, after in _differences(key, old.get(key), new.get(key)):
@@ -177,31 +176,42 @@ class Command(Resource):
                 found[path] = plain_change(before, after, replaces=replaces)
         return found
 
+    def planned(self, target: Target, inputs: Values) -> Made:
+        """Nothing runs in a preview."""
+        return Made(id=_new_id(target), state=self.planned_update({}, inputs))
+
+    def planned_update(self, state: Values, inputs: Values) -> Values:
+        """What it prints is not known before."""
+        del state
+        return {**inputs, "stdout": UNKNOWN, "stderr": UNKNOWN}
+
     def create(self, target: Target, inputs: Values) -> Made:
         """Runs `create`, if there is one."""
         printed = {"stdout": "", "stderr": ""}
         if inputs.get("create") is not None:
             printed = self._commands.run(target, inputs["create"], inputs, {})
-        return Made(id=f"{target.name}{token_hex(ID_HEX_BYTES)}", outputs=printed)
+        return Made(id=_new_id(target), state={**inputs, **printed})
 
-    def read(self, target: Target, inputs: Values, outputs: Values) -> Found | None:
+    def read(self, target: Target, state: Values) -> Made | None:
         """There is nothing to look at: a command's effect can't be read back."""
-        del inputs, outputs
-        return Found(id=target.id)
+        return Made(id=target.id, state=state)
 
-    def update(self, target: Target, old: Values, new: Values) -> Values:
+    def update(self, target: Target, state: Values, inputs: Values) -> Values:
         """Runs `update`, or `create` again where there is none."""
-        command = new.get("update")
-        if command is None:
-            command = new.get("create")
-        if command is None:
-            return {}
-        return self._commands.run(target, command, new, old)
+        printed = {name: state.get(name, "") for name in ("stdout", "stderr")}
+        command = inputs.get("update", inputs.get("create"))
+        if command is not None:
+            printed = self._commands.run(target, command, inputs, state)
+        return {**inputs, **printed}
 
-    def delete(self, target: Target, outputs: Values) -> None:
+    def delete(self, target: Target, state: Values) -> None:
         """Runs `delete` as it was when the resource was last changed."""
-        if outputs.get("delete") is not None:
-            self._commands.run(target, outputs["delete"], outputs, outputs)
+        if state.get("delete") is not None:
+            self._commands.run(target, state["delete"], state, state)
+
+
+def _new_id(target: Target) -> str:
+    return f"{target.name}{token_hex(ID_HEX_BYTES)}"
 
 
 def _environment(settings: Values, previous: Values) -> dict[str, str]:
