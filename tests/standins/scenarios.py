@@ -58,6 +58,8 @@ PORT_TAKEN = run("docker run -d --name {name}-holder -p 127.0.0.1:{port}:5000 {i
 PORT_FREE = run("docker rm -f {name}-holder")
 STATE = run("docker ps -a --filter name={name} --format '{{.State}}'")
 EXITS = container(command=["/bin/false"], ports=[ONE])
+EXITS_SOON = container(command=["/bin/sleep", "5"], ports=[ONE])
+SAID = {"command": ["60"], "entrypoints": ["/bin/sleep"], "ports": [ONE]}
 
 CONTAINERS: Mapping[str, Sequence[Step]] = {
     "nothing but a name and an image": lasting(container()),
@@ -169,9 +171,24 @@ CONTAINERS: Mapping[str, Sequence[Step]] = {
     "it exits at once": (
         {"made": EXITS},
         run("docker wait {name}"),
+        DESTROY,
+    ),
+    "it exits soon": (
+        up(EXITS_SOON),
+        run("docker wait {name}"),
         REFRESH,
-        {"preview": EXITS},
-        {"made": {**EXITS, "mustRun": False}},
+        up(EXITS_SOON),
+        run("docker wait {name}"),
+        REFRESH,
+        up({**EXITS_SOON, "mustRun": False}),
+        DESTROY,
+    ),
+    "it exits soon, without ports": (
+        up(container(command=["/bin/sleep", "5"])),
+        run("docker wait {name}"),
+        REFRESH,
+        up(container(command=["/bin/sleep", "5"])),
+        STATE,
         DESTROY,
     ),
     "a port that is taken, then free": (
@@ -193,6 +210,17 @@ CONTAINERS: Mapping[str, Sequence[Step]] = {
         STATE,
         PORT_FREE,
         up(container(ports=[ONE])),
+        STATE,
+        DESTROY,
+    ),
+    "a port that is taken, with a command and an entrypoint": (
+        PORT_TAKEN,
+        up(container(**SAID)),
+        PORT_FREE,
+        up(container(**SAID)),
+        STATE,
+        REFRESH,
+        up(container(**SAID)),
         STATE,
         DESTROY,
     ),

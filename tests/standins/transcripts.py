@@ -1,7 +1,8 @@
 """The recorded answers of the official plugins: how they are kept, and how others compare to them.
 
-In a file, a part that an earlier call of the scenario answered word for word is written as a
-reference to it (`"<1.properties>"`), which says what stayed as it was.
+In a file, what an earlier call of the scenario answered is not repeated: `"<1.properties>"` is the
+same word for word, `{"like": "<1.properties>", "restart": "no", "memory": null}` is the same but
+for one part that is other and one that is not there.
 """
 
 import json
@@ -16,6 +17,9 @@ from tests.standins.plugin_driver import Record, Scenario
 FOLDER = Path(__file__).parents[1] / "fixtures" / "plugins"
 # What is the same in every request of a scenario.
 NAMES = ("name", "type", "urn", "randomSeed")
+Seen = tuple[str, Any]
+LIKE = "like"
+PARTS = ("asked", "answered", "left")
 ORDER = ("run", "printed", "call", "asked", "answered", "failed", "left", "shown")
 # What an error is about. Texts are each plugin's own.
 KINDS: Mapping[str, str] = {
@@ -49,7 +53,7 @@ class Place:
 class Known:
     """A difference that is known, and why it is left."""
 
-    type: str
+    types: tuple[str, ...]
     path: str
     """A regular expression for the whole of `Place.path`."""
     reason: str
@@ -81,18 +85,30 @@ def kind_of(text: str) -> str:
 
 def read(package_type: str) -> dict[str, list[Record]]:
     """The recorded scenarios of one resource type, by name, with references resolved."""
-    kept = json.loads(_file(package_type).read_text())
-    return {name: _expanded(records) for name, records in kept["scenarios"].items()}
+    found = {}
+    usual: list[Seen] = []
+    for name, records in json.loads(_file(package_type).read_text())["scenarios"].items():
+        found[name], seen = _expanded(records, usual)
+        usual = usual or _usual(seen)
+    return found
 
 
 def write(package_type: str, versions: Mapping[str, str], runs: Mapping[str, list[Record]]) -> None:
     """Keeps what was recorded, a call a line."""
-    lines = [f'{{"recorded with": {json.dumps(versions)},', '"scenarios": {']
-    for position, (name, records) in enumerate(runs.items()):
-        calls = [f"  {json.dumps(record)}" for record in _shortened(records)]
-        comma = "," if position + 1 < len(runs) else ""
-        lines += [f" {json.dumps(name)}: [", ",\n".join(calls), f" ]{comma}"]
-    _file(package_type).write_text("\n".join([*lines, "}}", ""]))
+    scenarios = []
+    usual: list[Seen] = []
+    for name, records in runs.items():
+        short, seen = _shortened(records, usual)
+        usual = usual or _usual(seen)
+        calls = ",\n".join(f"  {json.dumps(record)}" for record in short)
+        scenarios.append(f" {json.dumps(name)}: [\n{calls}\n ]")
+    head = f'{{"recorded with": {json.dumps(versions)},\n"scenarios": {{\n'
+    _file(package_type).write_text(head + ",\n".join(scenarios) + "\n}}\n")
+
+
+def _usual(seen: Sequence[Seen]) -> list[Seen]:
+    """What all scenarios of a file may refer to: what the first one answered."""
+    return [(f"<usual {name[1:]}", value) for name, value in seen]
 
 
 def _file(package_type: str) -> Path:
@@ -119,6 +135,8 @@ def _comparable(answered: Record) -> Record:
     """With properties only, where a plugin says in which part of one something is."""
     made = dict(answered)
     if "failures" in made:
+        # Of what is refused, the engine takes nothing.
+        made.pop("inputs", None)
         made["failures"] = sorted(_property(failure) for failure in made["failures"])
     if "detailedDiff" in made:
         kinds: dict[str, set[str]] = {}
@@ -146,6 +164,9 @@ def _parts(path: str, official: Any, other: Any) -> Iterator[Place]:
         for key in sorted({*official, *other}):
             pair = (of.get(key, "(absent)") for of in (official, other))
             yield from _parts(f"{path}.{key}", *pair)
+    elif isinstance(official, list) and isinstance(other, list) and len(official) == len(other):
+        for index, pair in enumerate(zip(official, other, strict=True)):
+            yield from _parts(f"{path}[{index}]", *pair)
     elif official != other or type(official) is not type(other):
         yield Place(path=path, official=official, other=other)
 
@@ -155,52 +176,80 @@ def _short(value: Any) -> str:
     return text if len(text) < 300 else f"{text[:300]}..."
 
 
-def _shortened(records: Sequence[Record]) -> list[Record]:
-    seen: list[tuple[Any, str]] = []
+def _shortened(records: Sequence[Record], usual: Sequence[Seen]) -> tuple[list[Record], list[Seen]]:
+    """The records with references, and what later ones may refer to."""
+    seen: list[Seen] = []
     short = []
     for number, record in enumerate(records):
         made = {key: record[key] for key in ORDER if key in record}
         if "asked" in made:
             made["asked"] = {k: v for k, v in made["asked"].items() if k not in NAMES}
-        for part in ("asked", "answered", "left"):
+        for part in PARTS:
             if isinstance(made.get(part), dict):
-                made[part] = {key: _reference(value, seen) for key, value in made[part].items()}
-        for part in ("answered", "left"):
-            if isinstance(record.get(part), dict):
-                seen += [(value, f"<{number}.{key}>") for key, value in record[part].items()]
+                made[part] = {k: _reference(v, [*seen, *usual]) for k, v in made[part].items()}
+        seen += _referable(number, record)
         short.append(made)
-    return short
+    return short, seen
 
 
-def _reference(value: Any, seen: Sequence[tuple[Any, str]]) -> Any:
-    if not isinstance(value, dict) or not value:
-        return value
-    return next((place for known, place in seen if known == value), value)
-
-
-def _expanded(records: Sequence[Record]) -> list[Record]:
-    known: dict[str, Any] = {}
+def _expanded(records: Sequence[Record], usual: Sequence[Seen]) -> tuple[list[Record], list[Seen]]:
+    seen: list[Seen] = []
     full = []
     for number, record in enumerate(records):
         made = dict(record)
-        for part in ("asked", "answered", "left"):
+        for part in PARTS:
             if isinstance(made.get(part), dict):
-                made[part] = {
-                    key: known.get(value, value) if isinstance(value, str) else value
-                    for key, value in made[part].items()
-                }
-        for part in ("answered", "left"):
-            if isinstance(made.get(part), dict):
-                known |= {f"<{number}.{key}>": value for key, value in made[part].items()}
+                known = dict([*usual, *seen])
+                made[part] = {key: _resolved(value, known) for key, value in made[part].items()}
+        seen += _referable(number, made)
         full.append(made)
-    return full
+    return full, seen
+
+
+def _referable(number: int, record: Record) -> list[Seen]:
+    """The objects of an answer, by what they are called in references."""
+    parts = [record[part] for part in ("answered", "left") if isinstance(record.get(part), dict)]
+    return [
+        (f"<{number}.{key}>", value)
+        for part in parts
+        for key, value in part.items()
+        if isinstance(value, dict | list)
+    ]
+
+
+def _reference(value: Any, seen: Sequence[Seen]) -> Any:
+    """The value as what it is like, and what is other; None stands for what is not there."""
+    if not isinstance(value, dict | list) or not value:
+        return value
+    if isinstance(value, list):
+        return next((name for name, known in seen if known == value), value)
+    changes = [(name, _changes(known, value)) for name, known in seen if isinstance(known, dict)]
+    name, fewest = min(changes, key=lambda change: len(change[1]), default=("", value))
+    if not fewest:
+        return name
+    return {LIKE: name, **fewest} if len(fewest) < len(value) / 2 else value
+
+
+def _changes(known: Record, value: Record) -> Record:
+    gone = {key: None for key in known if key not in value}
+    other = {k: v for k, v in value.items() if k not in known or known[k] != v}
+    return {**gone, **other}
+
+
+def _resolved(value: Any, known: Mapping[str, Any]) -> Any:
+    if isinstance(value, str):
+        return known.get(value, value)
+    if not isinstance(value, dict) or LIKE not in value:
+        return value
+    whole = {**known[value[LIKE]], **value}
+    return {key: part for key, part in whole.items() if part is not None and key != LIKE}
 
 
 def sorted_out(
     places: Sequence[Place], known: Sequence[Known], scenario: Scenario
 ) -> tuple[list[Place], list[Known]]:
     """The differences that nobody knows of, and the known ones that should be here and are not."""
-    here = [one for one in known if one.type == scenario.type]
+    here = [one for one in known if scenario.type in one.types]
     pairs = [(place, one) for place in places for one in here if re.fullmatch(one.path, place.path)]
     explained = [place for place, _ in pairs]
     seen = [one for _, one in pairs]

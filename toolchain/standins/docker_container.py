@@ -210,7 +210,8 @@ def planned_update(fields: Mapping[str, Field], state: Values, inputs: Values) -
     changed = dict(state)
     for key, spec in fields.items():
         if spec.in_place and key in inputs:
-            changed[key] = inputs[key]
+            value = inputs[key]
+            changed[key] = {"retries": 0, **value} if key == "healthcheck" else value
         elif spec.in_place and spec.kind in ("whole", "flag") and key in state:
             changed[key] = False if spec.kind == "flag" else 0
     return changed

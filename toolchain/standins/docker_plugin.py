@@ -60,7 +60,19 @@ class Container(Resource):
         return dict(with_defaults(self.fields, inputs))
 
     def changes(self, state: Values, old: Values, new: Values) -> Mapping[str, Change]:
-        """See `docker_container.ports_differ` for ports."""
+        """See `docker_container.ports_differ` for ports.
+
+        A list that a half-made container's state lacks is called a change, as long as the inputs
+        do not have it.
+        """
+        lacking = {
+            key: Change("ADD", replaces=key != "networkDatas")
+            for key in ("command", "entrypoints", "networkDatas")
+            if key not in state and key not in new
+        }
+        return {**lacking, **self._changed_inputs(state, old, new)}
+
+    def _changed_inputs(self, state: Values, old: Values, new: Values) -> Mapping[str, Change]:
         before, after = state.get("ports"), new.get("ports")
         if not isinstance(before, list) or not isinstance(after, list) or UNKNOWN in after:
             return super().changes(state, old, new)
@@ -364,15 +376,12 @@ def _volume_state(info: dict[str, Any]) -> Values:
 
 
 def _ipam_config(pool: dict[str, Any]) -> Values:
-    config: Values = {
+    return {
         "subnet": pool.get("Subnet") or "",
         "gateway": pool.get("Gateway") or "",
         "ipRange": pool.get("IPRange") or "",
+        "auxAddress": pool.get("AuxiliaryAddresses") or pool.get("AuxAddress") or {},
     }
-    auxiliary = pool.get("AuxiliaryAddresses") or pool.get("AuxAddress")
-    if auxiliary:
-        config["auxAddress"] = auxiliary
-    return config
 
 
 def _attached_container(id_: str, container: dict[str, Any]) -> Values:

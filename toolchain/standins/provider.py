@@ -269,7 +269,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         found = resource.read(_target(request), reveal(state))
         if found is None:
             return provider_pb2.ReadResponse()
-        real = {key: found.state.get(key) for key in _drifted(resource, inputs, state, found)}
+        real = _drift(resource, inputs, state, found)
         return provider_pb2.ReadResponse(
             id=found.id,
             inputs=encode({**inputs, **_keeping_secrets(real, inputs)}),
@@ -352,14 +352,21 @@ def _as_recorded(plain: Value, recorded: list[Value]) -> Value:
     return same
 
 
-def _drifted(resource: Resource, inputs: Values, state: Values, found: Made) -> list[str]:
-    """The inputs that are not any more what they were when the state was written."""
-    return [
-        key
+def _drift(resource: Resource, inputs: Values, state: Values, found: Made) -> Values:
+    """What those inputs are now that are not any more what they were when the state was written."""
+    return {
+        key: _said(inputs[key], found.state.get(key))
         for key, spec in resource.fields.items()
         if key in inputs
         and schema.normalise(spec, state.get(key)) != schema.normalise(spec, found.state.get(key))
-    ]
+    }
+
+
+def _said(before: Value, now: Value) -> Value:
+    """An object without the parts that say nothing and that nobody had asked for."""
+    if not isinstance(now, dict) or not isinstance(before, dict):
+        return now
+    return {key: part for key, part in now.items() if part or key in before}
 
 
 def _partial_failure(error: HalfMadeError, *recorded: Values) -> PluginError:
