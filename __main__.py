@@ -8,7 +8,7 @@ from components import CacheSet, HarborProjects, TalosCluster
 from components.docker_bridge import gateway
 from ops.docker_api import DockerUnavailableError, labels_of
 from ops.errors import OpsError
-from ops.preflight import obstacles
+from ops.preflight import look, obstacles
 from ops.readiness import unready
 from plan import addressing
 from plan.checks import SettingsError
@@ -19,8 +19,9 @@ def main() -> None:
     stack = pulumi.get_stack()
     chosen, files = stack_config.read(stack)
     bridge = gateway() if addressing.needs_bridge_gateway(chosen) else None
-    plan = stack_plan.build(stack, chosen, files, bridge)
-    if in_the_way := obstacles(plan.caches, plan.clusters, labels_of(stack)):
+    host = look()
+    plan = stack_plan.build(stack, chosen, files, bridge, host.published)
+    if in_the_way := obstacles(host, plan.caches, plan.clusters, labels_of(stack)):
         raise pulumi.RunError("\n".join(["Nothing was changed:", *in_the_way]))
     for warning in plan.warnings:
         pulumi.log.warn(warning)

@@ -4,6 +4,7 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ops import docker_api
 from ops.cluster import preflight
@@ -12,33 +13,61 @@ from plan.caches import CachePlan, PublishedPort
 from plan.cluster import ClusterPlan
 
 
+@dataclass(frozen=True)
+class Host:
+    """What Docker says of the machine that the caches are for.
+
+    Attributes:
+        containers: all of them.
+        is_local: whether this machine's ports are Docker's ports.
+    """
+
+    containers: tuple[Container, ...]
+    is_local: bool
+
+    @property
+    def published(self) -> dict[str, tuple[tuple[str, int], ...]]:
+        """Name of a container -> (address, port) pairs, in the order in which Docker has them."""
+        return {container.name: container.published for container in self.containers}
+
+
+def look() -> Host:
+    """Ask Docker, in one call.
+
+    Raises:
+        DockerUnavailableError: it does not answer.
+    """
+    client = docker_api.connect()
+    return Host(docker_api.containers(client), docker_api.is_local(client))
+
+
 def obstacles(
-    plans: Sequence[CachePlan], clusters: Sequence[ClusterPlan], labels: dict[str, str]
+    host: Host,
+    plans: Sequence[CachePlan],
+    clusters: Sequence[ClusterPlan],
+    labels: dict[str, str],
 ) -> list[str]:
     """All that is in the way of a stack's caches and clusters; see the two parts."""
-    return [*conflicts(plans, labels), *preflight.obstacles(clusters)]
+    return [*conflicts(host, plans, labels), *preflight.obstacles(clusters)]
 
 
-def conflicts(plans: Sequence[CachePlan], labels: dict[str, str]) -> list[str]:
+def conflicts(host: Host, plans: Sequence[CachePlan], labels: dict[str, str]) -> list[str]:
     """Containers and ports that are taken by something else than this stack.
 
     Args:
+        host: what is there.
         plans: the caches about to be made.
         labels: those of this stack's own containers.
 
     Returns:
         One text per conflict, with what to do; empty where nothing is in the way.
-
-    Raises:
-        DockerUnavailableError: Docker does not answer.
     """
-    client = docker_api.connect()
-    there = docker_api.containers(client)
+    there = host.containers
     foreign = [container for container in there if not container.has_labels(labels)]
     own = [container for container in there if container.has_labels(labels)]
     found = [_name_conflict(plan, foreign) for plan in plans]
     found += [
-        _port_conflict(plan, published, foreign, own, test_bind=docker_api.is_local(client))
+        _port_conflict(plan, published, foreign, own, test_bind=host.is_local)
         for plan in plans
         for published in plan.published
     ]

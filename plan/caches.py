@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from plan import passwords, upstream_watch
 from plan.addressing import LOOPBACK, Addressing, exposes_everywhere, less_exposed
@@ -150,6 +150,35 @@ def build(
     return tuple(
         _plan(shared, upstream, (texts or {}).get(upstream.ca_file, ""))
         for upstream in settings.cached
+    )
+
+
+def in_reported_order(
+    plans: Sequence[CachePlan], reported: Mapping[str, Sequence[tuple[str, int]]]
+) -> tuple[CachePlan, ...]:
+    """The same plans, the ports of each in the order in which Docker reports them.
+
+    The Docker provider compares ports as a list, and what it reads back is Docker's order, which
+    is that of no request: up to Docker 27 the reverse of it, then by address. docs/adr/0021 says
+    more.
+
+    Args:
+        plans: of the caches.
+        reported: name of a container -> (address, port) pairs that it is published on now.
+    """
+    return tuple(
+        replace(plan, published=_reordered(plan.published, reported.get(plan.name, ())))
+        for plan in plans
+    )
+
+
+def _reordered(
+    published: Sequence[PublishedPort], reported: Sequence[tuple[str, int]]
+) -> tuple[PublishedPort, ...]:
+    """Those that are reported first; those that are not published yet stay in their order."""
+    ranks = {pair: rank for rank, pair in enumerate(reported)}
+    return tuple(
+        sorted(published, key=lambda port: ranks.get((port.address, port.port), len(ranks)))
     )
 
 

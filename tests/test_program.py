@@ -10,7 +10,8 @@ import yaml
 
 import ops.preflight
 import ops.readiness
-from ops.docker_api import DockerUnavailableError
+from ops.docker_api import Container, DockerUnavailableError
+from ops.preflight import Host
 from plan.settings import PUBLIC_STACKS
 from tests.components.engine import (
     CACHE,
@@ -46,11 +47,15 @@ class Outside:
 
     def __init__(self):
         self.in_the_way = []
+        self.containers = ()
         self.report = ""
         self.labels = None
         self.probed = []
 
-    def obstacles(self, plans, clusters, labels):
+    def look(self):
+        return Host(containers=self.containers, is_local=True)
+
+    def obstacles(self, host, plans, clusters, labels):
         self.labels = labels
         self.clusters = clusters
         if isinstance(self.in_the_way, Exception):
@@ -65,6 +70,7 @@ class Outside:
 @pytest.fixture
 def outside(monkeypatch):
     there = Outside()
+    monkeypatch.setattr(ops.preflight, "look", there.look)
     monkeypatch.setattr(ops.preflight, "obstacles", there.obstacles)
     monkeypatch.setattr(ops.readiness, "unready", there.unready)
     return there
@@ -151,6 +157,21 @@ def test_containers_carry_project_and_stack(outside):
     for container in record.of(CONTAINER):
         told = {label["label"]: label["value"] for label in container.inputs["labels"]}
         assert told == labels, "and after"
+
+
+def test_ports_are_declared_in_the_order_in_which_docker_reports_them(outside):
+    def addresses():
+        [container] = run_with({"upstreams": {"docker.io": {}}}).of(CONTAINER)
+        return [port["ip"] for port in container.inputs["ports"]]
+
+    assert addresses() == ["127.0.0.1", GATEWAY], "before there is a container"
+    reported = ((GATEWAY, 5000), ("127.0.0.1", 5000))
+    outside.containers = (running("registry-docker.io", reported),)
+    assert addresses() == [GATEWAY, "127.0.0.1"]
+
+
+def running(name, published):
+    return Container(id="1", name=name, image="", status="Up", labels=(), published=published)
 
 
 def test_mistakes_are_told_as_they_are_and_nothing_is_registered(outside):

@@ -11,6 +11,7 @@ import pytest
 from plan.caches import (
     CREDENTIAL_HELPER_PATH,
     credential_helper,
+    in_reported_order,
 )
 from plan.checks import SettingsError
 from plan.cluster import environment, secret_input
@@ -66,6 +67,44 @@ def test_every_cache_is_published_on_every_address():
     published = [(port.address, port.port) for port in cache.published]
     assert published == [("127.0.0.1", 5002), (GATEWAY, 5002)]
     assert cache.local_endpoint == "http://127.0.0.1:5002"
+
+
+@pytest.mark.parametrize(
+    ("reported", "order"),
+    [
+        ({}, ["127.0.0.1", "172.17.0.1", "192.0.2.7"]),
+        ({"registry-docker.io": ()}, ["127.0.0.1", "172.17.0.1", "192.0.2.7"]),
+        (
+            {
+                "registry-docker.io": (
+                    ("192.0.2.7", 5000),
+                    ("172.17.0.1", 5000),
+                    ("127.0.0.1", 5000),
+                )
+            },
+            ["192.0.2.7", "172.17.0.1", "127.0.0.1"],
+        ),
+        (
+            {"registry-docker.io": (("172.17.0.1", 5000), ("127.0.0.1", 5000))},
+            ["172.17.0.1", "127.0.0.1", "192.0.2.7"],
+        ),
+        (
+            {"registry-docker.io": (("192.0.2.99", 5000), ("192.0.2.7", 5000))},
+            ["192.0.2.7", "127.0.0.1", "172.17.0.1"],
+        ),
+        (
+            {"registry-docker.io": (("192.0.2.7", 5999),), "other": (("192.0.2.7", 5000),)},
+            ["127.0.0.1", "172.17.0.1", "192.0.2.7"],
+        ),
+    ],
+    ids=["no-container", "stopped", "reversed", "one-more", "one-less", "other-ports"],
+)
+def test_ports_follow_the_order_that_docker_reports(reported, order):
+    binds = ["172.17.0.1", "192.0.2.7"]
+    plans = planned({"bindAddresses": binds, "upstreams": {"docker.io": {}}}).caches
+    [ordered] = in_reported_order(plans, reported)
+    assert [port.address for port in ordered.published] == order
+    assert {port.port for port in ordered.published} == {5000}
 
 
 def test_the_registry_starts_through_a_helper_even_without_credentials():
