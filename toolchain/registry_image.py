@@ -57,7 +57,7 @@ def ensure() -> str:
 
 def server() -> Path:
     """The registry's program, built here."""
-    return go.build("registry", REGISTRY, PACKAGE, f"-X {VERSION_VARIABLE}=v{REGISTRY}")
+    return go.build("registry", REGISTRY, PACKAGE, f"-X {VERSION_VARIABLE}={REGISTRY}")
 
 
 def busybox() -> Path:

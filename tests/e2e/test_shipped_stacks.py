@@ -79,6 +79,6 @@ def test_every_run_says_which_engine_plugins_and_image_it_uses(docker_stack):
         "docker:",
         "command:",
         "Docker ",
-        "registry:3.1.1",
+        "registry:3.1.2",
     ):
         assert part in line
