@@ -30,8 +30,8 @@ PASSWORDS_PATH = "/etc/talos-cache/htpasswd"
 UPSTREAM_CA_FOLDER = "/etc/talos-cache/upstream-ca"
 CA_FOLDERS = f"/etc/ssl/certs:{UPSTREAM_CA_FOLDER}"
 REALM = "talos-cache"
-# Docker Hub's `registry` image behaves so by itself. `ghcr.io/distribution/distribution` comes with a
-# configuration for developers: it logs everything, and keeps parts of broken-off downloads for ever.
+# Docker Hub's `registry` image behaves so by itself. `ghcr.io/distribution/distribution` comes with
+# a configuration for developers: it logs everything and never purges broken-off downloads.
 AS_ON_DOCKER_HUB = (
     ("REGISTRY_LOG_LEVEL", "info"),
     (
