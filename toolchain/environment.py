@@ -4,13 +4,14 @@ import json
 import os
 import shlex
 
+from toolchain.docker_endpoint import Endpoint
 from toolchain.paths import BIN, STATE, private_folder, pulumi_home
 from toolchain.secrets_store import passphrase_file
 
 
-def exports(stack: str) -> dict[str, str]:
+def exports(stack: str, docker: Endpoint) -> dict[str, str]:
     """Environment variables for a stack; empty text: unset it; PATH: only what goes in front."""
-    variables = {"PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase_file(stack))}
+    variables = {"PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase_file(stack)), **docker.environment}
     if str(BIN) not in os.environ.get("PATH", "").split(os.pathsep):
         variables["PATH"] = str(BIN)
     if "PULUMI_CONFIG_PASSPHRASE" in os.environ:

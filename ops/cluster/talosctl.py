@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+from ops import docker_api
 from ops.cluster.folder import Folder, talos_home
 from ops.errors import OpsError
 from ops.host import architecture
@@ -56,8 +57,10 @@ def environment(folder: Folder) -> dict[str, str]:
         for key, value in os.environ.items()
         if not re.match("PULUMI_|TALOS_CACHE_|TALOS", key)
     }
+    # talosctl knows no docker contexts.
+    which_docker = docker_api.endpoint().environment
     return {
-        **kept,
+        **{key: value for key, value in (kept | which_docker).items() if value},
         # talosctl up to 1.11 knows no TALOS_HOME: its folder is $HOME/.talos.
         "HOME": str(talos_home()),
         "TALOS_HOME": str(talos_home() / ".talos"),

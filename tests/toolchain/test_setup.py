@@ -9,7 +9,10 @@ import time
 import pytest
 
 from toolchain import debian, docker_engine, engine, environment, go, plugins, steps
+from toolchain.docker_endpoint import Endpoint
 from toolchain.secrets_store import PUBLIC_PASSPHRASE, passphrase_file
+
+USUAL = Endpoint(url="unix:///var/run/docker.sock")
 
 
 def program(folder, name, script):
@@ -112,9 +115,8 @@ def test_without_root_the_set_up_says_what_to_install(monkeypatch):
 
 def test_without_root_a_docker_that_does_not_answer_is_explained(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with pytest.raises(steps.SetupError, match=r"does not answer at .*/none\.sock\. Start it"):
-        docker_engine.ensure()
+        docker_engine.ensure(Endpoint(url=f"unix://{tmp_path}/none.sock"))
 
 
 def test_only_the_dockerd_that_was_started_for_this_is_stopped(monkeypatch, tmp_path):
@@ -172,10 +174,12 @@ def no_login(monkeypatch, tmp_path):
 
 
 def test_state_is_kept_in_the_project_only_where_nobody_is_logged_in(no_login):
-    assert environment.exports("docker")["PULUMI_BACKEND_URL"] == f"file://{no_login / 'state'}"
+    assert (
+        environment.exports("docker", USUAL)["PULUMI_BACKEND_URL"] == f"file://{no_login / 'state'}"
+    )
     (no_login / "home").mkdir()
     (no_login / "home" / "credentials.json").write_text('{"current": "https://example.com"}')
-    assert "PULUMI_BACKEND_URL" not in environment.exports("docker")
+    assert "PULUMI_BACKEND_URL" not in environment.exports("docker", USUAL)
 
 
 def test_a_passphrase_in_the_environment_would_win_over_the_file_so_it_is_unset(
@@ -183,8 +187,17 @@ def test_a_passphrase_in_the_environment_would_win_over_the_file_so_it_is_unset(
 ):
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "x")
     assert "unset PULUMI_CONFIG_PASSPHRASE" in environment.shell_lines(
-        environment.exports("docker")
+        environment.exports("docker", USUAL)
     )
+
+
+def test_the_lines_lead_to_the_docker_that_was_chosen(no_login):
+    chosen = Endpoint(url="tcp://lab:2376", source="a test", certificates=no_login / "a b")
+    lines = environment.shell_lines(environment.exports("docker", chosen))
+    assert "export DOCKER_HOST=tcp://lab:2376\n" in lines
+    assert f"export DOCKER_CERT_PATH='{no_login}/a b'\n" in lines
+    assert "unset DOCKER_TLS_VERIFY\n" in lines
+    assert "unset DOCKER_HOST\n" in environment.shell_lines(environment.exports("docker", USUAL))
 
 
 def test_the_lines_work_in_a_shell_whatever_the_folder_is_called():
