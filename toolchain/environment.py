@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+from pathlib import Path
 
 from toolchain.docker_endpoint import Endpoint
 from toolchain.paths import BIN, STATE, private_folder, pulumi_home
@@ -17,13 +18,21 @@ def exports(stack: str, docker: Endpoint) -> dict[str, str]:
     if "PULUMI_CONFIG_PASSPHRASE" in os.environ:
         variables["PULUMI_CONFIG_PASSPHRASE"] = ""  # it would win over the file
     if not backend():
-        variables["PULUMI_BACKEND_URL"] = f"file://{private_folder(STATE)}"
+        variables["PULUMI_BACKEND_URL"] = _url(private_folder(STATE))
     return variables
 
 
 def shell_lines(variables: dict[str, str]) -> str:
     """The same as lines for a POSIX shell."""
     return "\n".join(_line(name, value) for name, value in variables.items())
+
+
+def _url(folder: Path) -> str:
+    """As the engine reads it: only what has a meaning in a URL is written otherwise."""
+    path = str(folder)
+    for character in "%#?":  # the percent sign first
+        path = path.replace(character, f"%{ord(character):02X}")
+    return f"file://{path}"
 
 
 def _line(name: str, value: str) -> str:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,26 @@ def test_a_missing_plugin_gets_a_stand_in_on_path(plugin_folders):
     assert os.access(launcher, os.X_OK)
     assert "stand-in" in launcher.read_text()
     assert plugins.describe(missing) == "python: stand-in, docker: stand-in, command: stand-in"
+
+
+@pytest.mark.parametrize("plugin", plugins.PLUGINS, ids=lambda plugin: plugin.name)
+@pytest.mark.parametrize("folder", ["a path with space & 'more' $HOME", "long/" * 60])
+def test_a_launcher_works_wherever_the_checkout_is(tmp_path, plugin, folder):
+    root = tmp_path / folder
+    root.mkdir(parents=True)
+    (root / "toolchain").symlink_to(Path(plugins.__file__).parent)
+    (root / "venv").symlink_to(Path(sys.prefix))
+    launcher = root / plugin.program
+    launcher.write_text(plugins.launcher_text(plugin, root, root / "venv" / "bin" / "python"))
+    launcher.chmod(0o755)
+    # A module that is looked for where the plugin is started, and not found there.
+    (tmp_path / "grpc.py").write_text("raise SystemExit('the wrong grpc')")
+    running = subprocess.Popen([launcher], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
+        assert running.stdout.readline().strip().isdecimal(), "it says its port"
+    finally:
+        running.kill()
+        running.communicate()
 
 
 def test_stand_ins_are_put_on_path_one_by_one(plugin_folders):
@@ -180,6 +201,16 @@ def test_state_is_kept_in_the_project_only_where_nobody_is_logged_in(no_login):
     (no_login / "home").mkdir()
     (no_login / "home" / "credentials.json").write_text('{"current": "https://example.com"}')
     assert "PULUMI_BACKEND_URL" not in environment.exports("docker", USUAL)
+
+
+@pytest.mark.parametrize(
+    ("folder", "url"),
+    [("a b & c", "a b & c"), ("50% #1?", "50%25 %231%3F"), ("%41", "%2541"), ("ü+@~", "ü+@~")],
+)
+def test_the_engine_finds_its_state_in_any_folder(no_login, monkeypatch, folder, url):
+    monkeypatch.setattr(environment, "STATE", no_login / folder)
+    exported = environment.exports("docker", USUAL)["PULUMI_BACKEND_URL"]
+    assert exported == f"file://{no_login}/{url}"
 
 
 def test_a_passphrase_in_the_environment_would_win_over_the_file_so_it_is_unset(
