@@ -174,6 +174,31 @@ def test_a_step_that_takes_long_says_so(monkeypatch, tmp_path, capsys):
     assert "... waiting (0 s)" in capsys.readouterr().err
 
 
+def test_of_steps_within_steps_only_the_innermost_says_how_long(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(steps, "LOGS", tmp_path)
+    monkeypatch.setattr(steps, "FIRST_PROGRESS_SECONDS", 0.02)
+    monkeypatch.setattr(steps, "PROGRESS_EVERY_SECONDS", 0.02)
+    told = []
+
+    def wait_for(text):
+        deadline = time.monotonic() + 30
+        while f"... {text} (" not in told[-1]:
+            assert time.monotonic() < deadline, told
+            time.sleep(0.01)
+            told[-1] += capsys.readouterr().err
+
+    with steps.progress("outer"):
+        told.append("")
+        wait_for("outer")
+        with steps.progress("inner"):
+            capsys.readouterr()
+            told.append("")
+            wait_for("inner")
+        told.append("")
+        wait_for("outer")
+    assert "outer" not in told[1]
+
+
 def test_own_stacks_have_a_secret_passphrase_and_shipped_ones_the_public_one(monkeypatch, tmp_path):
     monkeypatch.setattr("toolchain.secrets_store.PRIVATE", tmp_path / "private")
     own, public = passphrase_file("alice"), passphrase_file("docker")
