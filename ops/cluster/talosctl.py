@@ -4,15 +4,21 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from ops import docker_api
-from ops.cluster.folder import Folder, talos_home
+from ops.cluster.folder import Folder, all_folders, talos_home
 from ops.errors import OpsError
 from ops.host import architecture
 from plan.talosctl import NEWEST, OLDEST, Place, Version, version_in
 
 ANSWER_SECONDS = 30
+# Version managers that tell by `which` what one of their shims stands for. A shim is a link to the
+# manager (mise, aqua), or a script that names it (asdf).
+MANAGERS = ("mise", "asdf", "aqua")
+SHIM_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +30,14 @@ class Talosctl:
 
 
 def find() -> Talosctl:
-    """The talosctl on PATH.
+    """The talosctl on PATH; the program behind it where it is a version manager's shim.
+
+    It is asked as clusters run it: with another HOME, in another folder. There a shim finds none of
+    the user's files that tell it which version is meant.
 
     Raises:
-        OpsError: there is none, or it does not say its version.
+        OpsError: there is none, it does not say its version, or it is a shim that can't be seen
+            through.
     """
     program = shutil.which("talosctl")
     if program is None:
@@ -36,18 +46,72 @@ def find() -> Talosctl:
             f"talosctl is not on PATH, and the stack has a cluster. Install talosctl {oldest} to "
             f"{newest} (make up builds one where it can), or take 'cluster' out of the stack file."
         )
-    argv = [program, "version", "--client", "--short"]
     try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=ANSWER_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise OpsError(f"{program} does not say its version: {error}") from error
+        return _as_clusters_run_it(program)
+    except OpsError as error:
+        _asked(program)  # the user's own way; where that fails too, its words are the better ones
+        if real := _behind(program):
+            return _as_clusters_run_it(real)
+        raise OpsError(
+            f"{program} works here, but not in another folder with another HOME, where clusters "
+            f"are made: it seems to be a version manager's shim ({error}). Put the folder of the "
+            "real talosctl before it on PATH, for instance: "
+            'PATH="$(dirname "$(mise which talosctl)"):$PATH"'
+        ) from error
+
+
+def _as_clusters_run_it(program: str) -> Talosctl:
+    folder = Folder(all_folders())
+    # Its folder may not be there yet; what a shim would find above it can only lie above this one.
+    there = next(path for path in folder.work.parents if path.is_dir())
+    return _asked(program, env=environment(folder), cwd=there)
+
+
+def _asked(
+    program: str, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Talosctl:
+    """A talosctl that has said its version.
+
+    Raises:
+        OpsError: it has not.
+    """
+    done = _run([program, "version", "--client", "--short"], env, cwd)
     version = version_in(done.stdout)
     if done.returncode != 0 or version is None:
         said = (done.stderr or done.stdout).strip()
         raise OpsError(f"{program} does not say its version: {said}")
     return Talosctl(program=program, version=version)
+
+
+def _behind(shim: str) -> str:
+    """The program that a version manager's shim would run here; empty where that is not known."""
+    with Path(shim).open("rb") as file:
+        text = file.read(SHIM_BYTES) if file.read(2) == b"#!" else b""
+    target = Path(shim).resolve().name
+    for manager in MANAGERS:
+        command = shutil.which(manager)
+        if command and (target.startswith(manager) or manager.encode() in text):
+            real = _run([command, "which", "talosctl"]).stdout.strip()
+            return real if Path(real).is_file() else ""
+    return ""
+
+
+def _run(
+    argv: list[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=ANSWER_SECONDS,
+            env=env,
+            cwd=cwd,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise OpsError(f"{argv[0]} does not say its version: {error}") from error
 
 
 def environment(folder: Folder) -> dict[str, str]:
