@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import docker
 from docker.errors import APIError, DockerException, NotFound
-from docker.tls import TLSConfig
 from docker.utils.socket import frames_iter
 from requests import ReadTimeout
 
 from ops.host import BRIDGE_INTERFACE, interface_address
 from ops.stack_files import PROJECT
-from toolchain import docker_endpoint
-from toolchain.docker_endpoint import TLS_FILES, Endpoint
+from toolchain import docker_endpoint, docker_tls
+from toolchain.docker_endpoint import Endpoint
 from toolchain.steps import SetupError
 
 PROJECT_LABEL = "talos-cache.project"
@@ -66,7 +65,9 @@ def connect() -> docker.DockerClient:
     """
     where = endpoint()
     try:
-        client = docker.DockerClient(base_url=where.url, tls=_tls(where), timeout=TIMEOUT_SECONDS)
+        client = docker.DockerClient(
+            base_url=where.url, tls=docker_tls.config(where), timeout=TIMEOUT_SECONDS
+        )
         client.ping()
     except DockerException as error:
         raise DockerUnavailableError(
@@ -74,13 +75,6 @@ def connect() -> docker.DockerClient:
             "set DOCKER_HOST to where it is."
         ) from error
     return client
-
-
-def _tls(where: Endpoint) -> TLSConfig | bool:
-    if where.certificates is None:
-        return False
-    ca, certificate, key = (str(where.certificates / name) for name in TLS_FILES)
-    return TLSConfig(client_cert=(certificate, key), ca_cert=ca, verify=where.is_verified)
 
 
 def labels_of(stack: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ def exports(stack: str, docker: Endpoint) -> dict[str, str]:
     if "PULUMI_CONFIG_PASSPHRASE" in os.environ:
         variables["PULUMI_CONFIG_PASSPHRASE"] = ""  # it would win over the file
     if not backend():
-        variables["PULUMI_BACKEND_URL"] = _url(private_folder(STATE))
+        variables["PULUMI_BACKEND_URL"] = file_url(private_folder(STATE))
     return variables
 
 
@@ -27,20 +27,20 @@ def shell_lines(variables: dict[str, str]) -> str:
     return "\n".join(_line(name, value) for name, value in variables.items())
 
 
-def _url(folder: Path) -> str:
-    """As the engine reads it: only what has a meaning in a URL is written otherwise."""
-    path = str(folder)
-    for character in "%#?":  # the percent sign first
-        path = path.replace(character, f"%{ord(character):02X}")
-    return f"file://{path}"
-
-
 def _line(name: str, value: str) -> str:
     if not value:
         return f"unset {name}"
     if name == "PATH":
         return f'export PATH={shlex.quote(value)}:"$PATH"'
     return f"export {name}={shlex.quote(value)}"
+
+
+def file_url(folder: Path) -> str:
+    """A folder for state, as the engine reads it: only what means something in a URL is escaped."""
+    path = str(folder)
+    for character in "%#?":  # the percent sign first
+        path = path.replace(character, f"%{ord(character):02X}")
+    return f"file://{path}"
 
 
 def backend() -> str:

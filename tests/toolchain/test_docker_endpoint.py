@@ -1,17 +1,14 @@
-"""Which Docker is meant, and how one answers; servers here are doubles that say a version."""
+"""Which Docker is meant, and how one answers; the daemons are doubles."""
 
-import contextlib
 import hashlib
-import http.server
 import json
 import os
 import socket
-import ssl
-import threading
 
 import pytest
 import trustme
 
+from tests.toolchain.dockerd_double import Answer, tls_server, unix_server
 from toolchain import docker_endpoint, docker_engine
 from toolchain.docker_endpoint import Endpoint, NoAnswerError
 from toolchain.steps import SetupError
@@ -188,42 +185,6 @@ class TestChosen:
         assert docker_endpoint.without_context() == docker_endpoint.chosen()
 
 
-class Answer(http.server.BaseHTTPRequestHandler):
-    """A double of dockerd: says one version, whatever it is asked."""
-
-    body = b'{"Version": "27.1.0"}'
-
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(self.body)
-
-    def log_message(self, *_):
-        pass
-
-
-class UnixServer(http.server.ThreadingHTTPServer):
-    address_family = socket.AF_UNIX
-
-    def server_bind(self):
-        self.socket.bind(self.server_address)
-
-    def get_request(self):
-        return self.socket.accept()[0], ("", 0)
-
-
-@contextlib.contextmanager
-def serving(server):
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 def at(path, source="DOCKER_HOST"):
     return Endpoint(url=f"unix://{path}", source=source)
 
@@ -234,7 +195,7 @@ def version_of(endpoint):
 
 class TestAsk:
     def test_a_socket_that_answers(self, tmp_path):
-        with serving(UnixServer(str(tmp_path / "s"), Answer)):
+        with unix_server(tmp_path / "s"):
             assert version_of(at(tmp_path / "s")) == "27.1.0"
 
     def test_nobody_listens(self, tmp_path):
@@ -260,28 +221,16 @@ class TestAsk:
     def test_something_else_answers(self, tmp_path, monkeypatch, body):
         monkeypatch.setattr(Answer, "body", body)
         with (
-            serving(UnixServer(str(tmp_path / "s"), Answer)),
+            unix_server(tmp_path / "s"),
             pytest.raises(NoAnswerError, match=r"is no Docker \(it says: HTTP 200"),
         ):
             version_of(at(tmp_path / "s"))
 
     def test_by_tls_with_certificates_on_both_sides(self, tmp_path):
-        authority, other = trustme.CA(), trustme.CA()
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert("127.0.0.1").configure_cert(context)
-        authority.configure_trust(context)
-        context.verify_mode = ssl.CERT_REQUIRED
-        client = authority.issue_cert("client")
-        client.private_key_pem.write_to_path(tmp_path / "key.pem")
-        client.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        with serving(server):
-            url = f"tcp://127.0.0.1:{server.server_port}"
+        with tls_server(tmp_path) as url:
             with_tls = Endpoint(url=url, source="x", certificates=tmp_path, is_verified=True)
-            authority.cert_pem.write_to_path(tmp_path / "ca.pem")
             assert version_of(with_tls) == "27.1.0"
-            other.cert_pem.write_to_path(tmp_path / "ca.pem")
+            trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
             with pytest.raises(NoAnswerError, match="CERTIFICATE_VERIFY_FAILED"):
                 version_of(with_tls)
             assert version_of(Endpoint(url=url, source="x", certificates=tmp_path)) == "27.1.0"
@@ -311,7 +260,7 @@ class TestChoose:
         machine.set(DOCKER_CONTEXT="colima", DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH="/x")
         path = machine.folder / "s"
         machine.context("colima", f"unix://{path}")
-        with serving(UnixServer(str(path), Answer)):
+        with unix_server(path):
             endpoint = docker_engine.choose()
         assert {name: os.environ.get(name, "") for name in docker_endpoint.VARIABLES} == {
             "DOCKER_HOST": f"unix://{path}",
