@@ -13,12 +13,9 @@ from ops.cluster.folder import Folder, all_folders, talos_home
 from ops.errors import OpsError
 from ops.host import architecture
 from plan.talosctl import NEWEST, OLDEST, Place, Version, version_in
+from toolchain import shims
 
 ANSWER_SECONDS = 30
-# Version managers that tell by `which` what one of their shims stands for. A shim is a link to the
-# manager (mise, aqua), or a script that names it (asdf).
-MANAGERS = ("mise", "asdf", "aqua")
-SHIM_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +47,7 @@ def find() -> Talosctl:
         return _as_clusters_run_it(program)
     except OpsError as error:
         _asked(program)  # the user's own way; where that fails too, its words are the better ones
-        if real := _behind(program):
+        if real := shims.behind(program):
             return _as_clusters_run_it(real)
         raise OpsError(
             f"{program} works here, but not in another folder with another HOME, where clusters "
@@ -75,43 +72,23 @@ def _asked(
     Raises:
         OpsError: it has not.
     """
-    done = _run([program, "version", "--client", "--short"], env, cwd)
-    version = version_in(done.stdout)
-    if done.returncode != 0 or version is None:
-        said = (done.stderr or done.stdout).strip()
-        raise OpsError(f"{program} does not say its version: {said}")
-    return Talosctl(program=program, version=version)
-
-
-def _behind(shim: str) -> str:
-    """The program that a version manager's shim would run here; empty where that is not known."""
-    with Path(shim).open("rb") as file:
-        text = file.read(SHIM_BYTES) if file.read(2) == b"#!" else b""
-    target = Path(shim).resolve().name
-    for manager in MANAGERS:
-        command = shutil.which(manager)
-        if command and (target.startswith(manager) or manager.encode() in text):
-            real = _run([command, "which", "talosctl"]).stdout.strip()
-            return real if Path(real).is_file() else ""
-    return ""
-
-
-def _run(
-    argv: list[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
-) -> "subprocess.CompletedProcess[str]":
     try:
-        return subprocess.run(
-            argv,
+        done = subprocess.run(
+            [program, "version", "--client", "--short"],
             capture_output=True,
             text=True,
-            errors="replace",
             stdin=subprocess.DEVNULL,
             timeout=ANSWER_SECONDS,
             env=env,
             cwd=cwd,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise OpsError(f"{argv[0]} does not say its version: {error}") from error
+        raise OpsError(f"{program} does not say its version: {error}") from error
+    version = version_in(done.stdout)
+    if done.returncode != 0 or version is None:
+        said = (done.stderr or done.stdout).strip()
+        raise OpsError(f"{program} does not say its version: {said}")
+    return Talosctl(program=program, version=version)
 
 
 def environment(folder: Folder) -> dict[str, str]:

@@ -41,6 +41,17 @@ def test_an_official_engine_that_is_new_enough_is_used(bare_path, monkeypatch):
     assert str(found) == "pulumi 3.300.1 (official)"
 
 
+def test_an_official_engine_behind_a_shim_has_its_plugins_beside_it(plugin_folders, monkeypatch):
+    tmp_path, chosen = plugin_folders
+    program(tmp_path / "sdk", "pulumi", "echo v3.300.1")
+    program(tmp_path / "sdk", "pulumi-language-python", "exit 0")
+    manager = program(tmp_path / "bin", "mise", f"echo {chosen.program}")
+    (tmp_path / "bin" / "pulumi").symlink_to(manager)
+    found = engine.ensure()
+    assert found.program == chosen.program
+    assert "python" not in [plugin.name for plugin in plugins.ensure(found)]
+
+
 def test_an_engine_that_is_too_old_is_told_and_one_is_built(bare_path, monkeypatch, capsys):
     program(bare_path, "pulumi", "echo v3.200.0")
     built = bare_path / "built"
