@@ -6,6 +6,7 @@ import stack_config
 import stack_plan
 from components import CacheSet, HarborProjects, TalosCluster
 from components.docker_bridge import gateway
+from ops import which_docker
 from ops.docker_api import DockerUnavailableError, labels_of
 from ops.errors import OpsError
 from ops.preflight import look, obstacles
@@ -18,6 +19,7 @@ def main() -> None:
     """Bring up this stack's caches and clusters; export what nodes and people need."""
     stack = pulumi.get_stack()
     chosen, files = stack_config.read(stack)
+    which_docker.check(stack_config.given())
     bridge = gateway() if addressing.needs_bridge_gateway(chosen) else None
     host = look()
     plan = stack_plan.build(stack, chosen, files, bridge, host.published)

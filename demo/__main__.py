@@ -27,6 +27,7 @@ from ops.errors import OpsError
 from ops.readiness import failure, wait_for_answer
 from plan.settings import DEFAULTS, parse
 from toolchain import docker_engine
+from toolchain.environment import file_url
 from toolchain.paths import WORK, private_folder
 from toolchain.steps import progress
 
@@ -133,7 +134,7 @@ def _prepared() -> Demo:
     private_folder(STATE)
     text = stack_files.path_of(STACK).read_text()
     CONFIG.write_text(text.replace(template, upstream.url))
-    os.environ["PULUMI_BACKEND_URL"] = f"file://{STATE}"
+    os.environ["PULUMI_BACKEND_URL"] = file_url(STATE)
     return demo
 
 

@@ -78,7 +78,10 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
     except DockerUnavailableError as error:
         text = f"{error} Neither caches nor nodes were looked at."
         return [*findings, diagnosis.problem("Docker", text, f"make up STACK={stack}")]
-    findings.append(diagnosis.well("Docker", f"{client.version()['Version']} answers"))
+    where = docker_api.endpoint()
+    version = client.version()["Version"]
+    text = f"{version} answers at {where}" if where.source else f"{version} answers"
+    findings.append(diagnosis.well("Docker", text))
     plans, clusters = _planned(client, stack, settings)
     nodes = sum(len(plan.settings.node_ips) for plan in clusters) if found else 0
     with progress.bar("looking", len(plans) + nodes, unit="look") as bar:

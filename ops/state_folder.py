@@ -1,6 +1,7 @@
 """The folder that state is kept in, where it is kept in files on this machine."""
 
 from pathlib import Path
+from urllib.parse import unquote
 
 from toolchain.environment import backend
 
@@ -19,7 +20,7 @@ def path() -> Path | None:
     if not chosen.startswith(FILE_BACKEND):
         return None
     folder = chosen.removeprefix(FILE_BACKEND).split("?")[0]
-    return Path(folder).expanduser() / ".pulumi"
+    return Path(unquote(folder)).expanduser() / ".pulumi"
 
 
 def mend() -> list[Path]:

@@ -40,15 +40,16 @@ def main() -> int:
 
 def setup(stack: str, purpose: str, *, dev: bool) -> str:
     """Bring everything in place; returns the lines to export."""
+    endpoint = docker_engine.choose()
     python_env.ensure(dev=dev)
-    docker = docker_engine.ensure(purpose)
+    docker = docker_engine.ensure(endpoint, purpose)
     if purpose in ("demo", "test"):
         clients.ensure_skopeo()
     pulumi = engine.ensure()
     missing = plugins.ensure(pulumi)
     image = registry_image.ensure()
     say(f"using: {pulumi}; plugins {plugins.describe(missing)}; {docker}; {image}")
-    return shell_lines(exports(stack))
+    return shell_lines(exports(stack, endpoint))
 
 
 def clean() -> None:

@@ -3,20 +3,22 @@
 import json
 import os
 import shlex
+from pathlib import Path
 
+from toolchain.docker_endpoint import Endpoint
 from toolchain.paths import BIN, STATE, private_folder, pulumi_home
 from toolchain.secrets_store import passphrase_file
 
 
-def exports(stack: str) -> dict[str, str]:
+def exports(stack: str, docker: Endpoint) -> dict[str, str]:
     """Environment variables for a stack; empty text: unset it; PATH: only what goes in front."""
-    variables = {"PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase_file(stack))}
+    variables = {"PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase_file(stack)), **docker.environment}
     if str(BIN) not in os.environ.get("PATH", "").split(os.pathsep):
         variables["PATH"] = str(BIN)
     if "PULUMI_CONFIG_PASSPHRASE" in os.environ:
         variables["PULUMI_CONFIG_PASSPHRASE"] = ""  # it would win over the file
     if not backend():
-        variables["PULUMI_BACKEND_URL"] = f"file://{private_folder(STATE)}"
+        variables["PULUMI_BACKEND_URL"] = file_url(private_folder(STATE))
     return variables
 
 
@@ -31,6 +33,14 @@ def _line(name: str, value: str) -> str:
     if name == "PATH":
         return f'export PATH={shlex.quote(value)}:"$PATH"'
     return f"export {name}={shlex.quote(value)}"
+
+
+def file_url(folder: Path) -> str:
+    """A folder for state, as the engine reads it: only what means something in a URL is escaped."""
+    path = str(folder)
+    for character in "%#?":  # the percent sign first
+        path = path.replace(character, f"%{ord(character):02X}")
+    return f"file://{path}"
 
 
 def backend() -> str:

