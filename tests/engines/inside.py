@@ -1,0 +1,86 @@
+"""Runs in namespaces of its own: starts the other Docker there, looks at it, runs pytest.
+
+Only that Docker has Debian 13 as its root, and everything but Debian's own folders is the machine's
+there too: a path means the same to it as to the tests.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.dockerd import Dockerd
+from tests.engines.root import VERSION
+from toolchain import registry_image
+from toolchain.docker_engine import DEFAULT_SOCKET
+from toolchain.paths import WORK
+from toolchain.steps import say
+
+# Name -> the storage driver that Docker reports with it.
+STORES = {"overlay2": "overlay2", "containerd": "overlayfs"}
+# What the other Docker has of its own; the rest is the machine's.
+DEBIAN = {"bin", "boot", "etc", "lib", "lib32", "lib64", "libx32", "lost+found", "sbin", "usr"}
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+
+
+def main() -> int:
+    """Run pytest on one image store; returns its exit status."""
+    root, store, *arguments = sys.argv[1:]
+    folder = WORK / "engines" / store
+    if folder.exists():  # of a run that was killed
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    _mount("--types", "tmpfs", "tmpfs", "/run")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    engine = _docker(_root(Path(root), folder), store, folder)
+    engine.start()
+    try:
+        _check(engine, store)
+        registry_image.ensure()
+        return subprocess.run([*PYTEST, *arguments]).returncode
+    finally:
+        engine.stop()
+        shutil.rmtree(folder / "data")
+
+
+def _root(debian: Path, folder: Path) -> Path:
+    """Where Docker's root is mounted: the folder in the cache stays as it is."""
+    root, upper, work = (folder / name for name in ("root", "upper", "work"))
+    for path in (root, upper, work):
+        path.mkdir()
+    options = f"lowerdir={debian},upperdir={upper},workdir={work}"
+    _mount("--types", "overlay", "--options", options, "overlay", str(root))
+    # It is itself below one of the folders that are bound into it.
+    _mount("--make-unbindable", str(root))
+    for path in sorted(Path("/").iterdir()):
+        if path.is_dir() and path.name not in DEBIAN:
+            (root / path.name).mkdir(exist_ok=True)
+            _mount("--rbind", str(path), str(root / path.name))
+    return root
+
+
+def _docker(root: Path, store: str, folder: Path) -> Dockerd:
+    config = folder / "daemon.json"
+    config.write_text(json.dumps({"features": {"containerd-snapshotter": store == "containerd"}}))
+    argv = ["chroot", root, "dockerd", "--config-file", config, "--data-root", folder / "data"]
+    return Dockerd(f"unix://{DEFAULT_SOCKET}", [str(part) for part in argv], folder / "log")
+
+
+def _check(engine: Dockerd, store: str) -> None:
+    """Whether it is the Docker, and the image store, that were asked for."""
+    client = engine.client()
+    version, driver = client.version()["Version"], client.info()["Driver"]
+    said = f"Docker {version} with the image store {store} (storage driver {driver})"
+    wanted = f"Docker {VERSION}* and the storage driver {STORES[store]}"
+    assert version.startswith(VERSION), f"this is {said}, and not {wanted}"
+    assert driver == STORES[store], f"this is {said}, and not {wanted}"
+    say(f"these tests run on {said}")
+
+
+def _mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
