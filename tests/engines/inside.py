@@ -15,12 +15,14 @@ from tests.engines.root import VERSION
 from toolchain import registry_image
 from toolchain.docker_engine import DEFAULT_SOCKET
 from toolchain.paths import WORK
-from toolchain.steps import say
+from toolchain.steps import SetupError, say
 
 # Name -> the storage driver that Docker reports with it.
 STORES = {"overlay2": "overlay2", "containerd": "overlayfs"}
 # What the other Docker has of its own; the rest is the machine's.
 DEBIAN = {"bin", "boot", "etc", "lib", "lib32", "lib64", "libx32", "lost+found", "sbin", "usr"}
+# Makes its first argument the root, and runs the others there.
+ENTER = 'cd "$0" && pivot_root . mnt && umount --lazy /mnt && exec "$@"'
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
@@ -36,9 +38,12 @@ def main() -> int:
     engine = _docker(_root(Path(root), folder), store, folder)
     engine.start()
     try:
-        _check(engine, store)
+        check(engine, store)
         registry_image.ensure()
         return subprocess.run([*PYTEST, *arguments]).returncode
+    except SetupError as error:
+        say(f"tests on another Docker: {error}")
+        return 1
     finally:
         engine.stop()
         shutil.rmtree(folder / "data")
@@ -63,19 +68,27 @@ def _root(debian: Path, folder: Path) -> Path:
 def _docker(root: Path, store: str, folder: Path) -> Dockerd:
     config = folder / "daemon.json"
     config.write_text(json.dumps({"features": {"containerd-snapshotter": store == "containerd"}}))
-    argv = ["chroot", root, "dockerd", "--config-file", config, "--data-root", folder / "data"]
+    # Not by chroot: `docker exec` enters the root of a container's mount namespace, which would
+    # still be the machine's.
+    enter = ["unshare", "--mount", "sh", "-c", ENTER, root]
+    argv = [*enter, "dockerd", "--config-file", config, "--data-root", folder / "data"]
     return Dockerd(f"unix://{DEFAULT_SOCKET}", [str(part) for part in argv], folder / "log")
 
 
-def _check(engine: Dockerd, store: str) -> None:
-    """Whether it is the Docker, and the image store, that were asked for."""
+def check(engine: Dockerd, store: str) -> None:
+    """Say which Docker and image store it is.
+
+    Raises:
+        SetupError: it is not the one that was asked for.
+    """
     client = engine.client()
     version, driver = client.version()["Version"], client.info()["Driver"]
-    said = f"Docker {version} with the image store {store} (storage driver {driver})"
-    wanted = f"Docker {VERSION}* and the storage driver {STORES[store]}"
-    assert version.startswith(VERSION), f"this is {said}, and not {wanted}"
-    assert driver == STORES[store], f"this is {said}, and not {wanted}"
-    say(f"these tests run on {said}")
+    if not version.startswith(VERSION) or driver != STORES[store]:
+        raise SetupError(
+            f"this is Docker {version} with the storage driver {driver}, "
+            f"and not Docker {VERSION}* with {STORES[store]}"
+        )
+    say(f"these tests run on Docker {version}, image store {store} (storage driver {driver})")
 
 
 def _mount(*arguments: str) -> None:

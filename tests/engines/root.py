@@ -11,7 +11,7 @@ from toolchain.steps import SetupError, made_once, say
 SUITE = "trixie"
 # What `docker version` has to begin with there.
 VERSION = "26.1."
-TOOLS = ("unshare", "mount", "chroot", "ip")
+TOOLS = ("unshare", "mount", "pivot_root", "ip")
 
 
 def ensure() -> Path:
@@ -25,7 +25,7 @@ def ensure() -> Path:
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
         raise SetupError(
             f"a second Docker needs the commands {', '.join(missing)}, which are missing. "
-            "Install them (Debian and Ubuntu: sudo apt-get install util-linux coreutils iproute2)."
+            "Install them (Debian and Ubuntu: sudo apt-get install util-linux mount iproute2)."
         )
     return made_once(tool_folder("docker-root", SUITE) / "root", _make)
 
