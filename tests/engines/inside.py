@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.dockerd import Dockerd
@@ -15,7 +16,7 @@ from tests.engines.root import VERSION
 from toolchain import registry_image
 from toolchain.docker_engine import DEFAULT_SOCKET
 from toolchain.paths import WORK
-from toolchain.steps import SetupError, say
+from toolchain.steps import SetupError, only_one, say
 
 # Name -> the storage driver that Docker reports with it.
 STORES = {"overlay2": "overlay2", "containerd": "overlayfs"}
@@ -29,13 +30,18 @@ PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 def main() -> int:
     """Run pytest on one image store; returns its exit status."""
     root, store, *arguments = sys.argv[1:]
+    with only_one(WORK / "engines" / f"{store}.lock"):
+        return _run(Path(root), store, arguments)
+
+
+def _run(debian: Path, store: str, arguments: Sequence[str]) -> int:
     folder = WORK / "engines" / store
     if folder.exists():  # of a run that was killed
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     _mount("--types", "tmpfs", "tmpfs", "/run")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    engine = _docker(_root(Path(root), folder), store, folder)
+    engine = _docker(_root(debian, folder), store, folder)
     engine.start()
     try:
         check(engine, store)
