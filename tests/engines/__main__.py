@@ -7,7 +7,6 @@ Whatever ends this, all of it ends with it.
 
 import argparse
 import os
-import subprocess
 import sys
 
 from tests.engines.inside import STORES
@@ -16,8 +15,8 @@ from toolchain import registry_image
 from toolchain.steps import SetupError, say
 
 
-def main() -> int:
-    """Run pytest there; returns its exit status."""
+def main() -> None:
+    """Run pytest there; its exit status is this program's."""
     parser = argparse.ArgumentParser(prog="python -m tests.engines", description=__doc__)
     parser.add_argument("store", choices=STORES)
     arguments, pytest = parser.parse_known_args()
@@ -28,14 +27,15 @@ def main() -> int:
         registry_image.busybox()
     except SetupError as error:
         say(f"tests on another Docker: {error}")
-        return 1
+        sys.exit(1)
     namespaces = ["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     # The first process of such a namespace inherits all orphans, and has to reap them.
     init = [root / "usr/bin/docker-init", "--"]
     inside = [sys.executable, "-m", "tests.engines.inside", root, arguments.store, *pytest]
     env = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
-    return subprocess.run(["unshare", *namespaces, *init, *inside], env=env).returncode
+    # This process becomes the one that ends them: killed, it takes all the others along.
+    os.execvpe("unshare", ["unshare", *namespaces, *init, *inside], env)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -36,7 +36,9 @@ def apt_knows(monkeypatch, listed):
 
 def refusal(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["engines", "overlay2"])
-    assert engines.main() == 1
+    with pytest.raises(SystemExit) as ended:
+        engines.main()
+    assert ended.value.code == 1
     return capsys.readouterr().err
 
 
