@@ -233,7 +233,7 @@ def server(docker_client):
             "INPUT",
         ]
         subprocess.run([*argv, "-p", "tcp", "--dport", "7000", "-j", "DROP"], check=True)
-        yield container.id, info["NetworkSettings"]["IPAddress"]
+        yield container.id, info["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
     finally:
         container.remove(force=True, v=True)
 
