@@ -113,6 +113,7 @@ class ArchiveWriter:
             size = self._partial.stat().st_size
         except (FileNotFoundError, ValueError):
             return {}
+        if not isinstance(noted, dict) or noted.get("key") != self._key:
+            return {}
         ends: dict[str, int] = noted["ends"]
-        whole = noted["key"] == self._key and max(ends.values(), default=0) <= size
-        return ends if whole else {}
+        return ends if max(ends.values(), default=0) <= size else {}
