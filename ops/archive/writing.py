@@ -15,6 +15,7 @@ from typing import BinaryIO
 import zstandard
 
 from ops.errors import OpsError
+from plan import foreign_json
 
 # Layers are compressed already: more would cost time and gain nothing.
 LEVEL = 3
@@ -109,7 +110,7 @@ class ArchiveWriter:
 
     def _written_before(self) -> dict[str, int]:
         try:
-            noted = json.loads(self._noted.read_text())
+            noted = foreign_json.read(self._noted.read_text())
             size = self._partial.stat().st_size
         except (FileNotFoundError, ValueError):
             return {}
