@@ -1,6 +1,6 @@
 """Asks upstream registries, from this machine, whether they accept a stack's credentials.
 
-It goes the way that a cache goes (distribution v3.1.1, registry/proxy and internal/client/auth):
+It goes the way that a cache goes (distribution v3.1.2, registry/proxy and internal/client/auth):
 `GET /v2/`; where that is refused, again with basic authentication, or with a token that the
 upstream's token service gives for the same user name and password. Of certificates it believes what
 the registry's image believes (Mozilla's authorities), and the private CA that it is told of.

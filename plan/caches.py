@@ -30,6 +30,15 @@ PASSWORDS_PATH = "/etc/talos-cache/htpasswd"
 UPSTREAM_CA_FOLDER = "/etc/talos-cache/upstream-ca"
 CA_FOLDERS = f"/etc/ssl/certs:{UPSTREAM_CA_FOLDER}"
 REALM = "talos-cache"
+# Docker Hub's `registry` image behaves so by itself. `ghcr.io/distribution/distribution` comes with
+# a configuration for developers: it logs everything and never purges broken-off downloads.
+AS_ON_DOCKER_HUB = (
+    ("REGISTRY_LOG_LEVEL", "info"),
+    (
+        "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING",
+        '{"enabled":true,"age":"168h","interval":"24h","dryrun":false}',
+    ),
+)
 # What the image runs by itself; said again behind an entrypoint of ours.
 REGISTRY_COMMAND = ("registry", "serve", "/etc/distribution/config.yml")
 
@@ -263,6 +272,7 @@ def _environment(settings: Settings, upstream: UpstreamSettings) -> tuple[tuple[
         ("OTEL_TRACES_EXPORTER", "none"),
         ("REGISTRY_HTTP_DEBUG_ADDR", DEBUG_ADDRESS),
         ("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true"),
+        *AS_ON_DOCKER_HUB,
     ]
     if settings.cache.tls:
         common.append(("REGISTRY_HTTP_TLS_CERTIFICATE", CERTIFICATE_PATH))

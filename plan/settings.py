@@ -61,7 +61,7 @@ DEFAULTS: dict[str, object] = {
     "prefix": "registry",
     "basePort": DEFAULT_BASE_PORT,
     "offline": False,
-    "cache.image": "registry:3.1.1",
+    "cache.image": "registry:3.1.2",
     "cache.ttl": "0",
     "cache.onDestroy": "keep",
     "cache.waitSeconds": 60,

@@ -22,6 +22,14 @@ class SetupError(Exception):
     """The set-up can't go on; the text says what is missing and what to do."""
 
 
+class StepFailedError(SetupError):
+    """A command failed; `last_line` is the last that it said."""
+
+    def __init__(self, text: str, last_line: str) -> None:
+        super().__init__(text)
+        self.last_line = last_line
+
+
 def say(text: str) -> None:
     """One line for the user; standard output is kept for the lines to export."""
     print(text, file=sys.stderr, flush=True)
@@ -59,7 +67,7 @@ def run(
     """Run a command with its output in a log file, shown only when it fails.
 
     Raises:
-        SetupError: it can't be started, fails, or takes longer than `timeout` seconds.
+        StepFailedError: it can't be started, fails, or takes longer than `timeout` seconds.
     """
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{''.join(c if c.isalnum() else '-' for c in doing)}.log"
@@ -77,8 +85,9 @@ def run(
                 stderr=subprocess.STDOUT,
             )
     except (OSError, subprocess.SubprocessError) as error:
-        end = "\n".join(log.read_text(errors="replace").splitlines()[-SHOWN_LINES:])
-        raise SetupError(f"{doing} failed: {error}\n  {command}\n{end}\n(log: {log})") from error
+        lines = log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
+        text = "\n".join([f"{doing} failed: {error}", f"  {command}", *lines, f"(log: {log})"])
+        raise StepFailedError(text, lines[-1] if lines else str(error)) from error
 
 
 def output_of(argv: Sequence[str | Path], timeout: float = 30) -> str | None:

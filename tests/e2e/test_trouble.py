@@ -65,7 +65,7 @@ def broken_image(docker_client):
     It does not end: a container that is gone at the first look is the plugin's to report.
     """
     script = "echo cannot open the storage: something is wrong; exec busybox sleep 600"
-    container = docker_client.containers.create("registry:3.1.1", entrypoint=["sh", "-c", script])
+    container = docker_client.containers.create("registry:3.1.2", entrypoint=["sh", "-c", script])
     repository, tag = BROKEN_IMAGE.split(":")
     changes = ["CMD []", f'ENTRYPOINT ["sh", "-c", "{script}"]']
     container.commit(repository=repository, tag=tag, changes="\n".join(changes))
@@ -130,7 +130,7 @@ def test_state_that_a_kill_left_with_empty_attributes_is_read_again(stack):
 
 
 def test_the_guides_own_container_is_named_and_explained_before_anything_is_created(stack):
-    guide = foreign_container(stack, f"{NAME}-docker.io", BASE_PORT, "registry:3.1.1")
+    guide = foreign_container(stack, f"{NAME}-docker.io", BASE_PORT, "registry:3.1.2")
     try:
         for said in refusals(stack):
             assert f"There is a container {NAME}-docker.io already" in said
@@ -141,7 +141,7 @@ def test_the_guides_own_container_is_named_and_explained_before_anything_is_crea
 
 
 def test_a_port_taken_by_another_container_is_named_with_its_owner(stack):
-    other = foreign_container(stack, f"{PREFIX}-somebody", BASE_PORT + 1, "registry:3.1.1")
+    other = foreign_container(stack, f"{PREFIX}-somebody", BASE_PORT + 1, "registry:3.1.2")
     try:
         for said in refusals(stack):
             assert f"Port {BASE_PORT + 1} of 127.0.0.1, for the cache of registry.k8s.io" in said

@@ -16,7 +16,7 @@ ROOT, LAYER, OTHER = ("sha256:" + letter * 64 for letter in "abc")
 APP = ImageReference(host="ghcr.io", repository="team/app", tag="v1")
 LOCK = Lock(
     platform="linux/amd64",
-    registry_image="registry:3.1.1",
+    registry_image="registry:3.1.2",
     registry_digest=OTHER,
     images=(
         LockedImage(

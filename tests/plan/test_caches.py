@@ -115,6 +115,15 @@ def test_the_registry_starts_through_a_helper_even_without_credentials():
     assert env["REGISTRY_PROXY_REMOTEURL"] == "https://registry-1.docker.io"
 
 
+@pytest.mark.parametrize("offline", [True, False])
+def test_what_images_bring_different_settings_for_is_said_to_every_cache(offline):
+    environment = dict(planned({"offline": offline}).cache("docker.io").env)
+    assert environment["REGISTRY_LOG_LEVEL"] == "info"
+    purging = json.loads(environment["REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING"])
+    # All four: the registry refuses to start where one of them is missing.
+    assert purging == {"enabled": True, "age": "168h", "interval": "24h", "dryrun": False}
+
+
 def test_the_settings_reach_every_cache():
     plan = planned_file("cache-replaced-and-deleted")
     for cache in plan.caches:
