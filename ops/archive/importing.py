@@ -109,11 +109,11 @@ def _import_archive(
     path: Path, settings: Settings, arguments: argparse.Namespace
 ) -> dict[str, int]:
     try:
-        path.open("rb").close()
+        file = path.open("rb")
     except OSError as error:
         raise OpsError(f"{path} can't be read: {error}") from error
     client = docker_api.connect()
-    with reading.opened(path) as members:
+    with file, reading.opened(file) as members:
         lock = _lock(members)
         concerned = _concerned(lock, of_settings(settings))
         _load(members, client, settings.cache.image, lock)

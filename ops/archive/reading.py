@@ -9,7 +9,6 @@ import io
 import tarfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import IO, Protocol
 
 import zstandard
@@ -64,14 +63,13 @@ class Members:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Members]:
-    """The members of an archive; they may be compressed, with gzip or zstd.
+def opened(file: io.BufferedReader) -> Iterator[Members]:
+    """The members of an archive; it may be compressed, with gzip or zstd.
 
     Raises:
-        OSError: it can't be read.
         tarfile.TarError, zstandard.ZstdError, zlib.error, EOFError: it is damaged.
     """
-    with path.open("rb") as file, _plain(file) as plain:
+    with _plain(file) as plain:
         limited = _Limited(plain)
         limited.allow(HEADER_BYTES)
         with tarfile.open(fileobj=limited, mode="r|") as archive:

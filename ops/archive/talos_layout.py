@@ -199,7 +199,7 @@ def _blob(path: Path, entry: Mapping[str, Any]) -> Path:
 
 
 def _tarred(layer: Path) -> Files:
-    with reading.opened(layer) as members:
+    with layer.open("rb") as file, reading.opened(file) as members:
         for _ in range(MOST_FILES):
             if (member := members.next()) is None:
                 return

@@ -145,7 +145,7 @@ def loaded(folder, docker, content, digest):
         images=(),
         boot_assets=(),
     )
-    with reading.opened(file) as members:
+    with file.open("rb") as opened_file, reading.opened(opened_file) as members:
         importing._load(members, docker, "registry:3", lock)
     return docker.loaded
 
