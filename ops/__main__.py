@@ -13,6 +13,7 @@ from ops import (
     doctor,
     interrupted,
     ledger,
+    port_moves,
     private,
     prune,
     pulumi_cli,
@@ -64,10 +65,13 @@ def main() -> int:
 
 
 def up(arguments: argparse.Namespace) -> int:
-    """Check the stack file, clear what a killed run left, then `pulumi up`."""
-    _renew_certificates(arguments.stack, _prepare(arguments.stack))
+    """Check the stack file, clear what a killed run left, make room, then `pulumi up`."""
+    settings = _prepare(arguments.stack)
+    _renew_certificates(arguments.stack, settings)
     _clear_interrupted(arguments.stack)
     ledger.note(arguments.stack)
+    for line in port_moves.make_room(arguments.stack, settings):
+        print(line, file=sys.stderr)
     return pulumi_cli.run("up", "--yes", "--skip-preview", "--stack", arguments.stack)
 
 
