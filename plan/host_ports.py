@@ -63,7 +63,8 @@ def clashes(
                         path=path,
                         found=f'"{item}"',
                         rule=f"{owner} has that port of this machine",
-                        fix="choose another port for this machine: the number before the last colon",
+                        fix="choose another port of this machine (it stands before the nodes' "
+                        "port)",
                     )
                 )
             taken.append((wanted, path))
