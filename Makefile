@@ -36,7 +36,7 @@ test-engines: ## Containers made, changed and read by another Docker than this m
 test-talos: ## Real talosctl, real Talos nodes, a real Kubernetes cluster (cold: builds them all first)
 	@$(call ENTER,--dev --for talos) && $(VENV_PYTHON) -m tests.tiers --only talos
 
-up: ## Bring up the caches, and the clusters, of STACK
+up: ## Bring up the caches, and the clusters, of STACK; it asks nothing, preview shows what it would do
 	@$(call ENTER,) && $(VENV_PYTHON) -m ops up --stack '$(STACK)'
 
 preview: ## What `make up` would change
@@ -51,8 +51,8 @@ cluster-up: ## Make the cluster of STACK (and what else is missing)
 cluster-down: ## Remove only the cluster of STACK, or CLUSTER=name of several; the caches stay
 	@$(call ENTER,) && $(VENV_PYTHON) -m ops cluster-down --stack '$(STACK)' --cluster '$(CLUSTER)'
 
-outputs: ## Endpoints, machine config patches and the talosctl line of STACK
-	@$(call ENTER,) && $(VENV_PYTHON) -m ops outputs --stack '$(STACK)'
+outputs: ## Endpoints, machine config patches and the talosctl line of STACK; ARGS=name: one alone
+	@$(OPS)
 
 stack: ## A stack of your own: make stack NAME=mine FROM=docker
 	@exports="$$($(PYTHON) -m toolchain setup --stack '$(NAME)')" && eval "$$exports" && \

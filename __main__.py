@@ -9,6 +9,7 @@ from components.docker_bridge import gateway
 from ops import which_docker
 from ops.docker_api import DockerUnavailableError, labels_of
 from ops.errors import OpsError
+from ops.port_moves import moves
 from ops.preflight import look, obstacles
 from ops.readiness import unready
 from plan import addressing
@@ -23,11 +24,14 @@ def main() -> None:
     bridge = gateway() if addressing.needs_bridge_gateway(chosen) else None
     host = look()
     plan = stack_plan.build(stack, chosen, files, bridge, host.published)
-    if in_the_way := obstacles(host, plan.caches, plan.clusters, labels_of(stack)):
-        raise pulumi.RunError("\n".join(["Nothing was changed:", *in_the_way]))
-    for warning in plan.warnings:
+    labels, preview = labels_of(stack), pulumi.runtime.is_dry_run()
+    moving = [str(one) for one in moves(host, plan.caches, chosen.clusters, labels)]
+    in_the_way = obstacles(host, plan.caches, plan.clusters, labels)
+    if in_the_way or (moving and not preview):
+        raise pulumi.RunError("\n".join(["Nothing was changed:", *in_the_way, *moving]))
+    for warning in (*plan.warnings, *moving):
         pulumi.log.warn(warning)
-    ready = CacheSet("caches", plan.caches, labels_of(stack), probe=unready).ready
+    ready = CacheSet("caches", plan.caches, labels, probe=unready).ready
     if plan.harbor:
         projects = HarborProjects("harbor", plan.harbor).ready
         ready = pulumi.Output.all(ready, projects).apply(all)

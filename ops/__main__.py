@@ -13,6 +13,7 @@ from ops import (
     doctor,
     interrupted,
     ledger,
+    port_moves,
     private,
     prune,
     pulumi_cli,
@@ -33,6 +34,8 @@ from toolchain.steps import SetupError
 
 # As a shell has it: 128 and the number of the signal.
 INTERRUPTED = 130
+# What the engine shows in a secret's place.
+SECRET = "[secret]"  # noqa: S105 - no secret
 # Commands with a module of their own: `add_arguments` and `run`, whose docstring is the help.
 MODULES = {
     "doctor": doctor,
@@ -64,10 +67,13 @@ def main() -> int:
 
 
 def up(arguments: argparse.Namespace) -> int:
-    """Check the stack file, clear what a killed run left, then `pulumi up`."""
-    _renew_certificates(arguments.stack, _prepare(arguments.stack))
+    """Check the stack file, clear what a killed run left, make room, then `pulumi up`."""
+    settings = _prepare(arguments.stack)
+    _renew_certificates(arguments.stack, settings)
     _clear_interrupted(arguments.stack)
     ledger.note(arguments.stack)
+    for line in port_moves.make_room(arguments.stack, settings):
+        print(line, file=sys.stderr)
     return pulumi_cli.run("up", "--yes", "--skip-preview", "--stack", arguments.stack)
 
 
@@ -110,12 +116,17 @@ def cluster_down(arguments: argparse.Namespace) -> int:
 
 
 def outputs(arguments: argparse.Namespace) -> int:
-    """Print what the stack exported, for reading or as JSON."""
+    """Print what the stack exported, for reading or as JSON, or one output alone."""
     stack_files.path_of(arguments.stack)
     pulumi_cli.select(arguments.stack)
     exported = pulumi_cli.stack_outputs(arguments.stack)
     if not exported:
         raise OpsError(f"the stack '{arguments.stack}' is not up: make up STACK={arguments.stack}")
+    if arguments.name:
+        exported = {arguments.name: _one_output(exported, arguments)}
+        if not arguments.json:
+            print(_text(exported[arguments.name]).rstrip())
+            return 0
     print(json.dumps(exported, indent=2) if arguments.json else _readable(exported))
     return 0
 
@@ -152,12 +163,28 @@ def _clear_interrupted(stack: str) -> None:
         print(line, file=sys.stderr)
 
 
+def _one_output(exported: dict[str, object], arguments: argparse.Namespace) -> object:
+    """The value of the output that is asked for: into a file, where a mask would go unseen."""
+    name, stack = arguments.name, arguments.stack
+    if name not in exported:
+        raise OpsError(f"there is no output {name}; the outputs are {', '.join(exported)}")
+    if exported[name] == SECRET:
+        raise OpsError(
+            f"the output {name} holds a secret. In a shell that has run "
+            f'eval "$(make -s setup STACK={stack})": '
+            f"pulumi stack output {name} --show-secrets --stack {stack}"
+        )
+    return exported[name]
+
+
 def _readable(exported: dict[str, object]) -> str:
+    """Every output below its name."""
+    return "\n\n".join(f"# {name}\n{_text(value)}".rstrip() for name, value in exported.items())
+
+
+def _text(value: object) -> str:
     """Text as it is, ready to paste; everything else as JSON."""
-    return "\n\n".join(
-        f"# {name}\n{value if isinstance(value, str) else json.dumps(value, indent=2)}".rstrip()
-        for name, value in exported.items()
-    )
+    return value if isinstance(value, str) else json.dumps(value, indent=2)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -171,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         if run is cluster_down:
             command.add_argument("--cluster", default="", help="only this one of several")
         if run is outputs:
+            command.add_argument("name", nargs="?", default="", help="of the only one to print")
             command.add_argument("--json", action="store_true", help="as one JSON object")
     for name, module in MODULES.items():
         command = commands.add_parser(name, help=(module.run.__doc__ or "").splitlines()[0])

@@ -12,6 +12,8 @@ from requests import ReadTimeout
 
 from ops.host import BRIDGE_INTERFACE, interface_address
 from ops.stack_files import PROJECT
+from plan.addressing import EVERY_ADDRESS
+from plan.host_ports import TCP, UDP, HostPort
 from toolchain import docker_endpoint, docker_tls
 from toolchain.docker_endpoint import Endpoint
 from toolchain.steps import SetupError
@@ -30,7 +32,8 @@ class DockerUnavailableError(Exception):
 class Container:
     """A container, running or not, as Docker lists it.
 
-    `published` holds (address, port) pairs of the host; a stopped container publishes nothing.
+    `published` holds (address, port) pairs of the host, `published_udp` those of UDP; a stopped
+    container publishes nothing.
     """
 
     id: str
@@ -39,6 +42,17 @@ class Container:
     status: str
     labels: tuple[tuple[str, str], ...]
     published: tuple[tuple[str, int], ...]
+    published_udp: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def host_ports(self) -> tuple[HostPort, ...]:
+        """All of them."""
+        kinds = {TCP: self.published, UDP: self.published_udp}
+        return tuple(
+            HostPort(address=address, port=port, protocol=protocol)
+            for protocol, published in kinds.items()
+            for address, port in published
+        )
 
     def has_labels(self, labels: dict[str, str]) -> bool:
         """Whether it carries all of these labels."""
@@ -184,9 +198,14 @@ def _container(row: dict) -> Container:  # type: ignore[type-arg]  # JSON from D
         image=row["Image"],
         status=row["Status"],
         labels=tuple(sorted((row["Labels"] or {}).items())),
-        published=tuple(
-            (port.get("IP", "0.0.0.0"), port["PublicPort"])  # noqa: S104 - Docker's own default
-            for port in row["Ports"]
-            if "PublicPort" in port
-        ),
+        published=_published(row, TCP),
+        published_udp=_published(row, UDP),
+    )
+
+
+def _published(row: dict, protocol: str) -> tuple[tuple[str, int], ...]:  # type: ignore[type-arg]
+    return tuple(
+        (port.get("IP", EVERY_ADDRESS), port["PublicPort"])
+        for port in row["Ports"]
+        if "PublicPort" in port and port["Type"] == protocol
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from plan import host_ports
 from plan.caches import CachePlan
 from plan.checks import MASK, Problem, SettingsError
 from plan.cluster_settings import (
@@ -96,11 +97,12 @@ def build(
 
     Raises:
         SettingsError: a patch is no YAML, or speaks of what this stack sets: the mirror of a
-            registry, or TLS and the login of an endpoint.
+            registry, or TLS and the login of an endpoint; or a port is exposed that is taken.
     """
     whole = [_with_texts(cluster, files) for cluster in clusters]
     placed = [patch for index, cluster in enumerate(whole) for patch in _placed(index, cluster)]
-    if problems := tuple(p for path, patch in placed for p in _problems(path, patch, mirrors)):
+    of_patches = [p for path, patch in placed for p in _problems(path, patch, mirrors)]
+    if problems := (*of_patches, *host_ports.clashes(clusters, caches)):
         raise SettingsError(problems)
     return tuple(
         ClusterPlan(

@@ -19,6 +19,8 @@ from toolchain.steps import SetupError, run
 # A failed download is not tried again before this: `make up` has to be quick without a network.
 RETRY_AFTER_SECONDS = 24 * 3600
 FETCH_SECONDS = 60
+# The engine warns of every plugin on PATH, and can't be told that it is meant.
+EXPECTED = 'its warnings "using ... from $PATH" are about stand-ins, and expected'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +63,11 @@ def ensure(engine: Engine) -> tuple[Plugin, ...]:
 
 
 def describe(missing: Sequence[Plugin]) -> str:
-    """`python: stand-in, docker: official, command: official`."""
-    return ", ".join(
+    """`python: stand-in, docker: official, command: official`; what the engine says of them."""
+    found = ", ".join(
         f"{plugin.name}: {'stand-in' if plugin in missing else 'official'}" for plugin in PLUGINS
     )
+    return f"{found} ({EXPECTED})" if missing else found
 
 
 def _official(plugin: Plugin, engine: Engine) -> bool:

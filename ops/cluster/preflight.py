@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ops import docker_api
-from ops.cluster import docker_nodes, live, qemu_host, talosctl
+from ops.cluster import docker_nodes, exposed_ports, live, qemu_host, talosctl
 from ops.cluster.folder import folder_of, owner_of
 from ops.cluster.lifeline import say
 from ops.errors import OpsError
@@ -53,7 +53,7 @@ def refuse(plan: ClusterPlan, version: Version) -> None:
 
 
 def conflicts(plan: ClusterPlan, *, of_others: bool = False) -> list[str]:
-    """Networks, nodes and missing parts that would make this cluster's creation fail.
+    """Networks, nodes, ports and missing parts that would make this cluster's creation fail.
 
     Args:
         plan: of the cluster.
@@ -67,7 +67,9 @@ def conflicts(plan: ClusterPlan, *, of_others: bool = False) -> list[str]:
     found = docker_nodes.conflicts(client, plan, owner, recorded, of_others=of_others)
     if plan.settings.provisioner == "qemu":
         found += qemu_host.conflicts(plan, folder, of_others=of_others)
-    elif sys.platform == "linux" and docker_api.is_local(client):
+        return found
+    found += exposed_ports.conflicts(client, plan, owner, recorded, of_others=of_others)
+    if sys.platform == "linux" and docker_api.is_local(client):
         _note_on_bridge_filter(BRIDGE_FILTER)
         found += qemu_host.network_conflicts(plan, folder, of_others=of_others)
     return found

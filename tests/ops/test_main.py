@@ -5,7 +5,7 @@ import pytest
 import requests
 
 from ops import __main__ as ops
-from ops import verify
+from ops import pulumi_cli, stack_files, verify
 from ops.errors import OpsError
 
 
@@ -50,3 +50,45 @@ def test_ctrl_c_is_no_traceback(failing):
 def test_a_defect_is_not_hidden(failing):
     with pytest.raises(KeyError):
         failing(KeyError("parts"))
+
+
+@pytest.fixture
+def printed(monkeypatch, capsys):
+    """Gives status, stdout and stderr of `outputs` with these arguments."""
+    exported = {"patch": "kind: A\n", "caches": {"docker.io": 5000}, "login": "[secret]"}
+    monkeypatch.setattr(pulumi_cli, "select", lambda stack: None)
+    monkeypatch.setattr(pulumi_cli, "stack_outputs", lambda stack: exported)
+    monkeypatch.setattr(stack_files, "path_of", lambda stack: None)
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["ops", "outputs", "--stack", "mine", *arguments])
+        status = ops.main()
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["patch"], "kind: A\n"),
+        (["patch", "--json"], '{\n  "patch": "kind: A\\n"\n}\n'),
+        (["caches"], '{\n  "docker.io": 5000\n}\n'),
+        ([], '# patch\nkind: A\n\n# caches\n{\n  "docker.io": 5000\n}\n\n# login\n[secret]\n'),
+    ],
+)
+def test_one_output_is_printed_alone_as_it_is(printed, arguments, text):
+    assert printed(*arguments) == (0, text, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("path", "outputs: there is no output path; the outputs are patch, caches, login"),
+        ("login", "pulumi stack output login --show-secrets --stack mine"),
+    ],
+)
+def test_nothing_is_printed_in_the_place_of_an_output_that_can_not_be(printed, name, said):
+    status, out, err = printed(name)
+    assert (status, out) == (1, "")
+    assert said in err
