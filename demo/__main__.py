@@ -22,9 +22,9 @@ from demo import images
 from demo.client import PullError, pull
 from demo.upstream import Upstream
 from ops import docker_api, pulumi_cli, stack_files
-from ops.docker_api import PROJECT_LABEL, STACK_LABEL
 from ops.errors import OpsError
 from ops.readiness import failure, wait_for_answer
+from plan.ownership import PROJECT_LABEL, STACK_LABEL
 from plan.settings import DEFAULTS, parse
 from toolchain import docker_engine
 from toolchain.paths import WORK, private_folder

@@ -11,10 +11,8 @@ from docker.utils.socket import frames_iter
 from requests import ReadTimeout
 
 from ops.host import BRIDGE_INTERFACE, interface_address
-from ops.stack_files import PROJECT
+from plan.ownership import PROJECT, PROJECT_LABEL, STACK_LABEL
 
-PROJECT_LABEL = "talos-cache.project"
-STACK_LABEL = "talos-cache.stack"
 REMOVE_POLL_SECONDS = 0.1
 
 

@@ -2,8 +2,8 @@
 
 Three things can be left: a lock whose process is gone, operations that the state calls pending, and
 containers that were made but never recorded. A container is removed only where all evidence agrees:
-it carries this stack's labels, the state does not know it, and the state says that an operation on
-a container of that name was under way.
+it carries the labels that this state gives, the state does not know it, and the state says that an
+operation on a container of that name was under way.
 """
 
 import json
@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ops import docker_api, pulumi_cli, state_folder
+from ops import docker_api, pulumi_cli, state_folder, whose
 from ops.docker_api import Container
 from ops.stack_files import PROJECT
-
-CONTAINER_TYPE = "docker:index/container:Container"
+from plan.ownership import CONTAINER_TYPE
 
 
 def clear(stack: str) -> list[str]:
@@ -25,11 +24,11 @@ def clear(stack: str) -> list[str]:
         f"removed the lock of a pulumi process that is gone ({lock})" for lock in _unlock(stack)
     ]
     state = pulumi_cli.deployment(stack)
+    whose.we_are(stack, whose.in_state(state))
     if not state.get("pending_operations"):
         return done
     client = docker_api.connect()
-    labels = docker_api.labels_of(stack)
-    for container in strays(state, docker_api.containers(client), labels):
+    for container in strays(state, docker_api.containers(client)):
         client.api.remove_container(container.id, force=True, v=True)
         done.append(
             f"removed the container {container.name}: the interrupted run never recorded it"
@@ -40,22 +39,24 @@ def clear(stack: str) -> list[str]:
     return [*done, "cleared the operations that the interrupted run left pending"]
 
 
-def strays(
-    state: Mapping[str, Any], containers: Sequence[Container], labels: dict[str, str]
-) -> list[Container]:
-    """Containers that an interrupted operation of this very state made and did not record."""
+def strays(state: Mapping[str, Any], containers: Sequence[Container]) -> list[Container]:
+    """Containers that an interrupted operation of this very state made and did not record.
+
+    They carry the labels that it was about to give them, which say whose they are.
+    """
     recorded = {resource.get("id") for resource in state.get("resources") or []}
     interrupted = {
-        operation["resource"].get("inputs", {}).get("name")
+        inputs.get("name"): {one["label"]: one["value"] for one in inputs.get("labels") or ()}
         for operation in state.get("pending_operations") or []
         if operation["resource"].get("type") == CONTAINER_TYPE
+        and (inputs := operation["resource"].get("inputs") or {})
     }
     return [
         container
         for container in containers
-        if container.has_labels(labels)
-        and container.id not in recorded
-        and container.name in interrupted
+        if container.id not in recorded
+        and (labels := interrupted.get(container.name))
+        and container.has_labels(labels)
     ]
 
 

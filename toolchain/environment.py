@@ -16,7 +16,8 @@ def exports(stack: str) -> dict[str, str]:
     if "PULUMI_CONFIG_PASSPHRASE" in os.environ:
         variables["PULUMI_CONFIG_PASSPHRASE"] = ""  # it would win over the file
     if not backend():
-        variables["PULUMI_BACKEND_URL"] = f"file://{private_folder(STATE)}"
+        private_folder(STATE)
+        variables["PULUMI_BACKEND_URL"] = state_url()
     return variables
 
 
@@ -42,3 +43,8 @@ def backend() -> str:
     except (OSError, ValueError):
         return ""
     return str(credentials.get("current") or "")
+
+
+def state_url() -> str:
+    """URL of the place where state is kept: the user's choice, else in this checkout."""
+    return backend() or f"file://{STATE}"
