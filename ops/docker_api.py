@@ -11,7 +11,7 @@ from docker.utils.socket import frames_iter
 from requests import ReadTimeout
 
 from ops.host import BRIDGE_INTERFACE, interface_address
-from plan.ownership import PROJECT, PROJECT_LABEL, STACK_LABEL
+from plan.ownership import PROJECT, PROJECT_LABEL, STACK_LABEL, Recorded
 
 REMOVE_POLL_SECONDS = 0.1
 
@@ -33,6 +33,10 @@ class Container:
     status: str
     labels: tuple[tuple[str, str], ...]
     published: tuple[tuple[str, int], ...]
+
+    def is_known(self, state: Recorded) -> bool:
+        """Whether it is a container of this state."""
+        return state.knows(self.id, self.name, dict(self.labels))
 
     def has_labels(self, labels: dict[str, str]) -> bool:
         """Whether it carries all of these labels."""

@@ -249,9 +249,10 @@ def _container(
 
 def _whose(stack: str, state: Recorded, container: Inspected) -> str:
     """Whose a container is, if it is another's; empty if it is this stack's."""
-    if state.knows(container["Id"], container["Name"].lstrip("/")):
+    labels = container["Config"]["Labels"] or {}
+    if state.knows(container["Id"], container["Name"].lstrip("/"), labels):
         return ""
-    owner = ownership.owner(container["Config"]["Labels"] or {})
+    owner = ownership.owner(labels)
     us = whose.we_are(stack, state)
     return ownership.described(owner, us) if owner else diagnosis.NO_STACK
 
@@ -328,7 +329,7 @@ def _strays(
             f"make up STACK={stack}; where that leaves it: docker rm -f {container.name}",
         )
         for container in docker_api.containers(client)
-        if state.knows(container.id, container.name) and container.name not in names
+        if container.is_known(state) and container.name not in names
     ]
 
 

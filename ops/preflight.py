@@ -37,7 +37,7 @@ def conflicts(plans: Sequence[CachePlan], recorded: Recorded, us: Owner) -> list
     """
     client = docker_api.connect()
     there = docker_api.containers(client)
-    own = [container for container in there if recorded.knows(container.id, container.name)]
+    own = [container for container in there if container.is_known(recorded)]
     foreign = [container for container in there if container not in own]
     taken = _taken(plans, foreign)
     of_others = {one.name for one in taken}

@@ -80,7 +80,7 @@ def others(
     return [
         container
         for container in containers
-        if container.name in names and not state.knows(container.id, container.name)
+        if container.name in names and not container.is_known(state)
     ]
 
 

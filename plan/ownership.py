@@ -64,8 +64,8 @@ class Recorded:
 
     Attributes:
         containers: their ids.
-        unnumbered: names of containers whose id it does not tell, as states did that were made
-            with an older stand-in of the Docker plugin.
+        unnumbered: names of containers whose id it does not tell: it was made with an older
+            stand-in of the Docker plugin.
         identity: the state's, as it was recorded with what was made; empty where nothing was.
         born: name of the stack when that was made; empty where there is nothing.
     """
@@ -75,9 +75,11 @@ class Recorded:
     identity: str = ""
     born: str = ""
 
-    def knows(self, container: str, name: str) -> bool:
-        """Whether the container with this id and name is this state's."""
-        return container in self.containers or name in self.unnumbered
+    def knows(self, container: str, name: str, labels: Mapping[str, str]) -> bool:
+        """Whether the container with this id, name and labels is this state's."""
+        # Whoever tells no id has made no container that says whose it is.
+        old = name in self.unnumbered and IDENTITY_LABEL not in labels
+        return old or container in self.containers
 
 
 def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:

@@ -170,8 +170,8 @@ BORN = {"talos-cache.project": "talos-cache", "talos-cache.stack": "born"}
 
 def test_what_the_state_knows_is_the_stacks_own(outside):
     run_with(state=state_of(labels=BORN))
-    assert outside.recorded.knows("c0ffee", "any")
-    assert not outside.recorded.knows("another", "registry-docker.io")
+    assert outside.recorded.knows("c0ffee", "any", {})
+    assert not outside.recorded.knows("another", "registry-docker.io", {})
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 from toolchain import debian, node_runtime
-from toolchain.paths import LOGS, WORK
-from toolchain.steps import SetupError, progress, say
+from toolchain.files import write_if_different
+from toolchain.paths import LOGS, WORK, user_cache
+from toolchain.steps import SetupError, only_one, progress, say
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
 STARTED = WORK / "dockerd.json"
@@ -50,7 +51,10 @@ def ensure(purpose: str = "use") -> str:
     path = host.removeprefix("unix://") or DEFAULT_SOCKET
     version = _version(path)
     if version is None:
-        _start(path, purpose)
+        # Another checkout may be starting it this very moment.
+        with only_one(user_cache() / "locks" / "dockerd.lock"):
+            if _version(path) is None:
+                _start(path, purpose)
         version = _version(path)
     elif purpose == "talos" and node_runtime.capability_missing():
         _require_node_runtime(path)
@@ -136,7 +140,7 @@ def _start(path: str, purpose: str) -> None:
 
 def _record(pid: int, purpose: str) -> None:
     record = {"pid": pid, "started": _started(pid), "purpose": purpose}
-    STARTED.write_text(json.dumps(record))
+    write_if_different(STARTED, json.dumps(record))
 
 
 def _ensure_client() -> None:

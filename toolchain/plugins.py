@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.engine import Engine, foreign_path
+from toolchain.files import link_if_different, write_if_different
 from toolchain.paths import BIN, ROOT, VENV, WORK, pulumi_home
 from toolchain.steps import SetupError, run
 
@@ -53,9 +54,10 @@ def ensure(engine: Engine) -> tuple[Plugin, ...]:
         else:
             launcher.unlink(missing_ok=True)
     link = BIN / "pulumi"
-    link.unlink(missing_ok=True)
-    if not engine.official:
-        link.symlink_to(engine.program)
+    if engine.official:
+        link.unlink(missing_ok=True)
+    else:
+        link_if_different(link, engine.program)
     return missing
 
 
@@ -106,7 +108,7 @@ def _required_version(plugin: Plugin) -> str:
 
 
 def _write_launcher(launcher: Path, plugin: Plugin) -> None:
-    launcher.write_text(
+    text = (
         f"#!{VENV}/bin/python\n"
         f'"""Launches the stand-in for the official {plugin.program}; made by make setup."""\n'
         "import sys\n\n"
@@ -114,4 +116,4 @@ def _write_launcher(launcher: Path, plugin: Plugin) -> None:
         f"from toolchain.standins.{plugin.standin} import main\n\n"
         "main()\n"
     )
-    launcher.chmod(0o755)
+    write_if_different(launcher, text, 0o755)

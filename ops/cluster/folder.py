@@ -16,7 +16,7 @@ from ops.stack_files import PROJECT
 from plan import ownership
 from plan.cluster import ClusterPlan
 from toolchain.environment import state_url
-from toolchain.paths import private_folder, user_cache
+from toolchain.paths import private_folder, user_cache, user_state
 
 # Stack -> the identity that its state has recorded.
 _recorded: dict[str, str] = {}
@@ -159,9 +159,7 @@ def states_of(stack: str) -> Path:
 
 def all_folders() -> Path:
     """Where the private folders of all stacks are."""
-    base = os.environ.get("XDG_STATE_HOME")
-    states = Path(base) if base else Path.home() / ".local" / "state"
-    return states / PROJECT
+    return user_state()
 
 
 def lock_of(stack: str, cluster: str) -> Path:

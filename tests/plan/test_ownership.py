@@ -23,15 +23,16 @@ OLD = {"talos-cache.project": "talos-cache", "talos-cache.stack": "docker"}
 
 def test_a_state_knows_its_containers_by_their_ids():
     state = recorded([container("c0ffee", "registry-docker.io", OLD), ("other:index:Type", {})])
-    assert state.knows("c0ffee", "another name")
-    assert not state.knows("beef", "registry-docker.io")
+    assert state.knows("c0ffee", "another name", {})
+    assert not state.knows("beef", "registry-docker.io", {})
     assert (state.identity, state.born) == ("", "docker")
 
 
 def test_a_container_whose_id_the_state_does_not_tell_goes_by_its_name():
     state = recorded([container("", "registry-docker.io", OLD)])
-    assert state.knows("any", "registry-docker.io")
-    assert not state.knows("any", "registry-quay.io")
+    assert state.knows("any", "registry-docker.io", OLD)
+    assert not state.knows("any", "registry-quay.io", OLD)
+    assert not state.knows("any", "registry-docker.io", US.labels), "made since, by another"
 
 
 @pytest.mark.parametrize(
