@@ -2,12 +2,12 @@
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ops import docker_api
 from ops.cluster import docker_nodes, live, qemu_host, talosctl
-from ops.cluster.folder import folder_of, owner_of
+from ops.cluster.folder import WHOLE, folder_of, owner_of
 from ops.cluster.lifeline import say
 from ops.errors import OpsError
 from plan.checks import SettingsError
@@ -18,8 +18,12 @@ from plan.talosctl import Version, all_refusals, refusals
 BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
-def obstacles(plans: Sequence[ClusterPlan]) -> list[str]:
+def obstacles(plans: Sequence[ClusterPlan], known: Collection[str]) -> list[str]:
     """One text per obstacle, with what to do; empty where nothing is in the way.
+
+    Args:
+        plans: of the stack's clusters.
+        known: names of those that its state knows.
 
     Raises:
         SettingsError: the installed talosctl can't do what a stack asks for.
@@ -34,7 +38,25 @@ def obstacles(plans: Sequence[ClusterPlan]) -> list[str]:
     if problems := all_refusals([plan.settings for plan in plans], version):
         raise SettingsError(problems)
     found = [text for plan in plans for text in conflicts(plan, of_others=True)]
+    found += [_unknown(plan) for plan in plans if plan.name not in known and is_whole(plan)]
     return [*found, *filter(None, map(_login_obstacle, plans))]
+
+
+def is_whole(plan: ClusterPlan) -> bool:
+    """Whether this stack has made the cluster to its end, whatever its state says."""
+    noted = folder_of(plan.stack, plan.name).recorded(owner_of(plan.stack)) or {}
+    return WHOLE in noted
+
+
+def _unknown(plan: ClusterPlan) -> str:
+    """Its create removes what a killed run has left; this is more, and may be in use."""
+    return (
+        f"The cluster {plan.name} is there already, made by this very stack, and its state does "
+        "not know it: a killed run left it, or its state was lost. Either\n"
+        f"  - clear what a killed run left: make up STACK={plan.stack}\n"
+        f"  - have it made anew, on purpose: make adopt STACK={plan.stack} ARGS=--yes\n"
+        "  - go on with it without this stack: take it out of the stack's file"
+    )
 
 
 def _login_obstacle(plan: ClusterPlan) -> str:
