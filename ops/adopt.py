@@ -76,12 +76,12 @@ def _refuse(stack: str, alive: str, lost: Sequence[str]) -> None:
 
 def _lost_clusters(stack: str, settings: Settings, state: Recorded) -> list[str]:
     """Names of this stack's clusters that are there, and that its state does not know."""
+    owner = folder.owner_of(stack)
     return [
         cluster.name
         for cluster in settings.clusters
         if cluster.name not in state.clusters
-        and folder.WHOLE
-        in (folder.folder_of(stack, cluster.name).recorded(folder.owner_of(stack)) or {})
+        and folder.folder_of(stack, cluster.name).is_whole(owner)
     ]
 
 

@@ -78,6 +78,10 @@ class Folder:
             return None
         return noted if noted.get("owner") == owner else None
 
+    def is_whole(self, owner: str) -> bool:
+        """Whether its owner has made it to its end, whatever the state says."""
+        return WHOLE in (self.recorded(owner) or {})
+
     def give_up(self, owner: str) -> None:
         """Note that the cluster is not wanted as it is: the next create removes it first."""
         noted = self.recorded(owner)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ops import docker_api
 from ops.cluster import docker_nodes, live, qemu_host, talosctl
-from ops.cluster.folder import WHOLE, folder_of, owner_of
+from ops.cluster.folder import folder_of, owner_of
 from ops.cluster.lifeline import say
 from ops.errors import OpsError
 from plan.checks import SettingsError
@@ -38,14 +38,13 @@ def obstacles(plans: Sequence[ClusterPlan], known: Collection[str]) -> list[str]
     if problems := all_refusals([plan.settings for plan in plans], version):
         raise SettingsError(problems)
     found = [text for plan in plans for text in conflicts(plan, of_others=True)]
-    found += [_unknown(plan) for plan in plans if plan.name not in known and is_whole(plan)]
+    found += [
+        _unknown(plan)
+        for plan in plans
+        if plan.name not in known
+        and folder_of(plan.stack, plan.name).is_whole(owner_of(plan.stack))
+    ]
     return [*found, *filter(None, map(_login_obstacle, plans))]
-
-
-def is_whole(plan: ClusterPlan) -> bool:
-    """Whether this stack has made the cluster to its end, whatever its state says."""
-    noted = folder_of(plan.stack, plan.name).recorded(owner_of(plan.stack)) or {}
-    return WHOLE in noted
 
 
 def _unknown(plan: ClusterPlan) -> str:
