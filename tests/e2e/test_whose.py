@@ -202,3 +202,5 @@ def test_a_team_opens_one_stack_file_with_its_own_passphrase(checkout, other, em
     [last] = [line for line in alone.stderr.splitlines() if "make: ***" not in line][-1:]
     assert last.startswith(f"preview: what is in {other.path}/.work/private/passphrase is not the")
     assert "stacks/Pulumi.team.yaml" in last
+    for each in (checkout, other):  # nothing of it is up, and without the passphrase no `down` is
+        (each.path / "stacks" / "Pulumi.team.yaml").unlink()

@@ -68,7 +68,12 @@ def test_the_caches_of_another_state_are_left_alone_whatever_the_command(monkeyp
 
 def test_what_the_engine_runs_as_a_part_of_an_up_does_not_look_again(monkeypatch):
     monkeypatch.setattr(whose, "refuse_others", pytest.fail)
-    monkeypatch.setattr(ops.warm, "run", lambda arguments: 0)
+
+    def warm(arguments):
+        """A double of the command."""
+        return 0
+
+    monkeypatch.setattr(ops.warm, "run", warm)
     monkeypatch.setenv("TALOS_CACHE_WARM", "{}")
     monkeypatch.setattr("sys.argv", ["ops", "warm", "--stack", "docker"])
     assert ops.main() == 0
