@@ -10,7 +10,7 @@ ENTER = exports="$$($(PYTHON) -m toolchain setup --stack '$(STACK)' $(1))" && ev
 
 OPS = $(call ENTER,) && $(VENV_PYTHON) -m ops $@ --stack '$(STACK)' $(ARGS)
 
-.PHONY: help demo test test-offline test-private test-engines test-talos setup up preview down cluster-up cluster-down outputs stack warm verify repair export import prune ledger doctor check plan-tests e2e bench clean
+.PHONY: help demo test test-offline test-private test-engines test-talos setup up preview down cluster-up cluster-down outputs stack warm verify repair export import prune ledger adopt doctor check plan-tests e2e bench clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,6 +77,9 @@ prune: ## Make the caches smaller: ARGS='--to 20GB --keep images.txt'; --yes doe
 	@$(OPS)
 
 ledger: ## Note when each image was last used
+	@$(OPS)
+
+adopt: ## Take over caches that another state made: containers go, volumes stay; then make up
 	@$(OPS)
 
 doctor: ## What is sick in STACK, and what to do

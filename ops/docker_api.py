@@ -11,15 +11,13 @@ from docker.utils.socket import frames_iter
 from requests import ReadTimeout
 
 from ops.host import BRIDGE_INTERFACE, interface_address
-from ops.stack_files import PROJECT
 from plan.addressing import EVERY_ADDRESS
 from plan.host_ports import TCP, UDP, HostPort
+from plan.ownership import PROJECT, PROJECT_LABEL, STACK_LABEL, Recorded
 from toolchain import docker_endpoint, docker_tls
 from toolchain.docker_endpoint import Endpoint
 from toolchain.steps import SetupError
 
-PROJECT_LABEL = "talos-cache.project"
-STACK_LABEL = "talos-cache.stack"
 REMOVE_POLL_SECONDS = 0.1
 TIMEOUT_SECONDS = 30
 
@@ -53,6 +51,10 @@ class Container:
             for protocol, published in kinds.items()
             for address, port in published
         )
+
+    def is_known(self, state: Recorded) -> bool:
+        """Whether it is a container of this state."""
+        return state.knows(self.id, self.name, dict(self.labels))
 
     def has_labels(self, labels: dict[str, str]) -> bool:
         """Whether it carries all of these labels."""

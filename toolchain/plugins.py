@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.engine import Engine, foreign_path
+from toolchain.files import link_if_different, write_if_different
 from toolchain.paths import BIN, ROOT, VENV, WORK, pulumi_home
 from toolchain.steps import SetupError, run
 
@@ -56,9 +57,10 @@ def ensure(engine: Engine) -> tuple[Plugin, ...]:
         else:
             launcher.unlink(missing_ok=True)
     link = BIN / "pulumi"
-    link.unlink(missing_ok=True)
-    if not engine.official:
-        link.symlink_to(engine.program)
+    if engine.official:
+        link.unlink(missing_ok=True)
+    else:
+        link_if_different(link, engine.program)
     return missing
 
 
@@ -128,5 +130,4 @@ def launcher_text(plugin: Plugin, root: Path = ROOT, python: Path = VENV / "bin"
 
 
 def _write_launcher(launcher: Path, plugin: Plugin) -> None:
-    launcher.write_text(launcher_text(plugin))
-    launcher.chmod(0o755)
+    write_if_different(launcher, launcher_text(plugin), 0o755)

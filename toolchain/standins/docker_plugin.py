@@ -40,7 +40,7 @@ class Container(Resource):
 
     type_name = "docker:index/container:Container"
     fields = words.FIELDS
-    computed = ("bridge", "exitCode", "networkDatas")
+    computed = ("id", "bridge", "exitCode", "networkDatas")
     autonamed = True
     delete_before_replace = True
 
