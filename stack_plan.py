@@ -1,11 +1,11 @@
 """All the plans of a stack, made from its settings and from what it keeps on this machine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ops import private
-from ops.cluster.folder import access, owner_of
-from plan import addressing, advice, behind_harbor, caches, cluster, mirrors, outputs
+from ops.cluster.folder import access, identity_of, moved_identity
+from plan import addressing, advice, behind_harbor, caches, cluster, mirrors, outputs, ownership
 from plan.caches import CachePlan
 from plan.cluster import ClusterPlan
 from plan.harbor import HarborPlan
@@ -34,7 +34,11 @@ class StackPlan:
 
 
 def build(
-    stack: str, settings: Settings, files: Mapping[str, str], bridge_gateway: str | None
+    stack: str,
+    settings: Settings,
+    files: Mapping[str, str],
+    bridge_gateway: str | None,
+    published: Mapping[str, Sequence[tuple[str, int]]],
 ) -> StackPlan:
     """The plans.
 
@@ -43,6 +47,7 @@ def build(
         settings: of the stack.
         files: content of every file that it names.
         bridge_gateway: see `addressing.resolve`.
+        published: what Docker publishes now, see `caches.in_reported_order`.
 
     Raises:
         SettingsError: parts of the settings do not go together.
@@ -50,13 +55,17 @@ def build(
     """
     where = addressing.resolve(settings, bridge_gateway)
     certificate = private.server_certificate(stack, settings, where, files)
-    local = caches.build(settings, where, files, certificate)
+    built = caches.build(settings, where, files, certificate)
+    local = caches.in_reported_order(built, published)
     robot = private.robot_secret(stack, settings)
-    harbor = behind_harbor.build(settings, stack, owner_of(stack), files, robot)
+    # What a stack has in Harbor is called as the stack was when it made it.
+    born, owner = ownership.parts(identity_of(stack))
+    harbor = behind_harbor.build(settings, born, owner, files, robot)
     entries = mirrors.in_order(
         (*mirrors.build(local), *behind_harbor.mirrors(settings, files, harbor))
     )
-    clusters = cluster.build(stack, settings.clusters, local, entries, files)
+    moved = moved_identity(stack)
+    clusters = cluster.build(stack, settings.clusters, local, entries, files, moved)
     return StackPlan(
         caches=local,
         harbor=harbor,

@@ -2,17 +2,21 @@
 
 import argparse
 import json
+import os
 import sys
 
 from docker.errors import DockerException
 from requests import RequestException
 
 from ops import (
+    adopt,
+    caches,
     clusters,
     docker_api,
     doctor,
     interrupted,
     ledger,
+    port_moves,
     private,
     prune,
     pulumi_cli,
@@ -20,12 +24,15 @@ from ops import (
     stack_files,
     verify,
     warm,
+    whose,
 )
 from ops.archive import export, importing
+from ops.cluster import folder
 from ops.docker_api import DockerUnavailableError
 from ops.errors import OpsError
 from plan import addressing
 from plan.checks import SettingsError
+from plan.cluster import IDENTITY_VARIABLE, WARM_VARIABLE
 from plan.images import ImageListError
 from plan.settings import Settings
 from toolchain import talosctl
@@ -33,8 +40,11 @@ from toolchain.steps import SetupError
 
 # As a shell has it: 128 and the number of the signal.
 INTERRUPTED = 130
+# What the engine shows in a secret's place.
+SECRET = "[secret]"  # noqa: S105 - no secret
 # Commands with a module of their own: `add_arguments` and `run`, whose docstring is the help.
 MODULES = {
+    "adopt": adopt,
     "doctor": doctor,
     "export": export,
     "import": importing,
@@ -44,12 +54,28 @@ MODULES = {
     "verify": verify,
     "warm": warm,
 }
+# These work on the caches' volumes, whoever has them in use; the others look for themselves.
+ON_VOLUMES = ("export", "import", "ledger", "prune", "repair", "verify", "warm")
+# The engine opens the stack's secrets for these.
+OF_THE_ENGINE = ("up", "preview", "down", "cluster-up", "cluster-down", "adopt", "warm", "repair")
 
 
 def main() -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args()
+    status = _status(arguments)
+    if status not in (0, INTERRUPTED) and arguments.command in OF_THE_ENGINE:
+        from ops import passphrase  # a third of a second to find out, and seldom the cause
+
+        if text := passphrase.advice(arguments.stack):
+            print(f"{arguments.command}: {text}", file=sys.stderr)
+    return status
+
+
+def _status(arguments: argparse.Namespace) -> int:
     try:
+        if arguments.command in ON_VOLUMES:
+            _refuse_others(arguments)
         status: int = arguments.run(arguments)
     except (OpsError, SettingsError, ImageListError, SetupError, DockerUnavailableError) as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)
@@ -64,10 +90,13 @@ def main() -> int:
 
 
 def up(arguments: argparse.Namespace) -> int:
-    """Check the stack file, clear what a killed run left, then `pulumi up`."""
-    _renew_certificates(arguments.stack, _prepare(arguments.stack))
+    """Check the stack file, clear what a killed run left, make room, then `pulumi up`."""
+    settings = _prepare(arguments.stack)
     _clear_interrupted(arguments.stack)
+    _renew_certificates(arguments.stack, settings)
     ledger.note(arguments.stack)
+    for line in port_moves.make_room(arguments.stack, settings):
+        print(line, file=sys.stderr)
     return pulumi_cli.run("up", "--yes", "--skip-preview", "--stack", arguments.stack)
 
 
@@ -86,6 +115,7 @@ def down(arguments: argparse.Namespace) -> int:
     status = pulumi_cli.run("destroy", "--yes", "--skip-preview", "--stack", arguments.stack)
     if status == 0:
         private.remove(arguments.stack)
+        _tell_of_others(arguments.stack)
     return status
 
 
@@ -110,12 +140,17 @@ def cluster_down(arguments: argparse.Namespace) -> int:
 
 
 def outputs(arguments: argparse.Namespace) -> int:
-    """Print what the stack exported, for reading or as JSON."""
+    """Print what the stack exported, for reading or as JSON, or one output alone."""
     stack_files.path_of(arguments.stack)
     pulumi_cli.select(arguments.stack)
     exported = pulumi_cli.stack_outputs(arguments.stack)
     if not exported:
         raise OpsError(f"the stack '{arguments.stack}' is not up: make up STACK={arguments.stack}")
+    if arguments.name:
+        exported = {arguments.name: _one_output(exported, arguments)}
+        if not arguments.json:
+            print(_text(exported[arguments.name]).rstrip())
+            return 0
     print(json.dumps(exported, indent=2) if arguments.json else _readable(exported))
     return 0
 
@@ -147,17 +182,50 @@ def _renew_certificates(stack: str, settings: Settings) -> None:
         print(line, file=sys.stderr)
 
 
-def _clear_interrupted(stack: str) -> None:
-    for line in interrupted.clear(stack):
+def _tell_of_others(stack: str) -> None:
+    """What looks like this stack's and is still there: the state did not know it."""
+    for line in whose.left_alone(stack):
         print(line, file=sys.stderr)
 
 
+def _refuse_others(arguments: argparse.Namespace) -> None:
+    """Stop before a command works on the volumes of caches that another state has in use."""
+    if WARM_VARIABLE in os.environ:
+        return  # the engine runs this as part of an `up`, which has looked
+    settings = stack_files.check(arguments.stack)
+    whose.refuse_others(arguments.stack, [one.name for one in caches.of_settings(settings)])
+
+
+def _clear_interrupted(stack: str) -> None:
+    for line in interrupted.clear(stack):
+        print(line, file=sys.stderr)
+    if moved := folder.moved_identity(stack):
+        # For commands of the state that were recorded before it was moved.
+        os.environ[IDENTITY_VARIABLE] = moved
+
+
+def _one_output(exported: dict[str, object], arguments: argparse.Namespace) -> object:
+    """The value of the output that is asked for: into a file, where a mask would go unseen."""
+    name, stack = arguments.name, arguments.stack
+    if name not in exported:
+        raise OpsError(f"there is no output {name}; the outputs are {', '.join(exported)}")
+    if exported[name] == SECRET:
+        raise OpsError(
+            f"the output {name} holds a secret. In a shell that has run "
+            f'eval "$(make -s setup STACK={stack})": '
+            f"pulumi stack output {name} --show-secrets --stack {stack}"
+        )
+    return exported[name]
+
+
 def _readable(exported: dict[str, object]) -> str:
+    """Every output below its name."""
+    return "\n\n".join(f"# {name}\n{_text(value)}".rstrip() for name, value in exported.items())
+
+
+def _text(value: object) -> str:
     """Text as it is, ready to paste; everything else as JSON."""
-    return "\n\n".join(
-        f"# {name}\n{value if isinstance(value, str) else json.dumps(value, indent=2)}".rstrip()
-        for name, value in exported.items()
-    )
+    return value if isinstance(value, str) else json.dumps(value, indent=2)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -171,6 +239,7 @@ def _parser() -> argparse.ArgumentParser:
         if run is cluster_down:
             command.add_argument("--cluster", default="", help="only this one of several")
         if run is outputs:
+            command.add_argument("name", nargs="?", default="", help="of the only one to print")
             command.add_argument("--json", action="store_true", help="as one JSON object")
     for name, module in MODULES.items():
         command = commands.add_parser(name, help=(module.run.__doc__ or "").splitlines()[0])

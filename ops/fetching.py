@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import httpx
 
-from ops import registry_words
+from ops import answers, registry_words
 from ops.caches import Cache
 from ops.readiness import anybody
-from plan.manifests import INDEX_TYPES, MANIFEST_TYPES
+from plan.manifests import INDEX_TYPES, MANIFEST_BYTES, MANIFEST_TYPES
 
 # Between two bytes, and to connect: a cold cache first waits for its upstream.
 TIMEOUT = httpx.Timeout(120, connect=5)
@@ -50,7 +50,7 @@ def source(
         auth: how to say who asks; None for nobody.
         context: what to trust; None for what everybody does.
     """
-    headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity"}
+    headers = {"Accept": _ACCEPT, **answers.IDENTITY}
     # A registry that can't store what its upstream sent resets the connection after its answer:
     # what is asked for next must not be on it.
     single_use = httpx.Limits(max_keepalive_connections=0)
@@ -62,6 +62,7 @@ def source(
         trust_env=False,
         headers=headers,
         follow_redirects=True,
+        event_hooks={"response": [answers.cut_refusal]},
     )
     return Source(url=url, client=client)
 
@@ -85,9 +86,12 @@ def manifest(registry: Source, repository: str, reference: str) -> bytes:
     def collect(chunk: bytes) -> None:
         nonlocal content
         content += chunk
+        if len(content) > MANIFEST_BYTES:
+            raise FetchError(f"{registry.url}/{path}: it is larger than any manifest")
 
     digest = reference if reference.startswith("sha256:") else ""
-    _fetch(registry, f"{repository}/manifests/{reference}", digest, collect)
+    path = f"{repository}/manifests/{reference}"
+    _fetch(registry, path, digest, collect)
     return content
 
 

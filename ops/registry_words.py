@@ -1,7 +1,8 @@
 """What registries, the token services before them, and Harbor say where they refuse something."""
 
-import json
 from collections.abc import Mapping
+
+from plan import foreign_json
 
 # Where words for people stand, best first: `details` is what Docker Hub's token service has.
 _KEYS = ("message", "details", "error_description", "error", "code")
@@ -30,7 +31,6 @@ def words(text: str) -> str:
 def parsed(text: str) -> object:
     """What a JSON text means; None if it is none."""
     try:
-        content: object = json.loads(text)
-    except (ValueError, RecursionError):
+        return foreign_json.read(text)
+    except ValueError:
         return None
-    return content

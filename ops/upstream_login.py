@@ -1,14 +1,14 @@
 """Asks upstream registries, from this machine, whether they accept a stack's credentials.
 
-It goes the way that a cache goes (distribution v3.1.1, registry/proxy and internal/client/auth):
+It goes the way that a cache goes (distribution v3.1.2, registry/proxy and internal/client/auth):
 `GET /v2/`; where that is refused, again with basic authentication, or with a token that the
 upstream's token service gives for the same user name and password. Of certificates it believes what
 the registry's image believes (Mozilla's authorities), and the private CA that it is told of.
 """
 
 import base64
+import functools
 import html
-import itertools
 import json
 import re
 import ssl
@@ -22,6 +22,7 @@ from urllib.request import parse_http_list, parse_keqv_list
 import httpx
 from publicsuffixlist import PublicSuffixList
 
+from ops import answers
 from ops.registry_words import parsed, words
 from plan.checks import MASK, ip_address
 from plan.proxies import is_used
@@ -30,9 +31,8 @@ from plan.proxies import is_used
 TIMEOUT_SECONDS = 5
 AT_ONCE = 16
 SHOWN_CHARACTERS = 300
-CHUNK_BYTES = 4096
 # Of an answer; words of errors and tokens are far shorter.
-MOST_CHUNKS = 64
+ANSWER_BYTES = 256 * 1024
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 # OpenSSL's numbers of what can be wrong with a certificate that is trusted otherwise.
 EXPIRED, NOT_YET_VALID, OTHER_HOST, OTHER_ADDRESS = 10, 9, 62, 64
@@ -130,6 +130,8 @@ def ask(question: Question) -> Verdict:
             trust_env=False,
             timeout=TIMEOUT_SECONDS,
             follow_redirects=True,
+            headers=answers.IDENTITY,
+            event_hooks={"response": [functools.partial(answers.cut, most=ANSWER_BYTES)]},
         ) as client:
             return _verdict(question, client)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -228,10 +230,9 @@ def _get(
     auth: httpx.Auth | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> _Answer:
-    with client.stream("GET", url, auth=auth, headers=headers) as answer:
-        chunks = itertools.islice(answer.iter_bytes(CHUNK_BYTES), MOST_CHUNKS)
-        text = b"".join(chunks).decode(errors="replace")
-        return _Answer(status=answer.status_code, headers=answer.headers, text=text)
+    answer = client.get(url, auth=auth or httpx.USE_CLIENT_DEFAULT, headers=headers)
+    text = answer.content.decode(errors="replace")
+    return _Answer(status=answer.status_code, headers=answer.headers, text=text)
 
 
 def _judged(

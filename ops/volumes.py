@@ -20,6 +20,7 @@ from ops.caches import Cache
 from ops.docker_api import execute
 from ops.errors import OpsError
 from plan.caches import DATA_PATH
+from plan.manifests import MANIFEST_BYTES
 from plan.store import EMPTY, ROOT, Store, below, blob_path, parse_listing
 from plan.upstreams import slug
 
@@ -130,8 +131,12 @@ class Volumes:
             (host, digest, store.blobs[digest])
             for host, store in stores.items()
             for digest in store.revisions()
+            if store.blobs[digest] <= MANIFEST_BYTES
         ]
-        contents: dict[str, dict[str, bytes]] = {host: {} for host in stores}
+        # What is too large for a manifest is damaged, whatever it holds.
+        contents: dict[str, dict[str, bytes]] = {
+            host: dict.fromkeys(store.revisions(), b"") for host, store in stores.items()
+        }
         for start in range(0, len(wanted), PATHS_AT_ONCE):
             some = wanted[start : start + PATHS_AT_ONCE]
             paths = [f"{MOUNT}/{slug(host)}/{ROOT}/{blob_path(digest)}" for host, digest, _ in some]

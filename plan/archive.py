@@ -8,9 +8,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from plan.images import ImageListError, ImageReference, parse_list
-from plan.store import Part
+from plan import foreign_json, store
+from plan.images import ImageListError, ImageReference, parse_list, parse_platform
+from plan.manifests import MANIFEST_BYTES
+from plan.store import LINK_BYTES, Part, Repository, Store
 
 FORMAT = 1
 LOCK = "talos-cache.json"
@@ -21,6 +24,20 @@ BLOBS = "blobs/sha256/"
 BOOT_ASSETS = "boot-assets/"
 LAYOUT_CONTENT = '{"imageLayoutVersion": "1.0.0"}'
 MANIFESTS = ("index", "manifest")
+# The folders that talosctl keeps boot images and CNI plugins in, below its own; nothing else is
+# taken from an archive, or put there.
+ASSET_FOLDERS = ("cache", "cni")
+# Some 9,000 images of ten parts. What is read of a lock is kept in memory, ten times its size.
+LOCK_BYTES = 16 * 1024 * 1024
+# Every object of a lock has a digest in it. Without this, a lock of nothing but empty ones would
+# become thirty times its size.
+_OBJECT_BYTES = 64
+# Of all manifests together, which are kept until the last of them has come: some 20,000 images.
+ALL_MANIFESTS_BYTES = 64 * 1024 * 1024
+# A registry has 60 MB; one of somebody's own making may bring more along.
+REGISTRY_IMAGE_BYTES = 1024 * 1024 * 1024
+# A path below the two folders: file systems have 255 bytes for a name, some of them for a while.
+_NAME_BYTES, _NAMES = 240, 8
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PARTS = ("index", "manifest", "config", "layer")
 
@@ -93,6 +110,12 @@ class Lock:
         return sum(self.blobs.values()) + sum(asset.size for asset in self.boot_assets)
 
     @property
+    def manifests(self) -> frozenset[str]:
+        """Digests of all manifests and indexes."""
+        parts = (part for image in self.images for part in image.parts)
+        return frozenset(part.digest for part in parts if part.part in MANIFESTS)
+
+    @property
     def by_host(self) -> dict[str, set[str]]:
         """Upstream -> digests of the blobs that its images have."""
         found: dict[str, set[str]] = {}
@@ -136,7 +159,9 @@ def parse_lock(text: str) -> Lock:
         ArchiveError: it is none, it is of a newer format, or it says what can't be.
     """
     try:
-        value = json.loads(text)
+        if text.count("{") + text.count("[") > LOCK_BYTES // _OBJECT_BYTES:
+            raise ValueError("it is made of brackets")
+        value: Any = foreign_json.read(text)
         found = value["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise ArchiveError(f"its {LOCK} is none: make the archive again with export") from error
@@ -146,15 +171,28 @@ def parse_lock(text: str) -> Lock:
             "project that made it, or make it again"
         )
     try:
-        return Lock(
-            platform=str(value["platform"]),
+        lock = Lock(
+            platform=_platform(value),
             registry_image=str(value["registryImage"]),
             registry_digest=_digest(value, "registryDigest"),
             images=tuple(_locked(entry) for entry in value["images"]),
             boot_assets=tuple(_asset(entry) for entry in value["bootAssets"]),
         )
-    except (ValueError, KeyError, TypeError, ImageListError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ArchiveError(f"its {LOCK} is damaged ({error!r}): make the archive again") from error
+    if _manifests_bytes(lock) > ALL_MANIFESTS_BYTES:
+        raise ArchiveError(
+            f"its {LOCK} names manifests of more than {ALL_MANIFESTS_BYTES} bytes: export fewer "
+            "images at a time, with --images"
+        )
+    return lock
+
+
+def fits(lock: Lock) -> bool:
+    """Whether an archive with this lock is one that `import` takes."""
+    # The digest of the registry's image is not in it yet.
+    text = len(lock_text(lock)) + LINK_BYTES
+    return text <= LOCK_BYTES and _manifests_bytes(lock) <= ALL_MANIFESTS_BYTES
 
 
 def index_text(images: Iterable[LockedImage]) -> str:
@@ -192,10 +230,54 @@ def conflicts(lock: Lock, tags: Mapping[str, Mapping[str, Mapping[str, str]]]) -
     return tuple(found)
 
 
+def incomplete(lock: Lock, contents: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Images that are not all there once everything that the lock names is.
+
+    Args:
+        lock: of the archive.
+        contents: digest -> content of each of its manifests and indexes.
+    """
+    platform = parse_platform(lock.platform)
+    return tuple(
+        str(locked.image)
+        for locked in lock.images
+        if store.faults(_alone(locked, contents), locked.image, platform)
+    )
+
+
+def _manifests_bytes(lock: Lock) -> int:
+    sizes = lock.blobs
+    return sum(sizes[digest] for digest in lock.manifests)
+
+
+def _alone(locked: LockedImage, contents: Mapping[str, bytes]) -> Store:
+    """A volume that holds this image and nothing else, as the lock describes it."""
+    revisions = frozenset(part.digest for part in locked.parts if part.part in MANIFESTS)
+    blobs = {part.digest: part.size for part in locked.parts}
+    repository = Repository(
+        tags={locked.image.tag: locked.digest},
+        revisions=revisions,
+        layers=frozenset(blobs.keys() - revisions),
+    )
+    return Store(
+        blobs=blobs, repositories={locked.image.repository: repository}, manifests=contents
+    )
+
+
+def _platform(value: Mapping[str, object]) -> str:
+    try:
+        return str(parse_platform(str(value["platform"])))
+    except ImageListError:
+        raise ValueError(f"no platform: {value['platform']!r}") from None
+
+
 def _locked(entry: Mapping[str, object]) -> LockedImage:
     name = str(entry["image"])
     host = name.partition("/")[0]
-    (image,) = parse_list(name, LOCK, (host,))
+    try:
+        (image,) = parse_list(name, LOCK, (host,))
+    except ImageListError:
+        raise ValueError(f"no image: {name!r}") from None
     parts = tuple(_part(part) for part in _list(entry["parts"]))
     if not parts or parts[0].part not in MANIFESTS or parts[0].digest != entry["digest"]:
         raise ValueError(f"{name} does not begin with its manifest")
@@ -206,17 +288,29 @@ def _part(entry: Mapping[str, object]) -> Part:
     part = Part(part=str(entry["part"]), digest=_digest(entry), size=_size(entry))
     if part.part not in _PARTS:
         raise ValueError(f"no part of an image: {part.part}")
+    if part.part in MANIFESTS and part.size > MANIFEST_BYTES:
+        raise ValueError(f"no size of a manifest: {part.size}")
     return part
 
 
 def _asset(entry: Mapping[str, object]) -> BootAsset:
     path = str(entry["path"])
-    if path.startswith("/") or ".." in path.split("/") or not path:
-        raise ValueError(f"no path below a folder: {path}")
+    if not _is_asset(path):
+        raise ValueError(f"no file below {' or '.join(ASSET_FOLDERS)}: {path!r}")
     if not isinstance(entry["executable"], bool):
         raise ValueError(f"neither true nor false: {entry['executable']}")
     return BootAsset(
         path=path, digest=_digest(entry), size=_size(entry), executable=entry["executable"]
+    )
+
+
+def _is_asset(path: str) -> bool:
+    folder, *names = path.split("/")
+    if folder not in ASSET_FOLDERS or not 1 <= len(names) <= _NAMES:
+        return False
+    return all(
+        name.isprintable() and len(name.encode()) <= _NAME_BYTES and name not in ("", ".", "..")
+        for name in names
     )
 
 

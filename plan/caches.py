@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from plan import passwords, upstream_watch
 from plan.addressing import LOOPBACK, Addressing, exposes_everywhere, less_exposed
@@ -30,6 +30,15 @@ PASSWORDS_PATH = "/etc/talos-cache/htpasswd"
 UPSTREAM_CA_FOLDER = "/etc/talos-cache/upstream-ca"
 CA_FOLDERS = f"/etc/ssl/certs:{UPSTREAM_CA_FOLDER}"
 REALM = "talos-cache"
+# Docker Hub's `registry` image behaves so by itself. `ghcr.io/distribution/distribution` comes with
+# a configuration for developers: it logs everything and never purges broken-off downloads.
+AS_ON_DOCKER_HUB = (
+    ("REGISTRY_LOG_LEVEL", "info"),
+    (
+        "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING",
+        '{"enabled":true,"age":"168h","interval":"24h","dryrun":false}',
+    ),
+)
 # What the image runs by itself; said again behind an entrypoint of ours.
 REGISTRY_COMMAND = ("registry", "serve", "/etc/distribution/config.yml")
 
@@ -153,6 +162,35 @@ def build(
     )
 
 
+def in_reported_order(
+    plans: Sequence[CachePlan], reported: Mapping[str, Sequence[tuple[str, int]]]
+) -> tuple[CachePlan, ...]:
+    """The same plans, the ports of each in the order in which Docker reports them.
+
+    The Docker provider compares ports as a list, and what it reads back is Docker's order, which
+    is that of no request: up to Docker 27 the reverse of it, then by address. docs/adr/0021 says
+    more.
+
+    Args:
+        plans: of the caches.
+        reported: name of a container -> (address, port) pairs that it is published on now.
+    """
+    return tuple(
+        replace(plan, published=_reordered(plan.published, reported.get(plan.name, ())))
+        for plan in plans
+    )
+
+
+def _reordered(
+    published: Sequence[PublishedPort], reported: Sequence[tuple[str, int]]
+) -> tuple[PublishedPort, ...]:
+    """Those that are reported first; those that are not published yet stay in their order."""
+    ranks = {pair: rank for rank, pair in enumerate(reported)}
+    return tuple(
+        sorted(published, key=lambda port: ranks.get((port.address, port.port), len(ranks)))
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Shared:
     """What the plans of all caches are made from."""
@@ -234,6 +272,7 @@ def _environment(settings: Settings, upstream: UpstreamSettings) -> tuple[tuple[
         ("OTEL_TRACES_EXPORTER", "none"),
         ("REGISTRY_HTTP_DEBUG_ADDR", DEBUG_ADDRESS),
         ("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true"),
+        *AS_ON_DOCKER_HUB,
     ]
     if settings.cache.tls:
         common.append(("REGISTRY_HTTP_TLS_CERTIFICATE", CERTIFICATE_PATH))

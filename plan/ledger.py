@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from plan import foreign_json
+
 # `repository:tag` or `repository@digest` -> day (UTC), as in 2026-11-24.
 Days = Mapping[str, str]
 
@@ -83,7 +85,7 @@ def parse(text: str) -> dict[str, Ledger]:
     Raises:
         ValueError: it is something else.
     """
-    content = json.loads(text)
+    content = foreign_json.read(text)
     if not isinstance(content, dict) or not all(map(_is_ledger, content.values())):
         raise ValueError("no ledger of days")
     return {host: Ledger(**one) for host, one in content.items()}

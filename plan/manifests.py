@@ -4,11 +4,11 @@ Formats: the OCI image specification v1.1, and Docker's image manifest version 2
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from plan import foreign_json
 from plan.images import Platform
 
 INDEX_TYPES = (
@@ -19,6 +19,8 @@ MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
+# The most that distribution takes: whatever is larger is no manifest, and need not be read.
+MANIFEST_BYTES = 4 * 1024 * 1024
 # Docker's word for "fetch it from where it says", which no registry serves.
 _FOREIGN = ("foreign", "nondistributable")
 
@@ -59,8 +61,10 @@ def parse(content: bytes) -> Manifest:
     Raises:
         ManifestError: it is neither.
     """
+    if len(content) > MANIFEST_BYTES:
+        raise ManifestError(f"larger than any manifest: {len(content)} bytes")
     try:
-        value = json.loads(content)
+        value = foreign_json.read(content)
     except ValueError as error:
         raise ManifestError(f"no JSON: {error}") from error
     if not isinstance(value, Mapping) or value.get("schemaVersion") != 2:
@@ -73,7 +77,7 @@ def parse(content: bytes) -> Manifest:
             is_index=is_index,
             refers_to=tuple(_children(value) if is_index else _parts(value)),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ManifestError(f"an incomplete manifest: {error!r}") from error
 
 

@@ -30,6 +30,7 @@ class Checkout:
     env: dict[str, str]
     stacks: set[str] = field(default_factory=set)
     seconds: int = COMMAND_SECONDS
+    shells: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def run(self, *argv, check=True, env=None):
         done = subprocess.run(
@@ -56,9 +57,13 @@ class Checkout:
         return self.run(*argv, check=check, env=self.shell_env(stack))
 
     def shell_env(self, stack):
-        line = f'eval "$(make -s setup STACK={stack})" && env -0'
-        printed = self.run("bash", "-c", line).stdout
-        return dict(entry.split("=", 1) for entry in printed.split("\0") if "=" in entry)
+        """The environment of a shell that is set up for this stack; one such shell is kept open."""
+        if stack not in self.shells:
+            line = f'eval "$(make -s setup STACK={stack})" && env -0'
+            printed = self.run("bash", "-c", line).stdout
+            entries = (entry.split("=", 1) for entry in printed.split("\0") if "=" in entry)
+            self.shells[stack] = dict(entries)
+        return dict(self.shells[stack])
 
     def ops(self, command, stack, *arguments, check=False, env=None):
         """Run `python -m ops`; what looks for clusters wants the env of `shell_env`."""

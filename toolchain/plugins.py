@@ -5,6 +5,7 @@ its official counterpart is not there.
 """
 
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -12,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.engine import Engine, foreign_path
+from toolchain.files import link_if_different, write_if_different
 from toolchain.paths import BIN, ROOT, VENV, WORK, pulumi_home
 from toolchain.steps import SetupError, run
 
 # A failed download is not tried again before this: `make up` has to be quick without a network.
 RETRY_AFTER_SECONDS = 24 * 3600
 FETCH_SECONDS = 60
+# The engine warns of every plugin on PATH, and can't be told that it is meant.
+EXPECTED = 'its warnings "using ... from $PATH" are about stand-ins, and expected'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +57,19 @@ def ensure(engine: Engine) -> tuple[Plugin, ...]:
         else:
             launcher.unlink(missing_ok=True)
     link = BIN / "pulumi"
-    link.unlink(missing_ok=True)
-    if not engine.official:
-        link.symlink_to(engine.program)
+    if engine.official:
+        link.unlink(missing_ok=True)
+    else:
+        link_if_different(link, engine.program)
     return missing
 
 
 def describe(missing: Sequence[Plugin]) -> str:
-    """`python: stand-in, docker: official, command: official`."""
-    return ", ".join(
+    """`python: stand-in, docker: official, command: official`; what the engine says of them."""
+    found = ", ".join(
         f"{plugin.name}: {'stand-in' if plugin in missing else 'official'}" for plugin in PLUGINS
     )
+    return f"{found} ({EXPECTED})" if missing else found
 
 
 def _official(plugin: Plugin, engine: Engine) -> bool:
@@ -105,13 +111,23 @@ def _required_version(plugin: Plugin) -> str:
     return pinned[1]
 
 
-def _write_launcher(launcher: Path, plugin: Plugin) -> None:
-    launcher.write_text(
-        f"#!{VENV}/bin/python\n"
-        f'"""Launches the stand-in for the official {plugin.program}; made by make setup."""\n'
-        "import sys\n\n"
-        f"sys.path.insert(0, {str(ROOT)!r})\n"
-        f"from toolchain.standins.{plugin.standin} import main\n\n"
-        "main()\n"
+def launcher_text(plugin: Plugin, root: Path = ROOT, python: Path = VENV / "bin" / "python") -> str:
+    """A program that runs a stand-in.
+
+    The kernel reads no more than a line of 255 bytes without blanks from a script (on some systems
+    127), and a folder's name may be longer, or have blanks: so it is the shell that starts Python.
+    """
+    program = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+        f"from toolchain.standins.{plugin.standin} import main; main()"
     )
-    launcher.chmod(0o755)
+    words = [str(python), "-I", "-c", program, str(root)]
+    return (
+        "#!/bin/sh\n"
+        f"# Launches the stand-in for the official {plugin.program}; made by make setup.\n"
+        f'exec {shlex.join(words)} "$@"\n'
+    )
+
+
+def _write_launcher(launcher: Path, plugin: Plugin) -> None:
+    write_if_different(launcher, launcher_text(plugin), 0o755)

@@ -6,10 +6,13 @@ import tarfile
 from pathlib import Path
 
 from toolchain import debian, go
-from toolchain.steps import SetupError, output_of, progress, run, say
+from toolchain.steps import SetupError, StepFailedError, output_of, progress, run, say
 from toolchain.versions import REGISTRY
 
 IMAGE = f"registry:{REGISTRY}"
+# What the registry's makers publish themselves; Docker Hub refuses those who have pulled much.
+# plan/caches.py sets what this one's configuration has otherwise.
+IMAGE_ON_GHCR = f"ghcr.io/distribution/distribution:{REGISTRY}"
 PACKAGE = "github.com/distribution/distribution/v3/cmd/registry"
 VERSION_VARIABLE = "github.com/distribution/distribution/v3/version.version"
 BUSYBOX = Path("/bin/busybox")
@@ -45,19 +48,18 @@ health:
 
 def ensure() -> str:
     """Make sure that the default image is there; returns one phrase that says where it is from."""
-    if not _there():
-        try:
-            argv = ["docker", "pull", "--quiet", IMAGE]
-            run(f"pulling {IMAGE}", argv, timeout=PULL_SECONDS)
-        except SetupError:
-            say(f"{IMAGE} can't be pulled here: building the same server from its Go module")
+    if not _there() and not _pulled(IMAGE):
+        if _pulled(IMAGE_ON_GHCR):
+            run(f"naming it {IMAGE}", ["docker", "tag", IMAGE_ON_GHCR, IMAGE])
+        else:
+            say(f"building {IMAGE} from its Go module")
             _build()
-    return f"{IMAGE} ({'built here' if _built_here() else 'pulled'})"
+    return f"{IMAGE} ({_origin()})"
 
 
 def server() -> Path:
     """The registry's program, built here."""
-    return go.build("registry", REGISTRY, PACKAGE, f"-X {VERSION_VARIABLE}=v{REGISTRY}")
+    return go.build("registry", REGISTRY, PACKAGE, f"-X {VERSION_VARIABLE}={REGISTRY}")
 
 
 def busybox() -> Path:
@@ -68,12 +70,27 @@ def busybox() -> Path:
 
 
 def _there() -> bool:
-    return output_of(["docker", "image", "inspect", "--format", "{{.Id}}", IMAGE]) is not None
+    return bool(_inspected("{{.Id}}"))
 
 
-def _built_here() -> bool:
-    env = output_of(["docker", "image", "inspect", "--format", "{{.Config.Env}}", IMAGE]) or ""
-    return BUILT_HERE in env
+def _pulled(reference: str) -> bool:
+    try:
+        argv = ["docker", "pull", "--quiet", reference]
+        run(f"pulling {reference}", argv, timeout=PULL_SECONDS)
+    except StepFailedError as failure:
+        say(f"{reference} can't be pulled: {failure.last_line}")
+        return False
+    return True
+
+
+def _origin() -> str:
+    if BUILT_HERE in _inspected("{{.Config.Env}}"):
+        return "built here"
+    return "pulled from ghcr.io" if IMAGE_ON_GHCR in _inspected("{{.RepoTags}}") else "pulled"
+
+
+def _inspected(form: str) -> str:
+    return output_of(["docker", "image", "inspect", "--format", form, IMAGE]) or ""
 
 
 def _build() -> None:

@@ -18,8 +18,26 @@ PROGRESS_EVERY_SECONDS = 10.0
 SHOWN_LINES = 25
 
 
+class _Steps(threading.local):
+    """The steps within steps that a thread is at."""
+
+    def __init__(self) -> None:
+        self.running: list[object] = []
+
+
+_steps = _Steps()
+
+
 class SetupError(Exception):
     """The set-up can't go on; the text says what is missing and what to do."""
+
+
+class StepFailedError(SetupError):
+    """A command failed; `last_line` is the last that it said."""
+
+    def __init__(self, text: str, last_line: str) -> None:
+        super().__init__(text)
+        self.last_line = last_line
 
 
 def say(text: str) -> None:
@@ -29,14 +47,17 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def progress(doing: str) -> Iterator[None]:
-    """Say what takes so long, after two seconds and then every ten."""
+    """Say what takes so long, after two seconds and then every ten; only the innermost says it."""
+    running, mine = _steps.running, object()
+    running.append(mine)
     started = time.monotonic()
     done = threading.Event()
 
     def tell() -> None:
         pause = FIRST_PROGRESS_SECONDS
         while not done.wait(pause):
-            say(f"  ... {doing} ({time.monotonic() - started:.0f} s)")
+            if running[-1] is mine:
+                say(f"  ... {doing} ({time.monotonic() - started:.0f} s)")
             pause = PROGRESS_EVERY_SECONDS
 
     thread = threading.Thread(target=tell, daemon=True)
@@ -46,6 +67,7 @@ def progress(doing: str) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+        running.remove(mine)
 
 
 def run(
@@ -59,7 +81,7 @@ def run(
     """Run a command with its output in a log file, shown only when it fails.
 
     Raises:
-        SetupError: it can't be started, fails, or takes longer than `timeout` seconds.
+        StepFailedError: it can't be started, fails, or takes longer than `timeout` seconds.
     """
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{''.join(c if c.isalnum() else '-' for c in doing)}.log"
@@ -77,8 +99,9 @@ def run(
                 stderr=subprocess.STDOUT,
             )
     except (OSError, subprocess.SubprocessError) as error:
-        end = "\n".join(log.read_text(errors="replace").splitlines()[-SHOWN_LINES:])
-        raise SetupError(f"{doing} failed: {error}\n  {command}\n{end}\n(log: {log})") from error
+        lines = log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
+        text = "\n".join([f"{doing} failed: {error}", f"  {command}", *lines, f"(log: {log})"])
+        raise StepFailedError(text, lines[-1] if lines else str(error)) from error
 
 
 def output_of(argv: Sequence[str | Path], timeout: float = 30) -> str | None:

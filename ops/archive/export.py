@@ -16,6 +16,7 @@ from requests import RequestException
 
 from ops import docker_api, image_lists, progress, stack_files
 from ops.archive import talos_layout
+from ops.archive.reading import CHUNK_BYTES
 from ops.archive.writing import ArchiveWriter
 from ops.caches import of_settings
 from ops.cluster.folder import talos_home
@@ -27,10 +28,7 @@ from plan.archive import BootAsset, Lock, LockedImage
 from plan.images import ImageReference, Platform
 from plan.store import Store, blob_path
 
-CHUNK_BYTES = 1024 * 1024
 ARCHIVE, FLAT, OCI = "archive", "talos-flat", "talos-oci"
-# Where talosctl keeps what it has downloaded, below its own folder.
-ASSET_FOLDERS = ("cache", "cni")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -72,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             boot_assets=boot_assets() if packed and not arguments.no_boot_assets else (),
         )
         if packed:
+            _refuse_too_large(lock)
             _write(client, volumes, stores, lock, arguments.file)
         else:
             _write_folder(volumes, stores, lock, arguments)
@@ -98,7 +97,7 @@ def boot_assets() -> tuple[BootAsset, ...]:
     root = assets_root()
     files = [
         path
-        for name in ASSET_FOLDERS
+        for name in archive.ASSET_FOLDERS
         for path in sorted((root / name).rglob("*"))
         if path.is_file() and not path.is_symlink()
     ]
@@ -126,6 +125,14 @@ def _refuse_incomplete(
         raise OpsError(
             f"{len(incomplete)} images are not complete for {platform}: verify tells what is "
             f"missing, warm fetches it\n{listed}"
+        )
+
+
+def _refuse_too_large(lock: Lock) -> None:
+    if not archive.fits(lock):
+        raise OpsError(
+            f"{len(lock.images)} images are too many for one archive: export fewer at a time, with "
+            "--images"
         )
 
 

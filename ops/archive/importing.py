@@ -1,39 +1,41 @@
 """`import`: brings an archive's images into the caches' volumes, checked by digest on the way.
 
 A blob gets its place only when all of it has come and is right; links are written when all blobs
-are there, tags last. So whenever it ends, the caches serve what they served before.
+are there and make up the images, tags last, and boot assets get their names after that. So whenever
+it ends, the caches serve what they served before, and what it has half done goes with the next one.
 """
 
 import argparse
+import gzip
 import hashlib
 import io
 import json
-import os
+import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import docker
 import zstandard
-from docker.errors import APIError, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound
 from requests import RequestException
 
 from ops import docker_api, hashing, progress, stack_files
-from ops.archive import talos_layout
-from ops.archive.export import CHUNK_BYTES, assets_root
+from ops.archive import reading, talos_layout
+from ops.archive.export import assets_root
+from ops.archive.reading import CHUNK_BYTES, Members
 from ops.caches import Cache, of_settings
 from ops.errors import OpsError
 from ops.stopping import not_back, stopped
-from ops.verify import verified
 from ops.volumes import Volumes, folder, opened
 from plan import archive, store, talos_cache
-from plan.archive import ArchiveError, Lock
+from plan.archive import ArchiveError, BootAsset, Lock
 from plan.caches import VOLUME_LABELS
-from plan.images import parse_platform
 from plan.settings import Settings
 from plan.store import STAGING, Store, blob_folder, blob_path
 from toolchain.paths import user_cache
@@ -85,6 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
         # Two at once would take away each other's half staged pieces.
         with only_one(user_cache() / "locks" / f"import-{settings.prefix}.lock"):
             new = bring(arguments.file, settings, arguments)
+    except (tarfile.TarError, zstandard.ZstdError, zlib.error, gzip.BadGzipFile, EOFError) as error:
+        raise OpsError(
+            f"{arguments.file} is refused: it is cut short, damaged or no archive of export "
+            f"({error}). What was whole of it is kept: carry it over again and run import again"
+        ) from error
     except RequestException:  # one of Docker's, and an OSError too
         raise
     except OSError as error:
@@ -94,11 +101,6 @@ def run(arguments: argparse.Namespace) -> int:
         ) from error
     except ArchiveError as error:
         raise OpsError(f"{arguments.file} is refused: {error}") from error
-    except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
-        raise OpsError(
-            f"{arguments.file} is refused: it is cut short, damaged or no archive of export "
-            f"({error}). What was whole of it is kept: carry it over again and run import again"
-        ) from error
     print(json.dumps(new, indent=2) if arguments.json else _readable(new))
     return 0
 
@@ -111,18 +113,24 @@ def _import_archive(
     except OSError as error:
         raise OpsError(f"{path} can't be read: {error}") from error
     client = docker_api.connect()
-    stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-    with file, tarfile.open(fileobj=stream, mode="r|") as members:
+    with file, reading.opened(file) as members:
         lock = _lock(members)
         concerned = _concerned(lock, of_settings(settings))
         _load(members, client, settings.cache.image, lock)
-        with _opened(client, lock, concerned, arguments) as into:
-            new, seen = _members(members, lock, into)
-            _refuse_missing(lock, seen)
+        with (
+            _opened(client, lock, concerned, arguments) as into,
+            _staged_assets(settings.prefix) as assets,
+        ):
+            came = _members(members, lock, into, assets)
+            _refuse_missing(lock, came)
             _link(lock, into)
-            _prove(lock, into)
+            _place(lock.boot_assets, assets)
             _forget(client, lock, into, arguments.stack)
-    return {"images": len(lock.images), "newBlobs": new, "bootAssets": len(lock.boot_assets)}
+    return {
+        "images": len(lock.images),
+        "newBlobs": came.new,
+        "bootAssets": len(lock.boot_assets),
+    }
 
 
 def _import_folder(path: Path, settings: Settings, arguments: argparse.Namespace) -> dict[str, int]:
@@ -164,14 +172,46 @@ def _opened(
             damaged=hashing.damaged(volumes, stores, lock.by_host),
         )
         _refuse_conflicts(lock, into, replace=arguments.replace_tags)
-        yield into
+        with _staging(into):
+            yield into
 
 
-def _lock(members: tarfile.TarFile) -> Lock:
+@contextmanager
+def _staging(into: _Into) -> Iterator[None]:
+    """Nothing is left where blobs are staged, neither by this import nor by one that was killed."""
+    _unstage(into)
+    try:
+        yield
+    except BaseException:
+        with suppress(OpsError, DockerException, RequestException):  # what came first is to be told
+            _unstage(into)
+        raise
+    _unstage(into)
+
+
+def _unstage(into: _Into) -> None:
+    into.volumes.run(
+        "busybox", "rm", "-rf", *(f"{folder(cache)}/{STAGING}" for cache in into.caches.values())
+    )
+
+
+@contextmanager
+def _staged_assets(prefix: str) -> Iterator[Path]:
+    """A folder for boot assets until all of them are there; not where export looks for them."""
+    staged = assets_root() / f"{STAGING}-{prefix}"
+    shutil.rmtree(staged, ignore_errors=True)  # of an import that was killed
+    try:
+        yield staged
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _lock(members: Members) -> Lock:
     first = members.next()
     if first is None or first.name != archive.LOCK:
         raise ArchiveError(f"it does not begin with {archive.LOCK}: it was not made by export")
-    return archive.parse_lock(_content(members, first).read().decode(errors="replace"))
+    content = members.content(first, archive.LOCK_BYTES)
+    return archive.parse_lock(content.read().decode(errors="replace"))
 
 
 def _concerned(lock: Lock, caches: Sequence[Cache]) -> tuple[Cache, ...]:
@@ -183,19 +223,21 @@ def _concerned(lock: Lock, caches: Sequence[Cache]) -> tuple[Cache, ...]:
     return tuple(cache for cache in caches if cache.host in lock.hosts)
 
 
-def _load(members: tarfile.TarFile, client: docker.DockerClient, image: str, lock: Lock) -> None:
+def _load(members: Members, client: docker.DockerClient, image: str, lock: Lock) -> None:
     """The second member is the registry: a look into the volumes needs it, and so do caches."""
     member = members.next()
     if member is None or member.name != archive.REGISTRY_IMAGE:
         raise ArchiveError(f"{archive.REGISTRY_IMAGE} is not behind its {archive.LOCK}")
-    content = _content(members, member)
-    with tempfile.TemporaryFile() as spooled:
-        _compare(lock.registry_digest, _copied(content, spooled))
-        spooled.seek(0)
-        try:
-            client.images.get(image)
-        except ImageNotFound:
+    content = members.content(member, archive.REGISTRY_IMAGE_BYTES)
+    try:
+        client.images.get(image)
+    except ImageNotFound:
+        with tempfile.TemporaryFile() as spooled:
+            _compare(lock.registry_digest, _copied(content, spooled))
+            spooled.seek(0)
             _load_checked(spooled, client, image, lock)
+    else:
+        _compare(lock.registry_digest, _copied(content))
 
 
 def _load_checked(checked: IO[bytes], client: docker.DockerClient, image: str, lock: Lock) -> None:
@@ -224,45 +266,70 @@ def _refuse_conflicts(lock: Lock, into: _Into, *, replace: bool) -> None:
     if (found := archive.conflicts(lock, tags)) and not replace:
         listed = "\n".join(f"  {line}" for line in found)
         raise ArchiveError(
-            "caches have other images under the same tags; nothing was changed. --replace-tags "
+            "caches have other images under the same tags; no image was changed. --replace-tags "
             f"takes those of the archive\n{listed}"
         )
 
 
-def _members(members: tarfile.TarFile, lock: Lock, into: _Into) -> tuple[int, set[str]]:
-    """Take every member that the lock names: how many blobs were new, and all names."""
+@dataclass(kw_only=True)
+class _Came:
+    """What has come of an archive.
+
+    Attributes:
+        new: how many blobs a cache lacked.
+        names: of all members behind the registry's image.
+        manifests: digest -> content of every manifest and index.
+    """
+
+    new: int = 0
+    names: set[str] = field(default_factory=set)
+    manifests: dict[str, bytes] = field(default_factory=dict)
+
+
+def _members(members: Members, lock: Lock, into: _Into, staged: Path) -> _Came:
+    """Take every member that the lock names; boot assets into a folder, by their digests."""
     assets = {f"{archive.BOOT_ASSETS}{asset.path}": asset for asset in lock.boot_assets}
     blobs = {archive.blob_member(digest): digest for digest in lock.blobs}
-    new, seen = 0, set()
+    sizes = {name: lock.blobs[digest] for name, digest in blobs.items()}
+    sizes |= {name: asset.size for name, asset in assets.items()}
+    came, manifests = _Came(), lock.manifests
     with progress.bar("importing", lock.size) as bar:
-        # Not `for`: that would begin with those that were read before.
         while (member := members.next()) is not None:
-            seen.add(member.name)
-            content = _content(members, member)
+            _refuse_unknown(member, sizes, came.names)
+            came.names.add(member.name)
+            content = members.content(member, sizes.get(member.name, archive.LOCK_BYTES))
             if digest := blobs.get(member.name):
-                if member.size != lock.blobs[digest]:
-                    raise ArchiveError(f"{digest} has another size than its {archive.LOCK} says")
-                new += _take_blob(into, digest, member.size, content)
+                if digest in manifests:
+                    came.manifests[digest] = content.read()
+                    content = io.BytesIO(came.manifests[digest])
+                came.new += _take_blob(into, digest, member.size, content)
                 bar.update(member.size)
             elif asset := assets.get(member.name):
-                _take_asset(asset, content)
+                _take_asset(asset, content, staged)
                 bar.update(member.size)
-            elif member.name not in (archive.LAYOUT, archive.INDEX):
-                raise ArchiveError(
-                    f"it has a file that its {archive.LOCK} does not know: {member.name}"
-                )
-    return new, seen
+    return came
+
+
+def _refuse_unknown(member: tarfile.TarInfo, sizes: Mapping[str, int], before: set[str]) -> None:
+    """Stop at what the lock does not speak of."""
+    if member.name in before:
+        raise ArchiveError(f"it has a file twice: {member.name}")
+    if member.name in sizes:
+        if member.size != sizes[member.name]:
+            raise ArchiveError(f"{member.name} has another size than its {archive.LOCK} says")
+    elif member.name not in (archive.LAYOUT, archive.INDEX):
+        raise ArchiveError(f"it has a file that its {archive.LOCK} does not know: {member.name}")
 
 
 def _files(files: talos_layout.Files, lock: Lock, into: _Into) -> int:
     """Take every blob and manifest that an image has from a folder; how many were new."""
-    new, seen = 0, set()
+    new, seen = 0, set[str]()
     with progress.bar("importing", lock.size) as bar:
         for name, size, content in files:
             if talos_layout.is_blob(name):
                 digest = talos_cache.blob_digest(name)
             else:
-                manifest = content.read()
+                manifest = talos_layout.manifest(name, size, content)
                 digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
                 content = io.BytesIO(manifest)
             # A manifest is in every repository that has it, and in the file of its tag.
@@ -270,6 +337,8 @@ def _files(files: talos_layout.Files, lock: Lock, into: _Into) -> int:
                 seen.add(digest)
                 new += _take_blob(into, digest, size, content)
                 bar.update(size)
+    if lost := lock.blobs.keys() - seen:
+        raise ArchiveError(f"it was changed while it was read: {min(lost)} is there no more")
     return new
 
 
@@ -288,20 +357,15 @@ def _take_blob(into: _Into, digest: str, size: int, content: IO[bytes]) -> bool:
     into.volumes.run("busybox", "mkdir", "-p", first)
     hashed = hashlib.sha256()
     into.volumes.put(first, _as_tar(staged, size, content, hashed))
-    try:
-        _compare(digest, f"sha256:{hashed.hexdigest()}")
-    except ArchiveError:
-        into.volumes.run("busybox", "rm", "-r", first)
-        raise
-    for cache in wanting:
-        place = f"{folder(cache)}/{blob_folder(digest)}"
-        new = f"{folder(cache)}/{blob_path(digest)}.new"
-        into.volumes.run("busybox", "mkdir", "-p", place)
-        # Beside its place first: a copy from another volume takes its time.
-        into.volumes.run(
-            "busybox", "cp" if cache != wanting[-1] else "mv", f"{first}/{staged}", new
-        )
-        into.volumes.run("busybox", "mv", new, f"{folder(cache)}/{blob_path(digest)}")
+    _compare(digest, f"sha256:{hashed.hexdigest()}")
+    # Its own volume last: what has its place there is no longer staged.
+    for cache in reversed(wanting):
+        own = f"{folder(cache)}/{STAGING}"
+        if cache != wanting[0]:  # first within its volume: a copy from another one takes its time
+            into.volumes.run("busybox", "mkdir", "-p", own)
+            into.volumes.run("busybox", "cp", f"{first}/{staged}", f"{own}/{staged}")
+        into.volumes.run("busybox", "mkdir", "-p", f"{folder(cache)}/{blob_folder(digest)}")
+        into.volumes.run("busybox", "mv", f"{own}/{staged}", f"{folder(cache)}/{blob_path(digest)}")
     return True
 
 
@@ -315,18 +379,23 @@ def _as_tar(name: str, size: int, content: IO[bytes], hashed: "hashlib._Hash") -
     yield b"\0" * (-size % BLOCK) + b"\0" * 2 * BLOCK
 
 
-def _take_asset(asset: archive.BootAsset, content: IO[bytes]) -> None:
-    """Put a file where talosctl looks for it; under its name only when it is whole."""
-    target = assets_root() / asset.path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".import-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            _compare(asset.digest, _copied(content, file))
-        Path(name).chmod(PROGRAM if asset.executable else FILE)
-        Path(name).rename(target)
-    finally:
-        Path(name).unlink(missing_ok=True)
+def _take_asset(asset: BootAsset, content: IO[bytes], staged: Path) -> None:
+    file = staged / asset.path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("xb") as opened_file:
+        _compare(asset.digest, _copied(content, opened_file))
+    file.chmod(PROGRAM if asset.executable else FILE)
+
+
+def _place(assets: Sequence[BootAsset], staged: Path) -> None:
+    """Put boot assets, all of them there and right, where talosctl looks for them."""
+    for asset in assets:
+        target = assets_root() / asset.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # The user may have put the folder on another disk.
+        new = target.with_name(f".{target.name}.new")
+        shutil.move(staged / asset.path, new)
+        new.rename(target)
 
 
 def _link(lock: Lock, into: _Into) -> None:
@@ -342,8 +411,6 @@ def _link(lock: Lock, into: _Into) -> None:
             current, history = store.tag_links(repository, image.tag, locked.digest)
             tags += [(f"{root}/{history}", locked.digest), (f"{root}/{current}", locked.digest)]
     into.volumes.link([*links, *tags])
-    for cache in into.caches.values():
-        into.volumes.run("busybox", "rm", "-rf", f"{folder(cache)}/{STAGING}")
 
 
 def _forget(client: docker.DockerClient, lock: Lock, into: _Into, stack: str) -> None:
@@ -357,29 +424,17 @@ def _forget(client: docker.DockerClient, lock: Lock, into: _Into, stack: str) ->
                 raise OpsError(why)
 
 
-def _prove(lock: Lock, into: _Into) -> None:
-    """The lock may name other parts than the manifests do."""
-    images = [locked.image for locked in lock.images]
-    results = verified(into.volumes.stores(), images, parse_platform(lock.platform), {})
-    if incomplete := [str(one.image) for one in results if one.faults]:
-        raise ArchiveError(f"it does not have all of {', '.join(incomplete)}")
-
-
-def _refuse_missing(lock: Lock, seen: set[str]) -> None:
+def _refuse_missing(lock: Lock, came: _Came) -> None:
     wanted = {archive.blob_member(digest) for digest in lock.blobs}
     wanted |= {f"{archive.BOOT_ASSETS}{asset.path}" for asset in lock.boot_assets}
-    if missing := len(wanted - seen):
+    if missing := len(wanted - came.names):
         raise ArchiveError(
             f"it is cut short: {missing} of {len(wanted)} files are missing. What came is kept: "
             "carry it over again and run import again"
         )
-
-
-def _content(members: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    content = members.extractfile(member)
-    if content is None:
-        raise ArchiveError(f"{member.name} is no plain file")
-    return content
+    # The lock may name other parts than the manifests do.
+    if incomplete := archive.incomplete(lock, came.manifests):
+        raise ArchiveError(f"it does not have all of {', '.join(incomplete)}")
 
 
 def _copied(content: IO[bytes], into: IO[bytes] | None = None) -> str:

@@ -15,9 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from ops import progress
+from ops.archive import reading
+from ops.archive.reading import CHUNK_BYTES
 from ops.errors import OpsError
-from plan import talos_cache
+from plan import foreign_json, talos_cache
 from plan.archive import (
+    ALL_MANIFESTS_BYTES,
     BLOBS,
     INDEX,
     LAYOUT,
@@ -27,12 +30,14 @@ from plan.archive import (
     blob_member,
 )
 from plan.images import Platform
+from plan.manifests import MANIFEST_BYTES
 from plan.store import Part
 from plan.talos_cache import BLOB_FOLDER, MANIFEST_FOLDER
 
-CHUNK_BYTES = 1024 * 1024
-# As large as distribution lets a manifest be.
-MANIFEST_BYTES = 4 * 1024 * 1024
+# A cluster's images are some 300 files; a packed layer of nothing but names would have millions.
+MOST_FILES = 100_000
+# Host, repository, tag or digest: each of them is far shorter.
+NAME_BYTES = 1024
 FILE, FOLDER = 0o644, 0o755
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -68,14 +73,29 @@ def images(files: Files) -> tuple[LockedImage, ...]:
     """
     contents: dict[str, bytes] = {}
     blobs: dict[str, int] = {}
+    whole = 0
     for name, size, content in files:
+        if len(name) > NAME_BYTES:
+            raise ArchiveError(f"a name in it is too long: {name[:NAME_BYTES]}...")
         if is_blob(name):
             blobs[talos_cache.blob_digest(name)] = size
-        elif size > MANIFEST_BYTES:
-            raise ArchiveError(f"{name} in it is too large for a manifest: {size} bytes")
-        else:
-            contents[name] = content.read()
+            continue
+        contents[name] = manifest(name, size, content)
+        whole += size
+        if whole > ALL_MANIFESTS_BYTES:
+            raise ArchiveError(f"its manifests have more than {ALL_MANIFESTS_BYTES} bytes")
     return talos_cache.images(contents, blobs)
+
+
+def manifest(name: str, size: int, content: IO[bytes]) -> bytes:
+    """The content of a file that is to be a manifest or an index.
+
+    Raises:
+        ArchiveError: it is too large for one.
+    """
+    if size > MANIFEST_BYTES:
+        raise ArchiveError(f"{name} in it is too large for a manifest: {size} bytes")
+    return content.read(size)
 
 
 def is_blob(name: str) -> bool:
@@ -149,14 +169,19 @@ def _flat(path: Path) -> Files:
 def _layer(path: Path) -> Path:
     """The one layer of the one image, checked."""
     try:
-        (entry,) = json.loads((path / INDEX).read_text())["manifests"]
-        (layer,) = json.loads(_blob(path, entry).read_text())["layers"]
+        (entry,) = _json(path / INDEX)["manifests"]
+        (layer,) = _json(_blob(path, entry))["layers"]
         return _blob(path, layer)
     except (KeyError, TypeError, ValueError) as error:
         raise ArchiveError(
             "it is no layout of talosctl image cache-create: that has one image with one layer "
             f"({error!r})"
         ) from error
+
+
+def _json(file: Path) -> Any:
+    with file.open("rb") as content:
+        return foreign_json.read(manifest(file.name, file.stat().st_size, content))
 
 
 def _blob(path: Path, entry: Mapping[str, Any]) -> Path:
@@ -174,12 +199,17 @@ def _blob(path: Path, entry: Mapping[str, Any]) -> Path:
 
 
 def _tarred(layer: Path) -> Files:
-    with tarfile.open(layer, mode="r|*") as members:
-        for member in members:
+    with layer.open("rb") as file, reading.opened(file) as members:
+        for _ in range(MOST_FILES):
+            if (member := members.next()) is None:
+                return
             name = member.name.removeprefix("./")
-            content = members.extractfile(member)
-            if content and name.startswith((f"{BLOB_FOLDER}/", f"{MANIFEST_FOLDER}/")):
+            if member.isdir():
+                continue
+            content = members.content(member, member.size)
+            if name.startswith((f"{BLOB_FOLDER}/", f"{MANIFEST_FOLDER}/")):
                 yield name, member.size, content
+    raise ArchiveError(f"its layer has more than {MOST_FILES} files")
 
 
 def _write_layer(

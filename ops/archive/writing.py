@@ -15,6 +15,7 @@ from typing import BinaryIO
 import zstandard
 
 from ops.errors import OpsError
+from plan import foreign_json
 
 # Layers are compressed already: more would cost time and gain nothing.
 LEVEL = 3
@@ -109,10 +110,11 @@ class ArchiveWriter:
 
     def _written_before(self) -> dict[str, int]:
         try:
-            noted = json.loads(self._noted.read_text())
+            noted = foreign_json.read(self._noted.read_text())
             size = self._partial.stat().st_size
         except (FileNotFoundError, ValueError):
             return {}
+        if not isinstance(noted, dict) or noted.get("key") != self._key:
+            return {}
         ends: dict[str, int] = noted["ends"]
-        whole = noted["key"] == self._key and max(ends.values(), default=0) <= size
-        return ends if whole else {}
+        return ends if max(ends.values(), default=0) <= size else {}

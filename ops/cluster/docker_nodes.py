@@ -18,9 +18,10 @@ from docker.types import IPAMConfig, IPAMPool
 from requests import RequestException
 
 from ops.cluster.lifeline import POLL_SECONDS, Lifeline, say
-from ops.docker_api import STACK_LABEL, labels_of, remove_until_gone
+from ops.docker_api import labels_of, remove_until_gone
 from ops.errors import OpsError
 from plan.cluster import ClusterPlan
+from plan.ownership import STACK_LABEL
 
 OWNER_LABEL = "talos-cache.owner"
 CLUSTER_LABEL = "talos.cluster.name"
@@ -68,6 +69,13 @@ def own(
         or ((row["Labels"] or {}).get(CLUSTER_LABEL) == plan.name and _attached(row) & ours)
     )
     return Found(networks=tuple(networks), containers=containers)
+
+
+def all_of(client: docker.DockerClient, owner: str) -> tuple[str, ...]:
+    """Ids of the nodes of every cluster that an owner has."""
+    networks = [one for one in client.api.networks() if _labelled(one, owner)]
+    ours = {name for one in networks for name in (one["Id"], one["Name"])}
+    return tuple(row["Id"] for row in client.api.containers(all=True) if _attached(row) & ours)
 
 
 def conflicts(
@@ -267,6 +275,10 @@ def _pull(
 
 def _is_own(labels: dict[str, str], plan: ClusterPlan, owner: str) -> bool:
     return labels.get(OWNER_LABEL) == owner and labels.get(CLUSTER_LABEL) == plan.name
+
+
+def _labelled(network: dict, owner: str) -> bool:  # type: ignore[type-arg]  # JSON from Docker
+    return (network["Labels"] or {}).get(OWNER_LABEL) == owner
 
 
 def _attached(row: dict) -> set[str]:  # type: ignore[type-arg]  # JSON from Docker

@@ -2,11 +2,11 @@
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ops import docker_api
-from ops.cluster import docker_nodes, live, qemu_host, talosctl
+from ops.cluster import docker_nodes, exposed_ports, live, qemu_host, talosctl
 from ops.cluster.folder import folder_of, owner_of
 from ops.cluster.lifeline import say
 from ops.errors import OpsError
@@ -18,8 +18,12 @@ from plan.talosctl import Version, all_refusals, refusals
 BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
-def obstacles(plans: Sequence[ClusterPlan]) -> list[str]:
+def obstacles(plans: Sequence[ClusterPlan], known: Collection[str]) -> list[str]:
     """One text per obstacle, with what to do; empty where nothing is in the way.
+
+    Args:
+        plans: of the stack's clusters.
+        known: names of those that its state knows.
 
     Raises:
         SettingsError: the installed talosctl can't do what a stack asks for.
@@ -34,7 +38,24 @@ def obstacles(plans: Sequence[ClusterPlan]) -> list[str]:
     if problems := all_refusals([plan.settings for plan in plans], version):
         raise SettingsError(problems)
     found = [text for plan in plans for text in conflicts(plan, of_others=True)]
+    found += [
+        _unknown(plan)
+        for plan in plans
+        if plan.name not in known
+        and folder_of(plan.stack, plan.name).is_whole(owner_of(plan.stack))
+    ]
     return [*found, *filter(None, map(_login_obstacle, plans))]
+
+
+def _unknown(plan: ClusterPlan) -> str:
+    """Its create removes what a killed run has left; this is more, and may be in use."""
+    return (
+        f"The cluster {plan.name} is there already, made by this very stack, and its state does "
+        "not know it: a killed run left it, or its state was lost. Either\n"
+        f"  - clear what a killed run left: make up STACK={plan.stack}\n"
+        f"  - have it made anew, on purpose: make adopt STACK={plan.stack} ARGS=--yes\n"
+        "  - go on with it without this stack: take it out of the stack's file"
+    )
 
 
 def _login_obstacle(plan: ClusterPlan) -> str:
@@ -53,7 +74,7 @@ def refuse(plan: ClusterPlan, version: Version) -> None:
 
 
 def conflicts(plan: ClusterPlan, *, of_others: bool = False) -> list[str]:
-    """Networks, nodes and missing parts that would make this cluster's creation fail.
+    """Networks, nodes, ports and missing parts that would make this cluster's creation fail.
 
     Args:
         plan: of the cluster.
@@ -67,7 +88,9 @@ def conflicts(plan: ClusterPlan, *, of_others: bool = False) -> list[str]:
     found = docker_nodes.conflicts(client, plan, owner, recorded, of_others=of_others)
     if plan.settings.provisioner == "qemu":
         found += qemu_host.conflicts(plan, folder, of_others=of_others)
-    elif sys.platform == "linux" and docker_api.is_local(client):
+        return found
+    found += exposed_ports.conflicts(client, plan, owner, recorded, of_others=of_others)
+    if sys.platform == "linux" and docker_api.is_local(client):
         _note_on_bridge_filter(BRIDGE_FILTER)
         found += qemu_host.network_conflicts(plan, folder, of_others=of_others)
     return found

@@ -5,6 +5,7 @@ left out on purpose: a Harbor is a server of one's own network, and the password
 administrator goes nowhere else.
 """
 
+import functools
 import http.cookiejar
 import ssl
 from collections.abc import Iterable, Mapping
@@ -13,8 +14,10 @@ from typing import Any
 
 import httpx
 
+from ops import answers
 from ops.errors import OpsError
 from ops.fetching import words
+from plan import foreign_json
 from plan.checks import MASK
 from plan.harbor import Step
 
@@ -22,6 +25,8 @@ from plan.harbor import Step
 TIMEOUT = httpx.Timeout(90, connect=5)
 # The most that Harbor gives at once.
 PAGE_SIZE = 100
+# Of an answer; such a page has some 200 kB.
+ANSWER_BYTES = 8 * 1024 * 1024
 API = "/api/v2.0"
 
 
@@ -64,7 +69,8 @@ class Client:
             verify=trusting(ca_pem),
             timeout=TIMEOUT,
             trust_env=False,
-            headers={"Accept": "application/json"},
+            headers={"Accept": "application/json", **answers.IDENTITY},
+            event_hooks={"response": [functools.partial(answers.cut, most=ANSWER_BYTES)]},
         )
         # With the session's cookie Harbor wants a token against forged requests, too.
         nobody = http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
@@ -108,7 +114,8 @@ class Client:
             some = self._list(answer, path)
             # By id: what is removed meanwhile moves the rest to the page before.
             items |= {_key(item): item for item in some}
-            total = int(answer.headers.get("X-Total-Count", len(items)))
+            counted = answer.headers.get("X-Total-Count", "")
+            total = int(counted) if counted.isdecimal() else len(items)
             if not some or page * PAGE_SIZE >= total:
                 return tuple(items.values())
             page += 1
@@ -140,13 +147,13 @@ class Client:
 
     def _list(self, answer: httpx.Response, path: str) -> list[dict[str, Any]]:
         some = self._json(answer, path)
-        if not isinstance(some, list):
+        if not isinstance(some, list) or not all(isinstance(item, dict) for item in some):
             raise self._no_harbor(path)
         return some
 
     def _json(self, answer: httpx.Response, path: str) -> Any:
         try:
-            return answer.json()
+            return foreign_json.read(answer.content)
         except ValueError:
             raise self._no_harbor(path) from None
 

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 
 import httpx
 
-from ops import fetching
+from ops import answers, fetching
 from ops.fetching import FetchError, Source
 from ops.harbor.client import trusting
-from plan import manifests
+from plan import foreign_json, manifests
 from plan.harbor import mirror_url
 from plan.images import ImageReference, Platform
 
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+# Of a token service's answer: a token has a few kilobytes.
+TOKEN_BYTES = 256 * 1024
 Blob = tuple[str, str]  # repository, digest
 
 
@@ -186,6 +188,7 @@ def _origin(url: httpx.URL) -> str:
 
 
 def _token(answer: httpx.Response) -> str:
+    answers.cut(answer, TOKEN_BYTES)
     answer.read()
     if not answer.is_success:
         raise FetchError(
@@ -193,7 +196,9 @@ def _token(answer: httpx.Response) -> str:
             "are the user name and the password right?"
         )
     try:
-        given = answer.json()
+        given = foreign_json.read(answer.content)
+        if not isinstance(given, Mapping):
+            raise TypeError
         return str(given.get("token") or given["access_token"])
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise FetchError(f"{answer.url.copy_with(query=None)}: it gives no token") from error

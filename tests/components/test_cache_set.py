@@ -108,7 +108,7 @@ def test_everything_hangs_where_it_belongs():
 def test_one_image_is_pulled_and_stays_when_the_stack_goes():
     record = registered()
     image = record.one(IMAGE)
-    assert image.inputs == {"name": "registry:3.1.1", "keepLocally": True}
+    assert image.inputs == {"name": "registry:3.1.2", "keepLocally": True}
     images = {container.inputs["image"] for container in record.of(CONTAINER)}
     assert images == {IMAGE_ID}, "with the image's name instead of its id every up is a diff"
 
@@ -240,7 +240,7 @@ def test_every_component_registers_its_outputs(preview):
     for component in [*record.of(SET), *record.of(CACHE)]:
         assert record.outputs.get(component.urn), f"{component.name} is 'creating...' for ever"
     set_outputs = record.outputs[record.one(SET).urn]
-    assert set_outputs == {"image": "registry:3.1.1", "ready": True}
+    assert set_outputs == {"image": "registry:3.1.2", "ready": True}
     cache_outputs = record.outputs[record.one(CACHE, "docker-io").urn]
     assert cache_outputs == {"container": "registry-docker.io", "volume": "registry-docker.io"}
 

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 
 from tests.checkout import ROOT
 from tests.e2e.sweep import PREFIX
@@ -25,6 +26,17 @@ ELSEWHERE = {
     "make cluster-up STACK=docker-cluster": "tests/talos, likewise",
     "docker volume rm $(docker volume ls -q --filter label=talos-cache.project)": "in the list",
 }
+PATCH = "make -s outputs ARGS=machineConfigPatch > mirrors.yaml"
+# Command -> what it says of caches that hold nothing, while their upstreams don't have the image.
+# What these do where there is something is tested in tests/offline.
+BY_IMAGES = {
+    "make verify ARGS='--images images.txt'": "0 of 1 images are complete",
+    "make warm ARGS='--images images.txt'": "1 images: 0 complete before, 0 fetched, 1 failed",
+    "make repair": "nothing is damaged",
+    "make export ARGS=talos.tar.zst": "the caches hold no image",
+    "make import ARGS=talos.tar.zst": "talos.tar.zst can't be read",
+    "make prune ARGS='--to 20GB --keep images.txt'": "images",
+}
 NOT_RUN = README.split("## What has not been run")[1]
 
 
@@ -43,6 +55,8 @@ def mine(docker_stack_lock, checkout):
 def test_every_command_is_accounted_for():
     tested = {
         "make outputs",
+        PATCH,
+        *BY_IMAGES,
         "make stack NAME=mine FROM=docker",
         'eval "$(make -s setup)"',
         "pulumi stack select --create docker",
@@ -73,6 +87,28 @@ def test_the_outputs_table_names_every_output(mine):
     assert exported == set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
 
 
+def test_the_patch_is_written_by_a_shell_that_nothing_was_set_up_for(mine):
+    mine.run("bash", "-euc", PATCH.replace("make ", "make STACK=mine "))
+    kinds = [one["kind"] for one in yaml.safe_load_all((mine.path / "mirrors.yaml").read_text())]
+    assert kinds == ["RegistryMirrorConfig"] * 6
+
+
+def test_an_output_that_there_is_not_writes_nothing(mine):
+    done = mine.run("bash", "-euc", "make -s outputs STACK=mine ARGS=patch", check=False)
+    assert (done.returncode != 0, done.stdout) == (True, "")
+    assert "there is no output patch; the outputs are caches, " in done.stderr
+
+
+@pytest.mark.parametrize("command", BY_IMAGES)
+def test_the_lines_of_stage_5_are_taken(mine, command):
+    (mine.path / "images.txt").write_text("docker.io/library/hello:never\n")
+    done = mine.run("sh", "-c", f"{command} STACK=mine", check=False)
+    said = done.stdout + done.stderr
+    assert BY_IMAGES[command] in said
+    assert "usage:" not in said
+    assert "Traceback" not in said
+
+
 def test_plain_pulumi_works_in_a_shell_that_evaluated_the_set_up(mine):
     block = next(b for b in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "eval" in b)
     mine.stacks.add("docker")
@@ -80,12 +116,17 @@ def test_plain_pulumi_works_in_a_shell_that_evaluated_the_set_up(mine):
     assert "Resources:" in shown.stdout
 
 
-def test_clean_refuses_while_a_stack_is_up_and_then_removes_the_working_folder(mine):
+def test_clean_refuses_while_a_stack_is_up_and_keeps_the_passphrase_that_one_needs(mine):
     done = mine.run("make", "clean", check=False)
     assert done.returncode != 0
     assert "the stack 'mine' is up: make down STACK=mine" in done.stderr
     mine.make("down", "mine")
     assert mine.volumes(f"{PREFIX}-mine") == set(), "onDestroy: delete"
     mine.stacks.clear()
+    kept = mine.run("make", "clean").stderr
+    left = [path.name for path in (mine.path / ".work").rglob("*")]
+    assert sorted(left) == ["passphrase", "passphrase-public", "private"]
+    assert f"kept {mine.path}/.work/private/passphrase: what stacks/Pulumi.mine.yaml can" in kept
+    (mine.path / "stacks" / "Pulumi.mine.yaml").unlink()
     mine.run("make", "clean")
     assert not (mine.path / ".work").exists()

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from ops import docker_api
+from toolchain.versions import REGISTRY
 
 HOSTS = ("docker.io", "registry.k8s.io", "quay.io", "gcr.io", "ghcr.io", "factory.talos.dev")
 HEALTHY_SECONDS = 60
@@ -44,6 +45,13 @@ def test_all_six_caches_are_healthy_without_any_upstream_also_after_a_restart(do
     assert restarts == [0] * 6, "none of them crashed and was started again by Docker"
 
 
+def test_the_registry_that_runs_is_of_the_version_that_is_pinned(docker_stack):
+    for name in docker_stack.containers("docker"):
+        printed = docker_stack.client.containers.get(name).exec_run(["registry", "--version"])
+        words = printed.output.decode().split()
+        assert words[-1].removeprefix("v") == REGISTRY, (name, words)
+
+
 def test_the_caches_listen_on_loopback_and_on_dockers_bridge_only(docker_stack):
     bridge = docker_api.bridge_gateway(docker_stack.client)
     for name in docker_stack.containers("docker"):
@@ -79,6 +87,6 @@ def test_every_run_says_which_engine_plugins_and_image_it_uses(docker_stack):
         "docker:",
         "command:",
         "Docker ",
-        "registry:3.1.1",
+        f"registry:{REGISTRY} (",
     ):
         assert part in line

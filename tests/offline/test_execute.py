@@ -11,7 +11,7 @@ from ops.volumes import MOUNT, opened
 from tests.e2e.conftest import PREFIX
 
 NAME = f"{PREFIX}-execute"
-CACHE = Cache(host="docker.io", name=NAME, local_endpoint="", image="registry:3.1.1")
+CACHE = Cache(host="docker.io", name=NAME, local_endpoint="", image="registry:3.1.2")
 
 
 @pytest.fixture

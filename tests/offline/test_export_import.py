@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,8 +18,9 @@ from demo import images
 from demo.client import PullError, pull
 from demo.images import Image
 from ops.caches import Cache
-from ops.volumes import opened
+from ops.volumes import MOUNT, opened
 from plan.settings import DEFAULTS
+from plan.store import STAGING
 from tests.checkout import ops_line
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 from tests.offline.second_docker import second_docker
@@ -251,6 +253,28 @@ def tamper_with(name, new):
     return change
 
 
+def without(text, kind):
+    """The lock, with parts of this kind in no image; their files stay."""
+    lock = json.loads(text)
+    some = lock["images"][-1]
+    lock["images"] = [one for one in lock["images"] if one is not some] + [
+        {**some, "parts": [part for part in some["parts"] if part["part"] != kind]},
+    ]
+    kept = {part["digest"]: part for one in lock["images"] for part in one["parts"]}
+    lost = [part for part in some["parts"] if part["digest"] not in kept]
+    # Another image names them, so that no file is unknown.
+    lock["images"][0]["parts"] += lost
+    return json.dumps(lock).encode()
+
+
+def files(checkout):
+    """Every file that the other side's volumes hold."""
+    with opened(checkout.client, CACHES) as volumes:
+        if not volumes.present:
+            return set()
+        return set(volumes.run("find", MOUNT, "-type", "f").decode().split())
+
+
 LAYER = f"blobs/sha256/{HELLO.blobs[1].digest.removeprefix('sha256:')}"
 
 
@@ -289,6 +313,17 @@ LAYER = f"blobs/sha256/{HELLO.blobs[1].digest.removeprefix('sha256:')}"
             lambda name, content: [] if name == "talos-cache.json" else [(name, content)],
             "it does not begin with talos-cache.json",
         ),
+        (
+            tamper_with(
+                "talos-cache.json", lambda text: text.replace(b"linux/amd64", b"linux-amd64")
+            ),
+            "its talos-cache.json is damaged (ValueError(\"no platform: 'linux-amd64'\"))",
+        ),
+        (
+            tamper_with("talos-cache.json", lambda text: without(text, "layer")),
+            "it does not have all of",
+        ),
+        (tamper_with("talos-cache.json", lambda text: b"[" * 100_000), "is none"),
     ],
     ids=[
         "changed",
@@ -299,6 +334,9 @@ LAYER = f"blobs/sha256/{HELLO.blobs[1].digest.removeprefix('sha256:')}"
         "newer",
         "unknown-registry",
         "no-lock",
+        "platform",
+        "part-left-out",
+        "nested",
     ],
 )
 def test_an_archive_that_was_tampered_with_is_refused(empty, archive, tmp_path, change, said):
@@ -308,6 +346,8 @@ def test_an_archive_that_was_tampered_with_is_refused(empty, archive, tmp_path, 
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert complete(empty)[1] == set(), "no image is to be seen"
+    assert not [path for path in files(empty) if path.endswith("/link")], "nothing was linked"
+    assert not [path for path in files(empty) if STAGING in path], "no part of a blob is left"
 
 
 def test_an_archive_that_is_cut_short_is_gone_on_with_by_a_whole_one(empty, archive, tmp_path):
@@ -319,12 +359,42 @@ def test_an_archive_that_is_cut_short_is_gone_on_with_by_a_whole_one(empty, arch
     assert done.returncode == 1
     assert "cut short" in done.stderr
     assert complete(empty)[1] == set()
+    assert not [path for path in files(empty) if STAGING in path], "no part of a blob is left"
     kept = blobs(empty)
     assert HELLO.blobs[1].digest in kept, "it came before the cut"
     report = json.loads(imported(empty, archive, "--json").stdout)
     assert report["images"] == len(ALL)
     assert report["newBlobs"] == len(blobs(empty)) - len(kept), "what was kept is not written again"
     assert complete(empty) == (True, ALL)
+
+
+def test_what_a_killed_import_has_half_done_goes_with_the_next(empty, archive, tmp_path):
+    pipe = tmp_path / "half.tar.zst"
+    os.mkfifo(pipe)
+    line, env = ops_line("import", OTHER, str(pipe)), empty.shell_env(OTHER)
+    killed = subprocess.Popen(line, cwd=empty.path, env=env, stderr=subprocess.DEVNULL)
+    try:
+        with pipe.open("wb") as half:
+            # More than half of the archive is the one large layer, and it is not the last member.
+            half.write(archive.read_bytes()[: -len(BIG.blobs[1].content) // 2])
+            half.flush()
+            wait_until(lambda: [path for path in files(empty) if STAGING in path])
+            killed.kill()
+            killed.wait()
+    finally:
+        killed.kill()
+    assert complete(empty)[1] == set()
+    done = imported(empty, archive)
+    assert done.returncode == 0, done.stderr
+    assert not [path for path in files(empty) if STAGING in path]
+    assert complete(empty) == (True, ALL)
+
+
+def wait_until(seen):
+    deadline = time.monotonic() + 120
+    while not seen():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def blobs(checkout):

@@ -152,7 +152,7 @@ class Node:
     def settle(self):
         """Wait until nothing is left of pulls that failed, as a kubelet does (10 s and longer).
 
-        distribution 3.1.1 writes its error, some JSON, into the body that it breaks off. containerd
+        distribution 3.1.2 writes its error, some JSON, into the body that it breaks off. containerd
         keeps what came and would go on behind it at once: whole, but with another digest. It
         throws that away when it next collects garbage, a second or two after the pull.
         """

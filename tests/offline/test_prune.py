@@ -174,7 +174,7 @@ def caches(*hosts):
             host=host,
             name=physical_name(NAME, host),
             local_endpoint=f"http://127.0.0.1:{port(host)}",
-            image="registry:3.1.1",
+            image="registry:3.1.2",
         )
         for host in hosts or HOSTS
     )

@@ -15,7 +15,7 @@ import zstandard
 from docker.errors import ImageNotFound
 
 from ops import docker_api
-from ops.archive import export, importing
+from ops.archive import export, importing, reading
 from ops.archive.writing import ArchiveWriter
 from ops.errors import OpsError
 from plan import archive
@@ -132,13 +132,12 @@ class NoImageDouble(ImageDouble):
         self.loaded = b"".join(content)
 
 
-def loaded(docker, content, digest):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as made:
+def loaded(folder, docker, content, digest):
+    file = folder / "archive.tar"
+    with tarfile.open(file, mode="w") as made:
         entry = tarfile.TarInfo(archive.REGISTRY_IMAGE)
         entry.size = len(content)
         made.addfile(entry, io.BytesIO(content))
-    buffer.seek(0)
     lock = Lock(
         platform="linux/amd64",
         registry_image="registry:3",
@@ -146,19 +145,19 @@ def loaded(docker, content, digest):
         images=(),
         boot_assets=(),
     )
-    with tarfile.open(fileobj=buffer, mode="r|") as members:
+    with file.open("rb") as opened_file, reading.opened(opened_file) as members:
         importing._load(members, docker, "registry:3", lock)
     return docker.loaded
 
 
-def test_the_registry_image_is_loaded_when_it_is_the_one_of_the_lock():
-    assert loaded(NoImageDouble(), b"abc", OF_ABC) == b"abc"
+def test_the_registry_image_is_loaded_when_it_is_the_one_of_the_lock(tmp_path):
+    assert loaded(tmp_path, NoImageDouble(), b"abc", OF_ABC) == b"abc"
 
 
-def test_a_registry_image_that_was_changed_is_not_given_to_docker():
+def test_a_registry_image_that_was_changed_is_not_given_to_docker(tmp_path):
     docker = NoImageDouble()
     with pytest.raises(ArchiveError, match="a file in it was changed"):
-        loaded(docker, b"abX", OF_ABC)
+        loaded(tmp_path, docker, b"abX", OF_ABC)
     assert docker.loaded is None
 
 
@@ -311,18 +310,47 @@ def test_boot_assets_are_those_of_talosctl_hashed(tmp_path, monkeypatch):
 def test_a_boot_asset_is_put_where_talosctl_can_run_it(tmp_path, monkeypatch, executable, mode):
     monkeypatch.setattr(importing, "assets_root", lambda: tmp_path)
     asset = BootAsset(path="cni/bin/bridge", digest=OF_ABC, size=3, executable=executable)
-    importing._take_asset(asset, io.BytesIO(b"abc"))
+    with importing._staged_assets("registry") as staged:
+        importing._take_asset(asset, io.BytesIO(b"abc"), staged)
+        assert not (tmp_path / "cni").exists(), "not before everything has come"
+        importing._place([asset], staged)
+    assert [one.name for one in tmp_path.iterdir()] == ["cni"]
     [file] = (tmp_path / "cni" / "bin").iterdir()
     assert (file.name, file.read_bytes(), file.stat().st_mode & 0o777) == ("bridge", b"abc", mode)
 
 
 def test_a_boot_asset_that_was_changed_leaves_the_one_that_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(importing, "assets_root", lambda: tmp_path)
-    there = tmp_path / "vmlinuz"
+    there = tmp_path / "cache" / "vmlinuz"
+    there.parent.mkdir()
     there.write_bytes(b"of before")
-    asset = BootAsset(path="vmlinuz", digest=OF_ABC, size=3, executable=False)
-    with pytest.raises(ArchiveError, match="a file in it was changed"):
-        importing._take_asset(asset, io.BytesIO(b"abX"))
-    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [
-        ("vmlinuz", b"of before")
-    ]
+    asset = BootAsset(path="cache/vmlinuz", digest=OF_ABC, size=3, executable=False)
+    with (
+        pytest.raises(ArchiveError, match="a file in it was changed"),
+        importing._staged_assets("registry") as staged,
+    ):
+        importing._take_asset(asset, io.BytesIO(b"abX"), staged)
+    assert [one for one in tmp_path.rglob("*") if one.is_file()] == [there]
+    assert there.read_bytes() == b"of before"
+
+
+def test_boot_assets_that_a_killed_import_has_staged_go_with_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "assets_root", lambda: tmp_path)
+    monkeypatch.setattr(export, "assets_root", lambda: tmp_path)
+    killed = importing._staged_assets("registry")
+    left = killed.__enter__() / "cache" / "vmlinuz"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half of it")
+    assert export.boot_assets() == (), "nobody takes it for a download of talosctl's"
+    with importing._staged_assets("other"):
+        assert left.exists(), "another stack's import may be under way"
+    with importing._staged_assets("registry"):
+        assert not left.exists()
+
+
+@pytest.mark.parametrize("noted", ["[]", "{}", "3", "[" * 100_000, "cut sh"])
+def test_a_note_that_is_damaged_counts_as_none(path, noted):
+    write(path, ["one"], finish=False)
+    path.with_name(f"{path.name}.partial.json").write_text(noted)
+    assert write(path) == list(CONTENT)
+    assert members(path) == CONTENT

@@ -219,7 +219,7 @@ def live(tmp_path, monkeypatch):
             folder.prepare(owner_of("mine"))
             folder.record(owner_of("mine"), noted)
         double = talosctl.Talosctl(program=str(program), version=Version(1, 13, 0))
-        found = doctor_nodes.examined(None, plan, double, "registry:3.1.1")
+        found = doctor_nodes.examined(None, plan, double, "registry:3.1.2")
         return [finding for of_node in found for finding in of_node]
 
     look.url = plan.mirrors[0].url

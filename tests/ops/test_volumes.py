@@ -3,18 +3,21 @@
 `LocalVolumes` is a double of the container: it runs the same programs on a folder of this machine.
 """
 
+import io
 import subprocess
-from dataclasses import dataclass
+import tarfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+import ops.volumes
 from ops.archive import importing
 from ops.caches import of_settings
 from ops.prune import _read, _stored
 from ops.volumes import MOUNT, Volumes, folder
 from plan import pruning, store
-from plan.archive import Lock, LockedImage
+from plan.archive import ArchiveError, Lock, LockedImage
 from plan.images import parse_list
 from plan.settings import parse
 from plan.store import Part, faults
@@ -32,7 +35,7 @@ PREFIX = "proxy-ghcr.io"
 
 @dataclass(frozen=True, kw_only=True)
 class LocalVolumes(Volumes):
-    """Volumes in a folder; `stream`, `put` and the rest are refused."""
+    """Volumes in a folder; `stream` is refused."""
 
     root: Path
 
@@ -44,7 +47,12 @@ class LocalVolumes(Volumes):
         raise NotImplementedError
 
     def put(self, path, archive):
-        raise NotImplementedError
+        """As Docker does: what comes is there at once, whether the rest comes or not."""
+        place = path.replace(MOUNT, str(self.root))
+        argv = ["tar", "--extract", f"--directory={place}"]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as tar:
+            for some in archive:
+                tar.stdin.write(some)
 
 
 @pytest.fixture
@@ -130,6 +138,69 @@ def test_prune_sees_all_of_a_volume_and_keeps_what_a_list_names_as_nodes_do(volu
     assert not decision.refused
     assert [str(one) for one in sets["pinned"]] == [f"ghcr.io/{PREFIX}/team/app:v1"]
     assert decision.pinned == len(IMAGE) + len(CONFIG) + len(LAYER), "the list is found"
+
+
+def into(volumes, lock):
+    caches = {cache.host: cache for cache in volumes.caches}
+    stores = dict.fromkeys(caches, store.EMPTY)
+    nothing = dict.fromkeys(caches, frozenset())
+    return importing._Into(
+        volumes=volumes, caches=caches, stores=stores, wanted=lock, damaged=nothing
+    )
+
+
+def files_in(volumes):
+    return {str(one.relative_to(volumes.root)) for one in volumes.root.rglob("*") if one.is_file()}
+
+
+class Cut(io.BytesIO):
+    """An archive that ends in the middle of a blob."""
+
+    def read(self, size=-1):
+        return super().read(size) or self.ended()
+
+    def ended(self):
+        raise tarfile.ReadError("unexpected end of data")
+
+
+@pytest.mark.parametrize(
+    ("content", "error"), [(Cut(b"half"), tarfile.ReadError), (io.BytesIO(b"?" * 7), ArchiveError)]
+)
+def test_a_blob_that_does_not_come_leaves_nothing_behind(volumes, content, error):
+    to = into(volumes, {"ghcr.io": {digest_of(LAYER)}})
+    with pytest.raises(error), importing._staging(to):
+        importing._take_blob(to, digest_of(LAYER), len(LAYER), content)
+    assert files_in(volumes) == set()
+
+
+def test_what_a_killed_import_has_left_goes_with_the_next(volumes):
+    to = into(volumes, {"ghcr.io": {digest_of(LAYER)}})
+    killed = importing._staging(to)
+    killed.__enter__()
+    left = volumes.root / folder(to.caches["ghcr.io"]).removeprefix(f"{MOUNT}/") / store.STAGING
+    left.mkdir()
+    (left / "half").write_bytes(b"half of a blob")
+    with importing._staging(to):
+        assert not left.exists()
+
+
+def test_a_blob_of_two_caches_gets_its_place_in_both_and_nothing_else_is_left(volumes):
+    to = into(volumes, {host: {digest_of(LAYER)} for host in ("ghcr.io", "quay.io")})
+    with importing._staging(to):
+        assert importing._take_blob(to, digest_of(LAYER), len(LAYER), io.BytesIO(LAYER))
+    places = {f"{folder(one)}/{store.blob_path(digest_of(LAYER))}" for one in volumes.caches}
+    assert files_in(volumes) == {place.removeprefix(f"{MOUNT}/") for place in places}
+    for place in places:
+        assert (volumes.root / place.removeprefix(f"{MOUNT}/")).read_bytes() == LAYER
+
+
+def test_a_manifest_that_is_too_large_is_not_read(volumes, caches, monkeypatch):
+    write(volumes, by_host(caches)["quay.io"], "team/app")
+    monkeypatch.setattr(ops.volumes, "MANIFEST_BYTES", len(IMAGE) - 1)
+    held = volumes.stores()["quay.io"]
+    assert held.manifests == {digest_of(IMAGE): b""}
+    image = replace(IMAGES[0], host="quay.io")
+    assert [fault.problem for fault in faults(held, image, AMD64)] == [store.DAMAGED]
 
 
 def test_an_imported_image_is_linked_where_its_cache_looks_for_it(volumes, caches):

@@ -11,6 +11,7 @@ import pytest
 from plan.caches import (
     CREDENTIAL_HELPER_PATH,
     credential_helper,
+    in_reported_order,
 )
 from plan.checks import SettingsError
 from plan.cluster import environment, secret_input
@@ -68,12 +69,59 @@ def test_every_cache_is_published_on_every_address():
     assert cache.local_endpoint == "http://127.0.0.1:5002"
 
 
+@pytest.mark.parametrize(
+    ("reported", "order"),
+    [
+        ({}, ["127.0.0.1", "172.17.0.1", "192.0.2.7"]),
+        ({"registry-docker.io": ()}, ["127.0.0.1", "172.17.0.1", "192.0.2.7"]),
+        (
+            {
+                "registry-docker.io": (
+                    ("192.0.2.7", 5000),
+                    ("172.17.0.1", 5000),
+                    ("127.0.0.1", 5000),
+                )
+            },
+            ["192.0.2.7", "172.17.0.1", "127.0.0.1"],
+        ),
+        (
+            {"registry-docker.io": (("172.17.0.1", 5000), ("127.0.0.1", 5000))},
+            ["172.17.0.1", "127.0.0.1", "192.0.2.7"],
+        ),
+        (
+            {"registry-docker.io": (("192.0.2.99", 5000), ("192.0.2.7", 5000))},
+            ["192.0.2.7", "127.0.0.1", "172.17.0.1"],
+        ),
+        (
+            {"registry-docker.io": (("192.0.2.7", 5999),), "other": (("192.0.2.7", 5000),)},
+            ["127.0.0.1", "172.17.0.1", "192.0.2.7"],
+        ),
+    ],
+    ids=["no-container", "stopped", "reversed", "one-more", "one-less", "other-ports"],
+)
+def test_ports_follow_the_order_that_docker_reports(reported, order):
+    binds = ["172.17.0.1", "192.0.2.7"]
+    plans = planned({"bindAddresses": binds, "upstreams": {"docker.io": {}}}).caches
+    [ordered] = in_reported_order(plans, reported)
+    assert [port.address for port in ordered.published] == order
+    assert {port.port for port in ordered.published} == {5000}
+
+
 def test_the_registry_starts_through_a_helper_even_without_credentials():
     env = dict(planned_file("minimal").cache("docker.io").env)
     assert env["REGISTRY_PROXY_EXEC_COMMAND"] == CREDENTIAL_HELPER_PATH, (
         "without it the registry does not survive an upstream that is away when it starts"
     )
     assert env["REGISTRY_PROXY_REMOTEURL"] == "https://registry-1.docker.io"
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_what_images_bring_different_settings_for_is_said_to_every_cache(offline):
+    environment = dict(planned({"offline": offline}).cache("docker.io").env)
+    assert environment["REGISTRY_LOG_LEVEL"] == "info"
+    purging = json.loads(environment["REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING"])
+    # All four: the registry refuses to start where one of them is missing.
+    assert purging == {"enabled": True, "age": "168h", "interval": "24h", "dryrun": False}
 
 
 def test_the_settings_reach_every_cache():

@@ -116,7 +116,7 @@ PROPOSED = {
     "host-with-a-path": ("ghcr.io/siderolabs", "ghcr.io"),
     "host-with-a-scheme": ("https://quay.io", "quay.io"),
     "host-with-a-port-that-there-is-not": ("registry.lan:70000", "registry.lan"),
-    "image-version-2": ("registry:2", "registry:3.1.1"),
+    "image-version-2": ("registry:2", "registry:3.1.2"),
     "on-destroy-misspelt": ("deleted", "delete"),
     "port-as-text": ('port: "5000"', "port: 5000"),
     "port-missing-where-few-are-left": ("    registry.example.com:\n", "port: 1024"),

@@ -1,4 +1,4 @@
-"""Days of last use, from log lines as Docker hands out those of distribution v3.1.1."""
+"""Days of last use, from log lines as Docker hands out those of distribution v3.1.2."""
 
 import pytest
 
@@ -15,7 +15,7 @@ OWN = (
     '2026-11-24T10:37:21.747581830Z time="2026-11-24T10:37:21.74743704Z" level=info '
     'msg="response completed" go.version=go1.26.8 http.request.host="172.17.0.1:5000" '
     'http.request.method=HEAD http.request.uri="/v2/siderolabs/kubelet/manifests/v1.36.0" '
-    "http.response.status=200 vars.name=siderolabs/kubelet vars.reference=v1.36.0 version=v3.1.1"
+    "http.response.status=200 vars.name=siderolabs/kubelet vars.reference=v1.36.0 version=3.1.2"
 )
 
 

@@ -132,7 +132,7 @@ def test_a_configuration_that_is_no_mapping_is_told_so():
         {"upstreams": {"docker.io": {"remoteUrl": "https://registry-1.docker.io\n"}}},
         {"addressing": "caches.lan\n", "bindAddresses": ["127.0.0.1"]},
         {"prefix": "registry\n"},
-        {"cache": {"image": "registry:3.1.1\n"}},
+        {"cache": {"image": "registry:3.1.2\n"}},
         {"cache": {"ttl": "168h\n"}},
         {"cluster": {"name": "dev\n"}},
         {"cluster": {"talosVersion": "v1.13.0\n"}},

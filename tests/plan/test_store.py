@@ -191,6 +191,11 @@ def test_a_tag_has_two_links_below_its_repository():
         b'{"schemaVersion": 2, "config": {}, "layers": []}',
         b'{"schemaVersion": 2, "manifests": 7}',
         b'{"schemaVersion": 2, "manifests": [{"mediaType": "x", "digest": "y", "size": "z"}]}',
+        b'{"schemaVersion": 2, "manifests": ["x"]}',
+        b'{"schemaVersion": 2, "manifests": [{"mediaType": "x", "digest": "y", "size": 1e999}]}',
+        b'{"schemaVersion": 2, "config": "x", "layers": ["y"]}',
+        b"[" * 200_000,
+        b" " * manifests.MANIFEST_BYTES + IMAGE,
     ],
 )
 def test_what_is_no_manifest_is_refused(content):

@@ -60,6 +60,7 @@ def running(
     auth: Mapping[str, Any] | None = None,
     tls: ServerFiles | None = None,
     environment: Mapping[str, str] | None = None,
+    sections: Mapping[str, Any] | None = None,
 ) -> Iterator[RegistryProcess]:
     """Run a registry as long as the block takes.
 
@@ -71,15 +72,21 @@ def running(
         auth: distribution's own section of that name; absent: open to everybody.
         tls: absent: http.
         environment: more of distribution's settings, over nothing but PATH.
+        sections: more of its configuration; what the arguments above say goes before.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    http: dict[str, Any] = {"addr": f"{address}:{port}"}
+    more = dict(sections or {})
+    http: dict[str, Any] = {**more.get("http", {}), "addr": f"{address}:{port}"}
     if tls:
         http["tls"] = {"certificate": str(tls.certificate), "key": str(tls.key)}
     config = {
         "version": "0.1",
         "log": {"level": "debug"},
-        "storage": {"filesystem": {"rootdirectory": str(data or folder / "data")}},
+        **more,
+        "storage": {
+            **more.get("storage", {}),
+            "filesystem": {"rootdirectory": str(data or folder / "data")},
+        },
         "http": http,
         **({"auth": dict(auth)} if auth else {}),
     }

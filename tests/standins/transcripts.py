@@ -23,7 +23,7 @@ PARTS = ("asked", "answered", "left")
 ORDER = ("run", "printed", "call", "asked", "answered", "failed", "left", "shown")
 # What an error is about. Texts are each plugin's own.
 KINDS: Mapping[str, str] = {
-    "port taken": r"port is already allocated|address already in use",
+    "port taken": r"port (\S+ )?is already allocated|address already in use",
     "name taken": r"name .*is already in use",
     "volume in use": r"in use - |volume .* in use|to become 'removed'",
     "image in use": r"is being used by|is using its referenced image",

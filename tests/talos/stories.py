@@ -221,7 +221,7 @@ def failures(minor, name, cidr):
         ),
         Failure(
             "a-port-is-taken",
-            "address already in use",
+            f"Port {TAKEN_PORT} of 127.0.0.1, which the cluster {name} exposes, is taken",
             {"exposedPorts": [f"{TAKEN_PORT}:80/tcp"]},
             port_taken,
         ),

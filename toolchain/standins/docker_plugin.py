@@ -37,6 +37,12 @@ from toolchain.standins.values import UNKNOWN, Values
 
 IN_USE_SECONDS = 30
 IN_USE_POLL_SECONDS = 0.5
+# By another container; by a program, in the words of Docker up to 27, of 28, and of 29.
+PORT_TAKEN = re.compile(
+    r"Bind for (\S+) failed: port is already allocated"
+    r"|listen \w+ (\S+): bind: address already in use"
+    r"|failed to bind host port (?:for (\S+?:\d+):\S+|(\S+)/\w+): address already in use"
+)
 REACHES_THE_LIVE_CONTAINER = ("restart", "maxRetryCount", "memory", "memorySwap")
 
 
@@ -311,18 +317,18 @@ def _start(api: Any, container: str, name: str) -> None:
         try:
             api.start(container)
         except Exception as error:
-            taken = re.search(
-                r"Bind for (\S+) failed: port is already allocated"
-                r"|listen \w+ (\S+): bind: address already in use",
-                str(error),
-            )
-            if taken:
-                where = taken[1] or taken[2]
+            if where := port_taken(str(error)):
                 raise PluginError(
                     f"can't start the container {name!r}: port {where} is already allocated; "
                     "stop what uses it, or choose another port"
                 ) from error
             raise
+
+
+def port_taken(said: str) -> str | None:
+    """The address and port that Docker could not publish because something else has it."""
+    taken = PORT_TAKEN.search(said)
+    return next(filter(None, taken.groups())) if taken else None
 
 
 def _update_container(api: Any, container: str, state: Values) -> None:

@@ -1,0 +1,204 @@
+"""Servers that answer with far more than anybody asked for, plainly and compressed."""
+
+import gzip
+import threading
+import tracemalloc
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+import zstandard
+
+from ops import answers, fetching, upstream_login
+from ops.errors import OpsError
+from ops.fetching import FetchError
+from ops.harbor.client import Client
+from ops.harbor.pull import TokenAuth
+from ops.upstream_login import Question, Refused, Unreachable
+from plan.manifests import MANIFEST_BYTES
+
+MIB = 1024 * 1024
+ENDLESS = 100 * MIB
+MOST_MEMORY = 40 * MIB
+ZSTD = zstandard.ZstdCompressor().compress(b" " * ENDLESS)
+GZIP = gzip.compress(b" " * ENDLESS, 6)
+PIECE = b" " * 65536
+
+
+@contextmanager
+def answering(*turns):
+    """A server that gives its answers in turn, the last one again and again: status, headers, body.
+
+    A body of None is ENDLESS spaces, as many of them as are read.
+    """
+    left = list(turns)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            status, headers, body = left.pop(0) if len(left) > 1 else left[0]
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value.format(url=url))
+            self.end_headers()
+            try:
+                for piece in [PIECE] * (ENDLESS // len(PIECE)) if body is None else [body]:
+                    self.wfile.write(piece)
+            except OSError:  # who asked has had enough
+                self.close_connection = True
+
+        def log_message(self, *_):
+            """Nobody reads it."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield url
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def little_memory():
+    tracemalloc.start()
+    try:
+        yield
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < MOST_MEMORY
+
+
+REFUSED = [
+    (503, {}, None),
+    (503, {"Content-Encoding": "zstd"}, ZSTD),
+    (503, {"Content-Encoding": "gzip"}, GZIP),
+]
+SHAPES = ["plain", "zstd", "gzip"]
+
+
+@pytest.mark.parametrize("refused", REFUSED, ids=SHAPES)
+def test_what_a_registry_says_is_cut(refused):
+    with (
+        answering(refused) as url,
+        little_memory(),
+        pytest.raises(FetchError, match="/v2/team/a/manifests/v1: 503"),
+    ):
+        fetching.manifest(fetching.source(f"{url}/v2"), "team/a", "v1")
+
+
+@pytest.mark.parametrize("refused", REFUSED, ids=SHAPES)
+def test_the_page_of_a_redirect_is_cut(refused):
+    _, headers, body = refused
+    away = (307, {**headers, "Location": "{url}/elsewhere"}, body)
+    with answering(away, (200, {}, b"{}")) as url, little_memory():
+        assert fetching.manifest(fetching.source(f"{url}/v2"), "team/a", "v1") == b"{}"
+
+
+def test_a_manifest_that_is_too_large_is_not_taken():
+    with (
+        answering((200, {}, None)) as url,
+        little_memory(),
+        pytest.raises(FetchError, match="/v2/team/a/manifests/v1: it is larger than any manifest"),
+    ):
+        fetching.manifest(fetching.source(f"{url}/v2"), "team/a", "v1")
+
+
+def test_the_largest_manifest_and_a_blob_of_any_size_are_taken():
+    largest = b" " * MANIFEST_BYTES
+    with answering((200, {}, largest)) as url:
+        assert fetching.manifest(fetching.source(f"{url}/v2"), "team/a", "v1") == largest
+    came = []
+    with answering((200, {}, None)) as url, little_memory(), pytest.raises(FetchError, match="dig"):
+        fetching.blob(fetching.source(f"{url}/v2"), "team/a", f"sha256:{'0' * 64}", came.append)
+    assert sum(came) == ENDLESS
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, {}, None),
+        (200, {"Content-Encoding": "zstd"}, ZSTD),
+        (200, {}, b"[" * 200_000),
+        (200, {}, b"[3]"),
+        (200, {"X-Total-Count": "many"}, b"{}"),
+    ],
+    ids=["plain", "zstd", "nested", "no objects", "no list"],
+)
+def test_a_harbor_that_answers_anything(answer):
+    with (
+        answering(answer) as url,
+        little_memory(),
+        Client(url, "admin", "Harbor12345") as harbor,
+        pytest.raises(OpsError, match="is no API of Harbor"),
+    ):
+        harbor.all("/registries")
+
+
+def test_a_count_that_is_no_number_is_one_page():
+    answer = (200, {"X-Total-Count": "many"}, b'[{"id": 1}]')
+    with answering(answer) as url, Client(url, "admin", "Harbor12345") as harbor:
+        assert harbor.all("/registries") == ({"id": 1},)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, {}, None),
+        (200, {"Content-Encoding": "gzip"}, GZIP),
+        (200, {}, b"[" * 100_000),
+        (200, {}, b"[]"),
+        (200, {}, b"{}"),
+    ],
+    ids=["plain", "gzip", "nested", "list", "nothing"],
+)
+def test_a_token_service_of_harbor_s_that_answers_anything(answer):
+    asked = (401, {"WWW-Authenticate": 'Bearer realm="{url}/service/token"'}, b"")
+    with answering(asked, answer) as url, little_memory():
+        source = fetching.source(f"{url}/v2", auth=TokenAuth("robot", "Secret"))
+        with pytest.raises(FetchError, match="/service/token: it gives no token"):
+            fetching.manifest(source, "team/a", "v1")
+
+
+def verdict(url):
+    question = Question(host="private.test", remote_url=url, username="alice", password="Secret")
+    return upstream_login.ask(question)
+
+
+@pytest.mark.parametrize("refused", REFUSED, ids=SHAPES)
+def test_an_upstream_that_refuses_at_length(refused):
+    _, headers, body = refused
+    asks = (401, {"WWW-Authenticate": "Basic"}, b"")
+    with answering(asks, (403, headers, body)) as url, little_memory():
+        assert isinstance(verdict(url), Refused)
+
+
+@pytest.mark.parametrize("refused", REFUSED, ids=SHAPES)
+def test_an_upstream_that_sends_on_at_length(refused):
+    _, headers, body = refused
+    away = (307, {**headers, "Location": "{url}/elsewhere"}, body)
+    with answering(away, (503, {}, b"down")) as url, little_memory():
+        assert "status 503: down" in verdict(url).reason
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(200, {}, None), (200, {"Content-Encoding": "zstd"}, ZSTD), (200, {}, b"[" * 100_000)],
+    ids=["plain", "zstd", "nested"],
+)
+def test_a_token_service_that_answers_anything(answer):
+    asks = (401, {"WWW-Authenticate": 'Bearer realm="{url}/token"'}, b"")
+    with answering(asks, answer) as url, little_memory():
+        found = verdict(url)
+    assert isinstance(found, Unreachable)
+    assert "answers without a token" in found.reason
+
+
+def test_what_is_short_stays_as_it_is():
+    with answering((200, {}, b"12345")) as url:
+        for most, left in ((5, b"12345"), (4, b"1234")):
+            hooks = {"response": [lambda answer, most=most: answers.cut(answer, most)]}
+            with httpx.Client(event_hooks=hooks) as client:
+                assert client.get(url).content == left
