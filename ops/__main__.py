@@ -53,11 +53,23 @@ MODULES = {
 }
 # These work on the caches' volumes, whoever has them in use; the others look for themselves.
 ON_VOLUMES = ("export", "import", "ledger", "prune", "repair", "verify", "warm")
+# The engine opens the stack's secrets for these.
+OF_THE_ENGINE = ("up", "preview", "down", "cluster-up", "cluster-down", "adopt", "warm", "repair")
 
 
 def main() -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args()
+    status = _status(arguments)
+    if status not in (0, INTERRUPTED) and arguments.command in OF_THE_ENGINE:
+        from ops import passphrase  # a third of a second to find out, and seldom the cause
+
+        if text := passphrase.advice(arguments.stack):
+            print(f"{arguments.command}: {text}", file=sys.stderr)
+    return status
+
+
+def _status(arguments: argparse.Namespace) -> int:
     try:
         if arguments.command in ON_VOLUMES:
             _refuse_others(arguments)

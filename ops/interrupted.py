@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ops import docker_api, pulumi_cli, state_folder, whose
+from ops.cluster import folder
 from ops.docker_api import Container
 from ops.stack_files import PROJECT
-from plan.ownership import CONTAINER_TYPE
+from plan import ownership
+from plan.ownership import COMMAND_TYPE, CONTAINER_TYPE
 
 
 def clear(stack: str) -> list[str]:
@@ -33,6 +35,8 @@ def clear(stack: str) -> list[str]:
         done.append(
             f"removed the container {container.name}: the interrupted run never recorded it"
         )
+    for cluster in unrecorded_clusters(state):
+        folder.folder_of(stack, cluster).give_up(folder.owner_of(stack))
     # Without this the engine would go on to warn of operations that nobody waits for any more.
     arguments = ("--yes", "--skip-preview", "--clear-pending-creates", "--stack", stack)
     pulumi_cli.output("refresh", *arguments)
@@ -58,6 +62,17 @@ def strays(state: Mapping[str, Any], containers: Sequence[Container]) -> list[Co
         and (labels := interrupted.get(container.name))
         and container.has_labels(labels)
     ]
+
+
+def unrecorded_clusters(state: Mapping[str, Any]) -> list[str]:
+    """Names of clusters whose creation was interrupted, also where they were whole already."""
+    known = whose.in_state(state).clusters
+    names = {
+        ownership.cluster_of(operation["resource"].get("inputs", {}).get("environment") or {})
+        for operation in state.get("pending_operations") or []
+        if operation["resource"].get("type") == COMMAND_TYPE
+    }
+    return sorted(names - known - {""})
 
 
 def dead_locks(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ def obstacles(
     plans: Sequence[CachePlan], clusters: Sequence[ClusterPlan], recorded: Recorded, us: Owner
 ) -> list[str]:
     """All that is in the way of a stack's caches and clusters; see the two parts."""
-    return [*conflicts(plans, recorded, us), *preflight.obstacles(clusters)]
+    return [*conflicts(plans, recorded, us), *preflight.obstacles(clusters, recorded.clusters)]
 
 
 def conflicts(plans: Sequence[CachePlan], recorded: Recorded, us: Owner) -> list[str]:

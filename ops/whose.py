@@ -25,11 +25,12 @@ def we_are(stack: str, recorded: Recorded) -> Owner:
     """Who this stack says it is; from here on this process knows it by what its state says."""
     identity = recorded.identity or folder.usual_identity(recorded.born or stack)
     folder.know(stack, identity)
-    return Owner(
-        stack=stack,
-        identity=identity,
-        checkout=f"{socket.gethostname()}:{stack_files.ROOT}",
-    )
+    return Owner(stack=stack, identity=identity, checkout=checkout())
+
+
+def checkout() -> str:
+    """Where this project's folder is, as its containers say it."""
+    return f"{socket.gethostname()}:{stack_files.ROOT}"
 
 
 def in_state(deployment: Mapping[str, Any]) -> Recorded:

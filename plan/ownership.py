@@ -4,6 +4,7 @@ Every stack's state knows its containers by their ids, and nothing else does: th
 no proof, for another checkout may have one of the same name. docs/adr/0023 tells more.
 """
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,12 +67,14 @@ class Recorded:
         containers: their ids.
         unnumbered: names of containers whose id it does not tell: it was made with an older
             stand-in of the Docker plugin.
+        clusters: names of the clusters that it has made.
         identity: the state's, as it was recorded with what was made; empty where nothing was.
         born: name of the stack when that was made; empty where there is nothing.
     """
 
     containers: frozenset[str] = frozenset()
     unnumbered: frozenset[str] = frozenset()
+    clusters: frozenset[str] = frozenset()
     identity: str = ""
     born: str = ""
 
@@ -88,7 +91,7 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
     Args:
         resources: type and outputs of each; a container's outputs have its `id` too.
     """
-    ids, unnumbered = set(), set()
+    ids, unnumbered, clusters = set(), set(), set()
     said: list[Owner] = []
     for kind, outputs in resources:
         if kind == CONTAINER_TYPE:
@@ -99,10 +102,13 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
             labels = {one["label"]: one["value"] for one in outputs.get("labels") or ()}
             said += filter(None, [owner(labels)])
         elif kind == COMMAND_TYPE:
-            said += filter(None, [_of_command(outputs.get("environment") or {})])
+            variables = outputs.get("environment") or {}
+            said += filter(None, [_of_command(variables)])
+            clusters |= {name for name in [cluster_of(variables)] if name}
     return Recorded(
         containers=frozenset(ids),
         unnumbered=frozenset(unnumbered),
+        clusters=frozenset(clusters),
         identity=next((one.identity for one in said if one.identity), ""),
         born=next((one.stack for one in said), ""),
     )
@@ -117,6 +123,13 @@ def _of_command(variables: Mapping[str, str]) -> Owner | None:
         identity = variables.get(cluster.IDENTITY_VARIABLE, "")
         return Owner(stack=variables[cluster.STACK_VARIABLE], identity=identity)
     return None
+
+
+def cluster_of(variables: Mapping[str, str]) -> str:
+    """Name of the cluster that a command with these variables makes; empty if it makes none."""
+    if not {cluster.STACK_VARIABLE, cluster.CLUSTER_VARIABLE} <= variables.keys():
+        return ""
+    return str(json.loads(variables[cluster.CLUSTER_VARIABLE])["name"])
 
 
 def parts(identity: str) -> tuple[str, str]:

@@ -18,6 +18,8 @@ from plan.cluster import ClusterPlan
 from toolchain.environment import state_url
 from toolchain.paths import private_folder, user_cache, user_state
 
+# In the marker of a cluster that was made to its end.
+WHOLE = "nodeVersion"
 # Stack -> the identity that its state has recorded.
 _recorded: dict[str, str] = {}
 
@@ -75,6 +77,16 @@ class Folder:
         except (FileNotFoundError, ValueError):
             return None
         return noted if noted.get("owner") == owner else None
+
+    def is_whole(self, owner: str) -> bool:
+        """Whether its owner has made it to its end, whatever the state says."""
+        return WHOLE in (self.recorded(owner) or {})
+
+    def give_up(self, owner: str) -> None:
+        """Note that the cluster is not wanted as it is: the next create removes it first."""
+        noted = self.recorded(owner)
+        if noted is not None:
+            self.record(owner, {key: noted[key] for key in noted if key != WHOLE})
 
     def write(self, path: Path, text: str) -> None:
         """Write a file that only its owner can read."""

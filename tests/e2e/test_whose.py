@@ -54,8 +54,6 @@ def nothing_touched(checkout):
 
 def test_another_clone_is_told_whose_they_are_before_anything_is_made(up, other, embedded_upstream):
     configure(other, embedded_upstream)
-    for host in HOSTS:  # as after `docker volume rm`, or on another prefix: none may be made
-        assert f"{NAME}-{host}" in up.volumes(NAME)
     with nothing_touched(up):
         for done in (
             other.make("up", STACK, check=False),
@@ -188,3 +186,21 @@ def test_a_container_made_before_there_were_identities_is_not_made_anew(up):
     labels = up.client.containers.get(name).labels
     assert labels["talos-cache.state"].startswith(f"{STACK}-"), "what is made from now on says it"
     up.pulumi("preview", "--expect-no-changes", stack=STACK)
+
+
+def test_a_team_opens_one_stack_file_with_its_own_passphrase(checkout, other, embedded_upstream):
+    configure(checkout, embedded_upstream, stack="team")
+    team = {"PULUMI_CONFIG_PASSPHRASE": "what the team knows"}
+    checkout.run("make", "preview", "STACK=team", env=checkout.env | team)
+    shared = checkout.path / "stacks" / "Pulumi.team.yaml"
+    assert "encryptionsalt" in shared.read_text()
+    shutil.copy(shared, other.path / "stacks")
+    other.run("make", "preview", "STACK=team", env=other.env | team)
+    alone = other.run("make", "preview", "STACK=team", check=False)
+    assert alone.returncode != 0
+    assert "incorrect passphrase" in said(alone), "the engine's own words"
+    [last] = [line for line in alone.stderr.splitlines() if "make: ***" not in line][-1:]
+    assert last.startswith(f"preview: what is in {other.path}/.work/private/passphrase is not the")
+    assert "stacks/Pulumi.team.yaml" in last
+    for each in (checkout, other):  # nothing of it is up, and without the passphrase no `down` is
+        (each.path / "stacks" / "Pulumi.team.yaml").unlink()

@@ -52,6 +52,12 @@ def test_who_a_state_is_stands_in_what_it_has_made(resources, identity, born):
     assert (state.identity, state.born) == (identity, born)
 
 
+def test_a_state_knows_the_clusters_that_it_has_made():
+    made = command(TALOS_CACHE_STACK="mine", TALOS_CACHE_CLUSTER='{"name": "dev"}')
+    warm = command(TALOS_CACHE_CLUSTER='{"name": "warmed"}')
+    assert recorded([made, warm]).clusters == {"dev"}
+
+
 def test_what_containers_say_is_read_back_as_it_was_said():
     assert ownership.owner(US.labels) == US
     assert ownership.owner(OLD) == Owner(stack="docker")
