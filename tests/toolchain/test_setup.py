@@ -249,6 +249,13 @@ def test_the_engine_finds_its_state_in_any_folder(no_login, monkeypatch, folder,
     assert exported == f"file://{no_login}/{url}"
 
 
+def test_state_that_was_lost_is_begun_again_also_in_a_shell_that_was_set_up(no_login, monkeypatch):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", environment.exports("docker")["PULUMI_BACKEND_URL"])
+    (no_login / "state").rmdir()
+    assert "PULUMI_BACKEND_URL" not in environment.exports("docker"), "it is set already"
+    assert (no_login / "state").is_dir(), "or the engine could not begin"
+
+
 def test_a_passphrase_in_the_environment_would_win_over_the_file_so_it_is_unset(
     no_login, monkeypatch
 ):
