@@ -6,12 +6,11 @@ import stack_config
 import stack_plan
 from components import CacheSet, HarborProjects, TalosCluster
 from components.docker_bridge import gateway
-from ops.docker_api import DockerUnavailableError, labels_of
-from ops.errors import OpsError
+from ops.docker_api import labels_of
+from ops.ending import in_words
 from ops.preflight import look, obstacles
 from ops.readiness import unready
 from plan import addressing
-from plan.checks import SettingsError
 
 
 def main() -> None:
@@ -35,7 +34,5 @@ def main() -> None:
         pulumi.export(name, pulumi.Output.secret(value) if name in plan.secret else value)
 
 
-try:
+with in_words():
     main()
-except (SettingsError, OpsError, DockerUnavailableError) as error:
-    raise pulumi.RunError(str(error)) from None

@@ -33,6 +33,7 @@ from toolchain.steps import SetupError
 
 # As a shell has it: 128 and the number of the signal.
 INTERRUPTED = 130
+DESTROY = ("destroy", "--yes", "--skip-preview")
 # Commands with a module of their own: `add_arguments` and `run`, whose docstring is the help.
 MODULES = {
     "doctor": doctor,
@@ -68,13 +69,13 @@ def up(arguments: argparse.Namespace) -> int:
     _renew_certificates(arguments.stack, _prepare(arguments.stack))
     _clear_interrupted(arguments.stack)
     ledger.note(arguments.stack)
-    return pulumi_cli.run("up", "--yes", "--skip-preview", "--stack", arguments.stack)
+    return pulumi_cli.run(arguments.command, arguments.stack, "up", "--yes", "--skip-preview")
 
 
 def preview(arguments: argparse.Namespace) -> int:
     """Check the stack file, then `pulumi preview`."""
     _prepare(arguments.stack)
-    return pulumi_cli.run("preview", "--stack", arguments.stack)
+    return pulumi_cli.run(arguments.command, arguments.stack, "preview")
 
 
 def down(arguments: argparse.Namespace) -> int:
@@ -83,7 +84,7 @@ def down(arguments: argparse.Namespace) -> int:
     pulumi_cli.select(arguments.stack)
     _clear_interrupted(arguments.stack)
     ledger.note(arguments.stack)
-    status = pulumi_cli.run("destroy", "--yes", "--skip-preview", "--stack", arguments.stack)
+    status = pulumi_cli.run(arguments.command, arguments.stack, *DESTROY)
     if status == 0:
         private.remove(arguments.stack)
     return status
@@ -105,8 +106,7 @@ def cluster_down(arguments: argparse.Namespace) -> int:
         print(f"the stack '{arguments.stack}' has no such cluster up: nothing to do")
         return 0
     targets = [part for urn in urns for part in ("--target", urn)]
-    destroy = ("destroy", "--yes", "--skip-preview", "--stack", arguments.stack)
-    return pulumi_cli.run(*destroy, *targets)
+    return pulumi_cli.run(arguments.command, arguments.stack, *DESTROY, *targets)
 
 
 def outputs(arguments: argparse.Namespace) -> int:

@@ -149,3 +149,26 @@ def test_runtime_options_that_are_not_implemented_are_refused_by_name(project):
     more = text.replace("virtualenv:", "typechecker: mypy, virtualenv:")
     (project.directory / "Pulumi.yaml").write_text(more)
     assert "runtime option 'typechecker'" in project.up(fails=True)
+
+
+def test_a_program_is_interrupted_when_a_resource_has_failed(project):
+    project.write("""
+        import os, signal, time
+        from pathlib import Path
+
+        def end(*_):
+            Path("interrupted").touch()
+            os._exit(32)
+
+        def block(_):
+            Path("blocked").touch()
+            time.sleep(600)
+
+        signal.signal(signal.SIGINT, end)
+        command.local.Command("failing", create="until test -e blocked; do sleep 0.1; done; exit 3")
+        command.local.Command("first", create="true").stdout.apply(block)
+    """)
+    shown = project.up(fails=True)
+    assert "exit status 3" in shown
+    assert (project.directory / "interrupted").exists()
+    assert "Traceback" not in shown
