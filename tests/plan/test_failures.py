@@ -1,4 +1,4 @@
-"""What is told at the end of a run that failed. The texts are recorded: engine 3.259, docker 5.2."""
+"""What is told at the end of a run that failed; the texts are the official plugins' own."""
 
 import pytest
 

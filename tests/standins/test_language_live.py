@@ -118,8 +118,18 @@ def test_what_the_program_prints_reaches_the_user(project):
         pulumi.log.warn("a warning")
     """)
     shown = project.up()
-    for line in ("on stdout", "on stderr", "a warning"):
+    for line in ("on stdout", "on stderr"):
         assert line in shown
+    assert "warning: a warning" in shown, "the engine knows it as one"
+
+
+def test_the_engine_knows_an_error_as_one(project):
+    project.write('pulumi.log.error("told"); raise pulumi.RunError("and this")')
+    shown = project.pulumi("up", "--yes", "--skip-preview", "--json", fails=True)
+    events = [json.loads(line) for line in shown.splitlines() if line.startswith("{")]
+    found = [event["diagnosticEvent"] for event in events if "diagnosticEvent" in event]
+    errors = [event["message"].strip() for event in found if event["severity"] == "error"]
+    assert errors[:2] == ["told", "and this"]
 
 
 def test_a_program_that_exits_with_a_code_fails(project):

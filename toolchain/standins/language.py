@@ -190,7 +190,8 @@ def _job(request: language_pb2.RunRequest) -> dict[str, Any]:
             "stack": request.stack,
             "organization": request.organization or "organization",
             "monitor_address": request.monitor_address,
-            "engine_address": request.args[0] if request.args else "",
+            # What the engine has started this host with: the program's messages go there.
+            "engine_address": sys.argv[-1] if len(sys.argv) > 1 else "",
             "parallel": request.parallel,
             "preview": request.dryRun,
         },
