@@ -42,6 +42,7 @@ from toolchain.steps import SetupError
 INTERRUPTED = 130
 # What the engine shows in a secret's place.
 SECRET = "[secret]"  # noqa: S105 - no secret
+DESTROY = ("destroy", "--yes", "--skip-preview")
 # Commands with a module of their own: `add_arguments` and `run`, whose docstring is the help.
 MODULES = {
     "adopt": adopt,
@@ -97,13 +98,13 @@ def up(arguments: argparse.Namespace) -> int:
     ledger.note(arguments.stack)
     for line in port_moves.make_room(arguments.stack, settings):
         print(line, file=sys.stderr)
-    return pulumi_cli.run("up", "--yes", "--skip-preview", "--stack", arguments.stack)
+    return pulumi_cli.run(arguments.command, arguments.stack, "up", "--yes", "--skip-preview")
 
 
 def preview(arguments: argparse.Namespace) -> int:
     """Check the stack file, then `pulumi preview`."""
     _prepare(arguments.stack)
-    return pulumi_cli.run("preview", "--stack", arguments.stack)
+    return pulumi_cli.run(arguments.command, arguments.stack, "preview")
 
 
 def down(arguments: argparse.Namespace) -> int:
@@ -112,7 +113,7 @@ def down(arguments: argparse.Namespace) -> int:
     pulumi_cli.select(arguments.stack)
     _clear_interrupted(arguments.stack)
     ledger.note(arguments.stack)
-    status = pulumi_cli.run("destroy", "--yes", "--skip-preview", "--stack", arguments.stack)
+    status = pulumi_cli.run(arguments.command, arguments.stack, *DESTROY)
     if status == 0:
         private.remove(arguments.stack)
         _tell_of_others(arguments.stack)
@@ -135,8 +136,7 @@ def cluster_down(arguments: argparse.Namespace) -> int:
         print(f"the stack '{arguments.stack}' has no such cluster up: nothing to do")
         return 0
     targets = [part for urn in urns for part in ("--target", urn)]
-    destroy = ("destroy", "--yes", "--skip-preview", "--stack", arguments.stack)
-    return pulumi_cli.run(*destroy, *targets)
+    return pulumi_cli.run(arguments.command, arguments.stack, *DESTROY, *targets)
 
 
 def outputs(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ import yaml
 
 import ops.preflight
 import ops.readiness
+from ops import ending
 from ops.docker_api import Container, DockerUnavailableError
 from ops.preflight import Host
 from plan.settings import PUBLIC_STACKS
@@ -80,7 +81,16 @@ def outside(monkeypatch):
 
 
 def program():
-    runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+    """Run it. What it tells the user before it ends by itself comes as a `RunError`."""
+    told = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ending.signal, "signal", lambda number, handler: None)  # pytest's own stay
+        patch.setattr(pulumi.log, "error", told.append)
+        try:
+            runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+        except SystemExit as end:
+            (text,) = told
+            raise {ending.TOLD: pulumi.RunError}[end.code](text) from None
 
 
 def config_of(stack):

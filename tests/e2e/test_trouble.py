@@ -89,6 +89,30 @@ def test_a_cache_that_does_not_answer_fails_the_up_with_its_name_and_log(
         assert f"{NAME}-docker.io (docker.io)" in said
         assert "cannot open the storage: something is wrong" in said, "the end of its log"
         assert "Traceback" not in said
+        last = done.stderr.split("up failed:")[-1]
+        assert "1 cache does not answer:" in last, "told again where the user looks"
+
+
+def test_a_failed_resource_ends_in_what_failed_and_what_to_do(stack, embedded_upstream):
+    nowhere = f"127.0.0.1:1/{PREFIX}-none:1"
+    configure(stack, embedded(embedded_upstream, HOSTS), cache={"image": nowhere})
+    for run in (
+        lambda: stack.make("up", STACK, check=False),
+        lambda: stack.pulumi("up", "--yes", "--skip-preview", stack=STACK, check=False),
+    ):
+        done = run()
+        said = done.stdout + done.stderr
+        assert done.returncode != 0
+        assert nowhere in said
+        assert "Traceback" not in said, "the program is interrupted, which is no news"
+        assert "KeyboardInterrupt" not in said
+    # Without the words of make itself.
+    failed = stack.ops("up", STACK, env=stack.shell_env(STACK))
+    *_, heading, error, remedy = failed.stderr.splitlines()
+    assert heading == "up failed:"
+    assert error.startswith("  caches-image: ")
+    assert nowhere in error
+    assert remedy.endswith(f"make up STACK={STACK}")
 
 
 @pytest.mark.parametrize("made", [0, 1, 2])
