@@ -10,7 +10,7 @@ ENTER = exports="$$($(PYTHON) -m toolchain setup --stack '$(STACK)' $(1))" && ev
 
 OPS = $(call ENTER,) && $(VENV_PYTHON) -m ops $@ --stack '$(STACK)' $(ARGS)
 
-.PHONY: help demo test test-offline test-private test-talos setup up preview down cluster-up cluster-down outputs stack warm verify repair export import prune ledger doctor check plan-tests e2e bench clean
+.PHONY: help demo test test-offline test-private test-engines test-talos setup up preview down cluster-up cluster-down outputs stack warm verify repair export import prune ledger adopt doctor check plan-tests e2e bench clean
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ test-offline: ## Upstreams that go away, damaged blobs, full disks, archives car
 
 test-private: ## Private upstreams, TLS and logins of caches, Harbor
 	@$(call ENTER,--dev --for test) && $(VENV_PYTHON) -m tests.tiers --only private
+
+test-engines: ## Containers made, changed and read by another Docker than this machine's, on both of its image stores
+	@$(call ENTER,--dev --for test) && $(VENV_PYTHON) -m tests.tiers --only engines
 
 test-talos: ## Real talosctl, real Talos nodes, a real Kubernetes cluster (cold: builds them all first)
 	@$(call ENTER,--dev --for talos) && $(VENV_PYTHON) -m tests.tiers --only talos
@@ -74,6 +77,9 @@ prune: ## Make the caches smaller: ARGS='--to 20GB --keep images.txt'; --yes doe
 	@$(OPS)
 
 ledger: ## Note when each image was last used
+	@$(OPS)
+
+adopt: ## Take over caches that another state made: containers go, volumes stay; then make up
 	@$(OPS)
 
 doctor: ## What is sick in STACK, and what to do

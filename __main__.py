@@ -4,9 +4,11 @@ import pulumi
 
 import stack_config
 import stack_plan
+import stack_state
 from components import CacheSet, HarborProjects, TalosCluster
 from components.docker_bridge import gateway
-from ops.docker_api import DockerUnavailableError, labels_of
+from ops import which_docker, whose
+from ops.docker_api import DockerUnavailableError
 from ops.errors import OpsError
 from ops.port_moves import moves
 from ops.preflight import look, obstacles
@@ -19,17 +21,20 @@ def main() -> None:
     """Bring up this stack's caches and clusters; export what nodes and people need."""
     stack = pulumi.get_stack()
     chosen, files = stack_config.read(stack)
+    which_docker.check(stack_config.given())
+    recorded = stack_state.read(stack)
+    us = whose.we_are(stack, recorded)
     bridge = gateway() if addressing.needs_bridge_gateway(chosen) else None
     host = look()
     plan = stack_plan.build(stack, chosen, files, bridge, host.published)
-    labels, preview = labels_of(stack), pulumi.runtime.is_dry_run()
-    moving = [str(one) for one in moves(host, plan.caches, chosen.clusters, labels)]
-    in_the_way = obstacles(host, plan.caches, plan.clusters, labels)
+    preview = pulumi.runtime.is_dry_run()
+    moving = [str(one) for one in moves(host, plan.caches, chosen.clusters, recorded)]
+    in_the_way = obstacles(host, plan.caches, plan.clusters, recorded, us)
     if in_the_way or (moving and not preview):
         raise pulumi.RunError("\n".join(["Nothing was changed:", *in_the_way, *moving]))
     for warning in (*plan.warnings, *moving):
         pulumi.log.warn(warning)
-    ready = CacheSet("caches", plan.caches, labels, probe=unready).ready
+    ready = CacheSet("caches", plan.caches, us.labels, probe=unready).ready
     if plan.harbor:
         projects = HarborProjects("harbor", plan.harbor).ready
         ready = pulumi.Output.all(ready, projects).apply(all)

@@ -26,6 +26,16 @@ def read(stack: str) -> tuple[Settings, dict[str, str]]:
     return _with_docker_logins(settings), named_files(settings)
 
 
+def given() -> Mapping[str, object]:
+    """The whole configuration, of every namespace, as the engine has it.
+
+    The official language host passes the configuration by the environment, an embedded one (the
+    Automation API, the stand-in) sets it in the process; `pulumi.Config` looks in both, but can't
+    list keys, and unknown keys are mistakes that a user wants to hear of.
+    """
+    return {**runtime_config.get_config_env(), **runtime_config.CONFIG.get()}
+
+
 def _with_docker_logins(settings: Settings) -> Settings:
     """The settings with the credentials that some upstreams take from the user's Docker login."""
     asked = [upstream.host for upstream in settings.upstreams if upstream.from_docker]
@@ -45,21 +55,12 @@ def _docker_login(host: str) -> Credentials:
 
 
 def _values() -> dict[str, object]:
-    """Every key of this project's namespace, without the namespace, values decoded.
-
-    The official language host passes the configuration by the environment, an embedded one (the
-    Automation API, the stand-in) sets it in the process; `pulumi.Config` looks in both, but can't
-    list keys, and unknown keys are mistakes that a user wants to hear of.
-    """
+    """Every key of this project's namespace, without the namespace, values decoded."""
     namespace = f"{pulumi.get_project()}:"
-    given: Mapping[str, object] = {
-        **runtime_config.get_config_env(),
-        **runtime_config.CONFIG.get(),
-    }
     return decode(
         {
             key.removeprefix(namespace): value if isinstance(value, str) else json.dumps(value)
-            for key, value in given.items()
+            for key, value in given().items()
             if key.startswith(namespace)
         }
     )
@@ -69,5 +70,4 @@ def _is_plain(name: str) -> bool:
     """Whether the stack has this key, and did not store it as a secret."""
     key = f"{pulumi.get_project()}:{name}"
     secret = key in runtime_config.get_config_secret_keys_env()
-    given = key in runtime_config.get_config_env() or key in runtime_config.CONFIG.get()
-    return given and not secret and not runtime_config.is_config_secret(key)
+    return key in given() and not secret and not runtime_config.is_config_secret(key)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ops import private
-from ops.cluster.folder import access, owner_of
-from plan import addressing, advice, behind_harbor, caches, cluster, mirrors, outputs
+from ops.cluster.folder import access, identity_of, moved_identity
+from plan import addressing, advice, behind_harbor, caches, cluster, mirrors, outputs, ownership
 from plan.caches import CachePlan
 from plan.cluster import ClusterPlan
 from plan.harbor import HarborPlan
@@ -58,11 +58,14 @@ def build(
     built = caches.build(settings, where, files, certificate)
     local = caches.in_reported_order(built, published)
     robot = private.robot_secret(stack, settings)
-    harbor = behind_harbor.build(settings, stack, owner_of(stack), files, robot)
+    # What a stack has in Harbor is called as the stack was when it made it.
+    born, owner = ownership.parts(identity_of(stack))
+    harbor = behind_harbor.build(settings, born, owner, files, robot)
     entries = mirrors.in_order(
         (*mirrors.build(local), *behind_harbor.mirrors(settings, files, harbor))
     )
-    clusters = cluster.build(stack, settings.clusters, local, entries, files)
+    moved = moved_identity(stack)
+    clusters = cluster.build(stack, settings.clusters, local, entries, files, moved)
     return StackPlan(
         caches=local,
         harbor=harbor,

@@ -29,6 +29,7 @@ from ops.readiness import failure
 from ops.stack_files import PROJECT, ROOT
 from plan.settings import DEFAULTS
 from toolchain import engine, plugins
+from toolchain.environment import file_url
 from toolchain.paths import WORK, private_folder
 from toolchain.steps import say
 
@@ -76,7 +77,7 @@ class Bench:
         self.verify: list[float] = []
         shutil.rmtree(FOLDER, ignore_errors=True)
         state = private_folder(FOLDER / "state")
-        os.environ["PULUMI_BACKEND_URL"] = f"file://{state}"
+        os.environ["PULUMI_BACKEND_URL"] = file_url(state)
         self._empty = FOLDER / "empty"
         self._write_empty_program()
 

@@ -108,8 +108,14 @@ class PullThroughCache(pulumi.ComponentResource):
             ),
             log_driver="json-file",
             log_opts=LOG_OPTS,
-            # A fixed name and a published port can't be held by the old and the new one at once.
-            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                # One name and one port can't be held by the old and the new one at once.
+                delete_before_replace=True,
+                # They say who made it, and replace nothing; a container that is made anew for
+                # another reason gets what they are then.
+                ignore_changes=["labels"],
+            ),
         )
         self.register_outputs({"container": self.container.name, "volume": self.volume.name})
 

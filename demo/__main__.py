@@ -21,14 +21,15 @@ import requests
 from demo import images
 from demo.client import PullError, pull
 from demo.upstream import Upstream
-from ops import docker_api, pulumi_cli, stack_files
-from ops.docker_api import PROJECT_LABEL, STACK_LABEL
+from ops import docker_api, pulumi_cli, stack_files, whose
 from ops.errors import OpsError
 from ops.readiness import failure, wait_for_answer
+from plan.ownership import CHECKOUT_LABEL, PROJECT_LABEL, STACK_LABEL
 from plan.settings import DEFAULTS, parse
 from toolchain import docker_engine
-from toolchain.paths import WORK, private_folder
-from toolchain.steps import progress
+from toolchain.environment import file_url
+from toolchain.paths import WORK, private_folder, user_cache
+from toolchain.steps import SetupError, only_one, progress
 
 STACK = "demo"
 UPSTREAM_NAME = "talos-cache-demo-upstream"
@@ -36,6 +37,7 @@ FOLDER = WORK / "demo"
 STATE = FOLDER / "state"
 CONFIG = FOLDER / "Pulumi.demo.yaml"
 LABELS = {PROJECT_LABEL: stack_files.PROJECT, STACK_LABEL: STACK}
+CHECKOUT = whose.checkout()
 READY_SECONDS = 30
 
 IMAGES = (
@@ -97,8 +99,24 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave everything running at the end")
     keep = parser.parse_args().keep
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` runs
+    # Its ports and names are the same in every checkout.
+    with only_one(user_cache() / "locks" / "demo.lock"):
+        # Another one's demo, which was waited for, may have stopped the dockerd that it started.
+        try:
+            docker_engine.ensure(docker_engine.choose(), "demo")
+            return _run(keep=keep)
+        except SetupError as error:
+            print(f"demo: {error}", file=sys.stderr)
+            return 1
+
+
+def _run(*, keep: bool) -> int:
     started = time.monotonic()
-    demo = _prepared()
+    try:
+        demo = _prepared()
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
     try:
         _prove(demo)
         print(f"Proved in {time.monotonic() - started:.0f} s.", flush=True)
@@ -126,15 +144,27 @@ def _prepared() -> Demo:
         image=str(DEFAULTS["cache.image"]),
         address=gateway,
         port=port,
-        labels=LABELS,
+        labels={**LABELS, CHECKOUT_LABEL: CHECKOUT},
     )
     demo = Demo(client=client, upstream=upstream)
+    _refuse_others(client)
     _remove_everything(demo, stop_docker=False)
     private_folder(STATE)
     text = stack_files.path_of(STACK).read_text()
     CONFIG.write_text(text.replace(template, upstream.url))
-    os.environ["PULUMI_BACKEND_URL"] = f"file://{STATE}"
+    os.environ["PULUMI_BACKEND_URL"] = file_url(STATE)
     return demo
+
+
+def _refuse_others(client: docker.DockerClient) -> None:
+    """Stop before what the demo of another checkout has left: it may have been kept on purpose."""
+    for container in docker_api.containers(client):
+        made_in = dict(container.labels).get(CHECKOUT_LABEL, CHECKOUT)
+        if container.has_labels(LABELS) and made_in != CHECKOUT:
+            raise DemoError(
+                f"{container.name} is left of a demo in {made_in.partition(':')[2]} (kept with "
+                f"KEEP=1, or killed): make demo there removes it, or docker rm -f {container.name}"
+            )
 
 
 def _prove(demo: Demo) -> None:

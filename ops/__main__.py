@@ -2,12 +2,15 @@
 
 import argparse
 import json
+import os
 import sys
 
 from docker.errors import DockerException
 from requests import RequestException
 
 from ops import (
+    adopt,
+    caches,
     clusters,
     docker_api,
     doctor,
@@ -21,12 +24,15 @@ from ops import (
     stack_files,
     verify,
     warm,
+    whose,
 )
 from ops.archive import export, importing
+from ops.cluster import folder
 from ops.docker_api import DockerUnavailableError
 from ops.errors import OpsError
 from plan import addressing
 from plan.checks import SettingsError
+from plan.cluster import IDENTITY_VARIABLE, WARM_VARIABLE
 from plan.images import ImageListError
 from plan.settings import Settings
 from toolchain import talosctl
@@ -38,6 +44,7 @@ INTERRUPTED = 130
 SECRET = "[secret]"  # noqa: S105 - no secret
 # Commands with a module of their own: `add_arguments` and `run`, whose docstring is the help.
 MODULES = {
+    "adopt": adopt,
     "doctor": doctor,
     "export": export,
     "import": importing,
@@ -47,12 +54,28 @@ MODULES = {
     "verify": verify,
     "warm": warm,
 }
+# These work on the caches' volumes, whoever has them in use; the others look for themselves.
+ON_VOLUMES = ("export", "import", "ledger", "prune", "repair", "verify", "warm")
+# The engine opens the stack's secrets for these.
+OF_THE_ENGINE = ("up", "preview", "down", "cluster-up", "cluster-down", "adopt", "warm", "repair")
 
 
 def main() -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args()
+    status = _status(arguments)
+    if status not in (0, INTERRUPTED) and arguments.command in OF_THE_ENGINE:
+        from ops import passphrase  # a third of a second to find out, and seldom the cause
+
+        if text := passphrase.advice(arguments.stack):
+            print(f"{arguments.command}: {text}", file=sys.stderr)
+    return status
+
+
+def _status(arguments: argparse.Namespace) -> int:
     try:
+        if arguments.command in ON_VOLUMES:
+            _refuse_others(arguments)
         status: int = arguments.run(arguments)
     except (OpsError, SettingsError, ImageListError, SetupError, DockerUnavailableError) as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)
@@ -69,8 +92,8 @@ def main() -> int:
 def up(arguments: argparse.Namespace) -> int:
     """Check the stack file, clear what a killed run left, make room, then `pulumi up`."""
     settings = _prepare(arguments.stack)
-    _renew_certificates(arguments.stack, settings)
     _clear_interrupted(arguments.stack)
+    _renew_certificates(arguments.stack, settings)
     ledger.note(arguments.stack)
     for line in port_moves.make_room(arguments.stack, settings):
         print(line, file=sys.stderr)
@@ -92,6 +115,7 @@ def down(arguments: argparse.Namespace) -> int:
     status = pulumi_cli.run("destroy", "--yes", "--skip-preview", "--stack", arguments.stack)
     if status == 0:
         private.remove(arguments.stack)
+        _tell_of_others(arguments.stack)
     return status
 
 
@@ -158,9 +182,26 @@ def _renew_certificates(stack: str, settings: Settings) -> None:
         print(line, file=sys.stderr)
 
 
+def _tell_of_others(stack: str) -> None:
+    """What looks like this stack's and is still there: the state did not know it."""
+    for line in whose.left_alone(stack):
+        print(line, file=sys.stderr)
+
+
+def _refuse_others(arguments: argparse.Namespace) -> None:
+    """Stop before a command works on the volumes of caches that another state has in use."""
+    if WARM_VARIABLE in os.environ:
+        return  # the engine runs this as part of an `up`, which has looked
+    settings = stack_files.check(arguments.stack)
+    whose.refuse_others(arguments.stack, [one.name for one in caches.of_settings(settings)])
+
+
 def _clear_interrupted(stack: str) -> None:
     for line in interrupted.clear(stack):
         print(line, file=sys.stderr)
+    if moved := folder.moved_identity(stack):
+        # For commands of the state that were recorded before it was moved.
+        os.environ[IDENTITY_VARIABLE] = moved
 
 
 def _one_output(exported: dict[str, object], arguments: argparse.Namespace) -> object:

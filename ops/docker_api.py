@@ -11,13 +11,15 @@ from docker.utils.socket import frames_iter
 from requests import ReadTimeout
 
 from ops.host import BRIDGE_INTERFACE, interface_address
-from ops.stack_files import PROJECT
 from plan.addressing import EVERY_ADDRESS
 from plan.host_ports import TCP, UDP, HostPort
+from plan.ownership import PROJECT, PROJECT_LABEL, STACK_LABEL, Recorded
+from toolchain import docker_endpoint, docker_tls
+from toolchain.docker_endpoint import Endpoint
+from toolchain.steps import SetupError
 
-PROJECT_LABEL = "talos-cache.project"
-STACK_LABEL = "talos-cache.stack"
 REMOVE_POLL_SECONDS = 0.1
+TIMEOUT_SECONDS = 30
 
 
 class DockerUnavailableError(Exception):
@@ -50,24 +52,43 @@ class Container:
             for address, port in published
         )
 
+    def is_known(self, state: Recorded) -> bool:
+        """Whether it is a container of this state."""
+        return state.knows(self.id, self.name, dict(self.labels))
+
     def has_labels(self, labels: dict[str, str]) -> bool:
         """Whether it carries all of these labels."""
         return labels.items() <= dict(self.labels).items()
 
 
+def endpoint() -> Endpoint:
+    """Which Docker is used.
+
+    Raises:
+        DockerUnavailableError: that can't be found out, or some part can't use it.
+    """
+    try:
+        return docker_endpoint.chosen()
+    except SetupError as error:
+        raise DockerUnavailableError(str(error)) from error
+
+
 def connect() -> docker.DockerClient:
-    """A client for the Docker that DOCKER_HOST, or else the usual socket, leads to.
+    """A client for the Docker that is used.
 
     Raises:
         DockerUnavailableError: nothing answers.
     """
+    where = endpoint()
     try:
-        client = docker.from_env(timeout=30)
+        client = docker.DockerClient(
+            base_url=where.url, tls=docker_tls.config(where), timeout=TIMEOUT_SECONDS
+        )
         client.ping()
     except DockerException as error:
         raise DockerUnavailableError(
-            f"Docker does not answer: {error}. Start it (make up does where it can), or set "
-            "DOCKER_HOST to where it is."
+            f"Docker does not answer at {where}: {error}. Start it (make up does where it can), or "
+            "set DOCKER_HOST to where it is."
         ) from error
     return client
 

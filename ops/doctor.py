@@ -18,14 +18,14 @@ import docker
 from docker.errors import DockerException, NotFound
 from requests import RequestException
 
-from ops import caches, docker_api, doctor_nodes, endpoints, progress, stack_files
+from ops import caches, docker_api, doctor_nodes, endpoints, progress, stack_files, whose
 from ops.caches import Cache
 from ops.cluster import live, talosctl
 from ops.cluster.talosctl import Talosctl
-from ops.docker_api import PROJECT_LABEL, DockerUnavailableError, labels_of
+from ops.docker_api import DockerUnavailableError
 from ops.errors import OpsError
 from ops.volumes import MOUNT, opened
-from plan import addressing, behind_harbor, cluster, diagnosis, mirrors
+from plan import addressing, behind_harbor, cluster, diagnosis, mirrors, ownership
 from plan import caches as cache_plans
 from plan.caches import DATA_PATH, REGISTRY_PORT, CachePlan
 from plan.checks import SettingsError
@@ -40,6 +40,7 @@ from plan.diagnosis import (
     ContainerFacts,
     Finding,
 )
+from plan.ownership import PROJECT_LABEL, Recorded
 from plan.settings import Settings
 from plan.talosctl import refusals
 from plan.upstreams import slug
@@ -78,20 +79,26 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
     except DockerUnavailableError as error:
         text = f"{error} Neither caches nor nodes were looked at."
         return [*findings, diagnosis.problem("Docker", text, f"make up STACK={stack}")]
-    findings.append(diagnosis.well("Docker", f"{client.version()['Version']} answers"))
+    where = docker_api.endpoint()
+    version = client.version()["Version"]
+    text = f"{version} answers at {where}" if where.source else f"{version} answers"
+    findings.append(diagnosis.well("Docker", text))
+    state = whose.recorded(stack)
+    whose.we_are(stack, state)
     plans, clusters = _planned(client, stack, settings)
     nodes = sum(len(plan.settings.node_ips) for plan in clusters) if found else 0
     with progress.bar("looking", len(plans) + nodes, unit="look") as bar:
         first = _inspected(client, plans)
-        answers = _answers(client, settings, plans, first, bar.update)
+        own = {name: one for name, one in first.items() if not _whose(stack, state, one)}
+        answers = _answers(client, settings, plans, own, bar.update)
         if found:
             for plan in clusters:
                 for of_node in doctor_nodes.examined(client, plan, found, settings.cache.image):
                     findings += of_node
                     bar.update()
-        findings += _of_caches(client, stack, settings, plans, first, answers)
+        findings += _of_caches(client, stack, settings, plans, first, answers, state)
     findings += _of_harbor(settings)
-    findings += _strays(client, stack, plans)
+    findings += _strays(client, stack, plans, state)
     return findings + doctor_nodes.left_over(stack, clusters)
 
 
@@ -177,6 +184,7 @@ def _of_caches(
     plans: Sequence[CachePlan],
     first: Mapping[str, Inspected],
     answers: Mapping[str, tuple[Answer, Answer | None]],
+    state: Recorded,
 ) -> list[Finding]:
     """What was found of each cache, and of volumes that no cache has any more."""
     of_stack = caches.of_settings(settings)
@@ -191,7 +199,11 @@ def _of_caches(
     for plan in plans:
         answer, upstream = answers[plan.name]
         facts = CacheFacts(
-            container=_container(stack, first.get(plan.name), then.get(plan.name)),
+            container=_container(
+                first.get(plan.name),
+                then.get(plan.name),
+                lambda container: _whose(stack, state, container),
+            ),
             has_volume=plan.name in there,
             size=sizes.get(plan.name),
             room=rooms.get(plan.name),
@@ -212,7 +224,7 @@ def _of_caches(
 
 
 def _container(
-    stack: str, first: Inspected | None, then: Inspected | None
+    first: Inspected | None, then: Inspected | None, whose_is: Callable[[Inspected], str]
 ) -> ContainerFacts | None:
     """What two looks at a container show; None where it is not there at the second one."""
     if then is None:
@@ -221,7 +233,7 @@ def _container(
     health = state.get("Health") or {}
     same = first is not None and first["Id"] == then["Id"]
     return ContainerFacts(
-        ours=labels_of(stack).items() <= (then["Config"]["Labels"] or {}).items(),
+        whose=whose_is(then),
         status=state["Status"],
         exit_status=state["ExitCode"],
         # Docker says "unhealthy" also right after a pause, before it has looked again.
@@ -236,6 +248,16 @@ def _container(
             (m.get("Name", "") for m in then["Mounts"] if m["Destination"] == DATA_PATH), ""
         ),
     )
+
+
+def _whose(stack: str, state: Recorded, container: Inspected) -> str:
+    """Whose a container is, if it is another's; empty if it is this stack's."""
+    labels = container["Config"]["Labels"] or {}
+    if state.knows(container["Id"], container["Name"].lstrip("/"), labels):
+        return ""
+    owner = ownership.owner(labels)
+    us = whose.we_are(stack, state)
+    return ownership.described(owner, us) if owner else diagnosis.NO_STACK
 
 
 def _left_behind(
@@ -299,7 +321,9 @@ def _sizes(
     )
 
 
-def _strays(client: docker.DockerClient, stack: str, plans: Sequence[CachePlan]) -> list[Finding]:
+def _strays(
+    client: docker.DockerClient, stack: str, plans: Sequence[CachePlan], state: Recorded
+) -> list[Finding]:
     names = {plan.name for plan in plans}
     return [
         diagnosis.warning(
@@ -308,7 +332,7 @@ def _strays(client: docker.DockerClient, stack: str, plans: Sequence[CachePlan])
             f"make up STACK={stack}; where that leaves it: docker rm -f {container.name}",
         )
         for container in docker_api.containers(client)
-        if container.has_labels(labels_of(stack)) and container.name not in names
+        if container.is_known(state) and container.name not in names
     ]
 
 

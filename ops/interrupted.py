@@ -2,8 +2,8 @@
 
 Three things can be left: a lock whose process is gone, operations that the state calls pending, and
 containers that were made but never recorded. A container is removed only where all evidence agrees:
-it carries this stack's labels, the state does not know it, and the state says that an operation on
-a container of that name was under way.
+it carries the labels that this state gives, the state does not know it, and the state says that an
+operation on a container of that name was under way.
 """
 
 import json
@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ops import docker_api, pulumi_cli, state_folder
+from ops import docker_api, pulumi_cli, state_folder, whose
+from ops.cluster import folder
 from ops.docker_api import Container
 from ops.stack_files import PROJECT
-
-CONTAINER_TYPE = "docker:index/container:Container"
+from plan import ownership
+from plan.ownership import COMMAND_TYPE, CONTAINER_TYPE
 
 
 def clear(stack: str) -> list[str]:
@@ -25,38 +26,53 @@ def clear(stack: str) -> list[str]:
         f"removed the lock of a pulumi process that is gone ({lock})" for lock in _unlock(stack)
     ]
     state = pulumi_cli.deployment(stack)
+    whose.we_are(stack, whose.in_state(state))
     if not state.get("pending_operations"):
         return done
     client = docker_api.connect()
-    labels = docker_api.labels_of(stack)
-    for container in strays(state, docker_api.containers(client), labels):
+    for container in strays(state, docker_api.containers(client)):
         client.api.remove_container(container.id, force=True, v=True)
         done.append(
             f"removed the container {container.name}: the interrupted run never recorded it"
         )
+    for cluster in unrecorded_clusters(state):
+        folder.folder_of(stack, cluster).give_up(folder.owner_of(stack))
     # Without this the engine would go on to warn of operations that nobody waits for any more.
     arguments = ("--yes", "--skip-preview", "--clear-pending-creates", "--stack", stack)
     pulumi_cli.output("refresh", *arguments)
     return [*done, "cleared the operations that the interrupted run left pending"]
 
 
-def strays(
-    state: Mapping[str, Any], containers: Sequence[Container], labels: dict[str, str]
-) -> list[Container]:
-    """Containers that an interrupted operation of this very state made and did not record."""
+def strays(state: Mapping[str, Any], containers: Sequence[Container]) -> list[Container]:
+    """Containers that an interrupted operation of this very state made and did not record.
+
+    They carry the labels that it was about to give them, which say whose they are.
+    """
     recorded = {resource.get("id") for resource in state.get("resources") or []}
     interrupted = {
-        operation["resource"].get("inputs", {}).get("name")
+        inputs.get("name"): {one["label"]: one["value"] for one in inputs.get("labels") or ()}
         for operation in state.get("pending_operations") or []
         if operation["resource"].get("type") == CONTAINER_TYPE
+        and (inputs := operation["resource"].get("inputs") or {})
     }
     return [
         container
         for container in containers
-        if container.has_labels(labels)
-        and container.id not in recorded
-        and container.name in interrupted
+        if container.id not in recorded
+        and (labels := interrupted.get(container.name))
+        and container.has_labels(labels)
     ]
+
+
+def unrecorded_clusters(state: Mapping[str, Any]) -> list[str]:
+    """Names of clusters whose creation was interrupted, also where they were whole already."""
+    known = whose.in_state(state).clusters
+    names = {
+        ownership.cluster_of(operation["resource"].get("inputs", {}).get("environment") or {})
+        for operation in state.get("pending_operations") or []
+        if operation["resource"].get("type") == COMMAND_TYPE
+    }
+    return sorted(names - known - {""})
 
 
 def dead_locks(folder: Path) -> list[Path]:

@@ -10,8 +10,8 @@ import docker
 from docker.errors import DockerException
 
 from ops import docker_api
-from ops.docker_api import PROJECT_LABEL
 from ops.stack_files import PROJECT
+from plan.ownership import PROJECT_LABEL
 
 LABEL = "talos-cache.passing"
 # Between being made and being started, or being over and being removed, others take a second.

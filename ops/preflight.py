@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from ops import docker_api
 from ops.cluster import preflight
-from ops.docker_api import PROJECT_LABEL, STACK_LABEL, Container
+from ops.docker_api import Container
 from plan.caches import CachePlan, PublishedPort
 from plan.cluster import ClusterPlan
+from plan.ownership import Owner, Recorded, Taken, owner, refusals
 
 
 @dataclass(frozen=True)
@@ -45,33 +46,57 @@ def obstacles(
     host: Host,
     plans: Sequence[CachePlan],
     clusters: Sequence[ClusterPlan],
-    labels: dict[str, str],
+    recorded: Recorded,
+    us: Owner,
 ) -> list[str]:
     """All that is in the way of a stack's caches and clusters; see the two parts."""
-    return [*conflicts(host, plans, labels), *preflight.obstacles(clusters)]
+    return [
+        *conflicts(host, plans, recorded, us),
+        *preflight.obstacles(clusters, recorded.clusters),
+    ]
 
 
-def conflicts(host: Host, plans: Sequence[CachePlan], labels: dict[str, str]) -> list[str]:
+def conflicts(host: Host, plans: Sequence[CachePlan], recorded: Recorded, us: Owner) -> list[str]:
     """Containers and ports that are taken by something else than this stack.
 
     Args:
         host: what is there.
         plans: the caches about to be made.
-        labels: those of this stack's own containers.
+        recorded: what this stack's state knows: everything else is somebody else's.
+        us: this stack.
 
     Returns:
-        One text per conflict, with what to do; empty where nothing is in the way.
+        One text per conflict, with what to do, and one for all that another state of this project
+        has; empty where nothing is in the way.
     """
     there = host.containers
-    foreign = [container for container in there if not container.has_labels(labels)]
-    own = [container for container in there if container.has_labels(labels)]
-    found = [_name_conflict(plan, foreign) for plan in plans]
+    own = [container for container in there if container.is_known(recorded)]
+    foreign = [container for container in there if container not in own]
+    taken = _taken(plans, foreign)
+    of_others = {one.name for one in taken}
+    strangers = [container for container in foreign if container.name not in of_others]
+    # Whose they are is told already; that a port is theirs needs no more words.
+    known = [container for container in there if container not in strangers]
+    found = [_name_conflict(plan, strangers) for plan in plans]
     found += [
-        _port_conflict(plan, published, foreign, own, test_bind=host.is_local)
+        _port_conflict(plan, published, strangers, known, test_bind=host.is_local)
         for plan in plans
         for published in plan.published
     ]
-    return list(dict.fromkeys(text for text in found if text))
+    return [*refusals(taken, us), *dict.fromkeys(text for text in found if text)]
+
+
+def _taken(plans: Sequence[CachePlan], foreign: Sequence[Container]) -> list[Taken]:
+    """What other states of this project have of what these caches want."""
+    names = {plan.name for plan in plans}
+    wanted = [published for plan in plans for published in plan.published]
+    publishers = [_publisher(published, foreign) for published in wanted]
+    return [
+        Taken(name=container.name, owner=other, by_name=container.name in names)
+        for container in foreign
+        if (other := owner(dict(container.labels))) is not None
+        and (container.name in names or container in publishers)
+    ]
 
 
 def _name_conflict(plan: CachePlan, foreign: Sequence[Container]) -> str:
@@ -150,13 +175,6 @@ def _described(owner: Container) -> str:
 
 
 def _way_out(owner: Container) -> str:
-    labels = dict(owner.labels)
-    if labels.get(PROJECT_LABEL):
-        stack = labels.get(STACK_LABEL, "?")
-        return (
-            f"It belongs to the stack '{stack}' of this project: give this stack a "
-            "talos-cache:prefix and a talos-cache:basePort of its own."
-        )
     guide = (
         "It looks like a cache made by hand after the Talos guide; such a container keeps its "
         "images inside itself, so they go with it. "

@@ -17,6 +17,7 @@ from plan.checks import Problem, SettingsError
 from plan.images import ImageListError, parse_list
 from plan.login_settings import ENCRYPTED_KEY, SECRET_KEYS
 from plan.settings import Settings, decode, parse
+from toolchain import secrets_store
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "stacks"
@@ -100,7 +101,7 @@ def check(stack: str) -> Settings:
     """
     raw = read(path_of(stack))
     plain = {key for key in SECRET_KEYS if _holds_plain_text(raw.get(key))}
-    settings = parse(raw, stack, plain_secrets=plain)
+    settings = parse(raw, stack, plain_secrets=plain, public=secrets_store.is_public(stack))
     named_files(settings)
     return settings
 

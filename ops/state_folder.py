@@ -1,8 +1,9 @@
 """The folder that state is kept in, where it is kept in files on this machine."""
 
 from pathlib import Path
+from urllib.parse import unquote
 
-from toolchain.environment import backend
+from toolchain.environment import state_url
 
 FILE_BACKEND = "file://"
 # Beside each file the engine's storage library keeps its content type and MD5 in an attribute file.
@@ -15,11 +16,11 @@ ATTRIBUTES = (
 
 def path() -> Path | None:
     """The engine's own folder in the chosen backend; None where that is no folder."""
-    chosen = backend()
+    chosen = state_url()
     if not chosen.startswith(FILE_BACKEND):
         return None
     folder = chosen.removeprefix(FILE_BACKEND).split("?")[0]
-    return Path(folder).expanduser() / ".pulumi"
+    return Path(unquote(folder)).expanduser() / ".pulumi"
 
 
 def mend() -> list[Path]:

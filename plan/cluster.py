@@ -35,6 +35,7 @@ from plan.mirrors import (
 from plan.talosctl import OLDEST, Version, needs_reboot, node_version
 
 STACK_VARIABLE = "TALOS_CACHE_STACK"
+IDENTITY_VARIABLE = "TALOS_CACHE_IDENTITY"
 SLUG_VARIABLE = "TALOS_CACHE_SLUG"
 CLUSTER_VARIABLE = "TALOS_CACHE_CLUSTER"
 OPTIONS_VARIABLE = "TALOS_CACHE_OPTIONS"
@@ -60,6 +61,8 @@ class ClusterPlan:
         mirrors: entries of the nodes' machine config, one per upstream.
         sources: upstream host -> URL that Docker on this machine pulls its images below.
         warm_list: content of the list that the caches are filled with beforehand, if one is named.
+        identity: of the stack's state, where its name and its place say another one: it was renamed
+            or moved since the cluster was made.
     """
 
     stack: str
@@ -67,6 +70,7 @@ class ClusterPlan:
     mirrors: tuple[Mirror, ...]
     sources: tuple[tuple[str, str], ...]
     warm_list: str = ""
+    identity: str = ""
 
     @property
     def name(self) -> str:
@@ -85,6 +89,7 @@ def build(
     caches: Sequence[CachePlan],
     mirrors: Sequence[Mirror],
     files: Mapping[str, str],
+    identity: str = "",
 ) -> tuple[ClusterPlan, ...]:
     """One plan per cluster.
 
@@ -94,6 +99,7 @@ def build(
         caches: of the stack.
         mirrors: of the same caches, and of upstreams behind Harbor.
         files: content of every file that a patch names, by its path.
+        identity: see `ClusterPlan`.
 
     Raises:
         SettingsError: a patch is no YAML, or speaks of what this stack sets: the mirror of a
@@ -111,6 +117,7 @@ def build(
             mirrors=tuple(mirrors),
             sources=sources(caches, mirrors),
             warm_list=files[cluster.warm_file] if cluster.warm_file else "",
+            identity=identity,
         )
         for cluster in whole
     )
@@ -148,8 +155,11 @@ def environment(plan: ClusterPlan) -> dict[str, str]:
         for mirror in plan.mirrors
     }
     options = {_camel(name): getattr(plan.settings, name) for name in _OPTIONS}
+    # A cluster whose stack is called what it always was has none of it in its state.
+    moved = {IDENTITY_VARIABLE: plan.identity} if plan.identity else {}
     return {
         STACK_VARIABLE: plan.stack,
+        **moved,
         SLUG_VARIABLE: plan.settings.slug,
         CLUSTER_VARIABLE: json.dumps(identity(plan)),
         OPTIONS_VARIABLE: json.dumps(options),
@@ -207,6 +217,7 @@ def read(variables: Mapping[str, str], secrets: str) -> ClusterPlan:
     registries = json.loads(variables[MIRRORS_VARIABLE])
     return ClusterPlan(
         stack=variables[STACK_VARIABLE],
+        identity=variables.get(IDENTITY_VARIABLE, ""),
         settings=ClusterSettings(**by_field),
         mirrors=tuple(
             _mirror(host, entry, hidden["registries"].get(host) or {})

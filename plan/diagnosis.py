@@ -16,6 +16,8 @@ from plan.talosctl import Place, patch_line
 OK = "ok"
 WARNING = "warning"
 PROBLEM = "problem"
+# Whose a container is that this project did not make.
+NO_STACK = "none of this project's stacks"
 # How long containerd and Talos wait for a mirror that swallows packets, at every request.
 DIAL_SECONDS = 30
 # A cache that has less left to write to may not have room for the next large layer.
@@ -75,7 +77,7 @@ class ContainerFacts:
     """What Docker says of a cache's container.
 
     Attributes:
-        ours: whether it carries the stack's labels.
+        whose: it is, in words; empty if it is the stack's own.
         status: Docker's word for it, such as "running" or "exited".
         exit_status: of its last end; 0 while it runs.
         healthy: False only where its health check fails.
@@ -85,7 +87,7 @@ class ContainerFacts:
         volume: name of the volume that holds its data; empty where it is no volume of a name.
     """
 
-    ours: bool
+    whose: str
     status: str
     exit_status: int
     healthy: bool
@@ -221,9 +223,9 @@ def amount(size: int | None) -> str:
 
 def _of_container(plan: CachePlan, container: ContainerFacts, stack: str) -> list[Finding]:
     about = _about(plan)
-    if not container.ours:
-        text = f"there is a container {plan.name}, but this stack did not make it"
-        fix = f"remove it, or give the stack another prefix; then: {_up(stack)}"
+    if container.whose:
+        text = f"there is a container {plan.name}, but it belongs to {container.whose}"
+        fix = f"{_up(stack)} says how to go on, and changes nothing before"
         return [problem(about, text, fix)]
     if container.status == "restarting" or container.more_restarts:
         # While it runs Docker does not say how it ended last.

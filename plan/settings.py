@@ -117,6 +117,14 @@ DEFAULTS: dict[str, object] = {
 }
 # The stacks that come with the project: the passphrase behind their committed salts is public.
 PUBLIC_STACKS = ("docker", "qemu", "docker-cluster", "qemu-cluster", "demo")
+# Those salts: a stack that was renamed keeps its own, and with it that passphrase.
+PUBLIC_SALTS = (
+    "v1:D36G/IH1Edw=:v1:WswSJSjF4LryRrHB:lVeHP9PzwWnXbFS2/rHJ6hnEWlvs9g==",
+    "v1:DM8pYkx5LrM=:v1:/Y+bZX1AuATrkROT:BmTVBkHPtU5gNvak3emOd9d+edCbLw==",
+    "v1:fwM1sC11b9w=:v1:2tBR2SRZmwgwLMIP:4+UmoazAqvgiAFiIjhdcyP4PAmTDcQ==",
+    "v1:Uur0cy1Y7F8=:v1:xu+Y0HPkgeJg9UAi:wei+d5TxRwM2hYmuER88EiTs4uvRdw==",
+    "v1:uJNw/5KJOZM=:v1:g4cLGW48K0LSJoY4:K1y8W4nclK6oPc3B2/YlMLMmXlw91Q==",
+)
 # Top-level keys whose value is text: the others reach the program as JSON.
 TEXT_KEYS = frozenset({"addressing", "backend", "prefix"})
 
@@ -227,7 +235,11 @@ def decode(config: Mapping[str, object]) -> dict[str, object]:
 
 
 def parse(
-    raw: Mapping[str, object], stack: str = "", *, plain_secrets: Collection[str] = ()
+    raw: Mapping[str, object],
+    stack: str = "",
+    *,
+    plain_secrets: Collection[str] = (),
+    public: bool = False,
 ) -> Settings:
     """Check a stack's configuration.
 
@@ -236,6 +248,7 @@ def parse(
             that is still encrypted (`{"secure": ...}`) is not looked into.
         stack: name of the stack, which decides whether it may hold secrets.
         plain_secrets: those of SECRET_KEYS that stand in the stack's file unencrypted.
+        public: whether everybody knows the passphrase of a stack of another name, too.
 
     Raises:
         SettingsError: with every mistake there is.
@@ -269,7 +282,8 @@ def parse(
     _refuse_double_credentials(check, settings)
     _refuse_unused_credentials(check, settings)
     _refuse_offline_without_caches(check, settings)
-    _refuse_secrets_of_public_stacks(check, stack, settings, top)
+    if public or stack in PUBLIC_STACKS:
+        _refuse_secrets_of_public_stacks(check, stack, settings, top)
     for key in plain_secrets:
         _refuse_plain_secret(check, key)
     if check.problems:
@@ -314,8 +328,6 @@ def _refuse_offline_without_caches(check: Checks, settings: Settings) -> None:
 def _refuse_secrets_of_public_stacks(
     check: Checks, stack: str, settings: Settings, top: Mapping[str, Any]
 ) -> None:
-    if stack not in PUBLIC_STACKS:
-        return
     rule = f"the passphrase of the stack '{stack}' is public: it comes with the project"
     fix = f"make a stack of your own: make stack NAME=mine FROM={stack}"
     for key in SECRET_KEYS:

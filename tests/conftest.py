@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ops import docker_api
+from ops.cluster import folder
 
 # Folders whose tests are a tier of their own -> its mark.
 MARKED = {
@@ -34,3 +35,8 @@ def no_configuration_from_outside(monkeypatch):
     # The engine hands configuration over in the environment; whoever runs the tests may be in one.
     monkeypatch.delenv("PULUMI_CONFIG", raising=False)
     monkeypatch.delenv("PULUMI_CONFIG_SECRET_KEYS", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_stack_is_known_from_another_test(monkeypatch):
+    monkeypatch.setattr(folder, "_recorded", {})

@@ -1,7 +1,9 @@
 """The whole program, __main__.py, on every stack file that comes with the project."""
 
 import json
+import re
 import runpy
+import socket
 from pathlib import Path
 
 import pulumi
@@ -49,14 +51,15 @@ class Outside:
         self.in_the_way = []
         self.containers = ()
         self.report = ""
-        self.labels = None
+        self.us = None
+        self.recorded = None
         self.probed = []
 
     def look(self):
         return Host(containers=self.containers, is_local=True)
 
-    def obstacles(self, host, plans, clusters, labels):
-        self.labels = labels
+    def obstacles(self, host, plans, clusters, recorded, us):
+        self.recorded, self.us = recorded, us
         self.clusters = clusters
         if isinstance(self.in_the_way, Exception):
             raise self.in_the_way
@@ -150,13 +153,59 @@ def test_the_demo_stands_beside_the_stack_that_a_user_may_have(outside):
     assert not set(held(demo)) & set(held(user)), "the demo would be in the way, or fail"
 
 
-def test_containers_carry_project_and_stack(outside):
+def test_containers_say_who_made_them_and_nothing_is_replaced_for_it(outside):
     record = run_with(stack="alice")
-    labels = {"talos-cache.project": "talos-cache", "talos-cache.stack": "alice"}
-    assert outside.labels == labels, "by these its own containers are known before"
+    assert re.fullmatch("alice-[0-9a-f]{12}", outside.us.identity)
+    assert outside.us.checkout == f"{socket.gethostname()}:{ROOT}"
+    assert outside.us.stack == "alice"
     for container in record.of(CONTAINER):
         told = {label["label"]: label["value"] for label in container.inputs["labels"]}
-        assert told == labels, "and after"
+        assert told == outside.us.labels
+        assert container.ignore_changes == ["labels"]
+
+
+def state_of(*, labels, number="c0ffee", name="registry-docker.io"):
+    """What the engine says of a state with one container."""
+    listed = [{"label": key, "value": value} for key, value in labels.items()]
+    outputs = {"id": number, "name": name, "labels": listed}
+    return {"urn": {"type": CONTAINER, "outputs": outputs}, "set": {"type": SET}}
+
+
+BORN = {"talos-cache.project": "talos-cache", "talos-cache.stack": "born"}
+
+
+def test_what_the_state_knows_is_the_stacks_own(outside):
+    run_with(state=state_of(labels=BORN))
+    assert outside.recorded.knows("c0ffee", "any", {})
+    assert not outside.recorded.knows("another", "registry-docker.io", {})
+
+
+@pytest.mark.parametrize(
+    ("organization", "asked"),
+    [(None, "mine"), ("organization", "mine"), ("acme", "acme/talos-cache/mine")],
+)
+def test_the_engine_is_asked_for_this_very_stack(outside, organization, asked):
+    record = run_with(organization=organization)
+    assert record.asked_for_state == [{"stackName": asked}]
+
+
+def test_an_engine_that_cant_read_the_state_is_an_error_and_nothing_is_registered(outside):
+    with pytest.raises(pulumi.RunError, match=r"own state: .*checkpoint: EOF"):
+        run_with(state=ProviderError("failed to load checkpoint: EOF"))
+    assert outside.us is None
+
+
+def test_a_stack_that_was_renamed_goes_on_under_the_identity_it_was_made_with(outside):
+    """The name that a stack had is in its state even where no identity was recorded."""
+    run_with(stack="before")
+    identity = outside.us.identity
+    renamed = {**BORN, "talos-cache.stack": "before"}
+    run_with(stack="after", state=state_of(labels=renamed))
+    assert outside.us.identity == identity
+    assert outside.us.stack == "after"
+    recorded = {**BORN, "talos-cache.state": "elsewhere-0123456789ab"}
+    run_with(stack="after", state=state_of(labels=recorded))
+    assert outside.us.identity == "elsewhere-0123456789ab"
 
 
 def test_ports_are_declared_in_the_order_in_which_docker_reports_them(outside):
@@ -192,7 +241,7 @@ def test_mistakes_are_told_as_they_are_and_nothing_is_registered(outside):
         run_with({"basePort": 1, "colour": "red"})
     assert str(caught.value).startswith("2 mistakes in the stack's configuration; nothing was")
     assert caught.value.__suppress_context__, "a traceback says nothing to a user"
-    assert outside.labels is None, "Docker is not even asked"
+    assert outside.us is None, "Docker is not even asked"
 
 
 def test_credentials_on_an_exposed_cache_are_a_mistake_like_others(outside):
@@ -323,14 +372,14 @@ def test_a_mistake_in_the_list_that_a_cluster_is_warmed_with_stops_a_preview(out
     file.write_text("docker.io/busybox\n")
     with pytest.raises(pulumi.RunError, match="a list names exact images"):
         run_with({"cluster": {"warm": f"@{file}"}}, preview=True)
-    assert outside.labels is None, "Docker is not even asked"
+    assert outside.us is None, "Docker is not even asked"
 
 
 def test_a_patch_file_that_is_not_there_is_a_mistake(outside):
     with pytest.raises(pulumi.RunError, match=r"@patches/none\.yaml") as caught:
         run_with({"cluster": {"patches": ["@patches/none.yaml"]}})
     assert "No such file" in str(caught.value)
-    assert outside.labels is None, "Docker is not even asked"
+    assert outside.us is None, "Docker is not even asked"
 
 
 LOGIN = {"username": "nodes", "password": "hunter2"}
@@ -411,7 +460,7 @@ def test_a_file_that_holds_no_certificate_is_a_mistake(outside, tmp_path):
     upstreams = {"docker.io": {"ca": f"@{file}"}}
     with pytest.raises(pulumi.RunError, match="openssl x509 -inform der"):
         run_with({"upstreams": upstreams}, preview=True)
-    assert outside.labels is None, "Docker is not even asked"
+    assert outside.us is None, "Docker is not even asked"
 
 
 def test_upstreams_behind_harbor_are_exported_with_their_projects(outside, state):

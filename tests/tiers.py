@@ -79,6 +79,29 @@ PRIVATE = Tier(
         (*PYTEST, "-m", "private", "-n", "2", "--dist", "loadfile", "--durations=10"),
     ),
 )
+# By itself only: the modules that make, change and read containers, on another Docker than the
+# machine's. What an image store changes is images: on the second one run those that use them most.
+IMAGES = (
+    "tests/e2e/test_shipped_stacks.py",
+    "tests/offline/test_execute.py",
+    "tests/offline/test_passing.py",
+    "tests/standins/test_docker_live.py",
+)
+CONTAINERS = (
+    "tests/e2e/test_changes.py",
+    "tests/e2e/test_docker_nodes.py",
+    "tests/e2e/test_published_ports.py",
+    "tests/e2e/test_trouble.py",
+)
+ENGINE = (PYTHON, "-m", "tests.engines")
+PARALLEL = ("-n", "2", "--dist", "loadfile", "--durations=10")
+ENGINES = Tier(
+    "engines",
+    (
+        (*ENGINE, "containerd", *PARALLEL, *IMAGES, *CONTAINERS),
+        (*ENGINE, "overlay2", *PARALLEL, *IMAGES),
+    ),
+)
 # By itself only: it builds Talos, containerd and Kubernetes first, once.
 TALOS = Tier(
     "talos",
@@ -90,7 +113,7 @@ TALOS = Tier(
 )
 
 
-ALL = (*TIERS, OFFLINE, PRIVATE, TALOS)
+ALL = (*TIERS, OFFLINE, PRIVATE, ENGINES, TALOS)
 
 
 def main() -> int:

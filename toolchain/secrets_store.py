@@ -1,24 +1,77 @@
 """Which passphrase encrypts a stack's secrets, and where it is.
 
 The stacks that come with the project have their salt in the committed file, so their passphrase is
-the same for everybody: public, and they hold no secrets. Every other stack uses this checkout's
-own, made at random. docs/adr/0005 says why.
+the same for everybody: public, and they hold no secrets. Every other stack uses the one that the
+user's environment names, as a team that shares a stack does, and else this checkout's own, made at
+random. docs/adr/0005 says why.
 """
 
+import os
+import re
 import secrets
 from pathlib import Path
 
-from plan.settings import PUBLIC_STACKS
-from toolchain.paths import PRIVATE, private_folder
+from plan.settings import PUBLIC_SALTS, PUBLIC_STACKS
+from toolchain.files import write_once
+from toolchain.paths import PRIVATE, ROOT, private_folder
 
 PUBLIC_PASSPHRASE = "talos-cache"  # noqa: S105 - public on purpose, see above
+PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 - the name of a variable
+PASSPHRASE_FILE = f"{PASSPHRASE}_FILE"
+# Set beside the file's own variable by a set-up: what it has set is not the user's choice.
+SET_UP_FILE = "TALOS_CACHE_PASSPHRASE_FILE"
+OWN = "passphrase"
+STACKS = ROOT / "stacks"
 
 
 def passphrase_file(stack: str) -> Path:
     """The file with the passphrase of this stack, made if it is not there yet (0600)."""
-    public = stack in PUBLIC_STACKS
-    path = private_folder(PRIVATE) / ("passphrase-public" if public else "passphrase")
+    public = is_public(stack)
+    path = private_folder(PRIVATE) / ("passphrase-public" if public else OWN)
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(PUBLIC_PASSPHRASE if public else secrets.token_urlsafe(32))
+        write_once(path, PUBLIC_PASSPHRASE if public else secrets.token_urlsafe(32))
     return path
+
+
+def is_public(stack: str) -> bool:
+    """Whether a stack has a public passphrase: also under the name that it was given since."""
+    return stack in PUBLIC_STACKS or salt_of(stack_file(stack)) in PUBLIC_SALTS
+
+
+def users_own(stack: str) -> str:
+    """Name of the variable with which the user chose a passphrase for this stack; empty: none."""
+    if is_public(stack):
+        return ""
+    if PASSPHRASE in os.environ:
+        return PASSPHRASE  # empty is a passphrase too
+    file = os.environ.get(PASSPHRASE_FILE, "")
+    return PASSPHRASE_FILE if file and file != os.environ.get(SET_UP_FILE) else ""
+
+
+def stacks_that_need_it() -> list[Path]:
+    """Files of stacks that are encrypted with this checkout's own passphrase, as far as is known.
+
+    It can't be told from a file whether the user's own passphrase opens it.
+    """
+    if not (PRIVATE / OWN).exists():
+        return []
+    return [
+        file
+        for file in sorted(STACKS.glob("Pulumi.*.yaml"))
+        if (salt := salt_of(file)) and salt not in PUBLIC_SALTS
+    ]
+
+
+def stack_file(stack: str) -> Path:
+    """Where a stack's file is, if there is one."""
+    return STACKS / f"Pulumi.{stack}.yaml"
+
+
+def salt_of(file: Path) -> str:
+    """The salt that the engine has written into a stack's file; empty where there is none."""
+    try:
+        text = file.read_text(errors="replace")
+    except OSError:
+        return ""
+    found = re.search(r"^encryptionsalt:\s*['\"]?([^\s'\"]+)", text, re.MULTILINE)
+    return found[1] if found else ""

@@ -18,6 +18,16 @@ PROGRESS_EVERY_SECONDS = 10.0
 SHOWN_LINES = 25
 
 
+class _Steps(threading.local):
+    """The steps within steps that a thread is at."""
+
+    def __init__(self) -> None:
+        self.running: list[object] = []
+
+
+_steps = _Steps()
+
+
 class SetupError(Exception):
     """The set-up can't go on; the text says what is missing and what to do."""
 
@@ -37,14 +47,17 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def progress(doing: str) -> Iterator[None]:
-    """Say what takes so long, after two seconds and then every ten."""
+    """Say what takes so long, after two seconds and then every ten; only the innermost says it."""
+    running, mine = _steps.running, object()
+    running.append(mine)
     started = time.monotonic()
     done = threading.Event()
 
     def tell() -> None:
         pause = FIRST_PROGRESS_SECONDS
         while not done.wait(pause):
-            say(f"  ... {doing} ({time.monotonic() - started:.0f} s)")
+            if running[-1] is mine:
+                say(f"  ... {doing} ({time.monotonic() - started:.0f} s)")
             pause = PROGRESS_EVERY_SECONDS
 
     thread = threading.Thread(target=tell, daemon=True)
@@ -54,6 +67,7 @@ def progress(doing: str) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+        running.remove(mine)
 
 
 def run(

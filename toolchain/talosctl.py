@@ -5,6 +5,7 @@ from pathlib import Path
 
 from toolchain import go
 from toolchain.engine import foreign_path
+from toolchain.files import link_if_different
 from toolchain.paths import BIN, ROOT
 from toolchain.steps import SetupError, say
 from toolchain.versions import TALOSCTL
@@ -27,9 +28,9 @@ def ensure(version: str) -> Path:
 def offer() -> None:
     """Put a talosctl on PATH where the user has none: `.work/bin` is on it, in front."""
     link = BIN / "talosctl"
-    link.unlink(missing_ok=True)  # the user may have installed one since
     if shutil.which("talosctl", path=foreign_path()) is not None:
+        link.unlink(missing_ok=True)  # the user may have installed one since
         return
     newest = TALOSCTL[-1]
     say(f"no talosctl on PATH: using {newest}, built from its Go module")
-    link.symlink_to(ensure(newest))
+    link_if_different(link, ensure(newest))

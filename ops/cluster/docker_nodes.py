@@ -18,9 +18,10 @@ from docker.types import IPAMConfig, IPAMPool
 from requests import RequestException
 
 from ops.cluster.lifeline import POLL_SECONDS, Lifeline, say
-from ops.docker_api import STACK_LABEL, labels_of, remove_until_gone
+from ops.docker_api import labels_of, remove_until_gone
 from ops.errors import OpsError
 from plan.cluster import ClusterPlan
+from plan.ownership import STACK_LABEL
 
 OWNER_LABEL = "talos-cache.owner"
 CLUSTER_LABEL = "talos.cluster.name"

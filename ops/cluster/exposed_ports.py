@@ -11,6 +11,7 @@ from ops.cluster import docker_nodes
 from ops.docker_api import Container, labels_of
 from plan.cluster import ClusterPlan
 from plan.host_ports import UDP, HostPort, exposed
+from plan.ownership import STACK_LABEL
 
 
 def conflicts(
@@ -65,7 +66,7 @@ def _described(holder: Container) -> str:
             f"the container {holder.name}, a node of the cluster {cluster}. Remove that cluster "
             f"(make cluster-down CLUSTER={cluster}, if it is this project's)"
         )
-    if stack := labels.get(docker_api.STACK_LABEL):
+    if stack := labels.get(STACK_LABEL):
         return f"the container {holder.name} of the stack {stack}. Take that stack down"
     return f"the container {holder.name} (image {holder.image}). Remove it"
 

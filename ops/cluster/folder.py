@@ -13,9 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ops.stack_files import PROJECT
+from plan import ownership
 from plan.cluster import ClusterPlan
-from toolchain.environment import backend
-from toolchain.paths import private_folder, user_cache
+from toolchain.environment import state_url
+from toolchain.paths import private_folder, user_cache, user_state
+
+# In the marker of a cluster that was made to its end.
+WHOLE = "nodeVersion"
+# Stack -> the identity that its state has recorded.
+_recorded: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,16 @@ class Folder:
             return None
         return noted if noted.get("owner") == owner else None
 
+    def is_whole(self, owner: str) -> bool:
+        """Whether its owner has made it to its end, whatever the state says."""
+        return WHOLE in (self.recorded(owner) or {})
+
+    def give_up(self, owner: str) -> None:
+        """Note that the cluster is not wanted as it is: the next create removes it first."""
+        noted = self.recorded(owner)
+        if noted is not None:
+            self.record(owner, {key: noted[key] for key in noted if key != WHOLE})
+
     def write(self, path: Path, text: str) -> None:
         """Write a file that only its owner can read."""
         write_private(path, text)
@@ -112,9 +128,34 @@ def access(plans: Sequence[ClusterPlan]) -> dict[str, dict[str, str]]:
     }
 
 
+def usual_identity(stack: str) -> str:
+    """Names a stack among all that may use this machine, by where its state is kept.
+
+    True for a state that has made nothing yet, and as long as it is neither renamed nor moved.
+    """
+    where = f"{state_url()}\n{PROJECT}\n{stack}"
+    return f"{stack}-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
+
+
+def know(stack: str, identity: str) -> None:
+    """From here on this process knows a stack by the identity that its state has recorded."""
+    _recorded[stack] = identity
+
+
+def identity_of(stack: str) -> str:
+    """Names a stack's state among all that may use this machine, whatever its name is by now."""
+    return _recorded.get(stack) or usual_identity(stack)
+
+
+def moved_identity(stack: str) -> str:
+    """The same; empty where everybody comes to it by the stack's name and its state's place."""
+    identity = identity_of(stack)
+    return "" if identity == usual_identity(stack) else identity
+
+
 def owner_of(stack: str) -> str:
-    """Names a stack among all the stacks that may use this machine: by where its state is kept."""
-    return hashlib.sha256(f"{backend()}\n{PROJECT}\n{stack}".encode()).hexdigest()[:12]
+    """The part of a stack's identity that tells it from others of its name."""
+    return ownership.parts(identity_of(stack))[1]
 
 
 def folder_of(stack: str, cluster: str) -> Folder:
@@ -124,19 +165,18 @@ def folder_of(stack: str, cluster: str) -> Folder:
 
 def states_of(stack: str) -> Path:
     """The folder for all that a stack keeps to itself on this machine."""
-    return all_folders() / f"{stack}-{owner_of(stack)[:6]}"
+    name, digits = ownership.parts(identity_of(stack))
+    return all_folders() / f"{name}-{digits[:6]}"
 
 
 def all_folders() -> Path:
     """Where the private folders of all stacks are."""
-    base = os.environ.get("XDG_STATE_HOME")
-    states = Path(base) if base else Path.home() / ".local" / "state"
-    return states / PROJECT
+    return user_state()
 
 
 def lock_of(stack: str, cluster: str) -> Path:
     """A file to lock while something works on the cluster; outside of what that work removes."""
-    return user_cache() / "locks" / f"{stack}-{owner_of(stack)}-{cluster}.lock"
+    return user_cache() / "locks" / f"{identity_of(stack)}-{cluster}.lock"
 
 
 def image_lock() -> Path:

@@ -2,7 +2,7 @@
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ops import docker_api
@@ -18,8 +18,12 @@ from plan.talosctl import Version, all_refusals, refusals
 BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
-def obstacles(plans: Sequence[ClusterPlan]) -> list[str]:
+def obstacles(plans: Sequence[ClusterPlan], known: Collection[str]) -> list[str]:
     """One text per obstacle, with what to do; empty where nothing is in the way.
+
+    Args:
+        plans: of the stack's clusters.
+        known: names of those that its state knows.
 
     Raises:
         SettingsError: the installed talosctl can't do what a stack asks for.
@@ -34,7 +38,24 @@ def obstacles(plans: Sequence[ClusterPlan]) -> list[str]:
     if problems := all_refusals([plan.settings for plan in plans], version):
         raise SettingsError(problems)
     found = [text for plan in plans for text in conflicts(plan, of_others=True)]
+    found += [
+        _unknown(plan)
+        for plan in plans
+        if plan.name not in known
+        and folder_of(plan.stack, plan.name).is_whole(owner_of(plan.stack))
+    ]
     return [*found, *filter(None, map(_login_obstacle, plans))]
+
+
+def _unknown(plan: ClusterPlan) -> str:
+    """Its create removes what a killed run has left; this is more, and may be in use."""
+    return (
+        f"The cluster {plan.name} is there already, made by this very stack, and its state does "
+        "not know it: a killed run left it, or its state was lost. Either\n"
+        f"  - clear what a killed run left: make up STACK={plan.stack}\n"
+        f"  - have it made anew, on purpose: make adopt STACK={plan.stack} ARGS=--yes\n"
+        "  - go on with it without this stack: take it out of the stack's file"
+    )
 
 
 def _login_obstacle(plan: ClusterPlan) -> str:

@@ -191,9 +191,10 @@ def remove(plan: ClusterPlan, folder: Folder) -> None:
         try:
             _as_root(line)
         except OpsError as error:
+            by_hand = f"cd {shlex.quote(str(ROOT))} && sudo {shlex.join(line)}"
             raise OpsError(
                 f"this is left of the cluster {plan.name}: {', '.join(left)}; {error} Run this "
-                f"again then, or remove it now: cd {ROOT} && sudo {shlex.join(line)}"
+                f"again then, or remove it now: {by_hand}"
             ) from error
     hand_over(folder)
 

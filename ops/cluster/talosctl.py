@@ -4,12 +4,16 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from ops.cluster.folder import Folder, talos_home
+from ops import docker_api
+from ops.cluster.folder import Folder, all_folders, talos_home
 from ops.errors import OpsError
 from ops.host import architecture
 from plan.talosctl import NEWEST, OLDEST, Place, Version, version_in
+from toolchain import shims
 
 ANSWER_SECONDS = 30
 
@@ -23,10 +27,14 @@ class Talosctl:
 
 
 def find() -> Talosctl:
-    """The talosctl on PATH.
+    """The talosctl on PATH; the program behind it where it is a version manager's shim.
+
+    It is asked as clusters run it: with another HOME, in another folder. There a shim finds none of
+    the user's files that tell it which version is meant.
 
     Raises:
-        OpsError: there is none, or it does not say its version.
+        OpsError: there is none, it does not say its version, or it is a shim that can't be seen
+            through.
     """
     program = shutil.which("talosctl")
     if program is None:
@@ -35,10 +43,44 @@ def find() -> Talosctl:
             f"talosctl is not on PATH, and the stack has a cluster. Install talosctl {oldest} to "
             f"{newest} (make up builds one where it can), or take 'cluster' out of the stack file."
         )
-    argv = [program, "version", "--client", "--short"]
+    try:
+        return _as_clusters_run_it(program)
+    except OpsError as error:
+        _asked(program)  # the user's own way; where that fails too, its words are the better ones
+        if real := shims.behind(program):
+            return _as_clusters_run_it(real)
+        raise OpsError(
+            f"{program} works here, but not in another folder with another HOME, where clusters "
+            f"are made: it seems to be a version manager's shim ({error}). Put the folder of the "
+            "real talosctl before it on PATH, for instance: "
+            'PATH="$(dirname "$(mise which talosctl)"):$PATH"'
+        ) from error
+
+
+def _as_clusters_run_it(program: str) -> Talosctl:
+    folder = Folder(all_folders())
+    # Its folder may not be there yet; what a shim would find above it can only lie above this one.
+    there = next(path for path in folder.work.parents if path.is_dir())
+    return _asked(program, env=environment(folder), cwd=there)
+
+
+def _asked(
+    program: str, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Talosctl:
+    """A talosctl that has said its version.
+
+    Raises:
+        OpsError: it has not.
+    """
     try:
         done = subprocess.run(
-            argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=ANSWER_SECONDS
+            [program, "version", "--client", "--short"],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=ANSWER_SECONDS,
+            env=env,
+            cwd=cwd,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise OpsError(f"{program} does not say its version: {error}") from error
@@ -56,8 +98,10 @@ def environment(folder: Folder) -> dict[str, str]:
         for key, value in os.environ.items()
         if not re.match("PULUMI_|TALOS_CACHE_|TALOS", key)
     }
+    # talosctl knows no docker contexts.
+    which_docker = docker_api.endpoint().environment
     return {
-        **kept,
+        **{key: value for key, value in (kept | which_docker).items() if value},
         # talosctl up to 1.11 knows no TALOS_HOME: its folder is $HOME/.talos.
         "HOME": str(talos_home()),
         "TALOS_HOME": str(talos_home() / ".talos"),

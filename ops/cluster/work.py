@@ -17,7 +17,15 @@ from requests import RequestException
 
 from ops import docker_api
 from ops.cluster import docker_nodes, kubeconfig, live, qemu_host, talosctl
-from ops.cluster.folder import Folder, folder_of, image_lock, lock_of, owner_of, talos_home
+from ops.cluster.folder import (
+    Folder,
+    folder_of,
+    image_lock,
+    know,
+    lock_of,
+    owner_of,
+    talos_home,
+)
 from ops.cluster.lifeline import Lifeline, run, say
 from ops.cluster.preflight import conflicts, refuse
 from ops.errors import OpsError
@@ -48,6 +56,8 @@ def main(command: str) -> int:
     """Run one command; returns the exit status."""
     secrets = sys.stdin.buffer.readline().decode()
     plan = plans.read(os.environ, secrets)
+    if plan.identity:
+        know(plan.stack, plan.identity)
     previous: Made = json.loads(os.environ.get(PREVIOUS_VARIABLE) or "{}")
     try:
         with only_one(lock_of(plan.stack, plan.name)):

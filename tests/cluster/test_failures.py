@@ -165,5 +165,5 @@ def test_a_talosctl_that_is_no_program_is_an_obstacle_and_no_traceback(tmp_path,
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     settings = parse({"cluster": {"name": "dev"}})
-    [text] = preflight.obstacles(cluster.build("mine", settings.clusters, [], [], {}))
+    [text] = preflight.obstacles(cluster.build("mine", settings.clusters, [], [], {}), ())
     assert f"{program} does not say its version" in text

@@ -45,6 +45,84 @@ def test_one_that_does_not_tell_its_version_is_no_talosctl(on_path, script):
         talosctl.find()
 
 
+class Managed:
+    """A user with a version manager, and one talosctl that it has installed; all are scripts.
+
+    Which version is meant stands in a file below the user's HOME, as for mise and asdf.
+    """
+
+    def __init__(self, folder, monkeypatch):
+        self.home = folder / "home"
+        self.real = self._program(folder / "installed" / "1.12.0" / "talosctl", "echo v1.12.0")
+        self._bin = folder / "bin"
+        self._shims = folder / "shims"
+        (self.home / "versions").parent.mkdir()
+        (self.home / "versions").write_text(str(self.real))
+        monkeypatch.setenv("HOME", str(self.home))
+        monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        monkeypatch.setenv("PATH", f"{self._shims}:{self._bin}:/usr/bin:/bin")
+
+    def manager(self, name):
+        """Run as itself it tells what `which` does; by another name it is a shim."""
+        real = '$(cat "$HOME/versions") || { echo "No version is set" >&2; exit 126; }'
+        script = (
+            f"real={real}\n"
+            f'case "${{0##*/}} $1" in\n  "{name} which") echo "$real" ;;\n'
+            f'  "{name} exec") shift 2; exec "$real" "$@" ;;\n  *) exec "$real" "$@" ;;\nesac'
+        )
+        return self._program(self._bin / name, script)
+
+    def shim(self, *, link=None, script=None):
+        path = self._shims / "talosctl"
+        if link:
+            path.parent.mkdir()
+            path.symlink_to(link)
+        else:
+            self._program(path, script)
+
+    def _program(self, path, script):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
+
+
+@pytest.fixture
+def managed(tmp_path, monkeypatch):
+    return Managed(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("manager", ["mise", "aqua"])
+def test_behind_a_shim_that_is_a_link_is_the_real_program(managed, manager):
+    managed.shim(link=managed.manager(manager))
+    found = talosctl.find()
+    assert found == talosctl.Talosctl(program=str(managed.real), version=Version(1, 12, 0))
+
+
+def test_behind_a_shim_that_is_a_script_too(managed):
+    managed.manager("asdf")
+    managed.shim(script='exec asdf exec "talosctl" "$@"')
+    assert talosctl.find().program == str(managed.real)
+
+
+def test_a_shim_that_can_not_be_seen_through_is_told_before_anything_is_made(managed, tmp_path):
+    managed.manager("another")
+    managed.shim(script='exec another exec talosctl "$@"')
+    with pytest.raises(OpsError, match="works here, but not in another folder with another HOME"):
+        talosctl.find()
+    assert not (tmp_path / "state").exists()
+    (managed.home / "versions").unlink()
+    with pytest.raises(OpsError, match=r"does not say its version: .*No such file"):
+        talosctl.find()
+
+
+def test_a_shim_that_works_anywhere_is_used_as_it_is(managed):
+    managed.manager("mise")
+    managed.shim(script=f'exec {managed.real} "$@"')
+    assert talosctl.find().program.endswith("/shims/talosctl")
+
+
 def test_it_sees_nothing_of_pulumi_and_no_file_of_the_users(monkeypatch, tmp_path):
     for name in ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_COMMAND_STDOUT", "TALOS_CACHE_MIRRORS"):
         monkeypatch.setenv(name, "secret")

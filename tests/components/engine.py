@@ -15,6 +15,8 @@ from pulumi.runtime import mocks, settings
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 from pulumi.runtime.stack import run_in_stack, wait_for_rpcs
 
+from stack_state import READ_STATE
+
 IMAGE_ID = "sha256:" + "1" * 64
 GATEWAY = "172.18.0.1"
 
@@ -70,6 +72,7 @@ class Record:
     outputs: dict = field(default_factory=dict)
     calls: list = field(default_factory=list)
     warnings: list = field(default_factory=list)
+    asked_for_state: list = field(default_factory=list)
 
     def of(self, typ):
         return [resource for resource in self.resources if resource.typ == typ]
@@ -85,11 +88,12 @@ class Record:
 
 
 class Mocks(mocks.Mocks):
-    """Answers of Docker's provider."""
+    """Answers of Docker's provider, and of the engine itself."""
 
-    def __init__(self, record, network):
+    def __init__(self, record, network, state):
         self.record = record
         self.network = network
+        self.state = state
 
     def new_resource(self, args):
         computed = {"imageId": IMAGE_ID} if args.typ == IMAGE else {}
@@ -97,6 +101,11 @@ class Mocks(mocks.Mocks):
         return f"{args.name}-id", {**args.inputs, **computed}
 
     def call(self, args):
+        if args.token == READ_STATE:
+            if isinstance(self.state, Exception):
+                raise self.state
+            self.record.asked_for_state.append(args.args)
+            return {"outputs": self.state}
         self.record.calls.append((args.token, args.args))
         if isinstance(self.network, Exception):
             raise self.network
@@ -149,7 +158,17 @@ def network(*gateways):
     return {"id": "n", "name": "bridge", "driver": "bridge", "ipamConfigs": configs}
 
 
-def run(program, *, preview=False, stack="mine", config=None, secret_keys=(), bridge=None):
+def run(
+    program,
+    *,
+    preview=False,
+    stack="mine",
+    config=None,
+    secret_keys=(),
+    bridge=None,
+    state=None,
+    organization=None,
+):
     """Run a program to its end, with all that it does in `apply`; its exceptions come through.
 
     Args:
@@ -159,11 +178,13 @@ def run(program, *, preview=False, stack="mine", config=None, secret_keys=(), br
         config: the stack's configuration, values as the engine hands them over.
         secret_keys: those of its keys that are stored as secrets.
         bridge: what getNetwork answers, or the exception that it raises.
+        state: URN -> type and outputs of what the state holds already, or the engine's exception.
+        organization: where state is kept by a service that has some.
     """
     record = Record()
     logger = logging.Logger("pulumi-of-a-test")
     logger.addHandler(_Warnings(record))
-    answers = Mocks(record, network(GATEWAY) if bridge is None else bridge)
+    answers = Mocks(record, network(GATEWAY) if bridge is None else bridge, state or {})
 
     async def whole_run():
         # One loop for all of it. What a run that failed has left behind is not waited for.
@@ -173,6 +194,7 @@ def run(program, *, preview=False, stack="mine", config=None, secret_keys=(), br
             answers,
             project="talos-cache",
             stack=stack,
+            organization=organization,
             preview=preview,
             logger=logger,
             monitor=Monitor(record, answers),

@@ -1,6 +1,11 @@
 """`make demo`, the main job, as a new user runs it."""
 
+import subprocess
+
+import pytest
+
 from ops import docker_api
+from tests.checkout import checked_out
 
 PREFIX = "talos-cache-demo"
 
@@ -23,5 +28,40 @@ def test_a_demo_that_is_kept_is_swept_by_the_next_one(checkout):
     shown = checkout.run("make", "demo", "KEEP=1").stdout
     assert "Kept:" in shown
     assert f"{PREFIX}-docker.io" in there(checkout)
+    checkout.run("make", "demo")
+    assert there(checkout) == set()
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory, docker_client):
+    with checked_out(tmp_path_factory.mktemp("other"), docker_client) as made:
+        yield made
+
+
+def test_two_checkouts_have_their_demos_one_after_the_other(checkout, other):
+    processes = [
+        subprocess.Popen(
+            ["make", "demo"],
+            cwd=each.path,
+            env=each.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for each in (checkout, other)
+    ]
+    shown = [process.communicate(timeout=checkout.seconds * 3)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(shown)
+    assert there(checkout) == set()
+
+
+def test_a_demo_that_another_checkout_has_kept_is_left_alone(checkout, other):
+    checkout.run("make", "demo", "KEEP=1")
+    before = there(checkout)
+    refused = other.run("make", "demo", check=False)
+    assert refused.returncode != 0
+    assert f"is left of a demo in {checkout.path}" in refused.stderr
+    assert there(checkout) == before
     checkout.run("make", "demo")
     assert there(checkout) == set()

@@ -116,12 +116,17 @@ def test_plain_pulumi_works_in_a_shell_that_evaluated_the_set_up(mine):
     assert "Resources:" in shown.stdout
 
 
-def test_clean_refuses_while_a_stack_is_up_and_then_removes_the_working_folder(mine):
+def test_clean_refuses_while_a_stack_is_up_and_keeps_the_passphrase_that_one_needs(mine):
     done = mine.run("make", "clean", check=False)
     assert done.returncode != 0
     assert "the stack 'mine' is up: make down STACK=mine" in done.stderr
     mine.make("down", "mine")
     assert mine.volumes(f"{PREFIX}-mine") == set(), "onDestroy: delete"
     mine.stacks.clear()
+    kept = mine.run("make", "clean").stderr
+    left = [path.name for path in (mine.path / ".work").rglob("*")]
+    assert sorted(left) == ["passphrase", "passphrase-public", "private"]
+    assert f"kept {mine.path}/.work/private/passphrase: what stacks/Pulumi.mine.yaml can" in kept
+    (mine.path / "stacks" / "Pulumi.mine.yaml").unlink()
     mine.run("make", "clean")
     assert not (mine.path / ".work").exists()

@@ -63,7 +63,7 @@ class NamedUpstream(Upstream):
             self.image, name=self.name, detach=True, environment={"OTEL_TRACES_EXPORTER": "none"}
         )
         info = self.client.api.inspect_container(self.name)
-        self.ip_address = info["NetworkSettings"]["IPAddress"]
+        self.ip_address = info["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
         self.enter = ["nsenter", "--net", "--target", str(info["State"]["Pid"])]
         argv = [sys.executable, str(DOUBLE), self.ip_address, str(self.failing_names)]
         nowhere = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}

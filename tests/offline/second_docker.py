@@ -1,47 +1,18 @@
 """A second Docker daemon beside the machine's: its own data, its own bridge, nothing shared."""
 
 import subprocess
-import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-import docker
-from docker.errors import DockerException
-
-START_SECONDS = 60
-STOP_SECONDS = 60
+from tests.dockerd import Dockerd
 
 
-class SecondDocker:
-    """Its daemon runs between `start` and `stop`; what it holds stays meanwhile, as over a reboot.
+@dataclass
+class SecondDocker(Dockerd):
+    """A daemon, and the bridge and the address of its own network."""
 
-    Attributes:
-        host: for DOCKER_HOST.
-        bridge, address: of its own network.
-    """
-
-    def __init__(self, folder, network):
-        self._folder = folder
-        self.bridge = f"tc-test-br{network}"
-        self.address = f"10.250.{network}.1"
-        self.host = f"unix://{folder / 'docker.sock'}"
-        self._daemon = None
-
-    def client(self):
-        return docker.DockerClient(base_url=self.host, timeout=60)
-
-    def start(self):
-        argv = ["dockerd", "--host", self.host, "--bridge", self.bridge, "--iptables=false"]
-        argv += ["--ip-forward=false", "--ip-masq=false", "--pidfile", str(self._folder / "pid")]
-        argv += ["--data-root", str(self._folder / "data")]
-        argv += ["--exec-root", str(self._folder / "exec")]
-        with (self._folder / "log").open("a") as log:
-            self._daemon = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        _wait(self.host, self._folder / "log")
-
-    def stop(self):
-        if self._daemon:
-            self._daemon.terminate()
-            self._daemon.wait(timeout=STOP_SECONDS)
+    bridge: str
+    address: str
 
 
 @contextmanager
@@ -52,29 +23,24 @@ def second_docker(folder, *, network):
         folder: for all that it keeps.
         network: a number that no other module has: two may run side by side.
     """
-    made = SecondDocker(folder, network)
-    ip("link", "add", made.bridge, "type", "bridge")
+    bridge, address = f"tc-test-br{network}", f"10.250.{network}.1"
+    argv = ["dockerd", "--bridge", bridge, "--iptables=false", "--ip-forward=false"]
+    argv += ["--ip-masq=false", "--pidfile", str(folder / "pid")]
+    argv += ["--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")]
+    host = f"unix://{folder / 'docker.sock'}"
+    made = SecondDocker(host, argv, folder / "log", bridge=bridge, address=address)
+    ip("link", "add", bridge, "type", "bridge")
     try:
-        ip("address", "add", f"{made.address}/24", "dev", made.bridge)
-        ip("link", "set", made.bridge, "up")
+        ip("address", "add", f"{address}/24", "dev", bridge)
+        ip("link", "set", bridge, "up")
         try:
             made.start()
             yield made
         finally:
             made.stop()
     finally:
-        ip("link", "delete", made.bridge)
+        ip("link", "delete", bridge)
 
 
 def ip(*arguments):
     subprocess.run(["ip", *arguments], check=True)
-
-
-def _wait(host, log):
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            return docker.DockerClient(base_url=host).ping()
-        except DockerException:
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-            time.sleep(0.2)

@@ -210,7 +210,8 @@ def test_volumes_of_another_stack_whose_prefix_starts_like_this_one_are_its_own(
 def test_a_docker_that_does_not_answer_is_a_problem_and_no_crash(up, tmp_path):
     printed = doctor(up, status=1, env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
     first, fix, last = printed.splitlines()
-    assert first.startswith("problem  Docker: Docker does not answer: ")
+    where = f"unix://{tmp_path}/none.sock (from DOCKER_HOST)"
+    assert first.startswith(f"problem  Docker: Docker does not answer at {where}: ")
     assert first.endswith("Neither caches nor nodes were looked at.")
     assert fix == f"         fix: make up STACK={STACK}"
     assert last == "0 ok, 0 warnings, 1 problem"
@@ -232,7 +233,7 @@ def server(docker_client):
             "INPUT",
         ]
         subprocess.run([*argv, "-p", "tcp", "--dport", "7000", "-j", "DROP"], check=True)
-        yield container.id, info["NetworkSettings"]["IPAddress"]
+        yield container.id, info["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
     finally:
         container.remove(force=True, v=True)
 

@@ -17,7 +17,7 @@ from plan.settings import DEFAULTS
 from plan.store import ROOT, blob_path
 from tests.checkout import ops_line
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
-from tests.offline.volumes import cut_short, damage, in_container, path
+from tests.offline.volumes import cut_short, damage, in_container, once_stored, path
 from tests.upstream_log import requests_answered
 
 STACK = "verify"
@@ -212,7 +212,8 @@ def killed_after_removing(sick, name):
 
 def test_a_blob_that_is_gone_is_told_and_comes_with_the_next_pull(sick):
     folder = path(layer(HELLO)).removesuffix("/data")
-    in_container(sick.client, f"{NAME}-docker.io", f"busybox rm -r {folder}")
+    remove = once_stored(layer(HELLO), f"busybox rm -r {folder}")
+    in_container(sick.client, f"{NAME}-docker.io", remove)
     assert faults(sick) == {(HELLO.reference, "layer", layer(HELLO), "missing")}
     sick.client.api.restart(f"{NAME}-docker.io", timeout=1)
     assert not wait_for_answer(f"http://127.0.0.1:{BASE_PORT}", 30)

@@ -5,7 +5,7 @@ import pytest
 import requests
 
 from ops import __main__ as ops
-from ops import pulumi_cli, stack_files, verify
+from ops import pulumi_cli, stack_files, verify, whose
 from ops.errors import OpsError
 
 
@@ -19,6 +19,7 @@ def failing(monkeypatch, capsys):
             raise error
 
         monkeypatch.setattr(verify, "run", raises)
+        monkeypatch.setattr(whose, "refuse_others", lambda stack, names: None)
         monkeypatch.setattr("sys.argv", ["ops", "verify", "--stack", "docker"])
         return ops.main(), capsys.readouterr().err
 
@@ -92,3 +93,49 @@ def test_nothing_is_printed_in_the_place_of_an_output_that_can_not_be(printed, n
     status, out, err = printed(name)
     assert (status, out) == (1, "")
     assert said in err
+
+
+def test_the_caches_of_another_state_are_left_alone_whatever_the_command(monkeypatch, capsys):
+    def refuse(stack, names):
+        raise OpsError(f"nothing was done: {stack} {len(names)}")
+
+    monkeypatch.setattr(whose, "refuse_others", refuse)
+    for command in ops.ON_VOLUMES:
+        monkeypatch.setattr(ops.MODULES[command], "run", pytest.fail)
+        more = {"prune": ["--to", "1GB"], "export": ["f"], "import": ["f"]}.get(command, [])
+        monkeypatch.setattr("sys.argv", ["ops", command, "--stack", "docker", *more])
+        assert ops.main() == 1
+        assert f"{command}: nothing was done: docker 6\n" in capsys.readouterr().err
+
+
+def test_what_the_engine_runs_as_a_part_of_an_up_does_not_look_again(monkeypatch):
+    monkeypatch.setattr(whose, "refuse_others", pytest.fail)
+
+    def warm(arguments):
+        """A double of the command."""
+        return 0
+
+    monkeypatch.setattr(ops.warm, "run", warm)
+    monkeypatch.setenv("TALOS_CACHE_WARM", "{}")
+    monkeypatch.setattr("sys.argv", ["ops", "warm", "--stack", "docker"])
+    assert ops.main() == 0
+
+
+def test_a_wrong_passphrase_is_explained_behind_what_the_engine_said(monkeypatch, capsys):
+    monkeypatch.setattr(ops.stack_files, "check", raiser(OpsError("incorrect passphrase")))
+    monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
+    monkeypatch.setattr("sys.argv", ["ops", "preview", "--stack", "mine"])
+    assert ops.main() == 1
+    assert capsys.readouterr().err == (
+        "preview: incorrect passphrase\npreview: bring back that of mine\n"
+    )
+    monkeypatch.setattr(ops.stack_files, "check", raiser(KeyboardInterrupt()))
+    assert ops.main() == 130
+    assert capsys.readouterr().err == "preview: interrupted\n"
+
+
+def raiser(error):
+    def raises(*_):
+        raise error
+
+    return raises

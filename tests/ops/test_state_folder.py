@@ -5,12 +5,19 @@ import json
 import pytest
 
 from ops import state_folder
+from toolchain.environment import file_url
 
 
 @pytest.mark.parametrize("query", ["", "?metadata=skip"])
 def test_the_folder_is_the_one_of_a_file_backend(monkeypatch, tmp_path, query):
     monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}{query}")
     assert state_folder.path() == tmp_path / ".pulumi"
+
+
+def test_a_folder_with_a_name_that_means_something_in_a_url(monkeypatch, tmp_path):
+    folder = tmp_path / "50% of a #1? & b"
+    monkeypatch.setenv("PULUMI_BACKEND_URL", file_url(folder))
+    assert state_folder.path() == folder / ".pulumi"
 
 
 def test_the_folder_of_a_login_counts_too(monkeypatch, tmp_path):

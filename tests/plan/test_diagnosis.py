@@ -35,7 +35,7 @@ SETTINGS = parse({"upstreams": {"docker.io": {}}})
 [PLAN] = caches.build(SETTINGS, addressing.resolve(SETTINGS, "172.17.0.1"))
 PORTS = frozenset({("127.0.0.1", 5000), ("172.17.0.1", 5000)})
 RUNNING = ContainerFacts(
-    ours=True,
+    whose="",
     status="running",
     exit_status=0,
     healthy=True,
@@ -113,9 +113,10 @@ def test_a_cache_that_is_not_there(facts, text):
 
 SICK = {
     "another's": (
-        {"ours": False},
-        "there is a container registry-docker.io, but this stack did not make it",
-        f"remove it, or give the stack another prefix; then: {UP}",
+        {"whose": "the stack 'docker' of the checkout /home/alice/cache"},
+        "there is a container registry-docker.io, but it belongs to the stack 'docker' of the "
+        "checkout /home/alice/cache",
+        f"{UP} says how to go on, and changes nothing before",
     ),
     "between-two-starts": (
         {"status": "restarting", "restarts": 7, "exit_status": 2},

@@ -15,12 +15,8 @@ from uuid import uuid4
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PLUGINS = {
-    "pulumi-language-python": "language",
-    "pulumi-resource-docker": "docker_plugin",
-    "pulumi-resource-command": "command_plugin",
-}
+from toolchain.plugins import PLUGINS, launcher_text
+
 IMAGE = "standin-test-busybox:1"
 PORTS = range(15400, 15500)
 PATIENCE = 120
@@ -99,12 +95,9 @@ def pulumi_binary() -> Path:
 @pytest.fixture(scope="session")
 def launchers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("launchers")
-    for name, module in PLUGINS.items():
-        launcher = directory / name
-        launcher.write_text(
-            f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-            f"from toolchain.standins.{module} import main\nmain()\n"
-        )
+    for plugin in PLUGINS:
+        launcher = directory / plugin.program
+        launcher.write_text(launcher_text(plugin, python=Path(sys.executable)))
         launcher.chmod(0o755)
     return directory
 

@@ -6,7 +6,7 @@ from google.protobuf import struct_pb2
 from pulumi.runtime.proto import provider_pb2
 
 from toolchain.standins.docker_host import DockerHost
-from toolchain.standins.docker_plugin import Container
+from toolchain.standins.docker_plugin import Container, port_taken
 from toolchain.standins.provider import Found, Made, Provider, Resource
 from toolchain.standins.schema import mapping, text
 from toolchain.standins.values import UNKNOWN, Secret, decode, encode
@@ -226,3 +226,20 @@ def test_a_defect_is_one_line_without_a_traceback(provider, thing):
     assert code == grpc.StatusCode.INTERNAL
     assert "boom" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1:5000", "[::1]:5000"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Bind for {} failed: port is already allocated",
+        "Error starting userland proxy: listen tcp4 {}: bind: address already in use",
+        "failed to bind host port for {}:172.17.0.2:5000/tcp: address already in use",
+        "failed to bind host port {}/tcp: address already in use",
+    ],
+    ids=["another container", "up to Docker 27", "Docker 28", "Docker 29"],
+)
+def test_a_port_that_something_else_has_is_known_by_the_words_of_each_docker(said, where):
+    endpoint = "driver failed programming external connectivity on endpoint name (0123)"
+    assert port_taken(f"500 Server Error: {endpoint}: {said.format(where)}") == where
+    assert port_taken(f"{endpoint}: cannot assign requested address") is None

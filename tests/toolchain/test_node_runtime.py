@@ -5,10 +5,13 @@ import subprocess
 
 import pytest
 
-from toolchain import docker_engine, node_runtime, steps
+from toolchain import docker_endpoint, docker_engine, node_runtime, steps
+from toolchain.docker_endpoint import Endpoint
 
 EVERYTHING = "CapInh:\t0000000000000000\nCapEff:\t{effective}\nCapBnd:\t{bounding}\n"
 ALL = "000001ffffffffff"
+USUAL = Endpoint(url="unix:///var/run/docker.sock")
+SAID = "Docker 20.10.24 at unix:///var/run/docker.sock"
 ALL_BUT_ONE = "000001fffeffffff"
 
 
@@ -104,8 +107,7 @@ def test_other_commands_pass_through_whatever_lies_there(tmp_path, run_wrapper):
 def running_docker(monkeypatch):
     """A Docker that answers, and whose default runtime the test chooses."""
     answers = {"Version": "20.10.24", "DefaultRuntime": "runc"}
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
-    monkeypatch.setattr(docker_engine, "_ask", lambda path, question, key: answers[key])
+    monkeypatch.setattr(docker_endpoint, "ask", lambda endpoint, question, key: answers[key])
     monkeypatch.setattr(docker_engine, "_running_pid", lambda: None)
     monkeypatch.setattr(docker_engine, "_ensure_client", lambda: None)
     monkeypatch.setattr(docker_engine, "_start", pytest.fail)
@@ -115,15 +117,15 @@ def running_docker(monkeypatch):
 def test_a_docker_that_can_not_run_nodes_is_refused_with_what_to_do(running_docker, monkeypatch):
     monkeypatch.setattr(node_runtime, "capability_missing", lambda: True)
     with pytest.raises(steps.SetupError, match=r"lacks CAP_SYS_RESOURCE.* stop-docker --for test"):
-        docker_engine.ensure("talos")
-    assert docker_engine.ensure("test") == "Docker 20.10.24", "only nodes need it"
+        docker_engine.ensure(USUAL, "talos")
+    assert docker_engine.ensure(USUAL, "test") == SAID, "only nodes need it"
     running_docker["DefaultRuntime"] = node_runtime.RUNTIME
-    assert docker_engine.ensure("talos") == "Docker 20.10.24"
+    assert docker_engine.ensure(USUAL, "talos") == SAID
 
 
 def test_where_the_capability_is_there_any_docker_will_do(running_docker, monkeypatch):
     monkeypatch.setattr(node_runtime, "capability_missing", lambda: False)
-    assert docker_engine.ensure("talos") == "Docker 20.10.24"
+    assert docker_engine.ensure(USUAL, "talos") == SAID
 
 
 def test_dockerd_is_told_of_a_wrapper_that_can_be_run(tmp_path, monkeypatch):

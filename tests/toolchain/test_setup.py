@@ -5,11 +5,15 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from toolchain import debian, docker_engine, engine, environment, go, plugins, steps
+from toolchain.docker_endpoint import Endpoint
 from toolchain.secrets_store import PUBLIC_PASSPHRASE, passphrase_file
+
+USUAL = Endpoint(url="unix:///var/run/docker.sock")
 
 
 def program(folder, name, script):
@@ -35,6 +39,17 @@ def test_an_official_engine_that_is_new_enough_is_used(bare_path, monkeypatch):
     found = engine.ensure()
     assert (found.program, found.version, found.official) == (path, "3.300.1", True)
     assert str(found) == "pulumi 3.300.1 (official)"
+
+
+def test_an_official_engine_behind_a_shim_has_its_plugins_beside_it(plugin_folders, monkeypatch):
+    tmp_path, chosen = plugin_folders
+    program(tmp_path / "sdk", "pulumi", "echo v3.300.1")
+    program(tmp_path / "sdk", "pulumi-language-python", "exit 0")
+    manager = program(tmp_path / "bin", "mise", f"echo {chosen.program}")
+    (tmp_path / "bin" / "pulumi").symlink_to(manager)
+    found = engine.ensure()
+    assert found.program == chosen.program
+    assert "python" not in [plugin.name for plugin in plugins.ensure(found)]
 
 
 def test_an_engine_that_is_too_old_is_told_and_one_is_built(bare_path, monkeypatch, capsys):
@@ -72,6 +87,26 @@ def test_a_missing_plugin_gets_a_stand_in_on_path(plugin_folders):
     assert os.access(launcher, os.X_OK)
     assert "stand-in" in launcher.read_text()
     assert plugins.describe(missing) == "python: stand-in, docker: stand-in, command: stand-in"
+
+
+@pytest.mark.parametrize("plugin", plugins.PLUGINS, ids=lambda plugin: plugin.name)
+@pytest.mark.parametrize("folder", ["a path with space & 'more' $HOME", "long/" * 60])
+def test_a_launcher_works_wherever_the_checkout_is(tmp_path, plugin, folder):
+    root = tmp_path / folder
+    root.mkdir(parents=True)
+    (root / "toolchain").symlink_to(Path(plugins.__file__).parent)
+    (root / "venv").symlink_to(Path(sys.prefix))
+    launcher = root / plugin.program
+    launcher.write_text(plugins.launcher_text(plugin, root, root / "venv" / "bin" / "python"))
+    launcher.chmod(0o755)
+    # A module that is looked for where the plugin is started, and not found there.
+    (tmp_path / "grpc.py").write_text("raise SystemExit('the wrong grpc')")
+    running = subprocess.Popen([launcher], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
+        assert running.stdout.readline().strip().isdecimal(), "it says its port"
+    finally:
+        running.kill()
+        running.communicate()
 
 
 def test_stand_ins_are_put_on_path_one_by_one(plugin_folders):
@@ -112,9 +147,8 @@ def test_without_root_the_set_up_says_what_to_install(monkeypatch):
 
 def test_without_root_a_docker_that_does_not_answer_is_explained(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with pytest.raises(steps.SetupError, match=r"does not answer at .*/none\.sock\. Start it"):
-        docker_engine.ensure()
+        docker_engine.ensure(Endpoint(url=f"unix://{tmp_path}/none.sock"))
 
 
 def test_only_the_dockerd_that_was_started_for_this_is_stopped(monkeypatch, tmp_path):
@@ -151,6 +185,31 @@ def test_a_step_that_takes_long_says_so(monkeypatch, tmp_path, capsys):
     assert "... waiting (0 s)" in capsys.readouterr().err
 
 
+def test_of_steps_within_steps_only_the_innermost_says_how_long(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(steps, "LOGS", tmp_path)
+    monkeypatch.setattr(steps, "FIRST_PROGRESS_SECONDS", 0.02)
+    monkeypatch.setattr(steps, "PROGRESS_EVERY_SECONDS", 0.02)
+    told = []
+
+    def wait_for(text):
+        deadline = time.monotonic() + 30
+        while f"... {text} (" not in told[-1]:
+            assert time.monotonic() < deadline, told
+            time.sleep(0.01)
+            told[-1] += capsys.readouterr().err
+
+    with steps.progress("outer"):
+        told.append("")
+        wait_for("outer")
+        with steps.progress("inner"):
+            capsys.readouterr()
+            told.append("")
+            wait_for("inner")
+        told.append("")
+        wait_for("outer")
+    assert "outer" not in told[1]
+
+
 def test_own_stacks_have_a_secret_passphrase_and_shipped_ones_the_public_one(monkeypatch, tmp_path):
     monkeypatch.setattr("toolchain.secrets_store.PRIVATE", tmp_path / "private")
     own, public = passphrase_file("alice"), passphrase_file("docker")
@@ -172,10 +231,29 @@ def no_login(monkeypatch, tmp_path):
 
 
 def test_state_is_kept_in_the_project_only_where_nobody_is_logged_in(no_login):
-    assert environment.exports("docker")["PULUMI_BACKEND_URL"] == f"file://{no_login / 'state'}"
+    assert (
+        environment.exports("docker", USUAL)["PULUMI_BACKEND_URL"] == f"file://{no_login / 'state'}"
+    )
     (no_login / "home").mkdir()
     (no_login / "home" / "credentials.json").write_text('{"current": "https://example.com"}')
-    assert "PULUMI_BACKEND_URL" not in environment.exports("docker")
+    assert "PULUMI_BACKEND_URL" not in environment.exports("docker", USUAL)
+
+
+@pytest.mark.parametrize(
+    ("folder", "url"),
+    [("a b & c", "a b & c"), ("50% #1?", "50%25 %231%3F"), ("%41", "%2541"), ("ü+@~", "ü+@~")],
+)
+def test_the_engine_finds_its_state_in_any_folder(no_login, monkeypatch, folder, url):
+    monkeypatch.setattr(environment, "STATE", no_login / folder)
+    exported = environment.exports("docker", USUAL)["PULUMI_BACKEND_URL"]
+    assert exported == f"file://{no_login}/{url}"
+
+
+def test_state_that_was_lost_is_begun_again_also_in_a_shell_that_was_set_up(no_login, monkeypatch):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", environment.exports("docker")["PULUMI_BACKEND_URL"])
+    (no_login / "state").rmdir()
+    assert "PULUMI_BACKEND_URL" not in environment.exports("docker"), "it is set already"
+    assert (no_login / "state").is_dir(), "or the engine could not begin"
 
 
 def test_a_passphrase_in_the_environment_would_win_over_the_file_so_it_is_unset(
@@ -183,8 +261,17 @@ def test_a_passphrase_in_the_environment_would_win_over_the_file_so_it_is_unset(
 ):
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "x")
     assert "unset PULUMI_CONFIG_PASSPHRASE" in environment.shell_lines(
-        environment.exports("docker")
+        environment.exports("docker", USUAL)
     )
+
+
+def test_the_lines_lead_to_the_docker_that_was_chosen(no_login):
+    chosen = Endpoint(url="tcp://lab:2376", source="a test", certificates=no_login / "a b")
+    lines = environment.shell_lines(environment.exports("docker", chosen))
+    assert "export DOCKER_HOST=tcp://lab:2376\n" in lines
+    assert f"export DOCKER_CERT_PATH='{no_login}/a b'\n" in lines
+    assert "unset DOCKER_TLS_VERIFY\n" in lines
+    assert "unset DOCKER_HOST\n" in environment.shell_lines(environment.exports("docker", USUAL))
 
 
 def test_the_lines_work_in_a_shell_whatever_the_folder_is_called():

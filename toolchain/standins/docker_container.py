@@ -216,6 +216,7 @@ def computed(inputs: Values, info: dict[str, Any]) -> Values:
     settings = info["NetworkSettings"]
     networks = settings.get("Networks") or {}
     outputs: Values = {
+        "id": info["Id"],
         "bridge": settings.get("Bridge") or "",
         "exitCode": None if info["State"]["Running"] else info["State"]["ExitCode"],
         "networkDatas": [_network_data(name, networks[name]) for name in sorted(networks)],

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from toolchain import docker_endpoint, docker_tls
+from toolchain.docker_endpoint import Endpoint
 from toolchain.standins.serving import CALLS_AT_ONCE, PluginError
 from toolchain.standins.values import Values
+from toolchain.steps import SetupError
 
 # Longer than any single answer of Docker should take, a slow pull's next line included.
 ANSWER_SECONDS = 600
@@ -68,17 +71,22 @@ def _words(error: Any) -> str:
 def _connect(address: str | None) -> Any:
     import docker
     from docker.errors import DockerException
-    from docker.utils import kwargs_from_env
     from requests.exceptions import RequestException
 
-    settings = {"base_url": address} if address else kwargs_from_env()
     try:
+        # Like the official provider it knows no contexts.
+        where = Endpoint(url=address) if address else docker_endpoint.without_context()
         return docker.APIClient(
-            **settings, version="auto", timeout=ANSWER_SECONDS, max_pool_size=CALLS_AT_ONCE
+            where.url,
+            tls=docker_tls.config(where),
+            version="auto",
+            timeout=ANSWER_SECONDS,
+            max_pool_size=CALLS_AT_ONCE,
         )
+    except SetupError as error:
+        raise PluginError(str(error)) from error
     except (DockerException, RequestException) as error:
-        where = settings.get("base_url") or "unix:///var/run/docker.sock"
         raise PluginError(
-            f"Docker can't be reached at {where}. Start it (`systemctl start docker`, or `dockerd` "
-            "as root where there is no systemd), or set DOCKER_HOST to where it runs."
+            f"Docker can't be reached at {where.url}. Start it (`systemctl start docker`, or "
+            "`dockerd` as root where there is no systemd), or set DOCKER_HOST to where it runs."
         ) from error

@@ -26,6 +26,12 @@ HEALTH_POLL_SECONDS = 0.5
 REMOVAL_POLL_SECONDS = 0.1
 REMOVAL_SECONDS = 30
 LOG_LINES_SHOWN = 5
+# By another container; by a program, in the words of Docker up to 27, of 28, and of 29.
+PORT_TAKEN = re.compile(
+    r"Bind for (\S+) failed: port is already allocated"
+    r"|listen \w+ (\S+): bind: address already in use"
+    r"|failed to bind host port (?:for (\S+?:\d+):\S+|(\S+)/\w+): address already in use"
+)
 REACHES_THE_LIVE_CONTAINER = ("restart", "maxRetryCount", "memory")
 
 
@@ -34,7 +40,7 @@ class Container(Resource):
 
     type_name = "docker:index/container:Container"
     fields = words.FIELDS
-    computed = ("bridge", "exitCode", "networkDatas")
+    computed = ("id", "bridge", "exitCode", "networkDatas")
     autonamed = True
     delete_before_replace = True
 
@@ -324,18 +330,18 @@ def _start(api: Any, container: str, name: str) -> None:
         try:
             api.start(container)
         except Exception as error:
-            taken = re.search(
-                r"Bind for (\S+) failed: port is already allocated"
-                r"|listen \w+ (\S+): bind: address already in use",
-                str(error),
-            )
-            if taken:
-                where = taken[1] or taken[2]
+            if where := port_taken(str(error)):
                 raise PluginError(
                     f"can't start the container {name!r}: port {where} is already allocated; "
                     "stop what uses it, or choose another port"
                 ) from error
             raise
+
+
+def port_taken(said: str) -> str | None:
+    """The address and port that Docker could not publish because something else has it."""
+    taken = PORT_TAKEN.search(said)
+    return next(filter(None, taken.groups())) if taken else None
 
 
 def _wait_until_healthy(

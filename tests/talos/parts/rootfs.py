@@ -4,14 +4,13 @@ A real node's userland is Talos's own, which comes only as an image; here it is 
 """
 
 import hashlib
-import platform
 import shutil
 from pathlib import Path
 
+from tests.debian_root import bootstrap
 from tests.talos.parts.versions import DEBIAN
-from toolchain import debian
 from toolchain.paths import tool_folder
-from toolchain.steps import SetupError, made_once, output_of, run, say
+from toolchain.steps import made_once, run, say
 
 PACKAGES = (
     "ca-certificates",
@@ -54,16 +53,9 @@ def ensure() -> Path:
 
 
 def _make(archive: Path) -> None:
-    if shutil.which("debootstrap") is None:
-        debian.install(("debootstrap",), "debootstrap, which makes the nodes' userland, is missing")
     say("making the nodes' userland from Debian packages, once")
     root = archive.parent / "rootfs"
-    options = ["--variant=minbase", f"--include={','.join(PACKAGES)}"]
-    run(
-        "making the nodes' userland",
-        # In a mount namespace of its own: what it mounts goes with it, however it ends.
-        ["unshare", "--mount", "debootstrap", *options, DEBIAN, root, _mirror()],
-    )
+    bootstrap(root, DEBIAN, PACKAGES, "the nodes' userland")
     for name in UNWANTED:
         shutil.rmtree(root / name, ignore_errors=True)
     for name in REPLACED:
@@ -72,19 +64,3 @@ def _make(archive: Path) -> None:
         "packing the nodes' userland",
         ["tar", "--create", "--numeric-owner", "--directory", root, "--file", archive, "."],
     )
-
-
-def _mirror() -> str:
-    """Where this machine's apt gets Debian's packages from.
-
-    Raises:
-        SetupError: apt is not set up for this Debian.
-    """
-    wanted = f"{DEBIAN} main {'amd64' if platform.machine() == 'x86_64' else 'arm64'}"
-    form = "$(CODENAME) $(COMPONENT) $(ARCHITECTURE) $(REPO_URI)"
-    listed = output_of(["apt-get", "indextargets", "--format", form, "Created-By: Packages"]) or ""
-    for line in listed.splitlines():
-        known, _, address = line.rpartition(" ")
-        if known == wanted:
-            return address
-    raise SetupError(f"the test nodes are made of Debian {DEBIAN}, which apt here does not know")

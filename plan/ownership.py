@@ -1,0 +1,230 @@
+"""Whose the caches are: what a state knows of its own, and what containers say of themselves.
+
+Every stack's state knows its containers by their ids, and nothing else does: the name of a stack is
+no proof, for another checkout may have one of the same name. docs/adr/0023 tells more.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from plan import cluster, harbor
+
+PROJECT = "talos-cache"
+PROJECT_LABEL = "talos-cache.project"
+STACK_LABEL = "talos-cache.stack"
+IDENTITY_LABEL = "talos-cache.state"
+CHECKOUT_LABEL = "talos-cache.checkout"
+
+CONTAINER_TYPE = "docker:index/container:Container"
+COMMAND_TYPE = "command:local:Command"
+
+NAMES_SHOWN = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """Who made a container.
+
+    Attributes:
+        stack: its name then; it may have another one since.
+        identity: of its state; empty where the container does not say.
+        checkout: "host:/path" of the project's folder; empty where the container does not say.
+    """
+
+    stack: str
+    identity: str = ""
+    checkout: str = ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of the containers that it makes."""
+        return {
+            PROJECT_LABEL: PROJECT,
+            STACK_LABEL: self.stack,
+            IDENTITY_LABEL: self.identity,
+            CHECKOUT_LABEL: self.checkout,
+        }
+
+
+def owner(labels: Mapping[str, str]) -> Owner | None:
+    """Who says to have made a container with these labels; None where no stack of ours does."""
+    if PROJECT_LABEL not in labels or STACK_LABEL not in labels:
+        return None
+    return Owner(
+        stack=labels[STACK_LABEL],
+        identity=labels.get(IDENTITY_LABEL, ""),
+        checkout=labels.get(CHECKOUT_LABEL, ""),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What a stack's state knows.
+
+    Attributes:
+        containers: their ids.
+        unnumbered: names of containers whose id it does not tell: it was made with an older
+            stand-in of the Docker plugin.
+        clusters: names of the clusters that it has made.
+        identity: the state's, as it was recorded with what was made; empty where nothing was.
+        born: name of the stack when that was made; empty where there is nothing.
+    """
+
+    containers: frozenset[str] = frozenset()
+    unnumbered: frozenset[str] = frozenset()
+    clusters: frozenset[str] = frozenset()
+    identity: str = ""
+    born: str = ""
+
+    def knows(self, container: str, name: str, labels: Mapping[str, str]) -> bool:
+        """Whether the container with this id, name and labels is this state's."""
+        # Whoever tells no id has made no container that says whose it is.
+        old = name in self.unnumbered and IDENTITY_LABEL not in labels
+        return old or container in self.containers
+
+
+def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
+    """What a state knows.
+
+    Args:
+        resources: type and outputs of each; a container's outputs have its `id` too.
+    """
+    ids, unnumbered, clusters = set(), set(), set()
+    said: list[Owner] = []
+    for kind, outputs in resources:
+        if kind == CONTAINER_TYPE:
+            if outputs.get("id"):
+                ids.add(str(outputs["id"]))
+            else:
+                unnumbered.add(str(outputs.get("name")))
+            labels = {one["label"]: one["value"] for one in outputs.get("labels") or ()}
+            said += filter(None, [owner(labels)])
+        elif kind == COMMAND_TYPE:
+            variables = outputs.get("environment") or {}
+            said += filter(None, [_of_command(variables)])
+            clusters |= {name for name in [cluster_of(variables)] if name}
+    return Recorded(
+        containers=frozenset(ids),
+        unnumbered=frozenset(unnumbered),
+        clusters=frozenset(clusters),
+        identity=next((one.identity for one in said if one.identity), ""),
+        born=next((one.stack for one in said), ""),
+    )
+
+
+def _of_command(variables: Mapping[str, str]) -> Owner | None:
+    """Who made a cluster, or the projects in Harbor, by the variables of its command."""
+    if harbor.OWNER_VARIABLE in variables:
+        stack = variables[harbor.STACK_VARIABLE]
+        return Owner(stack=stack, identity=f"{stack}-{variables[harbor.OWNER_VARIABLE]}")
+    if cluster.STACK_VARIABLE in variables:
+        identity = variables.get(cluster.IDENTITY_VARIABLE, "")
+        return Owner(stack=variables[cluster.STACK_VARIABLE], identity=identity)
+    return None
+
+
+def cluster_of(variables: Mapping[str, str]) -> str:
+    """Name of the cluster that a command with these variables makes; empty if it makes none."""
+    if not {cluster.STACK_VARIABLE, cluster.CLUSTER_VARIABLE} <= variables.keys():
+        return ""
+    return str(json.loads(variables[cluster.CLUSTER_VARIABLE])["name"])
+
+
+def parts(identity: str) -> tuple[str, str]:
+    """The name that the stack had when its identity was made, and the digits behind it."""
+    stack, _, digits = identity.rpartition("-")
+    return stack, digits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A container of this project that has what a stack wants, and that its state does not know.
+
+    Attributes:
+        name: of the container.
+        owner: who made it.
+        by_name: whether it has the name of one of the stack's caches, and not just its port.
+    """
+
+    name: str
+    owner: Owner
+    by_name: bool
+
+
+def refusals(taken: Sequence[Taken], us: Owner) -> list[str]:
+    """One text for each of the owners, with whose they are and the ways on.
+
+    Args:
+        taken: in any order; may be none.
+        us: the stack that wants them.
+    """
+    owners = dict.fromkeys(one.owner for one in taken)
+    return [_refusal([one for one in taken if one.owner == other], other, us) for other in owners]
+
+
+def _refusal(taken: Sequence[Taken], other: Owner, us: Owner) -> str:
+    by_name = any(one.by_name for one in taken)
+    names = sorted({one.name for one in taken})
+    what = "the names" if by_name else "the ports"
+    they = "It belongs" if len(names) == 1 else "They belong"
+    ways = [*_ways_of(other, us), *([_adopt(us)] if by_name else []), _ELSEWHERE]
+    lines = [
+        f"{_listed(names)} {'has' if len(names) == 1 else 'have'} {what} that the stack "
+        f"'{us.stack}' wants, and its state does not know {'it' if len(names) == 1 else 'them'}.",
+        f"{they} to {described(other, us)}. Either",
+        *(f"  - {way}" for way in ways),
+    ]
+    return "\n".join(lines)
+
+
+_ELSEWHERE = "give this stack a talos-cache:prefix and a talos-cache:basePort of its own"
+
+
+def _adopt(us: Owner) -> str:
+    return (
+        f"take them over, on purpose: make adopt STACK={us.stack} (it removes these containers; "
+        "the images stay in their volumes, and the next make up serves them again)"
+    )
+
+
+def described(other: Owner, us: Owner) -> str:
+    """Whose a container is, in words."""
+    if _is_us(other, us):
+        return f"this very stack ({other.identity}): a killed run left it, or its state was lost"
+    if other.checkout == us.checkout:
+        login = "" if other.stack != us.stack else ", with its state in another place than now"
+        return f"the stack '{other.stack}' of this checkout{login}"
+    if other.checkout:
+        return f"the stack '{other.stack}' of the checkout {_place(other.checkout, us.checkout)}"
+    if other.stack == us.stack:
+        return (
+            f"a stack '{other.stack}' with another state: that of another checkout or login, or "
+            "one that was lost"
+        )
+    return f"the stack '{other.stack}' of this project"
+
+
+def _is_us(other: Owner, us: Owner) -> bool:
+    return bool(other.identity) and other.identity == us.identity
+
+
+def _ways_of(other: Owner, us: Owner) -> list[str]:
+    if _is_us(other, us):
+        return [f"clear what a killed run left: make up STACK={us.stack}"]
+    if other.stack != us.stack and other.checkout in ("", us.checkout):
+        return [f"go on with that stack, or take it down first: make down STACK={other.stack}"]
+    return ["go on there, with the state that knows them"]
+
+
+def _place(checkout: str, here: str) -> str:
+    """The folder alone, where it is on this machine."""
+    host, _, path = checkout.partition(":")
+    return path if host == here.partition(":")[0] else f"{path} on {host}"
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = list(names)[:NAMES_SHOWN]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

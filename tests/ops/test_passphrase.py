@@ -1,0 +1,79 @@
+"""Why a passphrase is the wrong one, and what is told then."""
+
+import pytest
+
+from ops import passphrase
+from ops.passphrase import advice, opens
+from plan.settings import PUBLIC_SALTS
+from toolchain import secrets_store
+from toolchain.secrets_store import PASSPHRASE, PASSPHRASE_FILE
+
+# Made by the engine, of the passphrase that follows.
+SALT = PUBLIC_SALTS[0]
+RIGHT = "talos-cache"
+
+
+@pytest.fixture
+def stack(monkeypatch, tmp_path):
+    """A stack's file with this salt, and nothing else in this checkout."""
+    monkeypatch.setattr(secrets_store, "STACKS", tmp_path / "stacks")
+    monkeypatch.setattr(passphrase, "PRIVATE", tmp_path / "private")
+    # As if it were somebody's own: who is public is not asked here.
+    monkeypatch.setattr(passphrase, "PUBLIC_PASSPHRASE", "not this one")
+    monkeypatch.delenv(PASSPHRASE, raising=False)
+    monkeypatch.delenv(PASSPHRASE_FILE, raising=False)
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "private").mkdir()
+    (tmp_path / "stacks" / "Pulumi.mine.yaml").write_text(f"encryptionsalt: {SALT}\n")
+    return tmp_path
+
+
+def test_the_engines_own_salts_are_opened_by_their_passphrase_alone():
+    assert all(opens(salt, RIGHT) for salt in PUBLIC_SALTS)
+    assert not opens(SALT, "talos-cach")
+
+
+@pytest.mark.parametrize("salt", ["v2:a:b", "v1:!:v1:!:!", "v1:AAAA:v1:AAAA:AAAA"])
+def test_a_salt_that_cant_be_read_is_not_the_passphrases_fault(salt):
+    assert opens(salt, "any")
+
+
+def test_nothing_is_said_where_the_passphrase_is_right_or_there_is_none(stack, monkeypatch):
+    assert advice("mine") == ""
+    monkeypatch.setenv(PASSPHRASE_FILE, str(stack / "missing"))
+    assert advice("mine") == ""
+    monkeypatch.setenv(PASSPHRASE, RIGHT)
+    assert advice("mine") == ""
+    monkeypatch.setenv(PASSPHRASE, "wrong")
+    assert advice("without-a-file") == ""
+
+
+def test_a_file_with_an_end_of_line_is_read_as_the_engine_does(stack, monkeypatch):
+    (stack / "file").write_text(f"{RIGHT}\n")
+    monkeypatch.setenv(PASSPHRASE_FILE, str(stack / "file"))
+    assert advice("mine") == ""
+
+
+def test_a_lost_one_is_told_with_where_it_was_and_with_the_way_on_without_it(stack, monkeypatch):
+    (stack / "file").write_text("wrong")
+    monkeypatch.setenv(PASSPHRASE_FILE, str(stack / "file"))
+    text = advice("mine")
+    assert text.startswith(
+        f"what is in {stack}/file is not the passphrase that stacks/Pulumi.mine.yaml is encrypted"
+    )
+    assert f"Put the one that it was made with into {stack}/private/passphrase" in text
+    assert "make adopt STACK=mine" in text
+
+
+def test_where_the_checkouts_own_fits_it_is_named(stack, monkeypatch):
+    (stack / "private" / "passphrase").write_text(RIGHT)
+    monkeypatch.setenv(PASSPHRASE, "wrong")
+    text = advice("mine")
+    assert text.startswith(f"your {PASSPHRASE} is not the passphrase")
+    assert f"The one in {stack}/private/passphrase is: unset {PASSPHRASE}" in text
+
+
+def test_where_the_public_one_fits_it_is_named(stack, monkeypatch):
+    monkeypatch.setattr(passphrase, "PUBLIC_PASSPHRASE", RIGHT)
+    monkeypatch.setenv(PASSPHRASE, "wrong")
+    assert "The public one is" in advice("mine")

@@ -1,0 +1,319 @@
+"""What a state knows of its own, read where it is kept; and what is told of what others have."""
+
+import argparse
+import gzip
+import json
+
+import pytest
+
+from ops import adopt, docker_api, interrupted, pulumi_cli, stack_files, whose
+from ops import preflight as ops_preflight
+from ops.cluster import folder, preflight
+from ops.docker_api import Container
+from ops.errors import OpsError
+from plan import addressing, caches, cluster
+from plan.ownership import COMMAND_TYPE, CONTAINER_TYPE, Owner, Recorded
+from plan.settings import parse
+
+OLD = {"talos-cache.project": "talos-cache", "talos-cache.stack": "mine"}
+
+
+def resource(number, name, labels, typ=CONTAINER_TYPE):
+    listed = [{"label": key, "value": value} for key, value in labels.items()]
+    return {
+        "type": typ,
+        "urn": f"urn::{name}",
+        "id": number,
+        "inputs": {"name": name, "labels": listed},
+        "outputs": {"name": name, "labels": listed},
+    }
+
+
+def command(name, **more):
+    variables = {"TALOS_CACHE_STACK": "mine", "TALOS_CACHE_CLUSTER": json.dumps({"name": name})}
+    environment = {"environment": variables | more}
+    return {"type": COMMAND_TYPE, "id": "c", "inputs": environment, "outputs": environment}
+
+
+@pytest.fixture
+def states(tmp_path, monkeypatch):
+    """Where state is kept, in files of this test."""
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "private"))
+    kept = tmp_path / ".pulumi" / "stacks" / "talos-cache"
+    kept.mkdir(parents=True)
+    return kept
+
+
+def write_state(states, stack, *resources, suffix=".json"):
+    text = json.dumps({"version": 3, "checkpoint": {"latest": {"resources": list(resources)}}})
+    packed = gzip.compress(text.encode()) if suffix.endswith("gz") else text.encode()
+    (states / f"{stack}{suffix}").write_bytes(packed)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".json.gz"])
+def test_state_in_files_is_read_without_the_engine(states, monkeypatch, suffix):
+    monkeypatch.setenv("PATH", "")
+    assert whose.recorded("mine") == Recorded()
+    write_state(states, "mine", resource("c0ffee", "registry-docker.io", OLD), suffix=suffix)
+    assert whose.recorded("mine").containers == {"c0ffee"}
+    assert whose.recorded("mine").born == "mine"
+
+
+def test_a_stack_that_was_never_up_has_made_nothing(states):
+    (states / "mine.json").write_text('{"version": 3, "checkpoint": {"stack": "mine"}}')
+    assert whose.recorded("mine") == Recorded()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"checkpoint": 3}', b"\xff"])
+def test_a_state_that_cant_be_read_is_named(states, content):
+    (states / "mine.json").write_bytes(content)
+    with pytest.raises(OpsError, match=r"the state in .*/mine\.json can't be read"):
+        whose.recorded("mine")
+
+
+def test_other_state_is_asked_for_with_the_engine(monkeypatch):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://bucket")
+    made = {"resources": [resource("c0ffee", "registry-docker.io", OLD)]}
+    monkeypatch.setattr(pulumi_cli, "deployment", lambda stack: made)
+    assert whose.recorded("mine").containers == {"c0ffee"}
+
+
+@pytest.mark.parametrize(
+    ("said", "known"), [("error: no stack named 'mine' found", True), ("no credentials", False)]
+)
+def test_a_stack_that_is_not_there_yet_is_no_error_and_all_else_is(monkeypatch, said, known):
+    def refuse(stack):
+        raise OpsError(said)
+
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://bucket")
+    monkeypatch.setattr(pulumi_cli, "deployment", refuse)
+    if known:
+        assert whose.recorded("mine") == Recorded()
+        return
+    with pytest.raises(OpsError, match=said):
+        whose.recorded("mine")
+
+
+def test_every_stack_of_a_place_is_asked_and_a_damaged_one_left_out(states):
+    write_state(states, "one", resource("1", "a", OLD))
+    write_state(states, "two.x", resource("2", "b", OLD), suffix=".json.gz")
+    for name in ("bad.json", "one.json.bak", "one.json.attrs"):
+        (states / name).write_text("{")
+    found = whose.known_by(states.parent.parent)
+    assert {stack: state.containers for stack, state in found.items()} == {
+        "one": {"1"},
+        "two.x": {"2"},
+    }
+
+
+def test_a_stack_goes_by_what_its_state_says_and_else_by_its_name_and_place(states):
+    usual = whose.we_are("mine", Recorded()).identity
+    assert usual == folder.identity_of("mine")
+    assert folder.moved_identity("mine") == ""
+    assert whose.we_are("renamed", Recorded(born="mine")).identity == usual
+    assert folder.states_of("renamed") == folder.states_of("mine")
+    assert folder.owner_of("renamed") == folder.owner_of("mine")
+    assert folder.moved_identity("renamed") == usual
+    assert whose.we_are("renamed", Recorded(identity="old-0123456789ab", born="mine")).identity == (
+        "old-0123456789ab"
+    )
+    assert folder.states_of("renamed").name == "old-012345", "as it always was called"
+
+
+@pytest.fixture
+def docker(monkeypatch):
+    """Docker's containers; what is removed goes from the list."""
+
+    class Docker:
+        def __init__(self):
+            self.there = []
+            self.api = self
+            self.base_url = "https://elsewhere"
+
+        def add(self, number, name, labels, published=()):
+            made = Container(
+                id=number,
+                name=name,
+                image="registry",
+                status="Up",
+                labels=tuple(labels.items()),
+                published=tuple(published),
+            )
+            self.there.append(made)
+
+        def remove_container(self, number, force):
+            self.there = [one for one in self.there if one.id != number]
+
+    made = Docker()
+    monkeypatch.setattr(docker_api, "connect", lambda: made)
+    monkeypatch.setattr(docker_api, "containers", lambda client: tuple(client.there))
+    return made
+
+
+NAME = "registry-docker.io"
+
+
+def test_a_command_on_volumes_stops_before_those_of_others(states, docker):
+    whose.refuse_others("mine", [NAME])
+    docker.add("1", NAME, OLD)
+    with pytest.raises(OpsError, match=r"nothing was done:\n.*its state does not know it"):
+        whose.refuse_others("mine", [NAME])
+    write_state(states, "mine", resource("1", NAME, OLD))
+    whose.refuse_others("mine", [NAME])
+
+
+def test_without_a_container_the_state_is_not_even_read(states, docker):
+    (states / "mine.json").write_text("{")
+    docker.add("1", "another", OLD)
+    whose.refuse_others("mine", [NAME])
+
+
+def test_what_a_down_leaves_alone_is_told_with_whose_it_is(states, docker):
+    assert whose.left_alone("mine") == []
+    docker.add("1", "a", OLD)
+    docker.add("2", "b", OLD)
+    docker.add("3", "c", Owner(stack="mine", identity="m-1", checkout="other:/home").labels)
+    docker.add("4", "d", {**OLD, "talos-cache.stack": "another"})
+    one, other = whose.left_alone("mine")
+    assert one.startswith("left alone, because the state did not know them: a, b, of a stack")
+    assert other.startswith("left alone, because the state did not know it: c, of the stack")
+
+
+SETTINGS = parse({"upstreams": {"docker.io": {}, "quay.io": {}}})
+PLANS = caches.build(SETTINGS, addressing.resolve(SETTINGS, "172.17.0.1"))
+US = Owner(stack="mine", identity="mine-0123456789ab", checkout="here:/checkout")
+
+
+def test_all_that_another_state_has_is_one_text_with_its_ports(docker):
+    published = [("127.0.0.1", 5000), ("172.17.0.1", 5000)]
+    docker.add("1", NAME, OLD, published)
+    docker.add("2", "registry-quay.io", OLD, [("127.0.0.1", 5002), ("172.17.0.1", 5002)])
+    [text] = ops_preflight.conflicts(ops_preflight.look(), PLANS, Recorded(), US)
+    assert text.startswith("registry-docker.io, registry-quay.io have the names")
+    known = Recorded(containers=frozenset({"1", "2"}))
+    assert ops_preflight.conflicts(ops_preflight.look(), PLANS, known, US) == []
+
+
+def test_a_port_of_another_stack_is_told_once(docker):
+    docker.add("1", "two-docker.io", OLD, [("0.0.0.0", 5000)])
+    docker.add("2", "two-ghcr.io", OLD, [("127.0.0.1", 7000)])
+    [text] = ops_preflight.conflicts(ops_preflight.look(), PLANS, Recorded(), US)
+    assert text.startswith("two-docker.io has the ports that the stack 'mine' wants")
+
+
+def test_what_no_stack_made_is_told_as_before(docker):
+    docker.add("1", NAME, {}, [("127.0.0.1", 5000)])
+    texts = ops_preflight.conflicts(ops_preflight.look(), PLANS, Recorded(), US)
+    assert len(texts) == 1
+    assert f"docker rm -f {NAME}" in texts[0]
+
+
+def pending(*resources):
+    return {"pending_operations": [{"resource": one, "type": "creating"} for one in resources]}
+
+
+def test_a_stray_carries_the_labels_that_the_interrupted_run_was_about_to_give(docker):
+    ours = {**OLD, "talos-cache.state": "mine-1"}
+    state = pending(resource("", NAME, ours), resource("", "volume", {}, typ="other"))
+    docker.add("1", NAME, ours)
+    assert [one.id for one in interrupted.strays(state, docker.there)] == ["1"]
+    docker.there.clear()
+    docker.add("2", NAME, {**OLD, "talos-cache.state": "mine-2"})
+    docker.add("3", "another", ours)
+    assert interrupted.strays(state, docker.there) == [], "made by another state of that name"
+
+
+def test_a_container_without_labels_is_nobodys_stray(docker):
+    docker.add("1", NAME, {})
+    assert interrupted.strays(pending(resource("", NAME, {})), docker.there) == []
+
+
+def test_a_cluster_that_was_made_but_not_recorded_is_known_as_such():
+    assert interrupted.unrecorded_clusters(pending(command("dev"))) == ["dev"]
+    known = {**pending(command("dev")), "resources": [command("dev")]}
+    assert interrupted.unrecorded_clusters(known) == [], "it was being updated"
+    assert interrupted.unrecorded_clusters({}) == []
+
+
+@pytest.fixture
+def adopting(states, docker, monkeypatch):
+    """`adopt` on a stack with one upstream and one cluster; gives status and output."""
+    settings = parse({"upstreams": {"docker.io": {}}, "cluster": {"name": "dev"}})
+    made = {"resources": []}
+    monkeypatch.setattr(stack_files, "check", lambda stack: settings)
+    monkeypatch.setattr(pulumi_cli, "select", lambda stack: None)
+    monkeypatch.setattr(pulumi_cli, "deployment", lambda stack: made)
+
+    def run(*, yes=False):
+        return adopt.run(argparse.Namespace(stack="mine", yes=yes))
+
+    return run
+
+
+def test_caches_whose_state_is_found_nowhere_are_taken_over(adopting, docker, capsys):
+    docker.add("1", NAME, OLD)
+    docker.add("2", "another", OLD)
+    assert adopting() == 0
+    assert [one.id for one in docker.there] == ["2"]
+    assert "1 taken over; to have them back: make up STACK=mine" in capsys.readouterr().out
+    assert adopting() == 0
+    assert "there is nothing to take over" in capsys.readouterr().out
+
+
+def test_caches_that_another_state_knows_are_taken_over_only_if_told_so(adopting, docker, states):
+    docker.add("1", NAME, OLD)
+    write_state(states, "renamed", resource("1", NAME, OLD))
+    with pytest.raises(OpsError, match=rf"the stack 'renamed', .* knows {NAME}.*ARGS=--yes"):
+        adopting()
+    assert len(docker.there) == 1
+    assert adopting(yes=True) == 0
+    assert docker.there == []
+
+
+def test_the_checkout_that_a_container_names_is_looked_into(adopting, docker, tmp_path):
+    here = whose.we_are("mine", Recorded()).checkout.partition(":")[0]
+    elsewhere = tmp_path / "clone"
+    kept = elsewhere / ".work" / "state" / ".pulumi" / "stacks" / "talos-cache"
+    kept.mkdir(parents=True)
+    write_state(kept, "mine", resource("1", NAME, OLD))
+    docker.add("1", NAME, Owner(stack="mine", checkout=f"{here}:{elsewhere}").labels)
+    with pytest.raises(OpsError, match=f"whose state is in {elsewhere}"):
+        adopting()
+    docker.there.clear()
+    docker.add("1", NAME, Owner(stack="mine", checkout=f"another-host:{elsewhere}").labels)
+    assert adopting() == 0, "that is not this machine's folder"
+
+
+def test_what_no_stack_made_is_not_taken_over(adopting, docker):
+    docker.add("1", NAME, {"some": "label"})
+    with pytest.raises(OpsError, match="this project made no such container"):
+        adopting(yes=True)
+    assert len(docker.there) == 1
+
+
+def test_a_cluster_that_the_state_does_not_know_is_made_anew_only_if_told_so(
+    adopting, docker, monkeypatch
+):
+    settings = parse({"cluster": {"name": "dev"}})
+    [plan] = cluster.build("mine", settings.clusters, [], [], {})
+    own = folder.folder_of("mine", "dev")
+    own.prepare(folder.owner_of("mine"))
+    monkeypatch.setattr(preflight, "conflicts", lambda plan, *, of_others: [])
+    monkeypatch.setattr(preflight.talosctl, "find", lambda: argparse.Namespace(version=VERSION))
+    assert preflight.obstacles([plan], ()) == [], "what a killed run left is made anew"
+    own.record(folder.owner_of("mine"), {"nodeVersion": "v1.13.0", "network": "n"})
+    assert preflight.obstacles([plan], {"dev"}) == []
+    [text] = preflight.obstacles([plan], ())
+    assert text.startswith("The cluster dev is there already, made by this very stack")
+    assert "make adopt STACK=mine ARGS=--yes" in text
+    with pytest.raises(OpsError, match="dev: a cluster can't be taken over as it is"):
+        adopting()
+    assert adopting(yes=True) == 0
+    assert preflight.obstacles([plan], ()) == []
+    assert own.recorded(folder.owner_of("mine"))["network"] == "n", "to be removed by it"
+    folder.folder_of("mine", "never").give_up(folder.owner_of("mine"))
+    assert not folder.folder_of("mine", "never").path.exists()
+
+
+VERSION = preflight.Version(1, 13, 0)

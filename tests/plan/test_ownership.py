@@ -1,0 +1,131 @@
+"""Whose caches are: by what a state knows, and in the words that a user reads."""
+
+import pytest
+
+from plan import ownership
+from plan.ownership import COMMAND_TYPE, CONTAINER_TYPE, Owner, Taken, recorded, refusals
+
+US = Owner(stack="docker", identity="docker-0123456789ab", checkout="host:/home/me/cache")
+
+
+def container(number, name, labels):
+    listed = [{"label": key, "value": value} for key, value in labels.items()]
+    outputs = {"name": name, "labels": listed}
+    return (CONTAINER_TYPE, outputs | {"id": number} if number else outputs)
+
+
+def command(**variables):
+    return (COMMAND_TYPE, {"environment": variables})
+
+
+OLD = {"talos-cache.project": "talos-cache", "talos-cache.stack": "docker"}
+
+
+def test_a_state_knows_its_containers_by_their_ids():
+    state = recorded([container("c0ffee", "registry-docker.io", OLD), ("other:index:Type", {})])
+    assert state.knows("c0ffee", "another name", {})
+    assert not state.knows("beef", "registry-docker.io", {})
+    assert (state.identity, state.born) == ("", "docker")
+
+
+def test_a_container_whose_id_the_state_does_not_tell_goes_by_its_name():
+    state = recorded([container("", "registry-docker.io", OLD)])
+    assert state.knows("any", "registry-docker.io", OLD)
+    assert not state.knows("any", "registry-quay.io", OLD)
+    assert not state.knows("any", "registry-docker.io", US.labels), "made since, by another"
+
+
+@pytest.mark.parametrize(
+    ("resources", "identity", "born"),
+    [
+        ([], "", ""),
+        ([container("1", "a", {})], "", ""),
+        ([container("1", "a", OLD), container("2", "b", US.labels)], US.identity, "docker"),
+        ([command(TALOS_CACHE_STACK="old")], "", "old"),
+        ([command(TALOS_CACHE_STACK="old", TALOS_CACHE_IDENTITY="x-0")], "x-0", "old"),
+        ([command(TALOS_CACHE_STACK="old", TALOS_CACHE_OWNER="ab12")], "old-ab12", "old"),
+        ([command(TALOS_CACHE_WARM="{}"), (COMMAND_TYPE, {})], "", ""),
+    ],
+)
+def test_who_a_state_is_stands_in_what_it_has_made(resources, identity, born):
+    state = recorded(resources)
+    assert (state.identity, state.born) == (identity, born)
+
+
+def test_a_state_knows_the_clusters_that_it_has_made():
+    made = command(TALOS_CACHE_STACK="mine", TALOS_CACHE_CLUSTER='{"name": "dev"}')
+    warm = command(TALOS_CACHE_CLUSTER='{"name": "warmed"}')
+    assert recorded([made, warm]).clusters == {"dev"}
+
+
+def test_what_containers_say_is_read_back_as_it_was_said():
+    assert ownership.owner(US.labels) == US
+    assert ownership.owner(OLD) == Owner(stack="docker")
+    assert ownership.owner({"talos-cache.stack": "docker"}) is None
+    assert ownership.owner({"talos-cache.project": "talos-cache"}) is None, "a tool's own"
+
+
+def test_an_identity_is_a_name_and_what_tells_it_from_others():
+    assert ownership.parts("my-stack-0123456789ab") == ("my-stack", "0123456789ab")
+
+
+def told(other, *names, by_name=True):
+    taken = [Taken(name=name, owner=other, by_name=by_name) for name in names or ("registry-a",)]
+    [text] = refusals(taken, US)
+    return text
+
+
+def test_all_of_one_owner_is_told_in_one_text_with_the_ways_on():
+    elsewhere = Owner(stack="docker", identity="docker-ff", checkout="host:/home/you/cache")
+    text = told(elsewhere, *(f"registry-{letter}" for letter in "hgfedcba"))
+    assert text == (
+        "registry-a, registry-b, registry-c, registry-d, registry-e, registry-f and 2 more have "
+        "the names that the stack 'docker' wants, and its state does not know them.\n"
+        "They belong to the stack 'docker' of the checkout /home/you/cache. Either\n"
+        "  - go on there, with the state that knows them\n"
+        "  - take them over, on purpose: make adopt STACK=docker (it removes these containers; "
+        "the images stay in their volumes, and the next make up serves them again)\n"
+        "  - give this stack a talos-cache:prefix and a talos-cache:basePort of its own"
+    )
+
+
+def test_ports_alone_cant_be_taken_over():
+    text = told(Owner(stack="alice", checkout=US.checkout), "alice-a", by_name=False)
+    assert text.startswith(
+        "alice-a has the ports that the stack 'docker' wants, and its state does not know it.\n"
+        "It belongs to the stack 'alice' of this checkout. Either\n"
+        "  - go on with that stack, or take it down first: make down STACK=alice\n"
+        "  - give this stack"
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "whose", "way"),
+    [
+        (US, "this very stack (docker-0123456789ab): a killed run left it", "make up STACK=docker"),
+        (
+            Owner(stack="docker", identity="docker-ff", checkout=US.checkout),
+            "the stack 'docker' of this checkout, with its state in another place than now",
+            "go on there",
+        ),
+        (
+            Owner(stack="docker", identity="docker-ff", checkout="other:/home/me/cache"),
+            "the stack 'docker' of the checkout /home/me/cache on other",
+            "go on there",
+        ),
+        (Owner(stack="docker"), "a stack 'docker' with another state", "go on there"),
+        (Owner(stack="bob"), "the stack 'bob' of this project", "make down STACK=bob"),
+    ],
+)
+def test_whose_it_is_is_told_as_far_as_it_is_known(other, whose, way):
+    text = told(other)
+    assert f"It belongs to {whose}" in text
+    assert way in text.splitlines()[2]
+
+
+def test_two_owners_are_two_texts_and_none_is_none():
+    taken = [
+        Taken(name=name, owner=Owner(stack=name), by_name=True) for name in ("alice", "bob", "bob")
+    ]
+    assert len(refusals(taken, US)) == 2
+    assert refusals([], US) == []

@@ -1,0 +1,127 @@
+"""Whose passphrase a stack has: everybody's, the user's own, or this checkout's."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from plan.settings import PUBLIC_SALTS, PUBLIC_STACKS
+from toolchain import __main__ as toolchain
+from toolchain import environment, secrets_store
+from toolchain.secrets_store import PASSPHRASE, PASSPHRASE_FILE, SET_UP_FILE
+
+COMMITTED = Path(__file__).parents[2] / "stacks"
+OWN_SALT = "v1:AAAAAAAAAAA=:v1:BBBB:CCCC"
+
+
+@pytest.fixture
+def checkout(monkeypatch, tmp_path):
+    """A checkout without a stack file, and a shell in which nothing was chosen."""
+    work = tmp_path / ".work"
+    for module, name, value in (
+        (secrets_store, "PRIVATE", work / "private"),
+        (secrets_store, "STACKS", tmp_path / "stacks"),
+        (toolchain, "PRIVATE", work / "private"),
+        (toolchain, "ROOT", tmp_path),
+        (toolchain, "WORK", work),
+        (toolchain, "LOCK", work / "lock"),
+        (toolchain, "STATE", work / "state"),
+        (environment, "STATE", work / "state"),
+    ):
+        monkeypatch.setattr(module, name, value)
+    for variable in (PASSPHRASE, PASSPHRASE_FILE, SET_UP_FILE):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "stacks").mkdir()
+    return tmp_path
+
+
+def write_stack(checkout, name, salt):
+    file = checkout / "stacks" / f"Pulumi.{name}.yaml"
+    file.write_text(f"config:\n  talos-cache:prefix: a\nencryptionsalt: {salt}\n")
+    return file
+
+
+def exported(stack):
+    found = environment.exports(stack)
+    return {name: found[name] for name in (PASSPHRASE, PASSPHRASE_FILE) if name in found}
+
+
+def file_of(checkout, name="passphrase"):
+    return str(checkout / ".work" / "private" / name)
+
+
+def test_the_public_salts_are_those_of_the_committed_files():
+    committed = [
+        secrets_store.salt_of(COMMITTED / f"Pulumi.{stack}.yaml") for stack in PUBLIC_STACKS
+    ]
+    assert tuple(committed) == PUBLIC_SALTS
+
+
+def test_a_stack_of_ones_own_has_this_checkouts(checkout):
+    assert exported("mine") == {PASSPHRASE_FILE: file_of(checkout)}
+
+
+def test_a_stack_that_was_renamed_keeps_the_public_one(checkout):
+    write_stack(checkout, "mine", PUBLIC_SALTS[0])
+    assert exported("mine") == {PASSPHRASE_FILE: file_of(checkout, "passphrase-public")}
+
+
+@pytest.mark.parametrize("value", ["ours", ""])
+def test_the_users_own_passphrase_is_theirs(checkout, monkeypatch, capsys, value):
+    monkeypatch.setenv(PASSPHRASE, value)
+    assert exported("mine") == {}, "it is in the environment already"
+    assert f"using your own {PASSPHRASE} for the stack mine" in capsys.readouterr().err
+    assert exported("docker")[PASSPHRASE] == "", "but not for what is public"
+
+
+def test_the_users_own_file_is_theirs(checkout, monkeypatch):
+    monkeypatch.setenv(PASSPHRASE_FILE, "/home/me/team-passphrase")
+    assert exported("mine") == {}
+    assert exported("docker") == {PASSPHRASE_FILE: file_of(checkout, "passphrase-public")}
+
+
+@pytest.mark.parametrize("before", ["docker", "other"])
+def test_what_a_set_up_has_put_into_this_shell_is_not_the_users_own(checkout, monkeypatch, before):
+    """Also where another checkout did."""
+    for name, value in environment.exports(before).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(secrets_store, "PRIVATE", checkout / "second")
+    assert exported("mine") == {PASSPHRASE_FILE: str(checkout / "second" / "passphrase")}
+
+
+def test_a_file_that_the_user_chooses_after_a_set_up_is_theirs(checkout, monkeypatch):
+    for name, value in environment.exports("docker").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(PASSPHRASE_FILE, "/home/me/team-passphrase")
+    assert exported("mine") == {}
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_the_salt_of_a_stack_is_found_however_it_is_written(checkout, quote):
+    file = write_stack(checkout, "mine", f"{quote}{OWN_SALT}{quote}")
+    assert secrets_store.salt_of(file) == OWN_SALT
+    file.write_text("config: {}\n")
+    assert secrets_store.salt_of(file) == ""
+
+
+def test_clean_keeps_the_passphrase_of_a_stack_and_says_where_it_is(checkout, capsys):
+    file = write_stack(checkout, "mine", OWN_SALT)
+    secret = Path(environment.exports("mine")[PASSPHRASE_FILE])
+    text = secret.read_text()
+    (checkout / ".work" / "bin").mkdir()
+    (checkout / ".work" / "link").symlink_to(checkout / "stacks")
+    toolchain.clean()
+    assert [path.name for path in (checkout / ".work").iterdir()] == ["private"]
+    assert secret.read_text() == text
+    said = capsys.readouterr().err
+    assert re.search(r"kept .*/\.work/private/passphrase: .*stacks/Pulumi\.mine\.yaml", said)
+    file.unlink()
+    toolchain.clean()
+    assert not (checkout / ".work").exists()
+
+
+def test_clean_keeps_nothing_for_stacks_that_need_no_secret(checkout):
+    write_stack(checkout, "docker", PUBLIC_SALTS[0])
+    environment.exports("docker")
+    toolchain.clean()
+    assert not (checkout / ".work").exists()

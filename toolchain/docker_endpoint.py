@@ -1,0 +1,255 @@
+"""Which Docker is meant, found out as the `docker` command does, and said to every part alike.
+
+The parts go by different rules: the `docker` command and the `docker` package follow contexts,
+Pulumi's provider and talosctl only DOCKER_HOST. So the answer travels as DOCKER_HOST and its
+companions, which all of them know. docs/adr/0024 says more.
+"""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from toolchain.steps import SetupError
+
+DEFAULT_SOCKET = "/var/run/docker.sock"
+DEFAULT_CONTEXT = "default"
+ANSWER_SECONDS = 5
+PORT, TLS_PORT = 2375, 2376
+# All three, or Pulumi's provider and talosctl can't use them.
+TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
+VARIABLES = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where Docker is.
+
+    Attributes:
+        url: `unix:///...` or `tcp://host:port`.
+        source: what chose it, for the user; empty where nothing did and it is the usual socket.
+        certificates: folder of the client's certificate and of the CA; None: no TLS.
+        is_verified: whether the server's certificate has to be right.
+    """
+
+    url: str
+    source: str = ""
+    certificates: Path | None = None
+    is_verified: bool = False
+
+    @property
+    def socket_path(self) -> str:
+        """Path of the socket, empty for one that is reached by network."""
+        return self.url.removeprefix("unix://") if self.url.startswith("unix://") else ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What leads every part there; empty text: the variable must not be set."""
+        return {
+            "DOCKER_HOST": self.url if self.source else "",
+            "DOCKER_TLS_VERIFY": "1" if self.is_verified else "",
+            "DOCKER_CERT_PATH": str(self.certificates or ""),
+        }
+
+    def __str__(self) -> str:
+        return f"{self.url} (from {self.source})" if self.source else self.url
+
+
+class NoAnswerError(SetupError):
+    """Docker does not answer; the text says where and how.
+
+    Attributes:
+        nobody_listens: whether it is certain that no dockerd is there.
+    """
+
+    def __init__(self, endpoint: Endpoint, reason: str, *, nobody_listens: bool = False) -> None:
+        super().__init__(f"Docker does not answer at {endpoint}: {reason}")
+        self.nobody_listens = nobody_listens
+
+
+def chosen() -> Endpoint:
+    """The Docker that the `docker` command would talk to.
+
+    Raises:
+        SetupError: what chooses it can't be read, or not every part can use what it chooses.
+    """
+    if host := os.environ.get("DOCKER_HOST"):
+        return _from_variables(host)
+    config = _docker_folder() / "config.json"
+    if name := os.environ.get("DOCKER_CONTEXT"):
+        source = f"the docker context '{name}' in DOCKER_CONTEXT"
+    else:
+        name = _current_context(config)
+        source = f"the docker context '{name}' in {config}"
+    if name in ("", DEFAULT_CONTEXT):
+        return Endpoint(url=f"unix://{DEFAULT_SOCKET}")
+    return _from_context(name, source)
+
+
+def without_context() -> Endpoint:
+    """The Docker that Pulumi's provider talks to: it knows DOCKER_HOST, and no contexts.
+
+    Raises:
+        SetupError: DOCKER_HOST is not usable.
+    """
+    if host := os.environ.get("DOCKER_HOST"):
+        return _from_variables(host)
+    return Endpoint(url=f"unix://{DEFAULT_SOCKET}")
+
+
+def same(one: Endpoint, other: Endpoint) -> bool:
+    """Whether two lead to the same place; a socket may be a link to another."""
+    if one.socket_path and other.socket_path:
+        return os.path.realpath(one.socket_path) == os.path.realpath(other.socket_path)
+    return one.url == other.url
+
+
+def ask(endpoint: Endpoint, question: str, key: str) -> str:
+    """One value of what Docker answers to a GET.
+
+    Raises:
+        NoAnswerError: it does not, or something else than Docker does.
+    """
+    try:
+        with contextlib.closing(_connection(endpoint)) as connection:
+            connection.request("GET", question)
+            answer = connection.getresponse()
+            content = answer.read()
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise NoAnswerError(endpoint, str(error.strerror), nobody_listens=True) from error
+    except TimeoutError as error:
+        raise NoAnswerError(endpoint, f"nothing came in {ANSWER_SECONDS} s") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise NoAnswerError(endpoint, str(error)) from error
+    try:
+        return str(json.loads(content)[key])
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"what is there is no Docker (it says: HTTP {answer.status}, {content[:80]!r})"
+        raise NoAnswerError(endpoint, reason) from error
+
+
+def _from_variables(host: str) -> Endpoint:
+    source = "DOCKER_HOST"
+    verify = bool(os.environ.get("DOCKER_TLS_VERIFY"))
+    folder = None
+    if verify or os.environ.get("DOCKER_TLS"):
+        folder = Path(os.environ.get("DOCKER_CERT_PATH") or _docker_folder())
+    return _usable(host, source, folder, is_verified=verify)
+
+
+def _from_context(name: str, source: str) -> Endpoint:
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    contexts = _docker_folder() / "contexts"
+    meta = contexts / "meta" / digest / "meta.json"
+    try:
+        described = json.loads(meta.read_text())["Endpoints"]["docker"]
+        host, skips = str(described["Host"]), bool(described.get("SkipTLSVerify"))
+    except FileNotFoundError as error:
+        raise SetupError(
+            f"{source} does not exist ({meta}). docker context ls shows those that do; "
+            "docker context use default goes back to the usual Docker."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SetupError(
+            f"{source} can't be read ({meta}): {error!r}. Make it again with docker context "
+            "create, or choose another: docker context use default"
+        ) from error
+    folder = contexts / "tls" / digest / "docker"
+    found = folder if folder.is_dir() else None
+    return _usable(host, source, found, is_verified=found is not None and not skips)
+
+
+def _usable(host: str, source: str, folder: Path | None, *, is_verified: bool) -> Endpoint:
+    """An endpoint that every part can use.
+
+    Raises:
+        SetupError: some can't.
+    """
+    scheme, separator, rest = host.partition("://")
+    if not separator and not host.startswith("/"):
+        scheme, rest = "tcp", host  # the docker command's own shorthand
+    if scheme == "unix":
+        return Endpoint(url=f"unix://{rest or DEFAULT_SOCKET}", source=source)
+    if scheme == "ssh":
+        raise SetupError(
+            f"Docker at {_shown(host)} (from {source}): talosctl has no way through ssh, and the "
+            "caches' ports would open on that machine, not on this one. Run this project there. "
+            "Where that Docker's ports do arrive here, forward its socket "
+            "(ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock HOST) and set "
+            "DOCKER_HOST=unix:///tmp/docker.sock"
+        )
+    try:
+        parts = urlsplit(f"//{rest}")
+        is_address = bool(parts.hostname) and parts.path in ("", "/") and "@" not in parts.netloc
+        port = parts.port or (TLS_PORT if folder else PORT)
+    except ValueError:
+        is_address = False
+    if scheme != "tcp" or not is_address:
+        raise SetupError(
+            f"Docker at {_shown(host)} (from {source}): it has to be unix:///PATH/OF/A/SOCKET or "
+            "tcp://HOST:PORT, which Pulumi, talosctl and the docker command all understand"
+        )
+    missing = [name for name in TLS_FILES if folder and not (folder / name).is_file()]
+    if missing:
+        raise SetupError(
+            f"Docker at {host} (from {source}): {folder} lacks {', '.join(missing)}. With TLS, "
+            f"Pulumi and talosctl need {', '.join(TLS_FILES)}"
+        )
+    name = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+    return Endpoint(
+        url=f"tcp://{name}:{port}", source=source, certificates=folder, is_verified=is_verified
+    )
+
+
+def _current_context(config: Path) -> str:
+    try:
+        return str(json.loads(config.read_text()).get("currentContext") or "")
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, AttributeError) as error:
+        raise SetupError(
+            f"{config}, where the docker command keeps which Docker you use, can't be read: "
+            f"{error}. Mend it, or set DOCKER_HOST"
+        ) from error
+
+
+def _docker_folder() -> Path:
+    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+
+
+def _shown(host: str) -> str:
+    """Without a password."""
+    return re.sub(r"//[^/@]*@", "//...@", host)
+
+
+def _connection(endpoint: Endpoint) -> http.client.HTTPConnection:
+    if endpoint.socket_path:
+        return _UnixConnection(endpoint.socket_path)
+    address = urlsplit(endpoint.url).netloc
+    if not endpoint.certificates:
+        return http.client.HTTPConnection(address, timeout=ANSWER_SECONDS)
+    ca, certificate, key = (endpoint.certificates / name for name in TLS_FILES)
+    context = ssl.create_default_context(cafile=str(ca))
+    context.load_cert_chain(certificate, key)
+    if not endpoint.is_verified:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(address, timeout=ANSWER_SECONDS, context=context)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=ANSWER_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
