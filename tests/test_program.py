@@ -233,6 +233,18 @@ def running(name, published):
     return Container(id="1", name=name, image="", status="Up", labels=(), published=published)
 
 
+def test_a_port_that_moves_is_a_warning_in_a_preview_and_stops_an_update(outside):
+    outside.containers = (running("registry-old.io", ((GATEWAY, 5000),)),)
+    state = state_of(labels=BORN, number="1", name="registry-old.io")
+    config = {"upstreams": {"docker.io": {}}}
+    [warning] = run_with(config, state=state, preview=True).warnings
+    assert "still held by this stack's own container registry-old.io" in warning
+    with pytest.raises(pulumi.RunError) as caught:
+        run_with(config, state=state, preview=False)
+    assert str(caught.value).splitlines() == ["Nothing was changed:", warning]
+    assert outside.probed == []
+
+
 def test_mistakes_are_told_as_they_are_and_nothing_is_registered(outside):
     with pytest.raises(pulumi.RunError) as caught:
         run_with({"basePort": 1, "colour": "red"})

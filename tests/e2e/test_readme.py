@@ -32,7 +32,7 @@ PATCH = "make -s outputs ARGS=machineConfigPatch > mirrors.yaml"
 BY_IMAGES = {
     "make verify ARGS='--images images.txt'": "0 of 1 images are complete",
     "make warm ARGS='--images images.txt'": "1 images: 0 complete before, 0 fetched, 1 failed",
-    "make repair": "nothing is damaged",
+    "make repair": "0 blobs hashed, 0 damaged",
     "make export ARGS=talos.tar.zst": "the caches hold no image",
     "make import ARGS=talos.tar.zst": "talos.tar.zst can't be read",
     "make prune ARGS='--to 20GB --keep images.txt'": "images",
