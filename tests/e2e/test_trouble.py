@@ -1,5 +1,6 @@
 """Sick caches, killed runs, taken names and ports, wrong stack files: what a user is told."""
 
+import json
 import os
 import signal
 import socket
@@ -58,39 +59,50 @@ def refusals(checkout):
 BROKEN_IMAGE = f"{PREFIX}-broken:1"
 
 
-@pytest.fixture
-def broken_image(docker_client):
-    """A registry image whose server writes a line and then never answers.
-
-    It does not end: a container that is gone at the first look is the plugin's to report.
-    """
-    script = "echo cannot open the storage: something is wrong; exec busybox sleep 600"
-    container = docker_client.containers.create("registry:3.1.2", entrypoint=["sh", "-c", script])
+def image_that_starts(client, entrypoint):
+    """A registry image with another entrypoint, in Docker's form of a list."""
+    container = client.containers.create("registry:3.1.2")
     repository, tag = BROKEN_IMAGE.split(":")
-    changes = ["CMD []", f'ENTRYPOINT ["sh", "-c", "{script}"]']
+    changes = ["CMD []", f"ENTRYPOINT {json.dumps(entrypoint)}"]
     container.commit(repository=repository, tag=tag, changes="\n".join(changes))
     container.remove(v=True)
-    yield BROKEN_IMAGE
+    return BROKEN_IMAGE
+
+
+LAST_WORDS = "cannot open the storage: something is wrong"
+
+
+@pytest.fixture(params=["exec busybox sleep 600", "exit 3"], ids=["it stays silent", "it exits"])
+def broken_image(docker_client, request):
+    """A registry image whose server writes a line and then never answers, or is gone at once."""
+    yield image_that_starts(docker_client, ["sh", "-c", f"echo {LAST_WORDS}; {request.param}"])
     docker_client.images.remove(BROKEN_IMAGE, force=True)
 
 
-def test_a_cache_that_does_not_answer_fails_the_up_with_its_name_and_log(
+@pytest.fixture
+def image_without_program(docker_client):
+    """A registry image that Docker makes a container of, but can't start."""
+    yield image_that_starts(docker_client, ["/bin/not-there"])
+    docker_client.images.remove(BROKEN_IMAGE, force=True)
+
+
+def test_a_cache_that_does_not_answer_fails_the_up_with_its_name_and_log_until_it_is_mended(
     stack, embedded_upstream, broken_image
 ):
-    configure(
-        stack,
-        embedded(embedded_upstream, ("docker.io",)),
-        cache={"image": broken_image, "waitSeconds": 2},
-    )
+    upstreams = embedded(embedded_upstream, ("docker.io",))
+    configure(stack, upstreams, cache={"image": broken_image, "waitSeconds": 2})
     for attempt in ("first", "second"):
         done = stack.make("up", STACK, check=False)
         said = done.stdout + done.stderr
         assert done.returncode != 0, f"the {attempt} up has to fail"
         assert f"{NAME}-docker.io (docker.io)" in said
-        assert "cannot open the storage: something is wrong" in said, "the end of its log"
+        assert LAST_WORDS in said, "the end of its log"
         assert "Traceback" not in said
         last = done.stderr.split("up failed:")[-1]
         assert "1 cache does not answer:" in last, "told again where the user looks"
+    configure(stack, upstreams)
+    stack.make("up", STACK)
+    assert stack.changes(STACK) == set()
 
 
 def test_a_failed_resource_ends_in_what_failed_and_what_to_do(stack, embedded_upstream):
@@ -113,6 +125,27 @@ def test_a_failed_resource_ends_in_what_failed_and_what_to_do(stack, embedded_up
     assert error.startswith("  caches-image: ")
     assert nowhere in error
     assert remedy.endswith(f"make up STACK={STACK}")
+
+
+def test_a_cache_that_can_not_start_fails_the_up_and_a_later_one_heals_it(
+    stack, embedded_upstream, image_without_program
+):
+    """It stays in Docker and in the state, half made: never taken for somebody else's."""
+    upstreams = embedded(embedded_upstream, ("docker.io",))
+    configure(stack, upstreams, cache={"image": image_without_program})
+    for attempt in ("first", "second"):
+        done = stack.make("up", STACK, check=False)
+        said = done.stdout + done.stderr
+        assert done.returncode != 0, f"the {attempt} up has to fail"
+        assert f"{NAME}-docker.io" in said
+        assert "/bin/not-there" in said
+        assert "There is a container" not in said
+        assert "Traceback" not in said
+        assert len(stack.containers(STACK)) == 1
+    configure(stack, upstreams)
+    stack.make("up", STACK)
+    assert set(stack.containers(STACK)) == {f"{NAME}-docker.io"}
+    assert stack.changes(STACK) == set()
 
 
 @pytest.mark.parametrize("made", [0, 1, 2])

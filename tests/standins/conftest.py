@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,12 @@ import pytest
 
 from toolchain.plugins import PLUGINS, launcher_text
 
-IMAGE = "standin-test-busybox:1"
-PORTS = range(15400, 15500)
+ROOT = Path(__file__).parents[2]
+# One for each worker: who ends first takes its image away.
+IMAGE = f"standin-test-busybox:{os.getpid()}"
+# Twenty for each worker.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = range(15400 + WORKER * 20, 15420 + WORKER * 20)
 PATIENCE = 120
 PREAMBLE = """
 import pulumi, pulumi_command as command, pulumi_docker as docker
@@ -105,28 +110,41 @@ def launchers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A tiny image whose default command serves HTTP on port 5000."""
-    root = tmp_path_factory.mktemp("image")
-    (root / "bin").mkdir()
+    yield made_image(tmp_path_factory.mktemp("image"))
+    docker("rmi", "-f", IMAGE)
+
+
+def made_image(folder: Path) -> str:
+    """Makes it, by way of this folder; gives its name."""
+    root = folder / "root"
+    (root / "bin").mkdir(parents=True)
     (root / "tmp").mkdir()
     shutil.copy("/bin/busybox", root / "bin" / "busybox")
     for applet in ("sh", "cat", "ls", "sleep", "httpd", "stat", "true", "false"):
         (root / "bin" / applet).symlink_to("busybox")
-    archive = shutil.make_archive(str(root / "image"), "tar", root)
+    archive = shutil.make_archive(str(folder / "image"), "tar", root)
     docker("import", "-c", 'CMD ["/bin/httpd", "-f", "-p", "5000", "-h", "/tmp"]', archive, IMAGE)
-    yield IMAGE
-    docker("rmi", "-f", IMAGE)
+    return IMAGE
 
 
 @pytest.fixture
 def prefix() -> Iterator[str]:
-    """A start of names that is this test's own; what has such a name is removed afterwards."""
+    """See `removed`."""
+    with removed() as own:
+        yield own
+
+
+@contextmanager
+def removed() -> Iterator[str]:
+    """A start of names that is the caller's own; what has such a name is removed afterwards."""
     own = f"standin-test-{uuid4().hex[:8]}"
     yield own
-    for kind, listed in (("container", "ps -aq"), ("volume", "volume ls -q"), ("network", "")):
-        found = docker(*(listed or "network ls -q").split(), "--filter", f"name={own}").split()
+    for kind, listed in (("container", "ps -aq"), ("volume", "volume ls -q")):
+        found = docker(*listed.split(), "--filter", f"name={own}").split()
         if found:
-            force = ["-f"] if kind != "network" else []
-            docker(kind, "rm", *force, *found)
+            docker(kind, "rm", "-f", *(["-v"] if kind == "container" else []), *found)
+    if tags := docker("images", "--format", "{{.Repository}}:{{.Tag}}", own).split():
+        docker("rmi", *tags)
 
 
 @pytest.fixture
@@ -153,6 +171,11 @@ def project(
 
 @pytest.fixture
 def ports() -> Iterator[int]:
+    """See `free_ports`."""
+    return free_ports()
+
+
+def free_ports() -> Iterator[int]:
     """Free ports on the loopback interface."""
     return iter(port for port in PORTS if _is_free(port))
 
@@ -160,3 +183,17 @@ def ports() -> Iterator[int]:
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def words_for(image: str, prefix: str, folder: Path | str) -> dict[str, Any]:
+    """What stands for the words in braces of a scenario, in this run."""
+    ports = free_ports()
+    return {
+        "image": image,
+        "port": next(ports),
+        "port2": next(ports),
+        "name": prefix,
+        "folder": str(folder),
+        # More than a pipe holds.
+        "long": "x" * 100_000,
+    }

@@ -7,76 +7,134 @@ import pytest
 
 from toolchain.standins.docker_container import (
     container_config,
-    drift,
+    go_duration,
     nanoseconds,
+    planned,
+    planned_in_preview,
+    planned_update,
+    ports_differ,
     problems,
+    read_back,
+    real_ports,
     upload_archive,
 )
+from toolchain.standins.docker_plugin import Container
 from toolchain.standins.values import UNKNOWN
 
 INPUTS = {"name": "n", "image": "i"}
+PORT = {"internal": 5000, "external": 15400, "ip": "127.0.0.1", "protocol": "tcp"}
+OTHER = {**PORT, "ip": "172.17.0.1"}
 
 
-def info(**changed):
-    """What Docker reports about a running container with one port."""
-    report = {
+def report(ports=None, *, running=True, **host):
+    """What Docker says about a container, as far as it is read back."""
+    return {
+        "Id": "abc",
         "Name": "/n",
-        "State": {"Running": True, "ExitCode": 0},
-        "HostConfig": {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 0}, "Memory": 0},
-        "NetworkSettings": {
-            "Ports": {"5000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "15400"}], "53/udp": None},
-            "Networks": {"bridge": {"NetworkID": "abc"}},
+        "Image": "sha256:1",
+        "Config": {"Image": "i", "Hostname": "abc"},
+        "State": {"Running": running, "ExitCode": 0 if running else 2},
+        "HostConfig": {
+            "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+            "LogConfig": {"Type": "json-file", "Config": {}},
+            "NetworkMode": "bridge",
+            **host,
         },
+        "NetworkSettings": {"Ports": ports or {}, "Networks": {"bridge": {"IPAddress": "1.2.3.4"}}},
     }
-    for key, value in changed.items():
-        report[key] = {**report[key], **value} if isinstance(value, dict) else value
-    return report
 
 
-RUNNING = {
-    **INPUTS,
-    "restart": "always",
-    "ports": [{"internal": 5000, "external": 15400, "ip": "127.0.0.1"}],
-}
+def bindings(*ports):
+    return {"5000/tcp": [{"HostIp": p["ip"], "HostPort": str(p["external"])} for p in ports]}
 
 
-def test_a_container_as_it_should_be_has_no_drift():
-    assert drift(RUNNING, info()) == {}
+def test_ports_are_read_back_in_the_order_of_docker():
+    found = real_ports(report({"6000/tcp": None, "53/udp": None, **bindings(OTHER, PORT)}))
+    assert found == [OTHER, PORT]
+    many = {f"{n}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(n)}] for n in (9000, 80, 443)}
+    assert [port["internal"] for port in real_ports(report(many))] == [80, 443, 9000]
+
+
+def test_a_second_address_in_another_order_replaces_but_a_second_port_does_not():
+    assert ports_differ([OTHER, PORT], [PORT, OTHER])
+    second = {**PORT, "internal": 5001, "external": 15401}
+    assert not ports_differ([second, PORT], [PORT, second])
+    assert ports_differ([PORT], [PORT, second])
+    assert ports_differ([PORT], [second])
+    assert ports_differ([PORT], [{**PORT, "protocol": "udp"}])
+    udp = {**PORT, "protocol": "udp"}
+    assert not ports_differ([PORT, udp], [udp, PORT])
+
+
+def test_the_order_of_addresses_shows_as_a_replacement():
+    container = Container(None)
+    state = read_back(
+        planned({**INPUTS, "ports": [PORT, OTHER]}), report(bindings(OTHER, PORT)), made=True
+    )
+    assert state["ports"] == [OTHER, PORT]
+    changed = container.changes(state, {}, {**INPUTS, "ports": [PORT, OTHER]})
+    assert {path: change.replaces for path, change in changed.items()} == {"ports": True}
+    assert not container.changes(state, {}, {**INPUTS, "ports": [OTHER, PORT]})
+
+
+def test_memory_brings_a_swap_that_is_read_back_and_differs_for_ever():
+    inputs = {**INPUTS, "memory": 64}
+    megabytes = {"Memory": 64 << 20, "MemorySwap": 128 << 20}
+    state = read_back(planned(inputs), report(**megabytes), made=True)
+    (change,) = Container(None).changes(state, {}, inputs).items()
+    assert change == ("memorySwap", ("DELETE", False))
 
 
 def test_a_stopped_container_loses_its_ports_and_need_not_run():
-    report = info(State={"Running": False}, NetworkSettings={"Ports": {}})
-    assert drift(RUNNING, report) == {"mustRun": False, "ports": []}
+    state = planned({**INPUTS, "mustRun": True, "ports": [PORT]})
+    found = read_back(state, report(running=False), made=False)
+    assert (found["mustRun"], found["ports"], found["exitCode"]) == (False, [], 2)
+    at_rest = read_back({**state, "mustRun": False}, report(running=False), made=False)
+    assert at_rest["ports"] == [PORT]
 
 
-def test_a_stopped_container_that_need_not_run_has_no_drift():
-    report = info(State={"Running": False}, NetworkSettings={"Ports": {}})
-    assert drift({**RUNNING, "mustRun": False}, report) == {}
+def test_a_refresh_reads_empty_sets_back_where_making_it_said_nothing():
+    state = planned({**INPUTS, "volumes": [{"containerPath": "/data"}]})
+    made = read_back(state, report(), made=True)
+    refreshed = read_back(made, report(), made=False)
+    noise = {"dns", "dnsOpts", "dnsSearches", "groupAdds", "logOpts", "storageOpts", "sysctls"}
+    changed = {key for key in refreshed if refreshed[key] != made.get(key)}
+    assert changed == noise | {"tmpfs", "volumes"}
+    assert refreshed["volumes"][0]["readOnly"] is False
+    assert not Container(None).changes(
+        refreshed, {}, {**INPUTS, "volumes": [{"containerPath": "/data"}]}
+    )
 
 
-def test_what_was_changed_by_hand_is_read_back():
-    host = {"RestartPolicy": {"Name": "no"}, "Memory": 64 * 1024 * 1024}
-    assert drift(RUNNING, info(HostConfig=host)) == {"restart": "no", "memory": 64}
+def test_an_image_id_is_read_back_as_the_id_of_the_image():
+    state = planned({"name": "n", "image": "sha256:2"})
+    assert read_back(state, report(), made=False)["image"] == "sha256:1"
 
 
-def test_a_renamed_container_is_read_back():
-    assert drift(RUNNING, info(Name="/other")) == {"name": "other"}
+def test_a_preview_does_not_know_what_docker_will_say():
+    state = planned_in_preview({**INPUTS, "command": ["a"], "uploads": UNKNOWN})
+    assert state["command"] == ["a"]
+    assert state["uploads"] is UNKNOWN
+    assert state["hostname"] is UNKNOWN
 
 
-def test_other_published_ports_are_read_back():
-    bindings = {"5000/tcp": [{"HostIp": "0.0.0.0", "HostPort": "9"}]}
-    real = [{"internal": 5000, "external": 9, "ip": "0.0.0.0", "protocol": "tcp"}]
-    assert drift(RUNNING, info(NetworkSettings={"Ports": bindings})) == {"ports": real}
+def test_a_number_that_is_not_asked_for_any_more_is_nothing():
+    state = {"memory": 64, "restart": "always", "tmpfs": {"/a": ""}, "labels": []}
+    fields = Container.fields
+    assert planned_update(fields, state, {"restart": "no"}) == {
+        **state,
+        "memory": 0,
+        "restart": "no",
+    }
 
 
-def test_a_port_left_to_docker_may_be_any():
-    wanted = {**RUNNING, "ports": [{"internal": 5000, "ip": "127.0.0.1"}]}
-    assert drift(wanted, info()) == {}
-
-
-def test_a_network_that_was_disconnected_is_missing():
-    wanted = {**RUNNING, "networksAdvanced": [{"name": "abc"}, {"name": "gone"}]}
-    assert drift(wanted, info()) == {"networksAdvanced": [{"name": "abc"}]}
+def test_what_a_half_made_containers_state_lacks_replaces_it():
+    changed = Container(None).changes(planned(INPUTS), {}, INPUTS)
+    assert {path: change.replaces for path, change in changed.items()} == {
+        "command": True,
+        "entrypoints": True,
+        "networkDatas": False,
+    }
 
 
 def test_several_addresses_of_one_internal_port_are_all_bound():
@@ -96,6 +154,14 @@ def test_several_addresses_of_one_internal_port_are_all_bound():
 
 def test_memory_is_in_mebibytes():
     assert container_config({**INPUTS, "memory": 64})["HostConfig"]["Memory"] == 64 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"),
+    [(0, "0s"), (5e9, "5s"), (60e9, "1m0s"), (5.4e12, "1h30m0s"), (1.5e9, "1.5s"), (5e7, "50ms")],
+)
+def test_durations_are_read_back_as_go_prints_them(duration, expected):
+    assert go_duration(int(duration)) == expected
 
 
 def test_uploads_have_the_official_modes_unless_told_otherwise():
@@ -125,18 +191,9 @@ def test_other_durations_are_not(duration):
 @pytest.mark.parametrize(
     ("inputs", "path"),
     [
-        ({"rm": True}, "rm"),
-        ({"envs": ["A"]}, "envs[0]"),
-        ({"ports": [{"internal": 70000}]}, "ports[0].internal"),
-        ({"volumes": [{"volumeName": "v", "containerPath": "data"}]}, "volumes[0].containerPath"),
-        ({"uploads": [{"file": "/a"}]}, "uploads[0]"),
-        ({"uploads": [{"file": "/a", "content": "x", "contentBase64": "eA=="}]}, "uploads[0]"),
-        (
-            {"uploads": [{"file": "/a", "content": "x", "permissions": "rw"}]},
-            "uploads[0].permissions",
-        ),
+        ({"volumes": [{"hostPath": "data", "containerPath": "/a"}]}, "volumes[0].hostPath"),
+        ({"uploads": [{"file": "/a", "contentBase64": "not!"}]}, "uploads[0].contentBase64"),
         ({"healthcheck": {"interval": "5"}}, "healthcheck.interval"),
-        ({"networkMode": "host", "networksAdvanced": [{"name": "a"}]}, "networkMode"),
     ],
 )
 def test_what_docker_would_not_take_is_refused_with_its_path(inputs, path):

@@ -3,11 +3,11 @@
 import grpc
 import pytest
 from google.protobuf import struct_pb2
-from pulumi.runtime.proto import provider_pb2
+from pulumi.runtime.proto import provider_pb2, status_pb2
 
 from toolchain.standins.docker_host import DockerHost
 from toolchain.standins.docker_plugin import Container, port_taken
-from toolchain.standins.provider import Found, Made, Provider, Resource
+from toolchain.standins.provider import HalfMadeError, Made, Provider, Resource
 from toolchain.standins.schema import mapping, text
 from toolchain.standins.values import UNKNOWN, Secret, decode, encode
 
@@ -21,6 +21,11 @@ class AbortedError(Exception):
 class Context:
     """A call's context that remembers how the call ended."""
 
+    metadata = ()
+
+    def set_trailing_metadata(self, metadata):
+        self.metadata = metadata
+
     def abort(self, code, message):
         raise AbortedError(code, message)
 
@@ -30,29 +35,34 @@ class Thing(Resource):
 
     type_name = "test:index:Thing"
     fields = {"name": text(required=True), "size": text(in_place=True), "env": mapping()}  # noqa: RUF012
-    computed = ("address",)
     autonamed = True
 
     def __init__(self):
         self.calls = []
-        self.found = Found(id="id")
+        self.drift = {}
+        self.gone = False
         self.error = None
+
+    def planned(self, target, inputs):
+        return Made(id="", state={**inputs, "address": UNKNOWN})
 
     def create(self, target, inputs):
         self.calls.append(("create", inputs))
         if self.error:
             raise self.error
-        return Made(id="id", outputs={"address": "here"})
+        return Made(id="id", state={**inputs, "address": "here"})
 
-    def read(self, target, inputs, outputs):
-        return self.found
+    def read(self, target, state):
+        return None if self.gone else Made(id="id", state={**state, **self.drift})
 
-    def update(self, target, old, new):
-        self.calls.append(("update", old, new))
-        return {}
+    def update(self, target, state, inputs):
+        self.calls.append(("update", state, inputs))
+        if self.error:
+            raise self.error
+        return {**state, **inputs}
 
-    def delete(self, target, outputs):
-        self.calls.append(("delete", outputs))
+    def delete(self, target, state):
+        self.calls.append(("delete", state))
 
 
 @pytest.fixture
@@ -111,7 +121,7 @@ def test_a_preview_makes_nothing_and_says_what_is_unknown(provider, thing):
 
 
 def test_drift_of_a_secret_stays_secret(provider, thing):
-    thing.found = Found(id="id", drift={"size": "changed"})
+    thing.drift = {"size": "changed"}
     inputs = encode({"name": "n", "size": Secret("old")})
     request = provider_pb2.ReadRequest(id="id", urn=URN, inputs=inputs, properties=inputs)
     response = provider.Read(request, Context())
@@ -127,8 +137,35 @@ def test_a_read_without_drift_gives_back_the_state_to_the_letter(provider):
     assert response.properties == inputs
 
 
+def test_what_is_half_made_is_kept_with_its_id_state_and_secrets(provider, thing):
+    state = {"name": "n", "env": {"P": "hunter2"}}
+    thing.error = HalfMadeError("it does not start", Made(id="abc", state=state))
+    inputs = encode({"name": "n", "env": {"P": Secret("hunter2")}})
+    requests = (
+        (provider.Create, provider_pb2.CreateRequest(urn=URN, properties=inputs)),
+        (provider.Update, provider_pb2.UpdateRequest(urn=URN, olds=inputs, news=inputs)),
+    )
+    for call, request in requests:
+        context = Context()
+        with pytest.raises(AbortedError, match="it does not start"):
+            call(request, context)
+        ((name, packed),) = context.metadata
+        assert name == "grpc-status-details-bin"
+        left = provider_pb2.ErrorResourceInitFailed()
+        assert status_pb2.Status.FromString(packed).details[0].Unpack(left)
+        assert (left.id, list(left.reasons)) == ("abc", ["it does not start"])
+        assert decode(left.properties) == {"name": "n", "env": {"P": Secret("hunter2")}}
+
+
+def test_what_was_not_said_and_is_not_so_does_not_become_an_input(provider, thing):
+    thing.drift = {"env": {"A": "x", "B": ""}, "size": "1"}
+    inputs = encode({"name": "n", "env": {"A": "y"}})
+    request = provider_pb2.ReadRequest(id="id", urn=URN, inputs=inputs, properties=inputs)
+    assert decode(provider.Read(request, Context()).inputs) == {"name": "n", "env": {"A": "x"}}
+
+
 def test_what_is_gone_has_no_id(provider, thing):
-    thing.found = None
+    thing.gone = True
     inputs = encode({"name": "n"})
     request = provider_pb2.ReadRequest(id="id", urn=URN, inputs=inputs, properties=inputs)
     assert provider.Read(request, Context()).id == ""
@@ -157,12 +194,13 @@ def test_a_container_always_goes_before_its_replacement_comes():
     container = Container(DockerHost())
     provider = Provider(package="docker", resources=[container])
     urn = URN.replace("test:index:Thing", container.type_name)
-    old = {"name": "logical-0123abc", "image": "i"}
+    inputs = {"name": "logical-0123abc", "image": "i"}
+    state = {**inputs, "command": [], "entrypoints": [], "networkDatas": []}
     request = provider_pb2.DiffRequest(
-        id="id", urn=urn, old_inputs=encode(old), news=encode({**old, "image": "j"})
+        id="id", urn=urn, olds=encode(state), news=encode({**inputs, "image": "j"})
     )
     assert provider.Diff(request, Context()).deleteBeforeReplace
-    request.news.CopyFrom(encode({**old, "restart": "always"}))
+    request.news.CopyFrom(encode({**inputs, "restart": "always"}))
     assert not provider.Diff(request, Context()).deleteBeforeReplace
 
 

@@ -3,23 +3,23 @@
 import pytest
 
 from toolchain.standins.docker_container import FIELDS
-from toolchain.standins.docker_plugin import Network, RemoteImage, Volume
-from toolchain.standins.schema import Change, changes, problems
+from toolchain.standins.docker_plugin import RemoteImage, Volume
+from toolchain.standins.schema import Change, changes, problems, with_defaults
 from toolchain.standins.values import UNKNOWN, Secret
 
 # The inputs that the official plugin changes in place, as far as the stand-in has them.
 OFFICIAL_IN_PLACE = {
+    "containerReadRefreshTimeoutMilliseconds",
     "destroyGraceSeconds",
     "healthcheck",
     "maxRetryCount",
     "memory",
+    "memorySwap",
     "mustRun",
     "removeVolumes",
     "restart",
-    "rm",
     "start",
     "tmpfs",
-    "wait",
     "waitTimeout",
 }
 
@@ -32,9 +32,8 @@ def test_only_what_the_official_plugin_changes_in_place_does_not_replace():
     assert {key for key, spec in FIELDS.items() if spec.in_place} == OFFICIAL_IN_PLACE
 
 
-def test_everything_about_volumes_and_networks_replaces():
-    for resource in (Volume, Network):
-        assert not [key for key, spec in resource.fields.items() if spec.in_place]
+def test_everything_about_volumes_replaces():
+    assert not [key for key, spec in Volume.fields.items() if spec.in_place]
 
 
 def test_only_how_an_image_is_removed_changes_in_place():
@@ -50,7 +49,6 @@ def test_the_order_of_a_set_of_strings_is_no_change(key):
 @pytest.mark.parametrize(
     ("key", "items"),
     [
-        ("ports", [{"internal": 1, "external": 2}, {"internal": 3, "external": 4}]),
         ("labels", [{"label": "a", "value": "1"}, {"label": "b", "value": "2"}]),
         ("volumes", [{"containerPath": "/a"}, {"containerPath": "/b", "readOnly": True}]),
         ("uploads", [{"file": "/a", "content": "x"}, {"file": "/b", "content": "y"}]),
@@ -63,6 +61,45 @@ def test_the_order_of_a_set_of_objects_is_no_change(key, items):
 def test_the_order_of_a_command_is_a_change():
     changed = changes(FIELDS, {"command": ["a", "b"]}, {"command": ["b", "a"]})
     assert changed == {"command": Change("UPDATE", replaces=True)}
+
+
+@pytest.mark.parametrize("key", ["command", "envs", "labels", "user", "healthcheck", "logDriver"])
+def test_what_is_not_said_any_more_stays_as_it_is(key):
+    said = {
+        "command": ["a"],
+        "envs": ["A=1"],
+        "labels": [{"label": "a", "value": "1"}],
+        "user": "1",
+        "healthcheck": {"tests": ["CMD", "true"]},
+        "logDriver": "none",
+    }
+    assert changes(FIELDS, said, {k: v for k, v in said.items() if k != key}) == {}
+
+
+def test_each_part_of_a_map_or_list_that_differs_is_told():
+    old = {"logOpts": {"a": "1", "b": "1", "c-d": "1"}, "dnsOpts": ["a", "b", "c"]}
+    new = {"logOpts": {"a": "1", "b": "2", "e": "1"}, "dnsOpts": ["a", "d"]}
+    assert {path: change.kind for path, change in changes(FIELDS, old, new).items()} == {
+        "logOpts.b": "UPDATE",
+        'logOpts["c-d"]': "DELETE",
+        "logOpts.e": "ADD",
+        "dnsOpts[1]": "UPDATE",
+        "dnsOpts[2]": "DELETE",
+    }
+    assert changes(FIELDS, {}, {"dnsOpts": ["a"]})["dnsOpts"].kind == "ADD"
+    assert changes(FIELDS, {"dnsOpts": ["a"]}, {})["dnsOpts"].kind == "DELETE"
+
+
+def test_defaults_are_filled_in_also_inside():
+    told = {"image": "i", "ports": [{"internal": 1}, UNKNOWN], "healthcheck": Secret({})}
+    filled = with_defaults(FIELDS, told)
+    assert filled["ports"] == [
+        {"internal": 1, "ip": "0.0.0.0", "protocol": "tcp"},
+        UNKNOWN,
+    ]
+    assert filled["healthcheck"].value["interval"] == "0s"
+    assert (filled["restart"], filled["mustRun"]) == ("no", True)
+    assert "user" not in filled
 
 
 def test_two_ports_that_differ_only_in_ip_are_two_ports():
@@ -97,7 +134,7 @@ def test_a_default_inside_an_object_is_the_same_as_nothing():
 
 def test_a_change_says_whether_a_value_came_or_went():
     assert changes(FIELDS, {}, {"user": "1"})["user"].kind == "ADD"
-    assert changes(FIELDS, {"user": "1"}, {})["user"].kind == "DELETE"
+    assert changes(FIELDS, {"memory": 1}, {})["memory"].kind == "DELETE"
     assert changes(FIELDS, {"user": "1"}, {"user": "2"})["user"].kind == "UPDATE"
 
 
@@ -126,7 +163,8 @@ def test_an_unknown_nested_property_is_refused_by_name_even_in_a_secret():
     [
         ({"ports": [{"external": 5000}]}, "ports[0].internal"),
         ({"ports": [{"internal": "80"}]}, "ports[0].internal"),
-        ({"ports": [{"internal": 80, "protocol": "quic"}]}, "ports[0].protocol"),
+        ({"uploads": [{"file": "/a", "permissions": "600"}]}, "uploads[0].permissions"),
+        ({"uploads": [{"file": "/a", "permissions": ""}]}, "uploads[0].permissions"),
         ({"restart": "sometimes"}, "restart"),
         ({"envs": "A=1"}, "envs"),
         ({"memory": -1}, "memory"),

@@ -1,16 +1,16 @@
 """The stand-in for Pulumi's `command` plugin: `command:local:Command`.
 
 Behaviour of the official one that surprises, and is the same here:
-- changed inputs run `update`, or `create` again where there is none; `triggers` replace the
-  resource;
+- changed inputs run `update`, or `create` again where there is none; `triggers` that come or go
+  replace the resource, and so do changed ones, but by an option that the SDK sets
+  (`replace_on_changes`): the plugin itself calls their parts changed in place;
 - `update` and `delete` see what the run before printed as `PULUMI_COMMAND_STDOUT` and `_STDERR`;
 - `stdin` and `environment` stay secret in the state if they came as secrets, but `stdout` and
   `stderr` do not become secret because an input was: a program has to ask for that
   (`additional_secret_outputs`);
-- there is no read: what the command made can vanish without a diff.
-
-What differs: when a run is cancelled, the whole process group of the command is killed, not only
-its leader.
+- there is no read: what the command made can vanish without a diff;
+- a command that is cancelled or past its time is killed, but not what it started; it counts as
+  running until the last of these has closed its output.
 """
 
 import json
@@ -26,10 +26,10 @@ from typing import IO, Any, ClassVar
 import grpc
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
 
-from toolchain.standins.provider import Found, Made, Provider, Resource, Target, plain_change
+from toolchain.standins.provider import Made, Provider, Resource, Target, plain_change
 from toolchain.standins.schema import ANYTHING, Change, Field, flag, many, mapping, text
 from toolchain.standins.serving import PluginError, serve
-from toolchain.standins.values import Value, Values, holds_unknown
+from toolchain.standins.values import UNKNOWN, Value, Values, holds_unknown
 
 DEFAULT_INTERPRETER = ["/bin/sh", "-c"]
 ID_HEX_BYTES = 4
@@ -37,7 +37,6 @@ LOGGED: Mapping[str, tuple[str, ...]] = {
     "stdoutAndStderr": ("stdout", "stderr"),
     "stdout": ("stdout",),
     "stderr": ("stderr",),
-    "none": (),
 }
 
 
@@ -69,7 +68,7 @@ class EngineLog:
 
 
 class Commands:
-    """Runs commands, each in a process group of its own, and can kill them all."""
+    """Runs commands, and can kill them all."""
 
     def __init__(self, show: Callable[[str, str], None]) -> None:
         """`show` gets a resource's URN and a line that its command printed."""
@@ -81,8 +80,8 @@ class Commands:
     def run(self, target: Target, command: str, settings: Values, previous: Values) -> Values:
         """Runs `command` and gives what it printed; an error if it fails."""
         process = self._start(command, settings, previous)
-        late = threading.Event()
-        timer = threading.Timer(target.timeout, _kill_late, (process, late))
+        # The official plugin cuts fractions of a second off.
+        timer = threading.Timer(int(target.timeout), process.kill)
         if target.timeout:
             timer.start()
         try:
@@ -91,9 +90,8 @@ class Commands:
             timer.cancel()
             with self._lock:
                 self._running.discard(process)
-        if process.returncode or late.is_set():
-            reason = f"timed out after {target.timeout:g} s" if late.is_set() else ""
-            raise PluginError(_failure(process.returncode, command, printed["both"], reason))
+        if process.returncode:
+            raise PluginError(_failure(_status(process.returncode), command, printed["both"]))
         return {name: printed[name].removesuffix("\n") for name in ("stdout", "stderr")}
 
     def kill_all(self) -> None:
@@ -101,7 +99,7 @@ class Commands:
         with self._lock:
             self._stopped = True
             for process in self._running:
-                kill_group(process)
+                process.kill()
 
     def _start(self, command: str, settings: Values, previous: Values) -> subprocess.Popen[bytes]:
         with self._lock:
@@ -115,10 +113,9 @@ class Commands:
                     stdin=subprocess.PIPE if settings.get("stdin") else subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
-                    start_new_session=True,
                 )
             except OSError as error:
-                raise PluginError(f"can't start {command!r}: {error}") from error
+                raise PluginError(_failure(_not_started(error, settings), command, "")) from error
             self._running.add(process)
             return process
 
@@ -127,7 +124,7 @@ class Commands:
     ) -> dict[str, str]:
         """Feeds and reads the process until it ends: its stdout, stderr, and both as they came."""
         printed: dict[str, list[bytes]] = {"stdout": [], "stderr": [], "both": []}
-        logged = LOGGED[settings.get("logging") or "stdoutAndStderr"]
+        logged = LOGGED.get(settings.get("logging", "stdoutAndStderr"), ())
 
         def collect(name: str, stream: IO[bytes]) -> None:
             for line in stream:
@@ -161,60 +158,60 @@ class Command(Resource):
         "stdin": text(in_place=True),
         "dir": text(in_place=True),
         "interpreter": many(text(), in_place=True),
-        "logging": text(in_place=True, choices=tuple(LOGGED)),
+        "logging": text(in_place=True),
         "addPreviousOutputInEnv": flag(default=True, in_place=True),
         "triggers": many(ANYTHING),
     }
-    computed = ("stdout", "stderr")
-    unknown_after_update = ("stdout", "stderr")
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
 
-    def changes(self, old: Values, new: Values) -> Mapping[str, Change]:
+    def changes(self, state: Values, old: Values, new: Values) -> Mapping[str, Change]:
         """Every difference counts, also of defaults and order; each part has its own path."""
+        del state
         found: dict[str, Change] = {}
         for key, spec in self.fields.items():
             for path, before, after in _differences(key, old.get(key), new.get(key)):
-                found[path] = plain_change(before, after, replaces=not spec.in_place)
+                replaces = path == key and not spec.in_place
+                found[path] = plain_change(before, after, replaces=replaces)
         return found
+
+    def planned(self, target: Target, inputs: Values) -> Made:
+        """Nothing runs in a preview."""
+        return Made(id=_new_id(target), state=self.planned_update({}, inputs))
+
+    def planned_update(self, state: Values, inputs: Values) -> Values:
+        """What it prints is not known before."""
+        del state
+        return {**inputs, "stdout": UNKNOWN, "stderr": UNKNOWN}
 
     def create(self, target: Target, inputs: Values) -> Made:
         """Runs `create`, if there is one."""
         printed = {"stdout": "", "stderr": ""}
         if inputs.get("create") is not None:
             printed = self._commands.run(target, inputs["create"], inputs, {})
-        return Made(id=f"{target.name}{token_hex(ID_HEX_BYTES)}", outputs=printed)
+        return Made(id=_new_id(target), state={**inputs, **printed})
 
-    def read(self, target: Target, inputs: Values, outputs: Values) -> Found | None:
+    def read(self, target: Target, state: Values) -> Made | None:
         """There is nothing to look at: a command's effect can't be read back."""
-        del inputs, outputs
-        return Found(id=target.id)
+        return Made(id=target.id, state=state)
 
-    def update(self, target: Target, old: Values, new: Values) -> Values:
+    def update(self, target: Target, state: Values, inputs: Values) -> Values:
         """Runs `update`, or `create` again where there is none."""
-        command = new.get("update")
-        if command is None:
-            command = new.get("create")
-        if command is None:
-            return {}
-        return self._commands.run(target, command, new, old)
+        printed = {name: state.get(name, "") for name in ("stdout", "stderr")}
+        command = inputs.get("update", inputs.get("create"))
+        if command is not None:
+            printed = self._commands.run(target, command, inputs, state)
+        return {**inputs, **printed}
 
-    def delete(self, target: Target, outputs: Values) -> None:
+    def delete(self, target: Target, state: Values) -> None:
         """Runs `delete` as it was when the resource was last changed."""
-        if outputs.get("delete") is not None:
-            self._commands.run(target, outputs["delete"], outputs, outputs)
+        if state.get("delete") is not None:
+            self._commands.run(target, state["delete"], state, state)
 
 
-def _kill_late(process: subprocess.Popen[bytes], late: threading.Event) -> None:
-    late.set()
-    kill_group(process)
-
-
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kills the command and everything it started that did not leave its process group."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+def _new_id(target: Target) -> str:
+    return f"{target.name}{token_hex(ID_HEX_BYTES)}"
 
 
 def _environment(settings: Values, previous: Values) -> dict[str, str]:
@@ -236,9 +233,19 @@ def _feed(process: subprocess.Popen[bytes], stdin: str) -> None:
         process.stdin.close()
 
 
-def _failure(code: int, command: str, printed: str, reason: str) -> str:
-    status = reason or (f"exit status {code}" if code > 0 else f"signal: {-code}")
-    return f"{status}: running {command!r}:\n{printed}"
+def _failure(status: str, command: str, printed: str) -> str:
+    return f"{status}: running {json.dumps(command, ensure_ascii=False)}:\n{printed}"
+
+
+def _status(code: int) -> str:
+    if code > 0:
+        return f"exit status {code}"
+    return f"signal: {(signal.strsignal(-code) or str(-code)).lower()}"
+
+
+def _not_started(error: OSError, settings: Values) -> str:
+    what = "chdir" if error.filename == settings.get("dir") else "fork/exec"
+    return f"{what} {error.filename}: {(error.strerror or str(error)).lower()}"
 
 
 def _differences(path: str, old: Value, new: Value) -> Iterable[tuple[str, Value, Value]]:

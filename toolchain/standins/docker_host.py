@@ -21,8 +21,6 @@ class DockerHost:
     def __init__(self) -> None:
         self._address: str | None = None
         self._api: Any = None
-        self.cancelled = threading.Event()
-        """Set when the user gives up: nothing waits any longer for something to get healthy."""
         self._lock = threading.Lock()
 
     def configure(self, config: Values) -> None:

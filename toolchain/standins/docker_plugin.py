@@ -1,38 +1,49 @@
-"""The stand-in for Pulumi's `docker` plugin: containers, volumes, networks, images.
+"""The stand-in for Pulumi's `docker` plugin: containers, volumes, images, and what networks are.
 
-Which inputs replace a resource and which change in place, what a refresh reads back and how things
-are removed follow the official plugin. Two differences, both stricter:
-- a container that was created but does not start, or exits at once, or does not get healthy, is
-  removed again and the `up` fails; the official one leaves it and marks it;
-- a container's image has to exist; the official one would pull it.
+What replaces a resource and what changes in place, what is read back, how things are made and
+removed, and what is left when that fails follow the official plugin; its recorded answers are in
+`tests/fixtures/plugins`. Behaviour that surprises, and is the same here:
+- a container's ports have an order, and what is read back has Docker's;
+- a container that exits at once counts as made; one that can't start stays in Docker and in the
+  state, as half made, and so a later `up` can replace it;
+- what is not said about a command, variables, labels or a healthcheck is no change;
+- a changed healthcheck or tmpfs only reaches the state, and comes back with the next refresh.
 """
 
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from pulumi.runtime.proto import provider_pb2_grpc
 
 from toolchain.standins import docker_container as words
 from toolchain.standins.docker_host import DockerHost, absent, explained, status_of
-from toolchain.standins.provider import Found, Function, Made, Provider, Resource, Target
-from toolchain.standins.schema import Field, Problem, flag, mapping, record, text, unordered
+from toolchain.standins.provider import Function, HalfMadeError, Made, Provider, Resource, Target
+from toolchain.standins.schema import (
+    Change,
+    Field,
+    Problem,
+    flag,
+    mapping,
+    text,
+    unordered,
+    with_defaults,
+)
 from toolchain.standins.serving import PluginError, serve
-from toolchain.standins.values import Values
+from toolchain.standins.values import UNKNOWN, Values
 
-HEALTH_POLL_SECONDS = 0.5
-REMOVAL_POLL_SECONDS = 0.1
-REMOVAL_SECONDS = 30
-LOG_LINES_SHOWN = 5
+IN_USE_SECONDS = 30
+IN_USE_POLL_SECONDS = 0.5
 # By another container; by a program, in the words of Docker up to 27, of 28, and of 29.
 PORT_TAKEN = re.compile(
     r"Bind for (\S+) failed: port is already allocated"
     r"|listen \w+ (\S+): bind: address already in use"
     r"|failed to bind host port (?:for (\S+?:\d+):\S+|(\S+)/\w+): address already in use"
 )
-REACHES_THE_LIVE_CONTAINER = ("restart", "maxRetryCount", "memory")
+REACHES_THE_LIVE_CONTAINER = ("restart", "maxRetryCount", "memory", "memorySwap")
 
 
 class Container(Resource):
@@ -40,7 +51,6 @@ class Container(Resource):
 
     type_name = "docker:index/container:Container"
     fields = words.FIELDS
-    computed = ("id", "bridge", "exitCode", "networkDatas")
     autonamed = True
     delete_before_replace = True
 
@@ -51,51 +61,91 @@ class Container(Resource):
         """See `docker_container.problems`."""
         return words.problems(inputs)
 
-    def create(self, target: Target, inputs: Values) -> Made:
-        """Creates, fills and starts it; removes it again if that fails."""
-        api = self._host.connect()
-        container = _create_container(api, inputs)
-        try:
-            info = _start_container(api, container, inputs, self._host.cancelled)
-        except BaseException:
-            _remove_container(api, container, remove_volumes=True)
-            raise
-        return Made(id=container, outputs=words.computed(inputs, info))
+    def checked(self, inputs: Values) -> Values:
+        """With defaults."""
+        return dict(with_defaults(self.fields, inputs))
 
-    def read(self, target: Target, inputs: Values, outputs: Values) -> Found | None:
+    def changes(self, state: Values, old: Values, new: Values) -> Mapping[str, Change]:
+        """See `docker_container.ports_differ` for ports.
+
+        A list that a half-made container's state lacks is called a change, as long as the inputs
+        do not have it.
+        """
+        lacking = {
+            key: Change("ADD", replaces=key != "networkDatas")
+            for key in ("command", "entrypoints", "networkDatas")
+            if key not in state and key not in new
+        }
+        return {**lacking, **self._changed_inputs(state, old, new)}
+
+    def _changed_inputs(self, state: Values, old: Values, new: Values) -> Mapping[str, Change]:
+        before, after = state.get("ports"), new.get("ports")
+        if not isinstance(before, list) or not isinstance(after, list) or UNKNOWN in after:
+            return super().changes(state, old, new)
+        after = words.with_chosen_ports(before, after)
+        found = super().changes(state, old, {**new, "ports": after})
+        if words.ports_differ(
+            before, [{**port, "ip": port["ip"] or words.ALL_INTERFACES} for port in after]
+        ):
+            return found
+        return {path: change for path, change in found.items() if not path.startswith("ports")}
+
+    def planned(self, target: Target, inputs: Values) -> Made:
+        """See `docker_container.planned_in_preview`."""
+        return Made(id="", state=words.planned_in_preview(inputs))
+
+    def planned_update(self, state: Values, inputs: Values) -> Values:
+        """See `docker_container.planned_update`."""
+        return words.planned_update(self.fields, state, inputs)
+
+    def create(self, target: Target, inputs: Values) -> Made:
+        """Creates, fills and starts it; pulls its image if Docker has none of this name."""
+        api = self._host.connect()
+        with explained(f"can't create the container {inputs['name']!r}"):
+            _local_or_pulled(api, inputs["image"])
+        id_ = _create_container(api, inputs)
+        state = {**words.planned(inputs), "id": id_}
+        with _half_made(Made(id=id_, state=state)):
+            _fill(api, id_, inputs)
+            if inputs.get("start") is not False:
+                _start(api, id_, inputs["name"])
+            with explained(f"can't read the container {inputs['name']!r}"):
+                return Made(
+                    id=id_, state=words.read_back(state, api.inspect_container(id_), made=True)
+                )
+
+    def read(self, target: Target, state: Values) -> Made | None:
         """What Docker says about the container now."""
         api = self._host.connect()
-        with explained(f"can't read the container {inputs['name']!r}"):
-            try:
-                info = api.inspect_container(target.id)
-            except Exception as error:
-                if absent(error):
-                    return None
-                raise
-        found = words.drift(inputs, info)
-        return Found(id=target.id, drift=found, outputs=words.computed(inputs, info))
+        with explained(f"can't read the container {state.get('name')!r}"):
+            info = _or_none(lambda: api.inspect_container(target.id))
+        if info is None:
+            return None
+        return Made(id=target.id, state=words.read_back(state, info, made=False))
 
-    def update(self, target: Target, old: Values, new: Values) -> Values:
+    def update(self, target: Target, state: Values, inputs: Values) -> Values:
         """Changes on the live container what Docker can change; the rest only reaches the state."""
         api = self._host.connect()
-        with explained(f"can't update the container {new['name']!r}"):
-            if old.get("mustRun") is False and new.get("mustRun") is not False:
-                api.start(target.id)
-            if any(old.get(key) != new.get(key) for key in REACHES_THE_LIVE_CONTAINER):
-                policy = words.container_config(new)["HostConfig"]["RestartPolicy"]
-                memory = (new.get("memory") or 0) * words.MEBIBYTE
-                api.update_container(target.id, restart_policy=policy, mem_limit=memory or None)
-        return {"ports": old["ports"]} if old.get("ports") else {}
+        name = inputs["name"]
+        changed = self.planned_update(state, inputs)
+        must_run = state.get("mustRun") is False and changed.get("mustRun") is True
+        with _half_made(Made(id=target.id, state=changed)):
+            if must_run and changed.get("start") is not False:
+                _start(api, target.id, name)
+            if any(state.get(key) != changed.get(key) for key in REACHES_THE_LIVE_CONTAINER):
+                with explained(f"can't update the container {name!r}"):
+                    _update_container(api, target.id, changed)
+        return changed
 
-    def delete(self, target: Target, outputs: Values) -> None:
-        """Removes it, killed at once unless `destroyGraceSeconds` says otherwise."""
+    def delete(self, target: Target, state: Values) -> None:
+        """Stops it, at once unless `destroyGraceSeconds` says otherwise, and removes it."""
         api = self._host.connect()
-        grace = outputs.get("destroyGraceSeconds")
-        with explained(f"can't remove the container {outputs.get('name')!r}"):
-            if grace:
-                _unless_absent(lambda: api.stop(target.id, timeout=grace))
-            remove_volumes = outputs.get("removeVolumes") is not False
-            _remove_container(api, target.id, remove_volumes=remove_volumes)
+        volumes = state.get("removeVolumes") is not False
+        with explained(f"can't remove the container {state.get('name')!r}"):
+            seconds = state.get("destroyGraceSeconds") or 0
+            _or_none(lambda: api.stop(target.id, timeout=seconds))
+            _or_none(lambda: _remove_container(api, target.id, remove_volumes=volumes))
+            _or_none(lambda: api.wait(target.id, condition="not-running"))
 
 
 class Volume(Resource):
@@ -104,113 +154,50 @@ class Volume(Resource):
     type_name = "docker:index/volume:Volume"
     fields: ClassVar[Mapping[str, Field]] = {
         "name": text(required=True),
-        "driver": text(default="local"),
+        "driver": text(computed=True),
         "driverOpts": mapping(),
         "labels": unordered(words.LABEL),
     }
-    computed = ("mountpoint", "driver")
-    compared_as_made = ("labels", "driverOpts")
     autonamed = True
 
     def __init__(self, host: DockerHost) -> None:
         self._host = host
 
+    def planned(self, target: Target, inputs: Values) -> Made:
+        """Where it is, only Docker knows."""
+        told = ("id", "driver", "mountpoint")
+        return Made(id="", state={"labels": [], **dict.fromkeys(told, UNKNOWN), **inputs})
+
     def create(self, target: Target, inputs: Values) -> Made:
-        """Makes it, or adopts the one that has this name."""
+        """Makes it, or adopts the one that has this name, whose labels only a refresh shows."""
         api = self._host.connect()
         name = inputs["name"]
         labels = {label["label"]: label["value"] for label in inputs.get("labels") or []}
         with explained(f"can't create the volume {name!r}"):
             info = api.create_volume(
-                name, inputs.get("driver") or "local", inputs.get("driverOpts"), labels
+                name, inputs.get("driver") or None, inputs.get("driverOpts"), labels
             )
-        return Made(id=name, outputs=_volume_outputs(info))
+        real = {**_volume_state(info), "driverOpts": info.get("Options") or None}
+        return Made(id=name, state={**real, "labels": [], **inputs})
 
-    def read(self, target: Target, inputs: Values, outputs: Values) -> Found | None:
+    def read(self, target: Target, state: Values) -> Made | None:
         """What Docker says about the volume now."""
         api = self._host.connect()
         with explained(f"can't read the volume {target.id!r}"):
-            try:
-                info = api.inspect_volume(target.id)
-            except Exception as error:
-                if absent(error):
-                    return None
-                raise
-        return Found(id=target.id, drift=self._drift(inputs, info), outputs=_volume_outputs(info))
+            info = _or_none(lambda: api.inspect_volume(target.id))
+        return None if info is None else Made(id=target.id, state={**state, **_volume_state(info)})
 
-    def update(self, target: Target, old: Values, new: Values) -> Values:
+    def update(self, target: Target, state: Values, inputs: Values) -> Values:
         """Never happens: every input forces replacement."""
         raise PluginError("nothing about a volume can change in place")
 
-    def delete(self, target: Target, outputs: Values) -> None:
-        """Removes the volume of this name, with all that it holds."""
+    def delete(self, target: Target, state: Values) -> None:
+        """Removes the volume of this name, with all that it holds; waits while it is in use."""
         api = self._host.connect()
+        deadline = time.monotonic() + IN_USE_SECONDS
         with explained(f"can't remove the volume {target.id!r}"):
-            _unless_absent(lambda: api.remove_volume(target.id))
-
-    def _drift(self, inputs: Values, info: dict[str, Any]) -> Values:
-        real = {"driver": info["Driver"], **_volume_made(info)}
-        changed = self.changes(inputs, {**real, "name": inputs["name"]})
-        return {key: real.get(key) for key in changed}
-
-
-class Network(Resource):
-    """A network."""
-
-    type_name = "docker:index/network:Network"
-    fields: ClassVar[Mapping[str, Field]] = {
-        "name": text(required=True),
-        "driver": text(default="bridge"),
-        "internal": flag(),
-        "attachable": flag(),
-        "labels": unordered(words.LABEL),
-        "options": mapping(),
-        "ipamConfigs": unordered(record(subnet=text(), gateway=text(), ipRange=text())),
-    }
-    computed = ("scope", "driver", "ipamConfigs")
-    autonamed = True
-
-    def __init__(self, host: DockerHost) -> None:
-        self._host = host
-
-    def create(self, target: Target, inputs: Values) -> Made:
-        """Makes it; an error if the name is taken."""
-        api = self._host.connect()
-        with explained(f"can't create the network {inputs['name']!r}"):
-            made = api.create_network(
-                inputs["name"],
-                driver=inputs.get("driver") or "bridge",
-                options=inputs.get("options"),
-                ipam=_ipam(inputs.get("ipamConfigs") or []),
-                check_duplicate=True,
-                internal=inputs.get("internal") is True,
-                attachable=inputs.get("attachable") is True,
-                labels={label["label"]: label["value"] for label in inputs.get("labels") or []},
-            )
-            info = api.inspect_network(made["Id"])
-        return Made(id=made["Id"], outputs=_network_outputs(info))
-
-    def read(self, target: Target, inputs: Values, outputs: Values) -> Found | None:
-        """What Docker says about the network now."""
-        api = self._host.connect()
-        with explained(f"can't read the network {inputs['name']!r}"):
-            try:
-                info = api.inspect_network(target.id)
-            except Exception as error:
-                if absent(error):
-                    return None
-                raise
-        return Found(id=target.id, outputs=_network_outputs(info))
-
-    def update(self, target: Target, old: Values, new: Values) -> Values:
-        """Never happens: every input forces replacement."""
-        raise PluginError("nothing about a network can change in place")
-
-    def delete(self, target: Target, outputs: Values) -> None:
-        """Removes it; an error while containers use it."""
-        api = self._host.connect()
-        with explained(f"can't remove the network {outputs.get('name')!r}"):
-            _unless_absent(lambda: api.remove_network(target.id))
+            while not _removed_volume(api, target.id, last=time.monotonic() > deadline):
+                time.sleep(IN_USE_POLL_SECONDS)
 
 
 class RemoteImage(Resource):
@@ -225,44 +212,44 @@ class RemoteImage(Resource):
         "keepLocally": flag(in_place=True),
         "forceRemove": flag(in_place=True),
     }
-    computed = ("imageId", "repoDigest")
 
     def __init__(self, host: DockerHost) -> None:
         self._host = host
 
+    def planned(self, target: Target, inputs: Values) -> Made:
+        """Which image it is, only Docker knows."""
+        told = ("id", "imageId", "repoDigest")
+        return Made(id="", state={**inputs, **dict.fromkeys(told, UNKNOWN)})
+
+    def planned_update(self, state: Values, inputs: Values) -> Values:
+        """Only what a later removal does can change."""
+        return words.planned_update(self.fields, state, inputs)
+
     def create(self, target: Target, inputs: Values) -> Made:
         """Uses the local image of this name, or pulls it."""
         api = self._host.connect()
-        name = inputs["name"]
-        with explained(f"can't get the image {name!r}"):
-            info = _image(api, name)
-            if info is None:
-                _pull(api, name, inputs.get("platform"))
-                info = api.inspect_image(name)
-        return Made(id=info["Id"] + name, outputs=_image_outputs(name, info))
+        with explained(f"can't get the image {inputs['name']!r}"):
+            return _image(inputs, _local_or_pulled(api, inputs["name"], inputs.get("platform")))
 
-    def read(self, target: Target, inputs: Values, outputs: Values) -> Found | None:
+    def read(self, target: Target, state: Values) -> Made | None:
         """What Docker says about the image now."""
         api = self._host.connect()
-        name = inputs["name"]
-        with explained(f"can't read the image {name!r}"):
-            info = _image(api, name)
-        if info is None:
-            return None
-        return Found(id=info["Id"] + name, outputs=_image_outputs(name, info))
+        with explained(f"can't read the image {state['name']!r}"):
+            info = _or_none(lambda: api.inspect_image(state["name"]))
+        return None if info is None else _image(state, info)
 
-    def update(self, target: Target, old: Values, new: Values) -> Values:
-        """Only what a later removal does can change."""
-        return {}
+    def update(self, target: Target, state: Values, inputs: Values) -> Values:
+        """As create: the image may have gone meanwhile."""
+        return self.create(target, self.planned_update(state, inputs)).state
 
-    def delete(self, target: Target, outputs: Values) -> None:
-        """Removes it from Docker's store, unless it is to be kept."""
-        if outputs.get("keepLocally"):
+    def delete(self, target: Target, state: Values) -> None:
+        """Removes this name of it from Docker's store, unless it is to be kept."""
+        if state.get("keepLocally"):
             return
         api = self._host.connect()
-        force = outputs.get("forceRemove") is True
-        with explained(f"can't remove the image {outputs['name']!r}"):
-            _unless_absent(lambda: api.remove_image(outputs["imageId"], force=force))
+        force = state.get("forceRemove") is True
+        with explained(f"can't remove the image {state['name']!r}"):
+            _or_none(lambda: api.remove_image(state["name"], force=force))
 
 
 def get_network(host: DockerHost, arguments: Values) -> Values:
@@ -279,7 +266,11 @@ def get_network(host: DockerHost, arguments: Values) -> Values:
             _attached_container(id_, container)
             for id_, container in sorted((info.get("Containers") or {}).items())
         ],
-        **_network_outputs(info),
+        "driver": info["Driver"],
+        "scope": info["Scope"],
+        "ipamConfigs": [
+            _ipam_config(pool) for pool in (info.get("IPAM") or {}).get("Config") or []
+        ],
     }
 
 
@@ -298,31 +289,27 @@ def _create_container(api: Any, inputs: Values) -> str:
     return str(made["Id"])
 
 
-def _start_container(
-    api: Any, container: str, inputs: Values, cancelled: threading.Event
-) -> dict[str, Any]:
-    """Completes and starts a created container, and gives what Docker then says about it."""
-    name = inputs["name"]
-    with explained(f"can't prepare the container {name!r}"):
-        for network in (inputs.get("networksAdvanced") or [])[1:]:
-            endpoint = words.endpoint_config(network)
-            api.connect_container_to_network(
-                container,
-                network["name"],
-                aliases=endpoint.get("Aliases"),
-                ipv4_address=endpoint.get("IPAMConfig", {}).get("IPv4Address"),
+@contextmanager
+def _half_made(made: Made) -> Iterator[None]:
+    """What goes wrong now leaves something that the engine has to know of."""
+    try:
+        yield
+    except PluginError as error:
+        raise HalfMadeError(str(error), made) from error
+
+
+def _fill(api: Any, container: str, inputs: Values) -> None:
+    uploads = inputs.get("uploads") or []
+    for upload in uploads:
+        given = [key for key in ("content", "contentBase64") if upload.get(key)]
+        if len(given) != 1:
+            raise PluginError(
+                f"the upload {upload['file']!r} needs exactly one of content and contentBase64, "
+                "not empty"
             )
-        if inputs.get("uploads"):
-            api.put_archive(container, "/", words.upload_archive(inputs["uploads"]))
-    if inputs.get("start") is not False:
-        _start(api, container, name)
-        if inputs.get("wait"):
-            seconds = inputs.get("waitTimeout", words.DEFAULT_WAIT_SECONDS)
-            _wait_until_healthy(api, container, name, seconds, cancelled)
-    with explained(f"can't read the container {name!r}"):
-        info: dict[str, Any] = api.inspect_container(container)
-        fail_if_exited(api, info, inputs)
-    return info
+    if uploads:
+        with explained(f"can't upload files to the container {inputs['name']!r}"):
+            api.put_archive(container, "/", words.upload_archive(uploads))
 
 
 def _start(api: Any, container: str, name: str) -> None:
@@ -344,125 +331,63 @@ def port_taken(said: str) -> str | None:
     return next(filter(None, taken.groups())) if taken else None
 
 
-def _wait_until_healthy(
-    api: Any, container: str, name: str, seconds: int, cancelled: threading.Event
-) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        with explained(f"can't read the container {name!r}"):
-            health = api.inspect_container(container)["State"].get("Health")
-        if health is None:
-            raise PluginError(f"the container {name!r} has 'wait' but no healthcheck to wait for")
-        if health["Status"] == "healthy":
-            return
-        if time.monotonic() > deadline:
-            said = [" ".join(entry["Output"].split()) for entry in health.get("Log") or []]
-            last = f"; its check says: {said[-1]}" if said else ""
-            raise PluginError(
-                f"the container {name!r} did not get healthy within {seconds} s{last}"
-            )
-        if cancelled.wait(HEALTH_POLL_SECONDS):
-            raise PluginError(f"cancelled before the container {name!r} got healthy")
-
-
-def fail_if_exited(api: Any, info: dict[str, Any], inputs: Values) -> None:
-    """One look right after the start finds what exits at once; later exits are for a refresh."""
-    state = info["State"]
-    expected = inputs.get("start") is not False and inputs.get("mustRun") is not False
-    if expected and not state["Running"]:
-        logs = _last_words(api, info["Id"])
-        raise PluginError(
-            f"the container {inputs['name']!r} exited at once with code {state['ExitCode']}"
-            + (f"; it said: {logs}" if logs else "")
-        )
-
-
-def _last_words(api: Any, container: str) -> str:
-    """The end of its log; nothing where its log driver keeps none that can be read."""
-    from docker.errors import APIError
-
-    try:
-        return str(api.logs(container, tail=LOG_LINES_SHOWN).decode(errors="replace").strip())
-    except APIError:
-        return ""
+def _update_container(api: Any, container: str, state: Values) -> None:
+    config = words.container_config(state)["HostConfig"]
+    api.update_container(
+        container,
+        restart_policy=config["RestartPolicy"],
+        mem_limit=config.get("Memory"),
+        memswap_limit=config.get("MemorySwap"),
+    )
 
 
 def _remove_container(api: Any, container: str, *, remove_volumes: bool) -> None:
-    """Removes it, and returns only when it is gone: its ports and its name are free then."""
     try:
         api.remove_container(container, v=remove_volumes, force=True)
     except Exception as error:
-        if absent(error):
-            return
         if status_of(error) != 409 or "already in progress" not in str(error):
             raise
-        _wait_until_gone(api, container)
 
 
-def _wait_until_gone(api: Any, container: str) -> None:
-    deadline = time.monotonic() + REMOVAL_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            api.inspect_container(container)
-        except Exception as error:
-            if absent(error):
-                return
-            raise
-        time.sleep(REMOVAL_POLL_SECONDS)
-    raise PluginError(f"Docker has been removing {container[:12]} for {REMOVAL_SECONDS} s")
-
-
-def _unless_absent(action: Any) -> None:
+def _removed_volume(api: Any, name: str, *, last: bool) -> bool:
+    """Whether it is gone; False while something uses it, an error if it still does at `last`."""
     try:
-        action()
+        _or_none(lambda: api.remove_volume(name))
+    except Exception as error:
+        if last or status_of(error) != 409 or "in use" not in str(error):
+            raise
+        return False
+    return True
+
+
+def _or_none(action: Any) -> Any:
+    """What the action gives; None if what it is about does not exist."""
+    try:
+        return action()
     except Exception as error:
         if not absent(error):
             raise
+        return None
 
 
-def _volume_made(info: dict[str, Any]) -> Values:
+def _volume_state(info: dict[str, Any]) -> Values:
     labels = info.get("Labels") or {}
     return {
+        "id": info["Name"],
+        "mountpoint": info["Mountpoint"],
+        "driver": info["Driver"],
         "labels": [{"label": key, "value": labels[key]} for key in sorted(labels)],
         "driverOpts": info.get("Options") or {},
     }
 
 
-def _volume_outputs(info: dict[str, Any]) -> Values:
-    return {
-        "mountpoint": info["Mountpoint"],
-        "driver": info["Driver"],
-        **_volume_made(info),
-    }
-
-
-def _ipam(configs: list[Values]) -> dict[str, Any] | None:
-    if not configs:
-        return None
-    names = {"subnet": "Subnet", "gateway": "Gateway", "ipRange": "IPRange"}
-    pools = [{names[key]: value for key, value in config.items() if value} for config in configs]
-    return {"Driver": "default", "Config": pools}
-
-
-def _network_outputs(info: dict[str, Any]) -> Values:
-    pools = (info.get("IPAM") or {}).get("Config") or []
-    return {
-        "driver": info["Driver"],
-        "scope": info["Scope"],
-        "ipamConfigs": [_ipam_config(pool) for pool in pools],
-    }
-
-
 def _ipam_config(pool: dict[str, Any]) -> Values:
-    config: Values = {
+    return {
         "subnet": pool.get("Subnet") or "",
         "gateway": pool.get("Gateway") or "",
         "ipRange": pool.get("IPRange") or "",
+        "auxAddress": pool.get("AuxiliaryAddresses") or pool.get("AuxAddress") or {},
     }
-    auxiliary = pool.get("AuxiliaryAddresses") or pool.get("AuxAddress")
-    if auxiliary:
-        config["auxAddress"] = auxiliary
-    return config
 
 
 def _attached_container(id_: str, container: dict[str, Any]) -> Values:
@@ -476,27 +401,32 @@ def _attached_container(id_: str, container: dict[str, Any]) -> Values:
     }
 
 
-def _image(api: Any, name: str) -> Any:
-    try:
-        return api.inspect_image(name)
-    except Exception as error:
-        if absent(error):
-            return None
-        raise
+def _local_or_pulled(api: Any, name: str, platform: str | None = None) -> dict[str, Any]:
+    info = _or_none(lambda: api.inspect_image(name))
+    if info is None:
+        _pull(api, name, platform)
+        info = api.inspect_image(name)
+    return dict(info)
 
 
 def _pull(api: Any, name: str, platform: str | None) -> None:
     with explained(f"can't pull the image {name!r}"):
-        for line in api.pull(name, stream=True, decode=True, platform=platform):
+        # An empty login: the official plugin does not look into ~/.docker/config.json either.
+        for line in api.pull(name, stream=True, decode=True, platform=platform, auth_config={}):
             if "error" in line:
                 raise PluginError(f"can't pull the image {name!r}: {line['error']}")
 
 
-def _image_outputs(name: str, info: dict[str, Any]) -> Values:
+def _image(state: Values, info: dict[str, Any]) -> Made:
+    id_ = info["Id"] + state["name"]
+    digest = _repo_digest(state["name"], info.get("RepoDigests") or [])
+    return Made(id=id_, state={**state, "id": id_, "imageId": info["Id"], "repoDigest": digest})
+
+
+def _repo_digest(name: str, digests: list[str]) -> str:
     repository = re.sub(r"(@.*|:[^:/]*)$", "", name)
-    digests = info.get("RepoDigests") or []
     own = [digest for digest in digests if digest.partition("@")[0] == repository]
-    return {"imageId": info["Id"], "repoDigest": next(iter([*own, *digests]), "")}
+    return next(iter([*own, *digests]), "")
 
 
 def main() -> None:
@@ -506,7 +436,7 @@ def main() -> None:
     threading.Thread(target=__import__, args=("docker",), daemon=True).start()
     provider = Provider(
         package="docker",
-        resources=[Container(host), Volume(host), Network(host), RemoteImage(host)],
+        resources=[Container(host), Volume(host), RemoteImage(host)],
         functions={
             "docker:index/getNetwork:getNetwork": Function(
                 fields={"name": text(required=True)},
@@ -515,6 +445,5 @@ def main() -> None:
         },
         config_keys=frozenset({"host"}),
         configure=host.configure,
-        cancel=host.cancelled.set,
     )
     serve(lambda server: provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server))

@@ -24,7 +24,6 @@ from toolchain.standins import schema
 from toolchain.standins.schema import Change, Field, Problem
 from toolchain.standins.serving import PluginError, answering, not_implemented, refused
 from toolchain.standins.values import (
-    UNKNOWN,
     Secret,
     Value,
     Values,
@@ -52,24 +51,18 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A new resource: its id, and the outputs that are not inputs."""
+    """A resource as it is: its id, and what the state says about it."""
 
     id: str
-    outputs: Values = field(default_factory=dict)
+    state: Values = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """An existing resource as it is now.
+class HalfMadeError(PluginError):
+    """It is there but not as it should be: the engine keeps it, and the next `up` sees to it."""
 
-    `drift` holds only the inputs that differ from the recorded ones (None: not set any more). All
-    others keep what the state has, to the letter, so that a refresh right after an `up` shows
-    nothing.
-    """
-
-    id: str
-    drift: Values = field(default_factory=dict)
-    outputs: Values = field(default_factory=dict)
+    def __init__(self, message: str, made: Made) -> None:
+        super().__init__(message)
+        self.made = made
 
 
 class Resource(ABC):
@@ -77,12 +70,6 @@ class Resource(ABC):
 
     type_name: ClassVar[str]
     fields: ClassVar[Mapping[str, Field]]
-    computed: ClassVar[tuple[str, ...]] = ()
-    """The outputs that are not inputs; unknown in the preview of a create."""
-    unknown_after_update: ClassVar[tuple[str, ...]] = ()
-    """The computed outputs that an update may change; unknown in its preview."""
-    compared_as_made: ClassVar[tuple[str, ...]] = ()
-    """The inputs that are compared as they came out, not as they were asked for."""
     autonamed: ClassVar[bool] = False
     """It gets a name at random if the program gives none."""
     delete_before_replace: ClassVar[bool] = False
@@ -97,24 +84,37 @@ class Resource(ABC):
         del inputs
         return ()
 
-    def changes(self, old: Values, new: Values) -> Mapping[str, Change]:
-        """The inputs that differ, by property path."""
-        return schema.changes(self.fields, old, new)
+    def checked(self, inputs: Values) -> Values:
+        """The inputs as the state will hold them: with defaults, say."""
+        return inputs
+
+    def changes(self, state: Values, old: Values, new: Values) -> Mapping[str, Change]:
+        """What differs, by property path: from the state, or from the `old` inputs."""
+        del old
+        return schema.changes(self.fields, state, new)
+
+    def planned(self, target: Target, inputs: Values) -> Made:
+        """What is known before it is made; `UNKNOWN` is what is not."""
+        raise NotImplementedError
+
+    def planned_update(self, state: Values, inputs: Values) -> Values:
+        """What the state will be after an update."""
+        raise NotImplementedError
 
     @abstractmethod
     def create(self, target: Target, inputs: Values) -> Made:
-        """Makes it. On failure nothing half-made may be left."""
+        """Makes it. On failure nothing is left, or it is a `HalfMadeError`."""
 
     @abstractmethod
-    def read(self, target: Target, inputs: Values, outputs: Values) -> Found | None:
+    def read(self, target: Target, state: Values) -> Made | None:
         """Looks what it is now; None if it is gone."""
 
     @abstractmethod
-    def update(self, target: Target, old: Values, new: Values) -> Values:
-        """Changes it in place; gives the computed outputs that changed. `old`: outputs so far."""
+    def update(self, target: Target, state: Values, inputs: Values) -> Values:
+        """Changes it in place; gives the new state."""
 
     @abstractmethod
-    def delete(self, target: Target, outputs: Values) -> None:
+    def delete(self, target: Target, state: Values) -> None:
         """Removes it. What is gone already counts as removed."""
 
 
@@ -229,19 +229,19 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             inputs["name"] = decode(request.olds).get("name") or _autoname(request.urn)
         found = list(schema.problems(resource.fields, inputs, resource.title))
         found = found or list(resource.problems(reveal(inputs)))
-        return provider_pb2.CheckResponse(inputs=encode(inputs), failures=_failures(found))
+        if found:
+            return provider_pb2.CheckResponse(failures=_failures(found))
+        return provider_pb2.CheckResponse(inputs=encode(resource.checked(inputs)))
 
     @answering
     def Diff(self, request: provider_pb2.DiffRequest, context: Any) -> provider_pb2.DiffResponse:
         """What an `up` would have to do about changed inputs."""
         resource = self._resource(request.urn)
-        old, new = reveal(decode(request.old_inputs)), reveal(decode(request.news))
-        made = reveal(decode(request.olds))
-        old.update({key: made[key] for key in resource.compared_as_made if key in made})
-        delete_first = resource.delete_before_replace or _has_fixed_name(
-            resource, request.urn, old, new
+        state, old, new = (
+            reveal(decode(part)) for part in (request.olds, request.old_inputs, request.news)
         )
-        return _diff_response(resource.changes(old, new), delete_first)
+        delete_first = resource.delete_before_replace or _has_fixed_name(resource, request.urn, new)
+        return _diff_response(resource.changes(state, old, new), delete_first)
 
     @answering
     def Create(
@@ -250,27 +250,30 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         """Makes a resource; in a preview only says what is not known yet."""
         resource = self._resource(request.urn)
         inputs = decode(request.properties)
-        if request.preview:
-            unknown = dict.fromkeys(resource.computed, UNKNOWN)
-            return provider_pb2.CreateResponse(properties=encode({**unknown, **inputs}))
-        made = resource.create(_target(request), reveal(inputs))
-        outputs = encode(_merge(inputs, made.outputs))
-        return provider_pb2.CreateResponse(id=made.id, properties=outputs)
+        make = resource.planned if request.preview else resource.create
+        try:
+            made = make(_target(request), reveal(inputs))
+        except HalfMadeError as error:
+            raise _partial_failure(error, inputs) from error
+        return provider_pb2.CreateResponse(
+            id=made.id, properties=encode(_keeping_secrets(made.state, inputs))
+        )
 
     @answering
     def Read(self, request: provider_pb2.ReadRequest, context: Any) -> provider_pb2.ReadResponse:
         """Looks at a resource as it is now (a refresh)."""
         resource = self._resource(request.urn)
-        if not request.inputs.fields:
+        if not request.inputs.fields and not request.properties.fields:
             raise PluginError(not_implemented(f"import or get of {resource.title}"))
-        inputs, outputs = decode(request.inputs), decode(request.properties)
-        found = resource.read(_target(request), reveal(inputs), reveal(outputs))
+        inputs, state = decode(request.inputs), decode(request.properties)
+        found = resource.read(_target(request), reveal(state))
         if found is None:
             return provider_pb2.ReadResponse()
+        real = _drift(resource, inputs, state, found)
         return provider_pb2.ReadResponse(
             id=found.id,
-            inputs=encode(_merge(inputs, found.drift)),
-            properties=encode(_merge(outputs, {**found.drift, **found.outputs})),
+            inputs=encode({**inputs, **_keeping_secrets(real, inputs)}),
+            properties=encode(_keeping_secrets(found.state, state, inputs)),
         )
 
     @answering
@@ -280,13 +283,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         """Changes a resource in place; in a preview only says what is not known yet."""
         resource = self._resource(request.urn)
         old, new = decode(request.olds), decode(request.news)
-        computed = {key: old[key] for key in resource.computed if key in old}
-        if request.preview:
-            changed = dict.fromkeys(resource.unknown_after_update, UNKNOWN)
-        else:
-            changed = resource.update(_target(request), reveal(old), reveal(new))
-        outputs = encode({**new, **_merge(computed, changed)})
-        return provider_pb2.UpdateResponse(properties=outputs)
+        try:
+            if request.preview:
+                state = resource.planned_update(reveal(old), reveal(new))
+            else:
+                state = resource.update(_target(request), reveal(old), reveal(new))
+        except HalfMadeError as error:
+            raise _partial_failure(error, new, old) from error
+        return provider_pb2.UpdateResponse(properties=encode(_keeping_secrets(state, new, old)))
 
     @answering
     def Delete(self, request: provider_pb2.DeleteRequest, context: Any) -> empty_pb2.Empty:
@@ -332,47 +336,79 @@ def _autoname(urn: str) -> str:
     return f"{_logical_name(urn)}-{token_hex(AUTONAME_HEX_DIGITS)[:AUTONAME_HEX_DIGITS]}"
 
 
-def _merge(recorded: Values, plain: Values) -> Values:
-    """`recorded` with the values of `plain` in place; what was secret before stays secret."""
-    merged = dict(recorded)
-    for key, value in plain.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = Secret(value) if holds_secret(recorded.get(key)) else value
-    return merged
+def _keeping_secrets(plain: Values, *recorded: Values) -> Values:
+    """The values without those that are None; what was secret before stays secret."""
+    return {
+        key: _as_recorded(value, [values[key] for values in recorded if key in values])
+        for key, value in plain.items()
+        if value is not None
+    }
+
+
+def _as_recorded(plain: Value, recorded: list[Value]) -> Value:
+    same = next((value for value in recorded if reveal(value) == plain), plain)
+    if same is plain and any(holds_secret(value) for value in recorded):
+        return Secret(plain)
+    return same
+
+
+def _drift(resource: Resource, inputs: Values, state: Values, found: Made) -> Values:
+    """What those inputs are now that are not any more what they were when the state was written."""
+    return {
+        key: _said(inputs[key], found.state.get(key))
+        for key, spec in resource.fields.items()
+        if key in inputs
+        and schema.normalise(spec, state.get(key)) != schema.normalise(spec, found.state.get(key))
+    }
+
+
+def _said(before: Value, now: Value) -> Value:
+    """An object without the parts that say nothing and that nobody had asked for."""
+    if not isinstance(now, dict) or not isinstance(before, dict):
+        return now
+    return {key: part for key, part in now.items() if part or key in before}
+
+
+def _partial_failure(error: HalfMadeError, *recorded: Values) -> PluginError:
+    failure = PluginError(str(error))
+    failure.details = provider_pb2.ErrorResourceInitFailed(
+        id=error.made.id,
+        properties=encode(_keeping_secrets(error.made.state, *recorded)),
+        reasons=[str(error)],
+    )
+    return failure
 
 
 def _failures(found: Iterable[Problem]) -> list[provider_pb2.CheckFailure]:
     return [provider_pb2.CheckFailure(property=path, reason=reason) for path, reason in found]
 
 
-def _has_fixed_name(resource: Resource, urn: str, old: Values, new: Values) -> bool:
-    """Whether old and new can't exist side by side, because the program chose the name of both."""
-    if not resource.autonamed or old.get("name") != new.get("name"):
-        return False
+def _has_fixed_name(resource: Resource, urn: str, new: Values) -> bool:
+    """Whether the program chose the name: old and new might not be able to exist side by side."""
     at_random = rf"{re.escape(_logical_name(urn))}-[0-9a-f]{{{AUTONAME_HEX_DIGITS}}}"
-    return re.fullmatch(at_random, str(new.get("name"))) is None
+    return resource.autonamed and re.fullmatch(at_random, str(new.get("name"))) is None
 
 
 def _diff_response(changes: Mapping[str, Change], delete_first: bool) -> provider_pb2.DiffResponse:
     response = provider_pb2.DiffResponse
-    replaces = [path for path, change in changes.items() if change.replaces]
+    replaces = sorted({_root(path) for path, change in changes.items() if change.replaces})
     return response(
         changes=response.DIFF_SOME if changes else response.DIFF_NONE,
         replaces=replaces,
-        diffs=list(changes),
+        diffs=sorted({_root(path) for path in changes}),
         hasDetailedDiff=True,
         detailedDiff={path: _property_diff(change) for path, change in changes.items()},
         deleteBeforeReplace=bool(replaces) and delete_first,
     )
 
 
+def _root(path: str) -> str:
+    return re.split(r"[.\[]", path)[0]
+
+
 def _property_diff(change: Change) -> provider_pb2.PropertyDiff:
     name = f"{change.kind}_REPLACE" if change.replaces else change.kind
-    return provider_pb2.PropertyDiff(
-        kind=provider_pb2.PropertyDiff.Kind.Value(name), inputDiff=True
-    )
+    return provider_pb2.PropertyDiff(kind=provider_pb2.PropertyDiff.Kind.Value(name))
 
 
 def plain_change(old: Value, new: Value, *, replaces: bool) -> Change:

@@ -16,6 +16,8 @@ from types import FrameType
 from typing import Any, NoReturn, TypeVar, cast
 
 import grpc
+from google.protobuf.message import Message  # type: ignore[import-untyped]
+from pulumi.runtime.proto import status_pb2
 
 OFFICIAL_HINT = "install the official plugin for it"
 # The engine makes as many resources at once as it can; each call waits for Docker, not for the
@@ -30,15 +32,24 @@ Rpc = TypeVar("Rpc", bound=Callable[..., Any])
 class PluginError(Exception):
     """Something went wrong that the user can understand: shown as it is, without a traceback."""
 
+    details: Message | None = None
+    """More about it, for the engine."""
+
 
 def not_implemented(what: str) -> str:
     """The one wording for everything that a stand-in leaves to the official plugin."""
     return f"the stand-in plugin does not implement {what}; {OFFICIAL_HINT}"
 
 
-def abort(context: Any, message: str, code: Any = None) -> NoReturn:
+def abort(context: Any, message: str, code: Any = None, details: Message | None = None) -> NoReturn:
     """Ends this call with `message`."""
-    context.abort(code or grpc.StatusCode.FAILED_PRECONDITION, message)
+    code = code or grpc.StatusCode.FAILED_PRECONDITION
+    if details is not None:
+        status = status_pb2.Status(code=code.value[0], message=message)
+        status.details.add().Pack(details)
+        packed = ("grpc-status-details-bin", status.SerializeToString())
+        context.set_trailing_metadata((packed,))
+    context.abort(code, message)
     raise AssertionError("grpc's abort always raises")
 
 
@@ -54,7 +65,7 @@ def answering(method: Rpc) -> Rpc:
         try:
             return method(self, request, context)
         except PluginError as error:
-            abort(context, str(error))
+            abort(context, str(error), details=error.details)
         except Exception as error:
             traceback.print_exc()
             abort(
