@@ -1,6 +1,8 @@
 """Runs the engine's CLI, as the set-up put it on PATH."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 from typing import Any
@@ -8,6 +10,9 @@ from typing import Any
 from ops import state_folder
 from ops.errors import OpsError
 from ops.stack_files import ROOT
+from toolchain.environment import backend
+
+SET_UP = 'Set this shell up: eval "$(make -s setup)"'
 
 
 def run(*arguments: str) -> int:
@@ -19,7 +24,7 @@ def run(*arguments: str) -> int:
     """
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        return subprocess.run(["pulumi", *arguments], cwd=ROOT).returncode
+        return subprocess.run([_program(), *arguments], cwd=ROOT).returncode
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -31,7 +36,7 @@ def output(*arguments: str) -> str:
         OpsError: it fails; with what it said.
     """
     done = subprocess.run(
-        ["pulumi", *arguments, "--non-interactive"],
+        [_program(), *arguments, "--non-interactive"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -43,9 +48,23 @@ def output(*arguments: str) -> str:
     return done.stdout
 
 
+def _program() -> str:
+    """The engine's CLI.
+
+    Raises:
+        OpsError: it is not there; or nobody has said where state is kept.
+    """
+    if (program := shutil.which("pulumi")) is None:
+        raise OpsError(f"pulumi is not on PATH. {SET_UP}")
+    if not backend() and "PULUMI_ACCESS_TOKEN" not in os.environ:
+        raise OpsError(f"this shell does not say where state is kept. {SET_UP}")
+    return program
+
+
 def select(stack: str) -> None:
     """Make the stack where state is kept, if it is not there yet."""
     state_folder.mend()
+    state_folder.refuse_damaged(stack)
     output("stack", "select", "--create", "--stack", stack)
 
 
