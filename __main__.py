@@ -12,6 +12,7 @@ from ops.preflight import obstacles
 from ops.readiness import unready
 from plan import addressing
 from plan.checks import SettingsError
+from toolchain import edge
 
 
 def main() -> None:
@@ -38,3 +39,7 @@ try:
     main()
 except (SettingsError, OpsError, DockerUnavailableError) as error:
     raise pulumi.RunError(str(error)) from None
+except pulumi.RunError:
+    raise
+except Exception as error:
+    raise pulumi.RunError(edge.told(error)) from None

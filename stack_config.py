@@ -10,6 +10,7 @@ from pulumi.runtime import config as runtime_config
 from ops import docker_config
 from ops.errors import OpsError
 from ops.stack_files import named_files
+from plan import config_keys
 from plan.login_settings import SECRET_KEYS, Credentials
 from plan.settings import Settings, decode, parse
 
@@ -51,18 +52,14 @@ def _values() -> dict[str, object]:
     Automation API, the stand-in) sets it in the process; `pulumi.Config` looks in both, but can't
     list keys, and unknown keys are mistakes that a user wants to hear of.
     """
-    namespace = f"{pulumi.get_project()}:"
     given: Mapping[str, object] = {
         **runtime_config.get_config_env(),
         **runtime_config.CONFIG.get(),
     }
-    return decode(
-        {
-            key.removeprefix(namespace): value if isinstance(value, str) else json.dumps(value)
-            for key, value in given.items()
-            if key.startswith(namespace)
-        }
-    )
+    as_text = {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in given.items()
+    }
+    return decode(config_keys.own(as_text))
 
 
 def _is_plain(name: str) -> bool:

@@ -28,11 +28,11 @@ from plan import addressing
 from plan.checks import SettingsError
 from plan.images import ImageListError
 from plan.settings import Settings
-from toolchain import talosctl
+from toolchain import edge, talosctl
 from toolchain.steps import SetupError
 
-# As a shell has it: 128 and the number of the signal.
-INTERRUPTED = 130
+# Errors whose text is meant for the user.
+KNOWN = (OpsError, SettingsError, ImageListError, SetupError, DockerUnavailableError)
 # Commands with a module of their own: `add_arguments` and `run`, whose docstring is the help.
 MODULES = {
     "doctor": doctor,
@@ -49,17 +49,14 @@ MODULES = {
 def main() -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args()
+    return edge.run(arguments.command, lambda: _run(arguments), KNOWN)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         status: int = arguments.run(arguments)
-    except (OpsError, SettingsError, ImageListError, SetupError, DockerUnavailableError) as error:
-        print(f"{arguments.command}: {error}", file=sys.stderr)
-        return 1
     except (DockerException, RequestException) as error:
-        print(f"{arguments.command}: Docker refused or went away: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{arguments.command}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        raise OpsError(f"Docker refused or went away: {error}") from error
     return status
 
 
@@ -185,4 +182,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(edge.run("ops", main))

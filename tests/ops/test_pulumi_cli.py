@@ -5,6 +5,11 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
+from ops import pulumi_cli
+from ops.errors import OpsError
+
 # It ends after the second interrupt only, so that none comes when it has ended already; or after
 # a while, where it gets none.
 PULUMI = """#!/bin/sh
@@ -25,7 +30,11 @@ def test_ctrl_c_lets_it_end_in_order(tmp_path):
     program.chmod(0o755)
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT],
-        env={**os.environ, "PATH": f"{tmp_path}:/usr/bin:/bin"},
+        env={
+            **os.environ,
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+            "PULUMI_BACKEND_URL": f"file://{tmp_path}",
+        },
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -41,3 +50,33 @@ def test_ctrl_c_lets_it_end_in_order(tmp_path):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     assert (said, process.returncode) == ("ended in order\n", 7)
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    """A PATH without anything, and nobody logged in anywhere."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
+    for name in ("PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("run", [pulumi_cli.run, pulumi_cli.output])
+def test_a_shell_that_is_not_set_up_is_told_how(bare, run):
+    with pytest.raises(OpsError, match=r'pulumi is not on PATH. .* eval "\$\(make -s setup\)"'):
+        run("up")
+    program = bare / "pulumi"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    with pytest.raises(OpsError, match=r'where state is kept. .* eval "\$\(make -s setup\)"'):
+        run("up")
+
+
+@pytest.mark.parametrize("name", ["PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"])
+def test_any_place_for_state_will_do(bare, monkeypatch, name):
+    program = bare / "pulumi"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    monkeypatch.setenv(name, "file:///somewhere")
+    assert pulumi_cli.run("up") == 0
