@@ -29,10 +29,12 @@ import yaml
 from demo import images
 from demo.upstream import Upstream
 from ops import docker_api
+from ops.docker_api import DockerUnavailableError
+from ops.errors import OpsError
 from ops.readiness import failure
 from ops.stack_files import PROJECT, ROOT
 from plan.settings import DEFAULTS
-from toolchain import engine, plugins
+from toolchain import edge, engine, plugins
 from toolchain.environment import file_url
 from toolchain.paths import WORK, private_folder
 from toolchain.steps import say
@@ -317,4 +319,4 @@ def _run(argv: list[str], cwd: Path = ROOT) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(edge.run("bench", main, (OpsError, DockerUnavailableError, docker.errors.APIError)))

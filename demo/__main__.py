@@ -22,11 +22,13 @@ from demo import images
 from demo.client import PullError, pull
 from demo.upstream import Upstream
 from ops import docker_api, pulumi_cli, stack_files, whose
+from ops.docker_api import DockerUnavailableError
 from ops.errors import OpsError
 from ops.readiness import failure, wait_for_answer
+from plan.checks import SettingsError
 from plan.ownership import CHECKOUT_LABEL, PROJECT_LABEL, STACK_LABEL
 from plan.settings import DEFAULTS, parse
-from toolchain import docker_engine
+from toolchain import docker_engine, edge
 from toolchain.environment import file_url
 from toolchain.paths import WORK, private_folder, user_cache
 from toolchain.steps import SetupError, only_one, progress
@@ -49,6 +51,20 @@ IMAGES = (
 
 class DemoError(Exception):
     """The demo did not prove what it set out to."""
+
+
+# Errors whose text is meant for the user.
+KNOWN = (
+    DemoError,
+    PullError,
+    OpsError,
+    SettingsError,
+    SetupError,
+    DockerUnavailableError,
+    docker.errors.DockerException,
+    requests.RequestException,
+    TimeoutError,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +136,6 @@ def _run(*, keep: bool) -> int:
     try:
         _prove(demo)
         print(f"Proved in {time.monotonic() - started:.0f} s.", flush=True)
-    except (DemoError, PullError, OpsError, requests.RequestException, TimeoutError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
     finally:
         if keep:
             print(f"Kept: the caches, their state in {STATE}, and {UPSTREAM_NAME}.")
@@ -236,4 +249,4 @@ def _remove_everything(demo: Demo, *, stop_docker: bool = True) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(edge.run("demo", main, KNOWN))

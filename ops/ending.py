@@ -11,6 +11,7 @@ import pulumi
 from ops.docker_api import DockerUnavailableError
 from ops.errors import OpsError
 from plan.checks import SettingsError
+from toolchain import edge
 
 # A language host takes it for: the user has been told, there is nothing to add.
 TOLD = 32
@@ -29,4 +30,7 @@ def in_words() -> Iterator[None]:
         yield
     except (SettingsError, OpsError, DockerUnavailableError, pulumi.RunError) as error:
         pulumi.log.error(str(error))
+        sys.exit(TOLD)
+    except Exception as error:
+        pulumi.log.error(edge.told(error))
         sys.exit(TOLD)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from ops import state_folder
 from ops.errors import OpsError
 from ops.stack_files import ROOT
 from plan import failures
+from toolchain.environment import backend
 
 # The option for the event log, which the Automation API uses, is hidden behind this.
 EVENT_LOG = {"PULUMI_DEBUG_COMMANDS": "true"}
+SET_UP = 'Set this shell up: eval "$(make -s setup)"'
 
 
 def run(command: str, stack: str, *arguments: str) -> int:
@@ -40,7 +43,7 @@ def run(command: str, stack: str, *arguments: str) -> int:
         # Its owner's alone, and gone at the end: the log holds whatever plugins say.
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "events"
-            argv = ["pulumi", *arguments, "--stack", stack, "--event-log", str(log)]
+            argv = [_program(), *arguments, "--stack", stack, "--event-log", str(log)]
             status = subprocess.run(argv, cwd=ROOT, env={**os.environ, **EVENT_LOG}).returncode
             if status != 0:
                 again = f"make {command} STACK={stack}"
@@ -70,7 +73,7 @@ def output(*arguments: str) -> str:
         OpsError: it fails; with what it said.
     """
     done = subprocess.run(
-        ["pulumi", *arguments, "--non-interactive"],
+        [_program(), *arguments, "--non-interactive"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -83,9 +86,23 @@ def output(*arguments: str) -> str:
     return done.stdout
 
 
+def _program() -> str:
+    """The engine's CLI.
+
+    Raises:
+        OpsError: it is not there; or nobody has said where state is kept.
+    """
+    if (program := shutil.which("pulumi")) is None:
+        raise OpsError(f"pulumi is not on PATH. {SET_UP}")
+    if not backend() and "PULUMI_ACCESS_TOKEN" not in os.environ:
+        raise OpsError(f"this shell does not say where state is kept. {SET_UP}")
+    return program
+
+
 def select(stack: str) -> None:
     """Make the stack where state is kept, if it is not there yet."""
     state_folder.mend()
+    state_folder.refuse_damaged(stack)
     output("stack", "select", "--create", "--stack", stack)
 
 

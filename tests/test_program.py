@@ -30,6 +30,7 @@ from tests.components.engine import (
     Secret,
     run,
 )
+from toolchain import edge
 
 ROOT = Path(__file__).parents[1]
 # Stack -> the number of its upstreams. `example` is no stack, but it has to be right too.
@@ -308,7 +309,8 @@ def test_an_exposed_stack_is_warned_of(outside):
 
 
 def test_a_preview_says_that_live_nodes_take_a_patch_only_with_a_reboot(outside):
-    auth = "{kind: RegistryAuthConfig, name: registry.lan, password: hunter2}"
+    kind = "apiVersion: v1alpha1, kind: RegistryAuthConfig"
+    auth = f"{{{kind}, name: registry.lan, password: hunter2}}"
     [warning] = run_with({"cluster": {"patches": [auth]}}, preview=True).warnings
     assert "only when they reboot" in warning
     assert "hunter2" not in warning
@@ -488,3 +490,26 @@ def test_a_login_that_is_not_stored_as_a_secret_is_refused(login, outside):
     with pytest.raises(pulumi.RunError, match="never stored as plain text") as caught:
         run_with(config, secret_keys=[])
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_defect_is_told_in_a_line_with_the_place_of_its_traceback(outside, tmp_path, monkeypatch):
+    monkeypatch.setattr(edge, "ERRORS", tmp_path / "errors")
+    outside.in_the_way = KeyError("hunter2")
+    with pytest.raises(pulumi.RunError, match="this is a mistake in talos-cache") as caught:
+        run_with()
+    (kept,) = (tmp_path / "errors").iterdir()
+    assert str(kept) in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert "KeyError: 'hunter2'" in kept.read_text()
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("key", ["talos_cache:prefix", "Talos-Cache:prefix"])
+def test_a_namespace_that_looks_like_ours_is_told_to_plain_pulumi_too(outside, key):
+    with pytest.raises(pulumi.RunError, match="write talos-cache:prefix"):
+        run_with({key: "mine", "aws:region": "eu-central-1"})
+
+
+def test_a_key_without_a_value_is_told_to_plain_pulumi_too(outside):
+    with pytest.raises(pulumi.RunError, match="a key has a value"):
+        run_with({"cluster": ""})

@@ -68,9 +68,9 @@ def backend() -> str:
         return chosen
     try:
         credentials = json.loads((pulumi_home() / "credentials.json").read_text())
-    except (OSError, ValueError):
+        return str(credentials.get("current") or "")
+    except (OSError, ValueError, AttributeError):
         return ""
-    return str(credentials.get("current") or "")
 
 
 def state_url() -> str:

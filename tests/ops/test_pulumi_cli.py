@@ -37,7 +37,11 @@ def test_ctrl_c_lets_it_end_in_order(tmp_path):
     double(tmp_path, PULUMI)
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT],
-        env={**os.environ, "PATH": f"{tmp_path}:/usr/bin:/bin"},
+        env={
+            **os.environ,
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+            "PULUMI_BACKEND_URL": f"file://{tmp_path}",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -73,6 +77,7 @@ exit {status}
 def engine(tmp_path, monkeypatch):
     """Puts a double on PATH that logs these lines and ends with this status; returns its folder."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
 
     def put(lines, status):
         (tmp_path / "events").write_text("\n".join(lines))
@@ -119,6 +124,7 @@ def test_a_run_that_went_well_adds_nothing(engine, capfd):
 def test_an_engine_that_did_not_get_as_far_as_a_log(tmp_path, monkeypatch, capfd):
     double(tmp_path, "#!/bin/sh\necho 'error: the stack is locked' >&2\nexit 1\n")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
     assert pulumi_cli.run("preview", "mine", "preview") == 1
     last = "preview failed: the last lines above say why."
     assert capfd.readouterr().err.splitlines() == ["error: the stack is locked", "", last]
@@ -127,5 +133,36 @@ def test_an_engine_that_did_not_get_as_far_as_a_log(tmp_path, monkeypatch, capfd
 def test_a_command_that_fails_tells_what_it_said_on_either_stream(tmp_path, monkeypatch):
     double(tmp_path, "#!/bin/sh\necho 'of a resource'; echo 'of the engine' >&2; exit 1\n")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
     with pytest.raises(OpsError, match=r"refresh failed: of a resource\nof the engine"):
         pulumi_cli.output("refresh")
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    """A PATH without anything, and nobody logged in anywhere."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
+    for name in ("PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("run", [pulumi_cli.run, pulumi_cli.output])
+def test_a_shell_that_is_not_set_up_is_told_how(bare, run):
+    with pytest.raises(OpsError, match=r'pulumi is not on PATH. .* eval "\$\(make -s setup\)"'):
+        run("up", "mine")
+    program = bare / "pulumi"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    with pytest.raises(OpsError, match=r'where state is kept. .* eval "\$\(make -s setup\)"'):
+        run("up", "mine")
+
+
+@pytest.mark.parametrize("name", ["PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"])
+def test_any_place_for_state_will_do(bare, monkeypatch, name):
+    program = bare / "pulumi"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    monkeypatch.setenv(name, "file:///somewhere")
+    assert pulumi_cli.run("up", "mine") == 0
