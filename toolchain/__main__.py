@@ -83,14 +83,14 @@ def _clean() -> None:
     if not needed_by:
         shutil.rmtree(WORK, ignore_errors=True)
         return
-    for path in WORK.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            if path != PRIVATE:
-                shutil.rmtree(path, ignore_errors=True)
-        else:
+    kept = PRIVATE / secrets_store.OWN
+    for path in [*WORK.iterdir(), *PRIVATE.iterdir()]:
+        if path.is_dir() and not path.is_symlink() and path != PRIVATE:
+            shutil.rmtree(path, ignore_errors=True)
+        elif path not in (PRIVATE, kept):
             path.unlink()
     say(
-        f"kept {PRIVATE / secrets_store.OWN}: what {_named(needed_by)} can hold is encrypted with "
+        f"kept {kept}: what {_named(needed_by)} can hold is encrypted with "
         "this passphrase, and nothing else opens it. Keep a copy of it, or remove both when you "
         "need neither any more"
     )

@@ -125,7 +125,7 @@ def test_clean_refuses_while_a_stack_is_up_and_keeps_the_passphrase_that_one_nee
     mine.stacks.clear()
     kept = mine.run("make", "clean").stderr
     left = [path.name for path in (mine.path / ".work").rglob("*")]
-    assert sorted(left) == ["passphrase", "passphrase-public", "private"]
+    assert sorted(left) == ["passphrase", "private"]
     assert f"kept {mine.path}/.work/private/passphrase: what stacks/Pulumi.mine.yaml can" in kept
     (mine.path / "stacks" / "Pulumi.mine.yaml").unlink()
     mine.run("make", "clean")

@@ -281,4 +281,6 @@ def test_a_second_stack_with_the_same_names_is_told_whose_they_are(stack, embedd
     stack.write_stack("twin", prefix=NAME, basePort=BASE_PORT, upstreams=upstreams)
     done = stack.make("up", "twin", check=False)
     assert done.returncode != 0
-    assert f"It belongs to the stack '{STACK}' of this project" in done.stdout + done.stderr
+    told = done.stdout + done.stderr
+    assert f"They belong to the stack '{STACK}' of this checkout" in told
+    assert f"make down STACK={STACK}" in told

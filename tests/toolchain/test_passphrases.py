@@ -111,9 +111,12 @@ def test_clean_keeps_the_passphrase_of_a_stack_and_says_where_it_is(checkout, ca
     secret = Path(environment.exports("mine", USUAL)[PASSPHRASE_FILE])
     text = secret.read_text()
     (checkout / ".work" / "bin").mkdir()
+    environment.exports("docker")
     (checkout / ".work" / "link").symlink_to(checkout / "stacks")
     toolchain.clean()
-    assert [path.name for path in (checkout / ".work").iterdir()] == ["private"]
+    left = [path.name for path in (checkout / ".work").rglob("*")]
+    assert sorted(left) == ["passphrase", "private"]
+    assert (checkout / "stacks").exists(), "what a link leads to is not the link"
     assert secret.read_text() == text
     said = capsys.readouterr().err
     assert re.search(r"kept .*/\.work/private/passphrase: .*stacks/Pulumi\.mine\.yaml", said)
