@@ -114,8 +114,10 @@ def test_root_leaves_nothing_in_the_checkout_of_another(tmp_path, monkeypatch, e
 
 
 PRINTS = """
-import sys
+import pathlib, sys
 from toolchain import edge
+
+edge.ERRORS = pathlib.Path("{errors}")
 
 def work():
     for _ in range({count}):
@@ -133,19 +135,19 @@ def python(script, **options):
 # Few lines are still in the buffer when the work is done, many are not.
 @pytest.mark.parametrize("count", [1, 100_000])
 @pytest.mark.parametrize("end", ["return 0", "sys.exit(0)", "raise ValueError"])
-def test_a_reader_that_has_read_enough_is_no_error(count, end):
+def test_a_reader_that_has_read_enough_is_no_error(count, end, tmp_path):
     read, write = os.pipe()
     os.close(read)  # gone before the first line: no race with `head`
-    script = PRINTS.format(count=count, end=end)
+    script = PRINTS.format(errors=tmp_path, count=count, end=end)
     process = python(script, stdout=write, stderr=write)
     os.close(write)
     assert process.wait(timeout=60) == edge.READER_GONE
 
 
-def test_a_reader_that_has_read_enough_is_told_nothing():
+def test_a_reader_that_has_read_enough_is_told_nothing(tmp_path):
     read, write = os.pipe()
     os.close(read)
-    script = PRINTS.format(count=100_000, end="return 0")
+    script = PRINTS.format(errors=tmp_path, count=100_000, end="return 0")
     process = python(script, stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert process.communicate(timeout=60)[1] == ""
@@ -158,8 +160,8 @@ def test_a_connection_that_breaks_is_no_reader_that_has_gone(capsys, errors):
     assert capsys.readouterr().err.startswith("x: Broken pipe (")
 
 
-def test_closed_output_is_no_error():
-    script = PRINTS.format(count=1, end="return 0")
+def test_closed_output_is_no_error(tmp_path):
+    script = PRINTS.format(errors=tmp_path, count=1, end="return 0")
     line = f"{sys.executable} -c '{script}' >&- 2>&-"
     assert subprocess.run(["sh", "-c", line], cwd=ROOT).returncode == 0
 
