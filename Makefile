@@ -13,7 +13,7 @@ OPS = $(call ENTER,) && $(VENV_PYTHON) -m ops $@ --stack '$(STACK)' $(ARGS)
 .PHONY: help demo test test-offline test-private test-engines test-talos setup up preview down cluster-up cluster-down outputs stack warm verify repair export import prune ledger adopt doctor check plan-tests e2e bench clean
 
 help: ## What there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: ## The main job on an embedded default: caches up, filled, upstream unplugged, proved (KEEP=1 keeps it)
 	@$(call ENTER,--for demo) && $(VENV_PYTHON) -m demo $(if $(KEEP),--keep)
@@ -21,7 +21,7 @@ demo: ## The main job on an embedded default: caches up, filled, upstream unplug
 test: ## Every tier of tests, set-up included
 	@$(call ENTER,--dev --for test) && $(VENV_PYTHON) -m tests.tiers
 
-setup: ## Install what is missing; prints the lines that make plain pulumi work: eval "$$(make -s setup)"
+setup: ## Install what is missing; prints the lines that make plain pulumi work: eval "$(make -s setup)"
 	@$(PYTHON) -m toolchain setup --stack '$(STACK)'
 
 test-offline: ## Upstreams that go away, damaged blobs, full disks, archives carried to a machine without network
@@ -87,6 +87,12 @@ doctor: ## What is sick in STACK, and what to do
 
 check: ## Format, lint and types, as make test runs them
 	@$(call ENTER,--dev) && $(VENV_PYTHON) -m tests.tiers --only check
+
+plan-tests: ## The pure decisions alone: a few seconds, 100 % of branches
+	@$(call ENTER,--dev) && $(VENV_PYTHON) -m tests.tiers --only plan
+
+e2e: ## The real engine and real Docker alone
+	@$(call ENTER,--dev --for test) && $(VENV_PYTHON) -m tests.tiers --only e2e
 
 bench: ## How fast, against the guide's docker run loop
 	@$(call ENTER,--dev) && $(VENV_PYTHON) -m bench

@@ -8,13 +8,11 @@ import stack_state
 from components import CacheSet, HarborProjects, TalosCluster
 from components.docker_bridge import gateway
 from ops import which_docker, whose
-from ops.docker_api import DockerUnavailableError
-from ops.errors import OpsError
+from ops.ending import in_words
 from ops.port_moves import moves
 from ops.preflight import look, obstacles
 from ops.readiness import unready
 from plan import addressing
-from plan.checks import SettingsError
 
 
 def main() -> None:
@@ -44,7 +42,5 @@ def main() -> None:
         pulumi.export(name, pulumi.Output.secret(value) if name in plan.secret else value)
 
 
-try:
+with in_words():
     main()
-except (SettingsError, OpsError, DockerUnavailableError) as error:
-    raise pulumi.RunError(str(error)) from None

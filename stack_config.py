@@ -10,6 +10,7 @@ from pulumi.runtime import config as runtime_config
 from ops import docker_config
 from ops.errors import OpsError
 from ops.stack_files import named_files
+from plan import config_keys
 from plan.login_settings import SECRET_KEYS, Credentials
 from plan.settings import Settings, decode, parse
 
@@ -56,14 +57,11 @@ def _docker_login(host: str) -> Credentials:
 
 def _values() -> dict[str, object]:
     """Every key of this project's namespace, without the namespace, values decoded."""
-    namespace = f"{pulumi.get_project()}:"
-    return decode(
-        {
-            key.removeprefix(namespace): value if isinstance(value, str) else json.dumps(value)
-            for key, value in given().items()
-            if key.startswith(namespace)
-        }
-    )
+    as_text = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in given().items()
+    }
+    return decode(config_keys.own(as_text))
 
 
 def _is_plain(name: str) -> bool:

@@ -1,1 +1,5 @@
 """Side-by-side measurements: `make bench`."""
+
+from toolchain import installed
+
+installed.require()

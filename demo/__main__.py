@@ -22,11 +22,13 @@ from demo import images
 from demo.client import PullError, pull
 from demo.upstream import Upstream
 from ops import docker_api, pulumi_cli, stack_files, whose
+from ops.docker_api import DockerUnavailableError
 from ops.errors import OpsError
 from ops.readiness import failure, wait_for_answer
+from plan.checks import SettingsError
 from plan.ownership import CHECKOUT_LABEL, PROJECT_LABEL, STACK_LABEL
 from plan.settings import DEFAULTS, parse
-from toolchain import docker_engine
+from toolchain import docker_engine, edge
 from toolchain.environment import file_url
 from toolchain.paths import WORK, private_folder, user_cache
 from toolchain.steps import SetupError, only_one, progress
@@ -49,6 +51,20 @@ IMAGES = (
 
 class DemoError(Exception):
     """The demo did not prove what it set out to."""
+
+
+# Errors whose text is meant for the user.
+KNOWN = (
+    DemoError,
+    PullError,
+    OpsError,
+    SettingsError,
+    SetupError,
+    DockerUnavailableError,
+    docker.errors.DockerException,
+    requests.RequestException,
+    TimeoutError,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +90,10 @@ class Demo:
             raise DemoError(f"{doing}: pulumi ended with status {status}\n{end}")
 
     def up(self, doing: str) -> dict[str, Any]:
-        """`pulumi up`; returns the stack's outputs."""
-        self.pulumi(doing, "up", "--yes", "--skip-preview", "--config-file", str(CONFIG))
+        """`pulumi up`, and a preview that finds nothing left to do; returns the stack's outputs."""
+        config = ("--config-file", str(CONFIG))
+        self.pulumi(doing, "up", "--yes", "--skip-preview", *config)
+        self.pulumi("looking for changes", "preview", "--expect-no-changes", *config)
         return pulumi_cli.stack_outputs(STACK)
 
     def pull_everything(self, outputs: dict[str, Any]) -> str:
@@ -120,9 +138,6 @@ def _run(*, keep: bool) -> int:
     try:
         _prove(demo)
         print(f"Proved in {time.monotonic() - started:.0f} s.", flush=True)
-    except (DemoError, PullError, OpsError, requests.RequestException, TimeoutError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
     finally:
         if keep:
             print(f"Kept: the caches, their state in {STATE}, and {UPSTREAM_NAME}.")
@@ -177,7 +192,8 @@ def _prove(demo: Demo) -> None:
 
     pulumi_cli.select(STACK)
     outputs = demo.up("bringing up the caches")
-    step.proved(f"pulumi up: {len(outputs['caches'])} caches answer, one per upstream registry")
+    caches = f"{len(outputs['caches'])} caches answer, one per upstream registry"
+    step.proved(f"pulumi up: {caches}; a preview finds nothing to change")
     pulled = demo.pull_everything(outputs)
     step.proved(f"pulled through the caches by tag and by digest, every byte as made: {pulled}")
 
@@ -236,4 +252,4 @@ def _remove_everything(demo: Demo, *, stop_docker: bool = True) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(edge.run("demo", main, KNOWN))

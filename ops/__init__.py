@@ -2,3 +2,7 @@
 
 It reads what a stack exported, never its configuration again.
 """
+
+from toolchain import installed
+
+installed.require()

@@ -35,13 +35,14 @@ from plan.checks import SettingsError
 from plan.cluster import IDENTITY_VARIABLE, WARM_VARIABLE
 from plan.images import ImageListError
 from plan.settings import Settings
-from toolchain import talosctl
+from toolchain import edge, talosctl
 from toolchain.steps import SetupError
 
-# As a shell has it: 128 and the number of the signal.
-INTERRUPTED = 130
 # What the engine shows in a secret's place.
 SECRET = "[secret]"  # noqa: S105 - no secret
+DESTROY = ("destroy", "--yes", "--skip-preview")
+# Errors whose text is meant for the user.
+KNOWN = (OpsError, SettingsError, ImageListError, SetupError, DockerUnavailableError)
 # Commands with a module of their own: `add_arguments` and `run`, whose docstring is the help.
 MODULES = {
     "adopt": adopt,
@@ -63,8 +64,8 @@ OF_THE_ENGINE = ("up", "preview", "down", "cluster-up", "cluster-down", "adopt",
 def main() -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args()
-    status = _status(arguments)
-    if status not in (0, INTERRUPTED) and arguments.command in OF_THE_ENGINE:
+    status = edge.run(arguments.command, lambda: _run(arguments), KNOWN)
+    if status not in (0, edge.INTERRUPTED) and arguments.command in OF_THE_ENGINE:
         from ops import passphrase  # a third of a second to find out, and seldom the cause
 
         if text := passphrase.advice(arguments.stack):
@@ -72,20 +73,13 @@ def main() -> int:
     return status
 
 
-def _status(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.command in ON_VOLUMES:
             _refuse_others(arguments)
         status: int = arguments.run(arguments)
-    except (OpsError, SettingsError, ImageListError, SetupError, DockerUnavailableError) as error:
-        print(f"{arguments.command}: {error}", file=sys.stderr)
-        return 1
     except (DockerException, RequestException) as error:
-        print(f"{arguments.command}: Docker refused or went away: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{arguments.command}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        raise OpsError(f"Docker refused or went away: {error}") from error
     return status
 
 
@@ -97,13 +91,13 @@ def up(arguments: argparse.Namespace) -> int:
     ledger.note(arguments.stack)
     for line in port_moves.make_room(arguments.stack, settings):
         print(line, file=sys.stderr)
-    return pulumi_cli.run("up", "--yes", "--skip-preview", "--stack", arguments.stack)
+    return pulumi_cli.run(arguments.command, arguments.stack, "up", "--yes", "--skip-preview")
 
 
 def preview(arguments: argparse.Namespace) -> int:
     """Check the stack file, then `pulumi preview`."""
     _prepare(arguments.stack)
-    return pulumi_cli.run("preview", "--stack", arguments.stack)
+    return pulumi_cli.run(arguments.command, arguments.stack, "preview")
 
 
 def down(arguments: argparse.Namespace) -> int:
@@ -112,7 +106,7 @@ def down(arguments: argparse.Namespace) -> int:
     pulumi_cli.select(arguments.stack)
     _clear_interrupted(arguments.stack)
     ledger.note(arguments.stack)
-    status = pulumi_cli.run("destroy", "--yes", "--skip-preview", "--stack", arguments.stack)
+    status = pulumi_cli.run(arguments.command, arguments.stack, *DESTROY)
     if status == 0:
         private.remove(arguments.stack)
         _tell_of_others(arguments.stack)
@@ -135,8 +129,7 @@ def cluster_down(arguments: argparse.Namespace) -> int:
         print(f"the stack '{arguments.stack}' has no such cluster up: nothing to do")
         return 0
     targets = [part for urn in urns for part in ("--target", urn)]
-    destroy = ("destroy", "--yes", "--skip-preview", "--stack", arguments.stack)
-    return pulumi_cli.run(*destroy, *targets)
+    return pulumi_cli.run(arguments.command, arguments.stack, *DESTROY, *targets)
 
 
 def outputs(arguments: argparse.Namespace) -> int:
@@ -254,4 +247,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(edge.run("ops", main))

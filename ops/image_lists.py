@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from ops import stack_files
+from ops import stack_files, text_files
 from ops.cluster import talosctl
 from ops.cluster.folder import folder_of
 from ops.errors import OpsError
@@ -143,7 +143,7 @@ def of_cluster(cluster: ClusterSettings, hosts: Collection[str]) -> tuple[ImageR
     of_nodes = node_image if cluster.provisioner == "docker" else installer_image
     own = of_nodes(cluster, found.version)
     if cluster.warm_file:
-        path = stack_files.ROOT / Path(cluster.warm_file).expanduser()
+        path = stack_files.ROOT / text_files.path(cluster.warm_file)
         listed = parse_list(read(str(path)), f"@{cluster.warm_file}", hosts)
         return tuple(dict.fromkeys((*_with_caches([own], hosts), *listed)))
     version = cluster.talos_version or cluster.image_version or str(found.version)
@@ -252,6 +252,8 @@ def read(file: str) -> str:
         OpsError: it can't be read.
     """
     try:
-        return sys.stdin.read() if file == STANDARD_INPUT else Path(file).read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        return (
+            text_files.standard_input() if file == STANDARD_INPUT else text_files.read(Path(file))
+        )
+    except OpsError as error:
         raise OpsError(f"the list {_source(file)} can't be read: {error}") from error

@@ -7,6 +7,7 @@ operation on a container of that name was under way.
 """
 
 import json
+import shlex
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from ops import docker_api, pulumi_cli, state_folder, whose
 from ops.cluster import folder
 from ops.docker_api import Container
+from ops.errors import OpsError
 from ops.stack_files import PROJECT
 from plan import ownership
 from plan.ownership import COMMAND_TYPE, CONTAINER_TYPE
@@ -76,7 +78,11 @@ def unrecorded_clusters(state: Mapping[str, Any]) -> list[str]:
 
 
 def dead_locks(folder: Path) -> list[Path]:
-    """Lock files of processes on this machine that no longer run."""
+    """Lock files of processes on this machine that no longer run.
+
+    Raises:
+        OpsError: one can't be read, so that nobody knows whose it is; the engine can't go on then.
+    """
     return [path for path in sorted(folder.glob("*.json")) if _is_dead(path)]
 
 
@@ -91,11 +97,20 @@ def _unlock(stack: str) -> list[str]:
 
 
 def _is_dead(path: Path) -> bool:
-    lock = json.loads(path.read_text())
-    if lock.get("hostname") != socket.gethostname():
+    try:
+        lock = json.loads(path.read_text())
+        host, pid = lock["hostname"], int(lock["pid"])
+    except FileNotFoundError:  # its process has just ended
+        return False
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise OpsError(
+            f"the engine's lock {path} can't be read: its writer was cut off. If no pulumi is at "
+            f"work on this stack, remove it: rm {shlex.quote(str(path))}"
+        ) from error
+    if host != socket.gethostname():
         return False
     try:
-        command = Path(f"/proc/{lock['pid']}/comm").read_text().strip()
+        command = Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return True
     return command != "pulumi"  # the number went to another program since

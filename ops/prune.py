@@ -20,6 +20,7 @@ from ops.errors import OpsError
 from ops.stopping import not_back, stopped
 from ops.volumes import MOUNT, Volumes, by_folder, folder, opened
 from plan import pruning
+from plan.checks import listed
 from plan.images import ImageReference, parse_list
 from plan.pruning import Decision, File, Going, Removal, Volume
 from plan.settings import Settings
@@ -242,7 +243,8 @@ def _refuse(decision: Decision) -> None:
     Raises:
         OpsError: what has to stay is larger than the size.
     """
-    reasons = "".join(f"\n  {reason}" for reason in decision.refused.values())
+    refused = list(decision.refused.values())
+    reasons = f"\n{listed(refused)}" if refused else ""
     if not decision.fits:
         raise OpsError(
             f"{_amount(decision.floor)} have to stay, of them {_amount(decision.pinned)} pinned, "

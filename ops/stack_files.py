@@ -1,19 +1,18 @@
 """The stack files in stacks/: read and checked before the engine starts, and copied for new stacks.
 
-This is the one place that reads them as files: it sees the YAML as the user wrote it, so that a
-number in quotes or a key that stands twice can be reported.
+This is the one place that reads them as files, and it reads them as the engine will: so that what
+the engine or the program would say is told before either has started.
 """
 
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from ops import text_files
 from ops.errors import OpsError
-from plan import certificates
+from plan import certificates, checks, config_keys
 from plan.checks import Problem, SettingsError
+from plan.engine_yaml import NotYamlError
 from plan.images import ImageListError, parse_list
 from plan.login_settings import ENCRYPTED_KEY, SECRET_KEYS
 from plan.settings import Settings, decode, parse
@@ -21,29 +20,11 @@ from toolchain import secrets_store
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "stacks"
-PROJECT = "talos-cache"
+PROJECT = checks.PROJECT
 # Documents every key, but is no stack.
 EXAMPLE = "example"
 # Pulumi's own rule for the names of stacks.
 STACK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key that stands twice, where plain YAML silently takes the last."""
-
-
-def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if str(key) in seen:
-            line = key_node.start_mark.line + 1
-            raise yaml.MarkedYAMLError(problem=f"the key '{key}' stands twice (line {line})")
-        seen.add(str(key))
-    return loader.construct_mapping(node, deep=True)
-
-
-_StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def path_of(stack: str) -> Path:
@@ -73,23 +54,17 @@ def read(path: Path) -> dict[str, object]:
     """The configuration in a stack file, keys without the project's namespace.
 
     Raises:
-        OpsError: it is no YAML, a key stands twice, or it has no mapping `config`.
+        OpsError: it is no YAML, a key stands twice, or what it holds is no configuration.
     """
     try:
-        content = yaml.load(path.read_text(), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        # `pulumi config set` and the engine's own changes of the file leave numbers as text.
+        return decode(config_keys.in_file(path.read_bytes()))
+    except NotYamlError as error:
         raise OpsError(f"{path.name} is not readable as YAML: {error}") from error
-    config = content.get("config", {}) if isinstance(content, Mapping) else content
-    if not isinstance(config, Mapping):
-        raise OpsError(f"{path.name}: 'config:' holds a mapping of keys to values")
-    # `pulumi config set` and the engine's own changes of the file leave numbers as text.
-    return decode(
-        {
-            str(key).removeprefix(f"{PROJECT}:"): value
-            for key, value in config.items()
-            if ":" not in str(key) or str(key).startswith(f"{PROJECT}:")
-        }
-    )
+    except config_keys.NoConfigError as error:
+        raise OpsError(f"{path.name}: {error}") from error
+    except OSError as error:
+        raise OpsError(f"{path.name} can't be read: {error.strerror}") from error
 
 
 def check(stack: str) -> Settings:
@@ -122,9 +97,9 @@ def named_files(settings: Settings) -> dict[str, str]:
         # What is no text at all is no certificate in PEM form, which is told below.
         errors = "replace" if name in pem else "strict"
         try:
-            texts[name] = (ROOT / Path(name).expanduser()).read_text(errors=errors)
-        except (OSError, UnicodeDecodeError) as error:
-            rule = f"it can't be read: {getattr(error, 'strerror', None) or error}"
+            texts[name] = text_files.read(ROOT / text_files.path(name), errors=errors)
+        except OpsError as error:
+            rule = f"it can't be read: {error}"
             fix = f"put it there, or correct the path; it is relative to {ROOT}"
             problems.append(Problem(path=path, found=f"@{name}", rule=rule, fix=fix))
     hosts = {upstream.host for upstream in settings.upstreams}
@@ -167,11 +142,11 @@ def copy(name: str, source: str) -> Path:
 
 
 def _holds_plain_text(value: object) -> bool:
-    """Whether anything below is not encrypted (`{secure: ...}`)."""
+    """Whether anything below is not encrypted (`{secure: ...}`); empty text is nothing."""
     if isinstance(value, Mapping):
         encrypted = set(value) == {ENCRYPTED_KEY}
         return not encrypted and any(_holds_plain_text(item) for item in value.values())
-    return value is not None
+    return value not in (None, "")
 
 
 def _files() -> list[Path]:

@@ -1,8 +1,13 @@
 """The folder that state is kept in, where it is kept in files on this machine."""
 
+import json
+import shlex
 from pathlib import Path
 from urllib.parse import unquote
 
+from ops import text_files
+from ops.errors import OpsError
+from ops.stack_files import PROJECT
 from toolchain.environment import state_url
 
 FILE_BACKEND = "file://"
@@ -20,7 +25,7 @@ def path() -> Path | None:
     if not chosen.startswith(FILE_BACKEND):
         return None
     folder = chosen.removeprefix(FILE_BACKEND).split("?")[0]
-    return Path(unquote(folder)).expanduser() / ".pulumi"
+    return text_files.path(unquote(folder)) / ".pulumi"
 
 
 def mend() -> list[Path]:
@@ -37,6 +42,27 @@ def mend() -> list[Path]:
     for file in torn:
         file.unlink(missing_ok=True)
     return torn
+
+
+def refuse_damaged(stack: str) -> None:
+    """Stop where the stack's state can't be read: the engine says only that its JSON ends early.
+
+    Raises:
+        OpsError: says what can be put in its place.
+    """
+    folder = path()
+    file = folder / "stacks" / PROJECT / f"{stack}.json" if folder else None
+    if file is None or not file.exists():
+        return
+    try:
+        whole = isinstance(json.loads(file.read_bytes()), (dict, type(None)))
+    except (ValueError, RecursionError):
+        whole = False
+    if not whole:
+        raise OpsError(
+            f"the stack's state is damaged: {file} is empty or cut off. The engine keeps the one "
+            f"before it: cp {shlex.quote(f'{file}.bak')} {shlex.quote(str(file))}"
+        )
 
 
 def _is_empty(file: Path) -> bool:

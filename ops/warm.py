@@ -22,6 +22,7 @@ from ops.readiness import failure, wait_for_answer
 from ops.verify import Result, verified
 from ops.volumes import Volumes, folder, opened
 from plan import manifests, store
+from plan.checks import listed
 from plan.images import ImageReference, Platform
 from plan.manifests import Descriptor
 from plan.settings import Settings
@@ -218,10 +219,9 @@ def _refuse(
     concerned: Sequence[Cache], missing: Sequence[ImageReference], *, offline: bool
 ) -> None:
     if offline and missing:
-        listed = "\n".join(f"  {image}" for image in missing)
         raise OpsError(
             "the stack is offline, and not all of the images are complete: import these, or take "
-            f"'offline' out of the stack file\n{listed}"
+            f"'offline' out of the stack file\n{listed(missing)}"
         )
     for cache in concerned:
         if why := failure(cache.local_endpoint):

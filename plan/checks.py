@@ -4,14 +4,21 @@ import difflib
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 MASK = "********"
+# The project's name, which is the namespace of its keys.
+PROJECT = "talos-cache"
+# More mistakes, or more of one value, than this say nothing more to anybody.
+MOST_SHOWN = 20
+MOST_CHARACTERS = 120
+MOST_OF_A_LINE = 500
 
 # Go's time.ParseDuration, without signs.
 _GO_DURATION = re.compile(r"^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$")
+_NUMBER = re.compile(r"(0|[1-9][0-9]{0,9})(\.[0-9]{1,9})?")
 # What people write where YAML wants true or false.
 _MEANS = {"yes": "true", "on": "true", "true": "true", "1": "true"} | {
     "no": "false",
@@ -36,10 +43,11 @@ class Problem:
     found: str
     rule: str
     fix: str
+    namespace: str = f"{PROJECT}:"
 
     def __str__(self) -> str:
         return (
-            f"talos-cache:{self.path}\n"
+            f"{self.namespace}{self.path}\n"
             f"    found: {self.found}\n    rule:  {self.rule}\n    fix:   {self.fix}"
         )
 
@@ -49,9 +57,7 @@ class SettingsError(Exception):
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         self.problems = problems
-        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        super().__init__(f"{count} in the stack's configuration; nothing was changed.\n{listed}")
+        super().__init__(told("the stack's configuration", problems))
 
 
 class Checks:
@@ -93,6 +99,12 @@ class Checks:
         """A wrong value that is, or may be, a secret; `example` as for `missing`."""
         self._report(path, MASK, rule, fix, example)
 
+    def whole_key(self, key: str, found: str, rule: str, fix: str) -> None:
+        """A key that is wrong as it is written, its namespace included."""
+        self.problems.append(
+            Problem(path=_masked(key), found=found, rule=rule, fix=_masked(fix), namespace="")
+        )
+
     def mapping(self, path: str, value: object, group: str) -> dict[str, Any]:
         """A mapping that has only the keys that `defaults` knows below `group`."""
         if value is None:
@@ -103,7 +115,7 @@ class Checks:
             return {}
         for key in value:
             if key not in allowed:
-                name = text(key)
+                name = text(key) or '""'
                 self._unknown_key(f"{path}.{name}" if path else name, name, allowed)
         return {key: item for key, item in value.items() if key in allowed}
 
@@ -112,9 +124,12 @@ class Checks:
         value = group.get(leaf(key))
         if isinstance(value, bool):
             return value
+        # As `pulumi config set --type bool` leaves it in a stack file.
+        if value in ("true", "false"):
+            return bool(value == "true")
         if value is not None:
             meant = _MEANS.get(text(value).lower(), "true or false")
-            self.add(path or key, value, "true or false, without quotes", f"write {meant}")
+            self.add(path or key, value, "true or false", f"write {meant}")
         return bool(self._defaults[key])
 
     def integer(self, key: str, group: Mapping[str, Any], least: int, most: int, what: str) -> int:
@@ -124,16 +139,11 @@ class Checks:
         usual = default if is_integer(default) else most
         if value is None:
             return usual
-        if is_integer(value) and least <= value <= most:
-            return value
-        rule = f"{what} is a whole number from {least} to {most}, without quotes"
-        meant = number_in_quotes(value, least, most)
-        fix = (
-            f"write {leaf(key)}: {meant}"
-            if meant is not None
-            else f"write for instance {leaf(key)}: {usual}"
-        )
-        self.add(key, value, rule, fix)
+        number = number_in(value)
+        if is_integer(number) and least <= number <= most:
+            return number
+        rule = f"{what} is a whole number from {least} to {most}"
+        self.add(key, value, rule, f"write for instance {leaf(key)}: {usual}")
         return usual
 
     def choice(
@@ -187,6 +197,9 @@ class Checks:
         by_lower_case = {name.lower(): name for name in allowed}
         near = difflib.get_close_matches(key.lower(), by_lower_case, n=1, cutoff=0.7)
         fix = f"did you mean {by_lower_case[near[0]]}?" if near else "remove it"
+        group, dot, name = key.partition(".")
+        if dot and group in allowed:
+            fix = f"write {name} below {group}, or run pulumi config set with --path"
         self._report(path, "an unknown key", f"the keys here are {', '.join(allowed)}", fix)
 
     def _report(self, path: str, found: str, rule: str, fix: str, example: str = "") -> None:
@@ -202,11 +215,34 @@ def is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def number_in_quotes(value: object, least: int, most: int) -> int | None:
-    """The number in range that `value` is as text, if it is one."""
-    if not isinstance(value, str) or not re.fullmatch("[0-9]{1,5}", value):
-        return None
-    return int(value) if least <= int(value) <= most else None
+def number_in(value: object) -> object:
+    """The number in a text that is one; any other value as it is.
+
+    `pulumi config set --path` leaves `"1.5"` in a stack file, and with `--type int` `"2"`.
+    """
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        return value
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
+def told(where: str, problems: Sequence[object]) -> str:
+    """The message with all mistakes, or with the first of many."""
+    count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+    return f"{count} in {where}; nothing was changed.\n{listed(problems)}"
+
+
+def listed(items: Sequence[object]) -> str:
+    """The items below each other, or the first of many; lines that nobody could read are cut."""
+    more = len(items) - MOST_SHOWN
+    ends = [f"  and {more} more like these"] if more > 0 else []
+    lines = "\n".join(f"  {item}" for item in items[:MOST_SHOWN]).split("\n")
+    return "\n".join([*(cut(line, MOST_OF_A_LINE) for line in lines), *ends])
+
+
+def cut(shown: str, most: int = MOST_CHARACTERS) -> str:
+    """The start of a text that is too long to be read."""
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 
 def ip_address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -244,7 +280,7 @@ def _shown(found: object) -> str:
     except (RecursionError, TypeError, ValueError):
         # A loop of YAML anchors, a date as a key, a number of thousands of digits.
         return f"a value that can't be shown ({type(found).__name__})"
-    return shown if len(shown) <= 120 else f"{shown[:117]}..."
+    return cut(shown)
 
 
 def _masked(text: str) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from plan import host_ports
+from plan import host_ports, patches
 from plan.caches import CachePlan
-from plan.checks import MASK, Problem, SettingsError
+from plan.checks import SettingsError
 from plan.cluster_settings import (
     ONE,
     PATCH_KEYS,
@@ -23,15 +23,7 @@ from plan.cluster_settings import (
 )
 from plan.durations import seconds
 from plan.login_settings import Credentials
-from plan.mirrors import (
-    AUTH_KIND,
-    MIRROR_KIND,
-    TLS_KIND,
-    Mirror,
-    documents_patch,
-    legacy_registries,
-    patch_documents,
-)
+from plan.mirrors import Mirror, documents_patch
 from plan.talosctl import OLDEST, Version, needs_reboot, node_version
 
 STACK_VARIABLE = "TALOS_CACHE_STACK"
@@ -107,7 +99,11 @@ def build(
     """
     whole = [_with_texts(cluster, files) for cluster in clusters]
     placed = [patch for index, cluster in enumerate(whole) for patch in _placed(index, cluster)]
-    of_patches = [p for path, patch in placed for p in _problems(path, patch, mirrors)]
+    of_patches = [
+        problem
+        for path, patch in placed
+        for problem in patches.problems(path, patch.text, patch.file, mirrors)
+    ]
     if problems := (*of_patches, *host_ports.clashes(clusters, caches)):
         raise SettingsError(problems)
     return tuple(
@@ -188,9 +184,9 @@ def secret_input(plan: ClusterPlan) -> str:
         for mirror in plan.mirrors
         if mirror.ca or mirror.login
     }
-    patches = [asdict(patch) for patch in plan.settings.patches]
+    made = [asdict(patch) for patch in plan.settings.patches]
     # A cluster that was made before there was anything else has only these in its state.
-    return json.dumps({"patches": patches, "registries": private} if private else patches)
+    return json.dumps({"patches": made, "registries": private} if private else made)
 
 
 def read(variables: Mapping[str, str], secrets: str) -> ClusterPlan:
@@ -230,8 +226,8 @@ def read(variables: Mapping[str, str], secrets: str) -> ClusterPlan:
 def _may_need_reboot(plan: ClusterPlan) -> bool:
     """Whether a change of its logins may; nodes of an unknown version count as old."""
     nodes = node_version(plan.settings, Version(*OLDEST, 0))
-    patches = [patch.text for patch in plan.settings.patches]
-    return any(needs_reboot(patch, nodes) for patch in (*patches, documents_patch(plan.mirrors)))
+    texts = [patch.text for patch in plan.settings.patches]
+    return any(needs_reboot(text, nodes) for text in (*texts, documents_patch(plan.mirrors)))
 
 
 def _reboot_warning(cluster: ClusterSettings) -> str:
@@ -287,43 +283,3 @@ def _placed(index: int, cluster: ClusterSettings) -> Iterator[tuple[str, Patch]]
         own = (patch for patch in cluster.patches if patch.scope == scope)
         for number, patch in enumerate(own):
             yield f"{group}.{key}[{number}]", patch
-
-
-def _problems(path: str, patch: Patch, mirrors: Sequence[Mirror]) -> list[Problem]:
-    path += f" ({patch.file})" if patch.file else ""
-    documents = patch_documents(patch.text)
-    if not documents:
-        rule = "a patch is YAML, one mapping or several as documents (and no JSON patch)"
-        fix = f"correct {patch.file}" if patch.file else "correct it, or write @ before a path"
-        return [Problem(path=path, found=MASK, rule=rule, fix=fix)]
-    double = [
-        Problem(
-            path=path,
-            found=f"a mirror of {mirror.host}",
-            rule="a registry has one mirror entry: talosctl would join the endpoints of two",
-            fix=f"take it out of the patch; the cache of {mirror.host} is set by this stack",
-        )
-        for mirror in mirrors
-        if mirror.host in _mirrored(documents)
-    ]
-    return double + [
-        Problem(
-            path=path,
-            found=f"TLS or a login of {endpoint}",
-            rule="this stack sets both where its mirrors lead: an update would take these away",
-            fix="take it out of the patch; see cache.tls, cacheLogin, harbor.ca and harborLogin",
-        )
-        for endpoint in dict.fromkeys(mirror.endpoint for mirror in mirrors)
-        if endpoint in _configured(documents)
-    ]
-
-
-def _mirrored(documents: Sequence[Mapping[str, Any]]) -> set[str]:
-    named = {str(doc.get("name")) for doc in documents if doc.get("kind") == MIRROR_KIND}
-    return named.union(*(legacy_registries(document, "mirrors") for document in documents))
-
-
-def _configured(documents: Sequence[Mapping[str, Any]]) -> set[str]:
-    kinds = (TLS_KIND, AUTH_KIND)
-    named = {str(doc.get("name")) for doc in documents if doc.get("kind") in kinds}
-    return named.union(*(legacy_registries(document, "config") for document in documents))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from plan.checks import Checks, is_integer, leaf, text
+from plan.checks import Checks, is_integer, leaf, number_in, text
 
 PROVISIONERS = ("docker", "qemu")
 AUTO = "auto"
@@ -332,12 +332,10 @@ def _cpus(check: Checks, key: str, group: Mapping[str, Any]) -> str:
     value = group.get(leaf(key))
     if value is None:
         return check.default(key)
-    number = isinstance(value, float) or is_integer(value)
-    if number and 0.1 <= value <= 256:
-        return f"{value:g}"
-    check.add(
-        key, value, "a number of CPUs from 0.1 to 256, without quotes", "write for instance 2"
-    )
+    number = number_in(value)
+    if (isinstance(number, float) or is_integer(number)) and 0.1 <= number <= 256:
+        return f"{number:g}"
+    check.add(key, value, "a number of CPUs from 0.1 to 256", "write for instance 2")
     return check.default(key)
 
 
@@ -432,7 +430,8 @@ def _patches(check: Checks, group: Mapping[str, Any]) -> tuple[Patch, ...]:
 
 
 def _patch(check: Checks, path: str, scope: str, item: object) -> Patch | None:
-    if isinstance(item, Mapping) and item and (written := _as_yaml(item)):
+    # A list is no patch, but what it was meant to be is told with the others.
+    if isinstance(item, (Mapping, list)) and item and (written := _as_yaml(item)):
         return Patch(scope=scope, text=written)
     if isinstance(item, str) and item.strip().strip("@"):
         is_file = item.startswith("@")
@@ -442,7 +441,7 @@ def _patch(check: Checks, path: str, scope: str, item: object) -> Patch | None:
     return None
 
 
-def _as_yaml(item: Mapping[str, Any]) -> str:
+def _as_yaml(item: Mapping[str, Any] | list[Any]) -> str:
     """As JSON, which is YAML too; empty where it can't be, as with a date for a key."""
     try:
         return json.dumps(item, default=str)

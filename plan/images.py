@@ -8,11 +8,12 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from plan.checks import cut, told
+from plan.upstream_settings import is_host
 from plan.upstreams import DOCKER_IO_ALIASES
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]+)?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PLATFORM = re.compile(r"([a-z0-9]+)/([a-z0-9]+)(?:/([a-z0-9]+))?")
@@ -59,9 +60,7 @@ class ImageListError(Exception):
 
     def __init__(self, problems: Iterable["ListProblem"]) -> None:
         self.problems = tuple(problems)
-        count = "1 mistake" if len(self.problems) == 1 else f"{len(self.problems)} mistakes"
-        listed = "\n".join(f"  {problem}" for problem in self.problems)
-        super().__init__(f"{count} in the list of images; nothing was changed.\n{listed}")
+        super().__init__(told("the list of images", self.problems))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,26 +140,29 @@ def parse_platform(text: str) -> Platform:
 
 def _read(entry: str, where: str, reading: _Reading) -> None:
     def refuse(rule: str, fix: str) -> None:
-        reading.problems.append(ListProblem(where=where, found=repr(entry), rule=rule, fix=fix))
+        found = cut(repr(entry))
+        reading.problems.append(ListProblem(where=where, found=found, rule=rule, fix=fix))
 
     name, _, digest = entry.partition("@")
     host, slash, path = name.partition("/")
     if not slash or not (set(".:") & set(host) or host == "localhost"):
         return refuse("the registry's host comes first", f"write it whole, as in {_EXAMPLE}")
-    if host in DOCKER_IO_ALIASES:
+    if host.lower() in DOCKER_IO_ALIASES:
         return refuse(
             "clients know this registry as docker.io only", f"write docker.io instead of {host}"
         )
+    if host != host.lower():
+        return refuse("a registry's host is in small letters", f"write {cut(host.lower())}")
     repository, _, tag = path.partition(":")
     if host == "docker.io" and "/" not in repository:
         repository = f"library/{repository}"
-    if not _HOST.fullmatch(host) or not _REPOSITORY.fullmatch(repository):
+    if not is_host(host) or not _REPOSITORY.fullmatch(repository):
         return refuse(
             "host, then path in small letters, digits, '.', '_', '-' and '/'",
             f"write it as in {_EXAMPLE}",
         )
     if not tag and not digest:
-        return refuse("a list names exact images", f"add the tag: {name}:TAG")
+        return refuse("a list names exact images", f"add the tag: {cut(name)}:TAG")
     if (":" in path and not _TAG.fullmatch(tag)) or (
         "@" in entry and not _DIGEST.fullmatch(digest)
     ):

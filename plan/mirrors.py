@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from plan import engine_yaml
 from plan.caches import CachePlan
 from plan.login_settings import Credentials
 
@@ -20,9 +21,6 @@ API_VERSION = "v1alpha1"
 MIRROR_KIND = "RegistryMirrorConfig"
 AUTH_KIND = "RegistryAuthConfig"
 TLS_KIND = "RegistryTLSConfig"
-# What yaml raises for text that is no YAML, for dates and numbers that there are not, for tags of
-# other types (`!!bool perhaps`, `!!timestamp soon`), and for what is nested too deeply.
-NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +157,8 @@ def legacy_registries(config: Mapping[str, Any], part: str) -> dict[str, Any]:
 def patch_documents(patch: str) -> list[dict[str, Any]]:
     """The YAML documents of a patch; none where it is no YAML, or holds anything but mappings."""
     try:
-        documents = [document for document in yaml.safe_load_all(patch) if document is not None]
-    except NO_YAML:
+        documents = [found for found in engine_yaml.documents(patch) if found is not None]
+    except engine_yaml.NotYamlError:
         return []
     whole = all(isinstance(document, dict) for document in documents)
     return documents if whole else []

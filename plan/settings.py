@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from plan.checks import Checks, SettingsError, ip_address, text
 from plan.cluster_settings import AUTO, ClusterSettings, parse_clusters
+from plan.config_keys import refuse_others
 from plan.harbor_settings import HarborSettings, parse_harbor
 from plan.login_settings import (
     CACHE_LOGIN,
@@ -244,7 +245,7 @@ def parse(
     """Check a stack's configuration.
 
     Args:
-        raw: keys without the project's namespace, values as YAML or JSON reads them. A value
+        raw: keys as `config_keys.own` leaves them, values as YAML or JSON reads them. A value
             that is still encrypted (`{"secure": ...}`) is not looked into.
         stack: name of the stack, which decides whether it may hold secrets.
         plain_secrets: those of SECRET_KEYS that stand in the stack's file unencrypted.
@@ -254,7 +255,8 @@ def parse(
         SettingsError: with every mistake there is.
     """
     check = Checks(DEFAULTS)
-    top = check.mapping("", raw, "")
+    whole = refuse_others(check, raw) if isinstance(raw, Mapping) else raw
+    top = check.mapping("", whole, "")
     addressing = _addressing(check, top.get("addressing"))
     bind_addresses = _bind_addresses(check, top.get("bindAddresses"), addressing)
     base_port = _base_port(check, top)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from plan.addressing import LOOPBACK
 from plan.checks import Problem
-from plan.cluster_settings import AUTO, ONE, SCOPES, ClusterSettings
+from plan.cluster_settings import AUTO, MAINTENANCE, ONE, SCOPES, ClusterSettings
 from plan.mirrors import (
     AUTH_KIND,
     Mirror,
@@ -21,6 +21,7 @@ from plan.mirrors import (
     patch_documents,
     registry_mirror_values,
 )
+from plan.patches import NO_CNI, leaves_nodes_without_cni
 from plan.settings import parse
 
 OLDEST = (1, 10)
@@ -31,6 +32,8 @@ NEWEST = (1, 14)
 LIVE_AUTH_FROM = (1, 14)
 # The first talosctl without the mode `reboot`.
 NO_REBOOT_MODE_FROM = (1, 14)
+# The first talosctl whose create does not wait for nodes that can't be ready without a CNI.
+LEAVES_CNI_OUT_FROM = (1, 13)
 NO_REBOOT = "no-reboot"
 # What the printed line is for where the stack names no Talos version.
 USUAL = "v1.13.0"
@@ -219,6 +222,22 @@ def all_refusals(clusters: Sequence[ClusterSettings], talosctl: Version) -> tupl
         problem if cluster.slug == ONE else _in_list(problem, index)
         for index, cluster in enumerate(clusters)
         for problem in refusals(cluster, talosctl)
+    )
+
+
+def waits_for_a_cni(cluster: ClusterSettings, talosctl: Version) -> str:
+    """What a user should know of a create that waits for nodes that never get ready; or nothing."""
+    texts = [patch.text for patch in cluster.patches]
+    waits = (cluster.wait or talosctl.is_family_b) and MAINTENANCE not in cluster.presets
+    if not waits or talosctl.release >= LEAVES_CNI_OUT_FROM or not leaves_nodes_without_cni(texts):
+        return ""
+    most = "20 minutes" if talosctl.is_family_b else f"createTimeout ({cluster.create_timeout})"
+    other = "" if talosctl.is_family_b else ", or write wait: false"
+    return (
+        f"the cluster {cluster.name} has no CNI (cluster.network.cni.name: {NO_CNI}), so its nodes "
+        f"don't get ready, and talosctl {talosctl} waits for that: create fails after {most}. "
+        f"Install talosctl 1.13 or newer, which does not wait{other}, or bring the CNI in the same "
+        "patch: docs/clusters.md shows both"
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from plan.checks import Checks, is_integer, number_in_quotes, text
+from plan.checks import Checks, is_integer, number_in, text
 from plan.login_settings import set_secret
 from plan.upstreams import DOCKER_IO_ALIASES, KNOWN, LARGEST_OFFSET, slug
 
@@ -18,6 +18,8 @@ BACKENDS = (LOCAL, HARBOR)
 KEYS_OF_A_CACHE = ("port", "overridePath", "pathPrefix", "ca")
 # Where credentials can come from beside the stack's own secrets.
 DOCKER_CONFIG = "docker-config"
+# Talos's and containerd's names for every registry that has no entry.
+_CATCH_ALLS = ("*", "_default")
 # Ports below 1024 need privileges on many machines, and none of the guide's ports is that low.
 PORT_RANGE = (1024, 65535)
 # A host to show where the user's own can't be guessed.
@@ -95,6 +97,12 @@ def is_base_url(url: str) -> bool:
         return bool(_URL.fullmatch(url)) and urlsplit(url).port != 0
     except ValueError:  # a port, or an IPv6 address, that there is not
         return False
+
+
+def is_host(host: str) -> bool:
+    """Whether it can be an upstream: a host in small letters, and perhaps a port."""
+    port = host.partition(":")[2]
+    return bool(_HOST.fullmatch(host)) and (not port or 1 <= int(port) <= PORT_RANGE[1])
 
 
 def hosts_of(upstreams: object) -> list[str]:
@@ -190,6 +198,10 @@ def _host(check: Checks, path: str, host: str) -> str:
         "the host of an image reference: lower-case letters, digits, '-' and '.', and a port if it "
         "has one; no scheme, no user, no path"
     )
+    if host in _CATCH_ALLS:
+        why = "every upstream has a cache of its own: one for all would not know which one to ask"
+        check.add(path, host, why, "name every registry that nodes pull from, each on its own line")
+        return EXAMPLE_HOST
     bare = host.rpartition("@")[2].split("://")[-1].split("/")[0].lower()
     if bare in DOCKER_IO_ALIASES:
         why = "image references say docker.io, never this name, so its mirror would not be asked"
@@ -267,13 +279,11 @@ def _port(
         rule = "an upstream outside the known six says its port, so that it never moves"
         check.missing(f"{path}.port", rule, f"write port: {next(free_ports)} (free in this stack)")
         return None
-    if is_integer(value) and least <= value <= most:
-        return value
-    rule = f"a port is a whole number from {least} to {most}, without quotes"
-    if meant := number_in_quotes(value, least, most):
-        fix = f"write port: {meant}"
-    else:
-        fix = f"write port: {next(free_ports)} (free in this stack)"
+    number = number_in(value)
+    if is_integer(number) and least <= number <= most:
+        return number
+    rule = f"a port is a whole number from {least} to {most}"
+    fix = f"write port: {next(free_ports)} (free in this stack)"
     check.add(f"{path}.port", value, rule, fix)
     return None
 
@@ -281,9 +291,9 @@ def _port(
 def _free_ports(base_port: int, all_upstreams: Mapping[Any, object]) -> Iterator[int]:
     """Ports to propose, each once: neither in the table nor asked for by an upstream."""
     asked = {
-        item["port"]
+        number
         for item in all_upstreams.values()
-        if isinstance(item, Mapping) and is_integer(item.get("port"))
+        if isinstance(item, Mapping) and is_integer(number := number_in(item.get("port")))
     }
     above = range(base_port + LARGEST_OFFSET + 1, PORT_RANGE[1] + 1)
     below = range(PORT_RANGE[0], base_port)

@@ -31,6 +31,8 @@ class Checkout:
     stacks: set[str] = field(default_factory=set)
     seconds: int = COMMAND_SECONDS
     shells: dict[str, dict[str, str]] = field(default_factory=dict)
+    looks_again: bool = False
+    """Whether a preview has to find nothing to change after every `make up`."""
 
     def run(self, *argv, check=True, env=None):
         done = subprocess.run(
@@ -48,7 +50,10 @@ class Checkout:
 
     def make(self, target, stack, *more, check=True):
         self.stacks.add(stack)
-        return self.run("make", target, f"STACK={stack}", *more, check=check)
+        done = self.run("make", target, f"STACK={stack}", *more, check=check)
+        if self.looks_again and target == "up" and done.returncode == 0:
+            self.pulumi("preview", "--expect-no-changes", stack=stack)
+        return done
 
     def pulumi(self, *arguments, stack, check=True):
         """Plain `pulumi`, in a shell that has evaluated what `make setup` prints."""
@@ -116,14 +121,15 @@ def _said(done):
 
 
 @contextmanager
-def checked_out(folder, client):
+def checked_out(folder, client, *, looks_again=False):
     """A copy of the project; at the end its stacks are destroyed, with their volumes."""
     path = folder / "project"
     shutil.copytree(ROOT, path, ignore=NOT_COPIED)
     (path / ".work").mkdir()
     (path / ".work" / "venv").symlink_to(ROOT / ".work" / "venv")
     shutil.copytree(ROOT / ".work" / "unreachable", path / ".work" / "unreachable")
-    made = Checkout(path=path, client=client, env=_clean_env(folder))
+    env = _clean_env(folder)
+    made = Checkout(path=path, client=client, env=env, looks_again=looks_again)
     yield made
     for stack in sorted(made.stacks):
         if (path / "stacks" / f"Pulumi.{stack}.yaml").exists():

@@ -12,6 +12,7 @@ import yaml
 
 import ops.preflight
 import ops.readiness
+from ops import ending
 from ops.docker_api import Container, DockerUnavailableError
 from ops.preflight import Host
 from plan.settings import PUBLIC_STACKS
@@ -29,6 +30,7 @@ from tests.components.engine import (
     Secret,
     run,
 )
+from toolchain import edge
 
 ROOT = Path(__file__).parents[1]
 # Stack -> the number of its upstreams. `example` is no stack, but it has to be right too.
@@ -80,7 +82,16 @@ def outside(monkeypatch):
 
 
 def program():
-    runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+    """Run it. What it tells the user before it ends by itself comes as a `RunError`."""
+    told = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ending.signal, "signal", lambda number, handler: None)  # pytest's own stay
+        patch.setattr(pulumi.log, "error", told.append)
+        try:
+            runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+        except SystemExit as end:
+            (text,) = told
+            raise {ending.TOLD: pulumi.RunError}[end.code](text) from None
 
 
 def config_of(stack):
@@ -223,6 +234,21 @@ def running(name, published):
     return Container(id="1", name=name, image="", status="Up", labels=(), published=published)
 
 
+def test_a_port_that_moves_is_a_warning_in_a_preview_and_stops_an_update(outside):
+    name = "registry-old.io"
+    outside.containers = (running(name, ((GATEWAY, 5000),)),)
+    config = {"upstreams": {"docker.io": {}}}
+    assert run_with(config, preview=True).warnings == [], "it is not this stack's: see obstacles"
+    known = {"state": state_of(labels=BORN, number="1", name=name)}
+    [warning] = run_with(config, preview=True, **known).warnings
+    outside.probed.clear()
+    assert "still held by this stack's own container registry-old.io" in warning
+    with pytest.raises(pulumi.RunError) as caught:
+        run_with(config, preview=False, **known)
+    assert str(caught.value).splitlines() == ["Nothing was changed:", warning]
+    assert outside.probed == []
+
+
 def test_mistakes_are_told_as_they_are_and_nothing_is_registered(outside):
     with pytest.raises(pulumi.RunError) as caught:
         run_with({"basePort": 1, "colour": "red"})
@@ -286,7 +312,8 @@ def test_an_exposed_stack_is_warned_of(outside):
 
 
 def test_a_preview_says_that_live_nodes_take_a_patch_only_with_a_reboot(outside):
-    auth = "{kind: RegistryAuthConfig, name: registry.lan, password: hunter2}"
+    kind = "apiVersion: v1alpha1, kind: RegistryAuthConfig"
+    auth = f"{{{kind}, name: registry.lan, password: hunter2}}"
     [warning] = run_with({"cluster": {"patches": [auth]}}, preview=True).warnings
     assert "only when they reboot" in warning
     assert "hunter2" not in warning
@@ -466,3 +493,26 @@ def test_a_login_that_is_not_stored_as_a_secret_is_refused(login, outside):
     with pytest.raises(pulumi.RunError, match="never stored as plain text") as caught:
         run_with(config, secret_keys=[])
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_defect_is_told_in_a_line_with_the_place_of_its_traceback(outside, tmp_path, monkeypatch):
+    monkeypatch.setattr(edge, "ERRORS", tmp_path / "errors")
+    outside.in_the_way = KeyError("hunter2")
+    with pytest.raises(pulumi.RunError, match="this is a mistake in talos-cache") as caught:
+        run_with()
+    (kept,) = (tmp_path / "errors").iterdir()
+    assert str(kept) in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert "KeyError: 'hunter2'" in kept.read_text()
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("key", ["talos_cache:prefix", "Talos-Cache:prefix"])
+def test_a_namespace_that_looks_like_ours_is_told_to_plain_pulumi_too(outside, key):
+    with pytest.raises(pulumi.RunError, match="write talos-cache:prefix"):
+        run_with({key: "mine", "aws:region": "eu-central-1"})
+
+
+def test_a_key_without_a_value_is_told_to_plain_pulumi_too(outside):
+    with pytest.raises(pulumi.RunError, match="a key has a value"):
+        run_with({"cluster": ""})

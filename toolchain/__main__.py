@@ -1,15 +1,18 @@
 """Command line of the set-up: `python3 -m toolchain setup | stop-docker | talosctl | clean`."""
 
 import argparse
+import gzip
 import json
 import shutil
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from toolchain import (
     clients,
     docker_engine,
+    edge,
     engine,
     places,
     plugins,
@@ -25,23 +28,21 @@ from toolchain.versions import TALOSCTL
 
 # Two runs in one checkout would build the same environment into each other's.
 LOCK = WORK / "set-up.lock"
+# Of the engine's states; with PULUMI_DIY_BACKEND_GZIP or _ZSTD it packs them.
+ENDINGS = (".json", ".json.gz", ".json.zst")
 
 
 def main() -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args()
-    try:
-        if arguments.command == "stop-docker":
-            docker_engine.stop_if_ours(arguments.purpose)
-        elif arguments.command == "talosctl":
-            print(talosctl.ensure(arguments.version))
-        elif arguments.command == "clean":
-            clean()
-        else:
-            print(setup(arguments.stack, arguments.purpose, dev=arguments.dev))
-    except (SetupError, OSError) as error:
-        say(f"set-up: {error}")
-        return 1
+    if arguments.command == "stop-docker":
+        docker_engine.stop_if_ours(arguments.purpose)
+    elif arguments.command == "talosctl":
+        print(talosctl.ensure(arguments.version))
+    elif arguments.command == "clean":
+        clean()
+    else:
+        print(setup(arguments.stack, arguments.purpose, dev=arguments.dev))
     return 0
 
 
@@ -72,22 +73,24 @@ def clean() -> None:
 
 
 def _clean() -> None:
-    for state in sorted(STATE.glob(".pulumi/stacks/*/*.json")):
-        if json.loads(state.read_text())["checkpoint"]["latest"].get("resources"):
-            raise SetupError(f"the stack '{state.stem}' is up: make down STACK={state.stem}")
+    states = STATE.glob(".pulumi/stacks/*/*")
+    for state in sorted(state for state in states if state.name.endswith(ENDINGS)):
+        if has_resources(state):
+            stack = state.name.partition(".json")[0]
+            raise SetupError(f"the stack '{stack}' is up: make down STACK={stack}")
     docker_engine.stop_if_ours("use")
     needed_by = secrets_store.stacks_that_need_it()
     if not needed_by:
         shutil.rmtree(WORK, ignore_errors=True)
         return
-    for path in WORK.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            if path != PRIVATE:
-                shutil.rmtree(path, ignore_errors=True)
-        else:
+    kept = PRIVATE / secrets_store.OWN
+    for path in [*WORK.iterdir(), *PRIVATE.iterdir()]:
+        if path.is_dir() and not path.is_symlink() and path != PRIVATE:
+            shutil.rmtree(path, ignore_errors=True)
+        elif path not in (PRIVATE, kept):
             path.unlink()
     say(
-        f"kept {PRIVATE / secrets_store.OWN}: what {_named(needed_by)} can hold is encrypted with "
+        f"kept {kept}: what {_named(needed_by)} can hold is encrypted with "
         "this passphrase, and nothing else opens it. Keep a copy of it, or remove both when you "
         "need neither any more"
     )
@@ -95,6 +98,26 @@ def _clean() -> None:
 
 def _named(files: Sequence[Path]) -> str:
     return ", ".join(str(file.relative_to(ROOT)) for file in files)
+
+
+def has_resources(state: Path) -> bool:
+    """Whether a file of the engine's holds a stack with resources.
+
+    Raises:
+        SetupError: it can't be read, so that nobody knows.
+    """
+    try:
+        packed = state.read_bytes()
+        content = json.loads(gzip.decompress(packed) if state.suffix == ".gz" else packed)
+        latest = (content.get("checkpoint") or {}).get("latest") if content is not None else None
+        return bool(latest and latest.get("resources"))
+    # A ValueError: no JSON, or no text.
+    except (OSError, EOFError, ValueError, AttributeError, RecursionError, zlib.error) as error:
+        raise SetupError(
+            f"{state} can't be read here: it is empty, cut off or packed, and what its stack has "
+            f"made may still be there. Take the stack down; if that fails, copy the state before "
+            f"it over it ({state}.bak) and try again, or remove it"
+        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,4 +142,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(edge.run("set-up", main, (SetupError,)))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from toolchain import debian, docker_endpoint, node_runtime
 from toolchain.docker_endpoint import Endpoint, NoAnswerError
@@ -79,7 +80,7 @@ def ensure(endpoint: Endpoint, purpose: str = "use") -> str:
 def stop_if_ours(purpose: str) -> None:
     """Stop the dockerd that `ensure` started for this purpose, and no other."""
     pid = _running_pid()
-    if pid is None or json.loads(STARTED.read_text())["purpose"] != purpose:
+    if pid is None or _noted().get("purpose") != purpose:
         return
     STARTED.unlink()
     say("stopping the dockerd that this project started")
@@ -159,11 +160,18 @@ def _ensure_client() -> None:
 
 def _running_pid() -> int | None:
     """The dockerd that we started, if it still runs (a number alone may be reused)."""
-    if not STARTED.exists():
-        return None
-    record = json.loads(STARTED.read_text())
-    pid = int(record["pid"])
-    return pid if record["started"] is not None and _started(pid) == record["started"] else None
+    record = _noted()
+    pid, started = record.get("pid"), record.get("started")
+    return pid if pid and started is not None and _started(pid) == started else None
+
+
+def _noted() -> dict[str, Any]:
+    """What was noted of the dockerd that we started; nothing where that can't be read."""
+    try:
+        record = json.loads(STARTED.read_text())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _started(pid: int) -> str | None:

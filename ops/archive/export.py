@@ -25,6 +25,7 @@ from ops.verify import everything, verified
 from ops.volumes import Volumes, folder, opened
 from plan import archive, manifests, store
 from plan.archive import BootAsset, Lock, LockedImage
+from plan.checks import listed
 from plan.images import ImageReference, Platform
 from plan.store import Store, blob_path
 
@@ -121,10 +122,9 @@ def _refuse_incomplete(
         raise OpsError("the caches hold no image: pull some, or fill them with warm")
     incomplete = [one.image for one in verified(stores, images, platform, {}) if one.faults]
     if incomplete:
-        listed = "\n".join(f"  {image}" for image in incomplete)
         raise OpsError(
             f"{len(incomplete)} images are not complete for {platform}: verify tells what is "
-            f"missing, warm fetches it\n{listed}"
+            f"missing, warm fetches it\n{listed(incomplete)}"
         )
 
 

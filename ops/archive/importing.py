@@ -36,6 +36,7 @@ from ops.volumes import Volumes, folder, opened
 from plan import archive, store, talos_cache
 from plan.archive import ArchiveError, BootAsset, Lock
 from plan.caches import VOLUME_LABELS
+from plan.checks import listed
 from plan.settings import Settings
 from plan.store import STAGING, Store, blob_folder, blob_path
 from toolchain.paths import user_cache
@@ -264,10 +265,9 @@ def _refuse_conflicts(lock: Lock, into: _Into, *, replace: bool) -> None:
         for host, held in into.stores.items()
     }
     if (found := archive.conflicts(lock, tags)) and not replace:
-        listed = "\n".join(f"  {line}" for line in found)
         raise ArchiveError(
             "caches have other images under the same tags; no image was changed. --replace-tags "
-            f"takes those of the archive\n{listed}"
+            f"takes those of the archive\n{listed(found)}"
         )
 
 

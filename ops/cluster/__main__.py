@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from ops.cluster.work import COMMANDS, main
+from toolchain import edge
 
 WORK = "--work"
 
@@ -30,8 +31,8 @@ def start(command: str) -> int:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case [command] if command in COMMANDS:
-            sys.exit(start(command))
+            sys.exit(edge.run(command, lambda: start(command)))
         case [flag, command] if flag == WORK and command in COMMANDS:
-            sys.exit(main(command))
+            sys.exit(edge.run(command, lambda: main(command)))
         case _:
             sys.exit(f"usage: python -m ops.cluster {' | '.join(COMMANDS)}")

@@ -8,7 +8,8 @@ import docker
 
 from ops import docker_api
 from ops.cluster import docker_nodes
-from ops.docker_api import Container, labels_of
+from ops.docker_api import Container
+from plan import ownership
 from plan.cluster import ClusterPlan
 from plan.host_ports import UDP, HostPort, exposed
 from plan.ownership import STACK_LABEL
@@ -43,13 +44,21 @@ def conflicts(
         strangers = [
             one
             for one in holders
-            if one.id not in nodes and not (of_others and one.has_labels(labels_of(plan.stack)))
+            if one.id not in nodes and not (of_others and _is_of_stack(one, plan, owner))
         ]
         if strangers:
             found.append(_taken(plan, wanted, _described(strangers[0])))
         elif not holders and docker_api.is_local(client):
             found += _not_bound(plan, wanted)
     return list(dict.fromkeys(found))
+
+
+def _is_of_stack(holder: Container, plan: ClusterPlan, owner: str) -> bool:
+    said = ownership.owner(dict(holder.labels))
+    if said is None:
+        return False
+    digits = ownership.parts(said.identity)[1]
+    return digits == owner if digits else said.stack == plan.stack
 
 
 def _taken(plan: ClusterPlan, wanted: HostPort, by: str) -> str:

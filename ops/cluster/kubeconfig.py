@@ -94,7 +94,8 @@ def _read(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    # ValueError: no text, or a date or number that there is not.
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise OpsError(f"{path} can't be read as a kubeconfig: {error}") from error
     if not isinstance(content or {}, dict):
         raise OpsError(f"{path} is no kubeconfig: it holds no mapping")

@@ -12,7 +12,7 @@ from ops.cluster.lifeline import say
 from ops.errors import OpsError
 from plan.checks import SettingsError
 from plan.cluster import ClusterPlan
-from plan.talosctl import Version, all_refusals, refusals
+from plan.talosctl import Version, all_refusals, refusals, waits_for_a_cni
 
 # There while the kernel module br_netfilter is, or what it does is built in.
 BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
@@ -37,6 +37,8 @@ def obstacles(plans: Sequence[ClusterPlan], known: Collection[str]) -> list[str]
         return [str(error)]
     if problems := all_refusals([plan.settings for plan in plans], version):
         raise SettingsError(problems)
+    for plan in plans:
+        _note_on_waiting(plan, version)
     found = [text for plan in plans for text in conflicts(plan, of_others=True)]
     found += [
         _unknown(plan)
@@ -94,6 +96,13 @@ def conflicts(plan: ClusterPlan, *, of_others: bool = False) -> list[str]:
         _note_on_bridge_filter(BRIDGE_FILTER)
         found += qemu_host.network_conflicts(plan, folder, of_others=of_others)
     return found
+
+
+def _note_on_waiting(plan: ClusterPlan, version: Version) -> None:
+    """Not an obstacle: somebody may install a CNI while talosctl waits for one."""
+    made = folder_of(plan.stack, plan.name).recorded(owner_of(plan.stack))
+    if not made and (text := waits_for_a_cni(plan.settings, version)):
+        say(f"note: {text}")
 
 
 @functools.cache

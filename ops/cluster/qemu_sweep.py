@@ -26,6 +26,7 @@ from typing import Any
 
 from ops.cluster.folder import Folder
 from ops.errors import OpsError
+from toolchain import edge
 
 PROC = Path("/proc")
 INTERFACES = Path("/sys/class/net")
@@ -257,4 +258,4 @@ def _run(argv: Sequence[str], given: str = "", environment: dict[str, str] | Non
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(edge.run("sweep", lambda: main(sys.argv[1:])))

@@ -6,10 +6,11 @@ The plan comes by the environment and, its secret part, as one line on standard 
 import sys
 
 from ops.harbor.work import COMMANDS, main
+from toolchain import edge
 
 if __name__ == "__main__":
     match sys.argv[1:]:
         case [command] if command in COMMANDS:
-            sys.exit(main(command))
+            sys.exit(edge.run(command, lambda: main(command)))
         case _:
             sys.exit(f"usage: python -m ops.harbor {' | '.join(COMMANDS)}")

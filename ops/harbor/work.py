@@ -15,6 +15,7 @@ from ops.cluster.lifeline import say
 from ops.errors import OpsError
 from ops.harbor.client import Client, HarborError
 from plan import harbor as plans
+from plan.checks import listed
 from plan.harbor import Found, HarborPlan, Json, RefusalError, Step
 
 # Harbor asks the upstream itself, and says 400 where that is "unhealthy", 500 where Docker Hub does
@@ -47,7 +48,7 @@ def bring_about(harbor: Client, plan: HarborPlan, previous: Made) -> Made:
     """
     found = look(harbor, plan)
     if texts := plans.refusals(plan, found):
-        raise OpsError("nothing was changed.\n" + "\n".join(f"  {text}" for text in texts))
+        raise OpsError(f"nothing was changed.\n{listed(texts)}")
     undo: list[Step] = []
     try:
         _run(harbor, plans.endpoint_steps(plan, found), undo)

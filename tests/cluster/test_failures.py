@@ -12,6 +12,7 @@ import pytest
 from docker.errors import APIError
 
 from ops.cluster import docker_nodes, preflight, talosctl, work
+from ops.cluster.folder import folder_of, owner_of
 from ops.cluster.lifeline import Lifeline, StoppedError
 from ops.errors import OpsError
 from plan import cluster
@@ -167,3 +168,20 @@ def test_a_talosctl_that_is_no_program_is_an_obstacle_and_no_traceback(tmp_path,
     settings = parse({"cluster": {"name": "dev"}})
     [text] = preflight.obstacles(cluster.build("mine", settings.clusters, [], [], {}), ())
     assert f"{program} does not say its version" in text
+
+
+def test_a_create_that_would_wait_for_a_cni_is_told_before_it_begins(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    found = talosctl.Talosctl(program="talosctl", version=Version(1, 12, 0))
+    monkeypatch.setattr(talosctl, "find", lambda: found)
+    monkeypatch.setattr(preflight, "conflicts", lambda *_, **__: [])
+    patch = {"cluster": {"network": {"cni": {"name": "none"}}}}
+    settings = parse({"cluster": {"name": "dev", "patches": [patch]}})
+    plans = cluster.build("mine", settings.clusters, [], [], {})
+    assert preflight.obstacles(plans, ()) == [], "somebody may install one meanwhile"
+    told = capsys.readouterr().err
+    assert "note: the cluster dev has no CNI" in told
+    folder_of("mine", "dev").prepare(owner_of("mine"))
+    folder_of("mine", "dev").record(owner_of("mine"), {"network": "1234"})
+    assert preflight.obstacles(plans, ()) == []
+    assert capsys.readouterr().err == "", "it is there: nothing waits any more"

@@ -119,7 +119,7 @@ def test_another_cluster_of_that_name_is_found_before_anything_is_made(own, fold
     kubeconfig.check_mergeable(plan(merge=False))
 
 
-@pytest.mark.parametrize("text", ["{", "- a list", "\0"])
+@pytest.mark.parametrize("text", ["{", "- a list", "\0", "a: 2020-13-45", "a: " + "[" * 600])
 def test_a_file_that_is_no_kubeconfig_is_left_alone(own, folder, text):
     own.parent.mkdir()
     own.write_text(text)

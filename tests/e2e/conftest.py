@@ -23,7 +23,8 @@ WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory, docker_client):
-    with checked_out(tmp_path_factory.mktemp("checkout"), docker_client) as made:
+    folder = tmp_path_factory.mktemp("checkout")
+    with checked_out(folder, docker_client, looks_again=True) as made:
         yield made
 
 

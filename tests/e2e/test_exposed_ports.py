@@ -7,6 +7,7 @@ import pytest
 from ops.cluster import docker_nodes, exposed_ports
 from ops.docker_api import labels_of
 from plan.cluster import ClusterPlan
+from plan.ownership import Owner
 from plan.settings import DEFAULTS, parse
 from tests.e2e.conftest import WORKER
 from tests.e2e.sweep import PREFIX
@@ -62,12 +63,22 @@ def test_a_container_that_has_the_port_is_named(docker_client, remove, protocol)
         assert "write another port in cluster.exposedPorts" in told
 
 
-def test_a_cache_of_this_stack_is_left_to_others_before_the_engine_has_run(docker_client, remove):
-    publishing(docker_client, labels=labels_of("mine"))
+@pytest.mark.parametrize(
+    "labels", [labels_of("mine"), Owner(stack="before", identity=f"before-{OWNER}").labels]
+)
+def test_a_cache_of_this_stack_is_left_to_others_before_the_engine_has_run(
+    docker_client, remove, labels
+):
+    publishing(docker_client, labels=labels)
     item = f"{PORT}:80/tcp"
     assert conflicts(docker_client, item, of_others=True) == []
     [told] = conflicts(docker_client, item)
     assert "of the stack mine. Take that stack down" in told
+
+
+def test_a_cache_of_another_checkouts_stack_of_this_name_is_in_the_way(docker_client, remove):
+    publishing(docker_client, labels=Owner(stack="mine", identity="mine-ffffffffffff").labels)
+    assert len(conflicts(docker_client, f"{PORT}:80/tcp", of_others=True)) == 1
 
 
 def test_a_node_is_in_the_way_of_others_clusters_only(docker_client, remove):

@@ -98,9 +98,33 @@ def test_a_cache_that_does_not_answer_fails_the_up_with_its_name_and_log_until_i
         assert f"{NAME}-docker.io (docker.io)" in said
         assert LAST_WORDS in said, "the end of its log"
         assert "Traceback" not in said
+        last = done.stderr.split("up failed:")[-1]
+        assert "1 cache does not answer:" in last, "told again where the user looks"
     configure(stack, upstreams)
     stack.make("up", STACK)
     assert stack.changes(STACK) == set()
+
+
+def test_a_failed_resource_ends_in_what_failed_and_what_to_do(stack, embedded_upstream):
+    nowhere = f"127.0.0.1:1/{PREFIX}-none:1"
+    configure(stack, embedded(embedded_upstream, HOSTS), cache={"image": nowhere})
+    for run in (
+        lambda: stack.make("up", STACK, check=False),
+        lambda: stack.pulumi("up", "--yes", "--skip-preview", stack=STACK, check=False),
+    ):
+        done = run()
+        said = done.stdout + done.stderr
+        assert done.returncode != 0
+        assert nowhere in said
+        assert "Traceback" not in said, "the program is interrupted, which is no news"
+        assert "KeyboardInterrupt" not in said
+    # Without the words of make itself.
+    failed = stack.ops("up", STACK, env=stack.shell_env(STACK))
+    *_, heading, error, remedy = failed.stderr.splitlines()
+    assert heading == "up failed:"
+    assert error.startswith("  caches-image: ")
+    assert nowhere in error
+    assert remedy.endswith(f"make up STACK={STACK}")
 
 
 def test_a_cache_that_can_not_start_fails_the_up_and_a_later_one_heals_it(
@@ -257,4 +281,6 @@ def test_a_second_stack_with_the_same_names_is_told_whose_they_are(stack, embedd
     stack.write_stack("twin", prefix=NAME, basePort=BASE_PORT, upstreams=upstreams)
     done = stack.make("up", "twin", check=False)
     assert done.returncode != 0
-    assert f"It belongs to the stack '{STACK}' of this project" in done.stdout + done.stderr
+    told = done.stdout + done.stderr
+    assert f"They belong to the stack '{STACK}' of this checkout" in told
+    assert f"make down STACK={STACK}" in told

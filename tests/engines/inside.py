@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.dockerd import Dockerd
 from tests.engines.root import VERSION
 from toolchain import registry_image
-from toolchain.docker_engine import DEFAULT_SOCKET
+from toolchain.docker_endpoint import DEFAULT_SOCKET
 from toolchain.paths import WORK
 from toolchain.steps import SetupError, only_one, say
 

@@ -7,6 +7,7 @@ import requests
 from ops import __main__ as ops
 from ops import pulumi_cli, stack_files, verify, whose
 from ops.errors import OpsError
+from toolchain import edge
 
 
 @pytest.fixture
@@ -48,9 +49,14 @@ def test_ctrl_c_is_no_traceback(failing):
     assert failing(KeyboardInterrupt()) == (130, "verify: interrupted\n")
 
 
-def test_a_defect_is_not_hidden(failing):
-    with pytest.raises(KeyError):
-        failing(KeyError("parts"))
+def test_a_defect_is_not_hidden(failing, tmp_path, monkeypatch):
+    monkeypatch.setattr(edge, "ERRORS", tmp_path / "errors")
+    status, said = failing(KeyError("parts"))
+    (kept,) = (tmp_path / "errors").iterdir()
+    assert status == 70
+    assert said.startswith("verify: this is a mistake in talos-cache, not in what you did: KeyErr")
+    assert f"look through {kept} before" in said
+    assert "KeyError: 'parts'" in kept.read_text()
 
 
 @pytest.fixture

@@ -1,9 +1,17 @@
-"""How the engine is run; a double stands in its place, a script that takes a second to end."""
+"""How the engine is run; doubles stand in its place, scripts that only do what they show."""
 
+import json
 import os
 import signal
+import stat
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from ops import pulumi_cli
+from ops.errors import OpsError
 
 # It ends after the second interrupt only, so that none comes when it has ended already; or after
 # a while, where it gets none.
@@ -16,17 +24,26 @@ sleep 1
 echo "ended in order"
 exit 7
 """
-SCRIPT = "import sys; from ops import pulumi_cli; sys.exit(pulumi_cli.run('up'))"
+SCRIPT = "import sys; from ops import pulumi_cli; sys.exit(pulumi_cli.run('up', 'mine', 'up'))"
+
+
+def double(folder, text):
+    program = folder / "pulumi"
+    program.write_text(text)
+    program.chmod(0o755)
 
 
 def test_ctrl_c_lets_it_end_in_order(tmp_path):
-    program = tmp_path / "pulumi"
-    program.write_text(PULUMI)
-    program.chmod(0o755)
+    double(tmp_path, PULUMI)
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT],
-        env={**os.environ, "PATH": f"{tmp_path}:/usr/bin:/bin"},
+        env={
+            **os.environ,
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+            "PULUMI_BACKEND_URL": f"file://{tmp_path}",
+        },
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
@@ -35,9 +52,117 @@ def test_ctrl_c_lets_it_end_in_order(tmp_path):
         for count in (1, 2):  # an impatient user
             os.killpg(process.pid, signal.SIGINT)
             assert process.stdout.readline() == f"interrupt {count}\n"
-        said, _ = process.communicate(timeout=30)
+        said, last = process.communicate(timeout=30)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     assert (said, process.returncode) == ("ended in order\n", 7)
+    assert last.splitlines()[1] == "up was interrupted:"
+
+
+# Writes an event log as the engine does, where `--event-log` says, and what it was called with.
+ENGINE = """#!/bin/sh
+for last; do :; done
+cp {here}/events "$last"
+printf '%s\n' "$*" "$PULUMI_DEBUG_COMMANDS" >{here}/called
+stat -c %a "$(dirname "$last")" >{here}/mode
+echo live
+echo "the engine's own error" >&2
+exit {status}
+"""
+
+
+@pytest.fixture
+def engine(tmp_path, monkeypatch):
+    """Puts a double on PATH that logs these lines and ends with this status; returns its folder."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
+
+    def put(lines, status):
+        (tmp_path / "events").write_text("\n".join(lines))
+        double(tmp_path, ENGINE.format(here=tmp_path, status=status))
+        return tmp_path
+
+    return put
+
+
+def event(message, urn):
+    diagnostic = {"urn": urn, "message": message, "severity": "error"}
+    return json.dumps({"diagnosticEvent": diagnostic})
+
+
+def test_the_last_lines_of_a_failed_run_are_ours(engine, capfd):
+    torn = '{"diagnosticEvent": {"urn":'
+    log = [event("no room", "a::b::c::one"), event("no room", "a::b::c::two"), torn]
+    here = engine(log, 255)
+    assert pulumi_cli.run("down", "mine", "destroy", "--yes") == 255
+    said = capfd.readouterr()
+    assert said.out == "live\n", "what the engine shows goes straight to the terminal"
+    assert said.err.splitlines() == [
+        "the engine's own error",
+        "",
+        "down failed:",
+        "  one, two: no room",
+        "What was done is kept. When the cause is gone, go on with: make down STACK=mine",
+    ]
+    called, debug = (here / "called").read_text().splitlines()
+    assert called.startswith("destroy --yes --stack mine --event-log /")
+    assert debug == "true", "the engine knows --event-log only with this"
+    log_file = Path(called.split()[-1])
+    assert not log_file.parent.exists(), "nothing is left of the log"
+    mode = int((here / "mode").read_text(), 8)
+    assert mode & (stat.S_IRWXG | stat.S_IRWXO) == 0, "nor could anybody else read it"
+
+
+def test_a_run_that_went_well_adds_nothing(engine, capfd):
+    engine([event("told, and overcome", "a::b::c::one")], 0)
+    assert pulumi_cli.run("up", "mine", "up") == 0
+    assert capfd.readouterr().err == "the engine's own error\n"
+
+
+def test_an_engine_that_did_not_get_as_far_as_a_log(tmp_path, monkeypatch, capfd):
+    double(tmp_path, "#!/bin/sh\necho 'error: the stack is locked' >&2\nexit 1\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
+    assert pulumi_cli.run("preview", "mine", "preview") == 1
+    last = "preview failed: the last lines above say why."
+    assert capfd.readouterr().err.splitlines() == ["error: the stack is locked", "", last]
+
+
+def test_a_command_that_fails_tells_what_it_said_on_either_stream(tmp_path, monkeypatch):
+    double(tmp_path, "#!/bin/sh\necho 'of a resource'; echo 'of the engine' >&2; exit 1\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
+    with pytest.raises(OpsError, match=r"refresh failed: of a resource\nof the engine"):
+        pulumi_cli.output("refresh")
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    """A PATH without anything, and nobody logged in anywhere."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
+    for name in ("PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("run", [pulumi_cli.run, pulumi_cli.output])
+def test_a_shell_that_is_not_set_up_is_told_how(bare, run):
+    with pytest.raises(OpsError, match=r'pulumi is not on PATH. .* eval "\$\(make -s setup\)"'):
+        run("up", "mine")
+    program = bare / "pulumi"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    with pytest.raises(OpsError, match=r'where state is kept. .* eval "\$\(make -s setup\)"'):
+        run("up", "mine")
+
+
+@pytest.mark.parametrize("name", ["PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"])
+def test_any_place_for_state_will_do(bare, monkeypatch, name):
+    program = bare / "pulumi"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    monkeypatch.setenv(name, "file:///somewhere")
+    assert pulumi_cli.run("up", "mine") == 0

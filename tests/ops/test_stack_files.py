@@ -2,6 +2,8 @@
 
 import pytest
 
+from ops import stack_files
+from ops.errors import OpsError
 from ops.stack_files import named_files
 from plan.checks import SettingsError
 from plan.settings import parse
@@ -103,3 +105,73 @@ def test_a_patch_that_is_no_text_is_told(folder):
 def test_no_message_shows_what_a_key_file_holds(folder):
     (folder / "cache.pem").write_text(KEY)
     assert "PRIVATE KEY" not in str(problems_in(folder))
+
+
+@pytest.fixture
+def stack(tmp_path, monkeypatch):
+    """Writes the file of the stack `mine`, and checks it."""
+    monkeypatch.setattr(stack_files, "FOLDER", tmp_path)
+    monkeypatch.setattr(stack_files, "ROOT", tmp_path)
+
+    def check(content):
+        written = content if isinstance(content, bytes) else content.encode()
+        (tmp_path / "Pulumi.mine.yaml").write_bytes(written)
+        return stack_files.check("mine")
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("config: [a]\n", "'config:' holds a mapping"),
+        ("- a\n", "a stack file holds a mapping"),
+        ("cofnig:\n  talos-cache:prefix: a\n", "did you mean 'config'?"),
+        ("config:\n\ttalos-cache:prefix: a\n", "is not readable as YAML: .*line 2"),
+        ("config:\n  a: 1\n  a: 2\n", "the key 'a' stands twice"),
+        ("config:\n  talos-cache:basePort: !!int abc\n", "this is not a !!int"),
+        (f"config:\n  talos-cache:cluster: {'[' * 300}{']' * 300}\n", "100 levels deep"),
+        (b"config:\n  talos-cache:prefix: \xe4\n", "is not readable as YAML"),
+    ],
+)
+def test_what_is_no_stack_file_is_told_in_a_line(stack, content, said):
+    with pytest.raises(OpsError, match=said) as caught:
+        stack(content)
+    assert "Pulumi.mine.yaml" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", ["", "config:\n", "encryptionsalt: v1:x\n"])
+def test_a_stack_file_without_configuration_means_the_defaults(stack, content):
+    assert stack(content).prefix == "registry"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_stack_file_of_notepad_or_powershell_is_read(stack, encoding):
+    text = "config:\r\n  talos-cache:prefix: mine\r\n"
+    assert stack(text.encode(encoding)).prefix == "mine"
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [("2020-13-45", '"2020-13-45"'), ("5" * 5000, '"5555'), ("27:40", '"27:40"'), ("yes", '"yes"')],
+)
+def test_a_value_that_is_text_to_the_engine_is_told_as_that(stack, value, found):
+    with pytest.raises(SettingsError) as caught:
+        stack(f"config:\n  talos-cache:cluster: {{workers: {value}}}\n")
+    assert f"found: {found}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x", "a\\0b", "."])
+@pytest.mark.parametrize(
+    "key", ["cluster: {patches: [%s]}", "cluster: {warm: %s}", "cache: {tls: true, ca: %s}"]
+)
+def test_a_file_that_there_can_not_be_is_told(stack, name, key):
+    with pytest.raises(SettingsError):
+        stack("config:\n  talos-cache:" + key % f'"@{name}"' + "\n")
+
+
+def test_a_stack_file_that_can_not_be_read_is_told(stack, tmp_path):
+    (tmp_path / "Pulumi.mine.yaml").mkdir()
+    with pytest.raises(OpsError, match="can't be read"):
+        stack_files.check("mine")

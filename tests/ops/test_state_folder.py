@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ops import state_folder
+from ops.errors import OpsError
 from toolchain.environment import file_url
 
 
@@ -72,3 +73,23 @@ def test_plugins_in_the_same_home_are_not_looked_at(monkeypatch, tmp_path):
 def test_a_folder_that_is_not_there_yet_needs_no_mending(monkeypatch, tmp_path):
     monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path / 'none'}")
     assert state_folder.mend() == []
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"version": 3, "check', "[]", "5", "[" * 99999])
+def test_a_state_that_was_cut_off_is_told_with_the_one_before_it(monkeypatch, tmp_path, content):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
+    stacks = tmp_path / ".pulumi" / "stacks" / "talos-cache"
+    stacks.mkdir(parents=True)
+    (stacks / "mine.json").write_text(content)
+    (stacks / "other.json").write_text("{}")
+    with pytest.raises(OpsError) as caught:
+        state_folder.refuse_damaged("mine")
+    assert f"cp {stacks}/mine.json.bak {stacks}/mine.json" in str(caught.value)
+    state_folder.refuse_damaged("other")
+    state_folder.refuse_damaged("new")
+
+
+def test_the_home_of_nobody_is_told(monkeypatch):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "file://~nosuchuser/state")
+    with pytest.raises(OpsError, match="no home folder for ~nosuchuser"):
+        state_folder.path()

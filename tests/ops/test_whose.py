@@ -189,22 +189,22 @@ def test_all_that_another_state_has_is_one_text_with_its_ports(docker):
     published = [("127.0.0.1", 5000), ("172.17.0.1", 5000)]
     docker.add("1", NAME, OLD, published)
     docker.add("2", "registry-quay.io", OLD, [("127.0.0.1", 5002), ("172.17.0.1", 5002)])
-    [text] = ops_preflight.conflicts(PLANS, Recorded(), US)
+    [text] = ops_preflight.conflicts(ops_preflight.look(), PLANS, Recorded(), US)
     assert text.startswith("registry-docker.io, registry-quay.io have the names")
     known = Recorded(containers=frozenset({"1", "2"}))
-    assert ops_preflight.conflicts(PLANS, known, US) == []
+    assert ops_preflight.conflicts(ops_preflight.look(), PLANS, known, US) == []
 
 
 def test_a_port_of_another_stack_is_told_once(docker):
     docker.add("1", "two-docker.io", OLD, [("0.0.0.0", 5000)])
     docker.add("2", "two-ghcr.io", OLD, [("127.0.0.1", 7000)])
-    [text] = ops_preflight.conflicts(PLANS, Recorded(), US)
+    [text] = ops_preflight.conflicts(ops_preflight.look(), PLANS, Recorded(), US)
     assert text.startswith("two-docker.io has the ports that the stack 'mine' wants")
 
 
 def test_what_no_stack_made_is_told_as_before(docker):
     docker.add("1", NAME, {}, [("127.0.0.1", 5000)])
-    texts = ops_preflight.conflicts(PLANS, Recorded(), US)
+    texts = ops_preflight.conflicts(ops_preflight.look(), PLANS, Recorded(), US)
     assert len(texts) == 1
     assert f"docker rm -f {NAME}" in texts[0]
 

@@ -4,9 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from plan import addressing, caches, certificates, cluster, mirrors, outputs
+from plan import addressing, caches, certificates, cluster, config_keys, mirrors, outputs
 from plan.addressing import Addressing
 from plan.caches import CachePlan
 from plan.certificates import ServerCertificate
@@ -43,8 +41,7 @@ class Planned:
 
 def config_of(path):
     """A stack file's configuration, as `parse` wants it."""
-    config = yaml.safe_load(path.read_text())["config"]
-    return {key.removeprefix("talos-cache:"): value for key, value in config.items()}
+    return config_keys.in_file(path.read_bytes())
 
 
 def as_the_engine_hands_it_over(config):

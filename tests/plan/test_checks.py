@@ -2,8 +2,9 @@
 
 import pytest
 
-from plan.checks import MASK, Checks, Problem, SettingsError, ip_address, text
-from plan.settings import DEFAULTS
+from plan.checks import MASK, Checks, Problem, SettingsError, ip_address, number_in, text
+from plan.settings import DEFAULTS, parse
+from tests.plan.shapes import planned
 
 
 def problem(path="cache.ttl", found="7 days"):
@@ -105,3 +106,60 @@ def test_the_path_of_a_file_is_shown_and_what_may_be_a_user_name_is_not():
     assert path.found == '"@certs/ca.pem"', "its only @ is the sign of a file"
     assert "hunter2" not in user.found
     assert example.fix == '********@host, or write "@certs/ca.pem"', "the program's own is shown"
+
+
+def test_of_many_mistakes_the_first_are_told_and_all_are_counted():
+    with pytest.raises(SettingsError) as caught:
+        parse({f"key{number}": 1 for number in range(2_000)})
+    said = str(caught.value)
+    assert said.startswith("2000 mistakes in the stack's configuration")
+    assert said.count("an unknown key") == 20
+    assert said.endswith("  and 1980 more like these")
+    assert len(caught.value.problems) == 2_000
+
+
+def test_as_many_as_are_shown_are_not_said_to_be_more():
+    with pytest.raises(SettingsError) as caught:
+        parse({f"key{number}": 1 for number in range(20)})
+    assert "more like these" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"x" * 100_000: 1},
+        {"prefix": "-" * 100_000},
+        {"upstreams": {"x" * 100_000: {}}},
+        {"upstreams": {"x." * 50_000 + "X": {}}},
+        {"cluster": {"patches": [{"op": "add", "path": f"/machine/{'x' * 100_000}"}]}},
+    ],
+)
+def test_a_value_that_nobody_could_read_is_cut(config):
+    with pytest.raises(SettingsError) as caught:
+        planned(config)
+    assert len(str(caught.value)) < 5_000
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("1.5", 1.5),
+        ("2.0", 2),
+        ("0", 0),
+        ("10", 10),
+        ("05", "05"),
+        ("+5", "+5"),
+        ("1e3", "1e3"),
+        ("0x10", "0x10"),
+        ("1_000", "1_000"),
+        ("5 ", "5 "),
+        ("", ""),
+        ("9" * 5000, "9" * 5000),
+        (True, True),
+        (7, 7),
+        (None, None),
+    ],
+)
+def test_a_number_in_quotes_is_the_number_where_it_can_be_nothing_else(written, number):
+    assert number_in(written) == number
+    assert type(number_in(written)) is type(number)

@@ -148,8 +148,10 @@ flags = st.fixed_dictionaries(
 patches = st.lists(
     st.one_of(
         st.just("@patches/hostname.yaml"),
-        st.just("machine: {type: worker}\n---\nkind: Other\n"),
-        st.dictionaries(st.text(max_size=4), st.text(max_size=4), min_size=1, max_size=2),
+        st.just("machine: {type: worker}\n---\napiVersion: v1alpha1\nkind: Other\n"),
+        st.dictionaries(
+            st.text(max_size=4).filter(lambda key: key != "<<"), st.text(max_size=4), max_size=2
+        ).map(lambda values: {"machine": {"env": values}}),
     ),
     max_size=2,
 )
@@ -281,6 +283,8 @@ def test_every_patch_with_a_mistake_is_told_with_its_place():
         "machine: 2024-99-99",
         "machine: !own {}",
         "machine: {? {}: 1}",
+        "machine: [hunter2]",
+        "cluster: hunter2",
         "machine: {",
         "machine: \x00",
         "[" * 600,
@@ -301,16 +305,15 @@ def test_whatever_is_no_patch_is_told_and_not_shown(text):
 def test_a_patch_may_mirror_a_registry_that_has_no_cache():
     patch = {"machine": {"registries": {"mirrors": {"gcr.io": {"endpoints": ["http://h"]}}}}}
     assert cluster_plan({"patches": [patch]}, upstreams={"docker.io": {}})
-    document = {"kind": "RegistryMirrorConfig", "name": "gcr.io"}
+    document = {"apiVersion": "v1alpha1", "kind": "RegistryMirrorConfig", "name": "gcr.io"}
     assert cluster_plan({"patches": [document]}, upstreams={"docker.io": {}})
 
 
 def test_a_patch_may_hold_anything_else_of_a_registry_that_has_a_cache():
     for patch in (
-        {"kind": "RegistryAuthConfig", "name": "docker.io"},
+        {"apiVersion": "v1alpha1", "kind": "RegistryAuthConfig", "name": "docker.io"},
         {"machine": {"registries": {"config": {"docker.io": {"auth": {"username": "u"}}}}}},
         {"machine": {"registries": {"mirrors": None}}},
-        {"machine": ["no mapping"]},
     ):
         assert cluster_plan({"patches": [patch]})
 
@@ -335,7 +338,7 @@ def test_the_list_that_a_cluster_is_warmed_with_is_read_and_its_changes_are_seen
     assert json.loads(one[cluster.CLUSTER_VARIABLE]) == {"name": "talos-default"}
 
 
-AUTH = "{kind: RegistryAuthConfig, name: registry.lan, password: hunter2}"
+AUTH = "{apiVersion: v1alpha1, kind: RegistryAuthConfig, name: registry.lan, password: hunter2}"
 
 
 @pytest.mark.parametrize(
@@ -428,9 +431,9 @@ def test_docker_pulls_from_harbor_what_has_no_cache_here():
 
 def test_a_patch_may_hold_tls_of_what_is_not_this_stacks():
     for patch in (
-        {"kind": "RegistryTLSConfig", "name": "registry.lan", "ca": "x"},
+        {"apiVersion": "v1alpha1", "kind": "RegistryTLSConfig", "name": "registry.lan", "ca": "x"},
         {"machine": {"registries": {"config": {"registry.lan": {"auth": {}}}}}},
-        {"kind": "Other", "name": "172.17.0.1:5000"},
+        {"apiVersion": "v1alpha1", "kind": "Other", "name": "172.17.0.1:5000"},
     ):
         assert cluster_plan({"patches": [patch]})
 

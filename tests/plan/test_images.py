@@ -59,6 +59,12 @@ def test_comments_empty_lines_and_repetitions_do_not_count():
     [
         ("busybox:1", "the registry's host comes first"),
         ("library/busybox:1", "the registry's host comes first"),
+        ("Docker.io/library/busybox:1", "small letters"),
+        ("GHCR.IO/team/app:1", "small letters"),
+        ("Index.Docker.io/library/busybox:1", "docker.io only"),
+        ("-ghcr.io/a:1", "host, then path"),
+        ("ghcr.io:99999/a:1", "host, then path"),
+        ("ghcr..io/a:1", "host, then path"),
         ("index.docker.io/library/busybox:1", "docker.io only"),
         ("ghcr.io/Team/app:1", "small letters"),
         ("ghcr.io/team//app:1", "small letters"),
@@ -82,12 +88,42 @@ def test_a_wrong_name_is_refused_with_its_line_and_the_rule(line, rule):
     (problem,) = caught.value.problems
     assert problem.where == "images.txt, line 2"
     assert rule in problem.rule
-    assert repr(line) in str(caught.value)
+    assert repr(line)[:100] in str(caught.value)
 
 
 def test_all_mistakes_are_told_together():
     with pytest.raises(ImageListError, match="2 mistakes in the list of images; nothing was chang"):
         read("busybox\nghcr.io/a:1\nquay.io/a:1\n")
+
+
+@pytest.mark.parametrize("host", ["GHCR.IO", "Docker.io", "Index.Docker.IO"])
+def test_doing_what_is_said_of_a_host_in_capitals_mends_the_list(host):
+    with pytest.raises(ImageListError) as caught:
+        read(f"{host}/team/app:1")
+    (problem,) = caught.value.problems
+    assert read(f"{problem.fix.split()[1]}/team/app:1"), "what is proposed can be written"
+
+
+def test_of_many_mistakes_the_first_are_told_and_all_are_counted():
+    many = "".join(f"line {number}\n" for number in range(60_000))
+    with pytest.raises(ImageListError) as caught:
+        read(many)
+    said = str(caught.value)
+    assert said.startswith("60000 mistakes in the list of images")
+    assert "images.txt, line 20\n" in said
+    assert "images.txt, line 21" not in said
+    assert said.endswith("\n  and 59980 more like these")
+    assert len(said) < 10_000
+
+
+@pytest.mark.parametrize(
+    "line", ["x" * 100_000, "ghcr.io/" + "a" * 100_000, "A" * 99_999 + ".io/a:1"]
+)
+def test_a_line_that_nobody_could_read_is_cut(line):
+    with pytest.raises(ImageListError) as caught:
+        read(line)
+    assert len(str(caught.value)) < 2_000
+    assert "..." in str(caught.value)
 
 
 def test_an_empty_list_is_refused():

@@ -21,7 +21,6 @@ PROPOSED = {
     "certificate-without-tls": ("cache: {", "tls: true"),
     "certificate-without-key": ("cache: {", 'key: "@certs/cache.key"'),
     "cluster-as-text": ("docker", "{provisioner: docker}"),
-    "cluster-cpus-as-text": ('"2"', "2"),
     "cluster-disks-as-text": ("virtio:10GiB", '["virtio:10GiB"]'),
     "cluster-disks-of-an-unknown-driver": ('"sata:6GiB"', '"virtio:10GiB"'),
     "cluster-disks-without-driver": ("10GiB", '"virtio:10GiB"'),
@@ -61,7 +60,6 @@ PROPOSED = {
     "harbor-public-as-text": ('"no"', "false"),
     "harbor-quota-in-other-units": ("50GB", "50GiB"),
     "harbor-quota-without-unit": ("50", "50GiB"),
-    "harbor-retention-days-as-text": ('retentionDays: "30"', "retentionDays: 30"),
     "harbor-robot-on-public-projects": ("harbor: {", "public: false"),
     "harbor-robot-with-a-colon": ('"robot:talos"', "robot$talos-cache"),
     "harbor-url-with-a-path": (
@@ -77,6 +75,10 @@ PROPOSED = {
         'url: "https://harbor.example.com:8443"',
     ),
     "harbor-without-url": ("harbor: {", 'url: "https://harbor.example.com"'),
+    "key-twice-with-and-without-namespace": (
+        "  talos-cache:prefix: two\n  talos-cache:config:prefix: three\n",
+        "",
+    ),
     "no-proxy-as-text": (
         '".corp.example.com,10.0.0.0/8"',
         '[".corp.example.com", "10.0.0.0/8"]',
@@ -118,7 +120,6 @@ PROPOSED = {
     "host-with-a-port-that-there-is-not": ("registry.lan:70000", "registry.lan"),
     "image-version-2": ("registry:2", "registry:3.1.2"),
     "on-destroy-misspelt": ("deleted", "delete"),
-    "port-as-text": ('port: "5000"', "port: 5000"),
     "port-missing-where-few-are-left": ("    registry.example.com:\n", "port: 1024"),
     "port-of-the-table-taken": ("port: 5002", "port: 5007"),
     "prefix-a-number": ("2024", '"2024"'),
@@ -139,7 +140,6 @@ PROPOSED = {
         '"https://registry.example.com:8443"',
     ),
     "ttl-in-days": ("ttl: 7 days", "ttl: 168h"),
-    "wait-seconds-as-text": ('waitSeconds: "60"', "waitSeconds: 60"),
 }
 SECRETS = ("hunter2", "hunter/2", "er2", "hunter3", "12345", "alice:", "bob:")
 

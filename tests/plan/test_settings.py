@@ -243,6 +243,8 @@ def test_the_stacks_of_the_project_hold_no_secret_of_any_kind(stack, config, pat
     with pytest.raises(SettingsError, match=f"make stack NAME=mine FROM={stack}") as caught:
         parse(config, stack)
     assert [problem.path for problem in caught.value.problems] == [path]
+    with pytest.raises(SettingsError, match="the passphrase of the stack 'renamed' is public"):
+        parse(config, "renamed", public=True)
     assert "alice" not in str(caught.value)
 
 

@@ -31,6 +31,7 @@ from plan.talosctl import (
     refusals,
     service_argv,
     version_in,
+    waits_for_a_cni,
     with_kubernetes,
 )
 from tests.plan.shapes import cluster_settings, planned, planned_file
@@ -745,3 +746,53 @@ NODE       IMAGE                           DIGEST          SIZE     CREATED
     assert node_images(printed) == ["registry.k8s.io/pause:3.10"]
     assert node_images("") == []
     assert node_images("error: nothing") == []
+
+
+NO_CNI = {"cluster": {"network": {"cni": {"name": "none"}}}}
+
+
+class TestClustersWithoutCni:
+    @pytest.mark.parametrize(
+        ("name", "most", "way"),
+        [
+            ("v1.10.9", "createTimeout (30m)", "or write wait: false"),
+            ("v1.11.5", "createTimeout (30m)", "or write wait: false"),
+            ("v1.12.0", "20 minutes", "talosctl 1.13 or newer"),
+        ],
+    )
+    @pytest.mark.parametrize("key", ["patches", "controlPlanePatches"])
+    def test_a_create_that_waits_for_one_is_told_with_its_time_and_the_ways_out(
+        self, name, most, way, key
+    ):
+        cluster = cluster_settings(name="lab", createTimeout="30m", **{key: [NO_CNI]})
+        told = waits_for_a_cni(cluster, version(name))
+        assert told.startswith("the cluster lab has no CNI (cluster.network.cni.name: none)")
+        assert f"create fails after {most}" in told
+        assert way in told
+        assert "docs/clusters.md" in told
+
+    @pytest.mark.parametrize("name", ["v1.13.0", "v1.14.1"])
+    def test_newer_ones_do_not_wait(self, name):
+        assert waits_for_a_cni(cluster_settings(patches=[NO_CNI]), version(name)) == ""
+
+    @pytest.mark.parametrize(
+        "keys",
+        [
+            {},
+            {"patches": [{"cluster": {"network": {"cni": {"name": "flannel"}}}}]},
+            {"patches": [{"cluster": {"network": None}}, {"machine": {"type": "worker"}}]},
+            {"patches": [{"cluster": {**NO_CNI["cluster"], "inlineManifests": [{"name": "cni"}]}}]},
+            {"patches": [NO_CNI, {"cluster": {"extraManifests": ["https://example.com/cni"]}}]},
+            {"patches": [NO_CNI], "wait": False},
+        ],
+    )
+    def test_nothing_is_told_where_nodes_get_ready_or_nobody_waits(self, keys):
+        assert waits_for_a_cni(cluster_settings(**keys), version("v1.11.5")) == ""
+
+    def test_the_newer_family_always_waits_but_for_machines_without_a_config(self):
+        def told(**keys):
+            return waits_for_a_cni(cluster_settings(patches=[NO_CNI], **keys), version("v1.12.0"))
+
+        assert told(wait=False)
+        assert told(provisioner="qemu")
+        assert not told(provisioner="qemu", presets=["iso", "maintenance"])

@@ -118,8 +118,18 @@ def test_what_the_program_prints_reaches_the_user(project):
         pulumi.log.warn("a warning")
     """)
     shown = project.up()
-    for line in ("on stdout", "on stderr", "a warning"):
+    for line in ("on stdout", "on stderr"):
         assert line in shown
+    assert "warning: a warning" in shown, "the engine knows it as one"
+
+
+def test_the_engine_knows_an_error_as_one(project):
+    project.write('pulumi.log.error("told"); raise pulumi.RunError("and this")')
+    shown = project.pulumi("up", "--yes", "--skip-preview", "--json", fails=True)
+    events = [json.loads(line) for line in shown.splitlines() if line.startswith("{")]
+    found = [event["diagnosticEvent"] for event in events if "diagnosticEvent" in event]
+    errors = [event["message"].strip() for event in found if event["severity"] == "error"]
+    assert errors[:2] == ["told", "and this"]
 
 
 def test_a_program_that_exits_with_a_code_fails(project):
@@ -149,3 +159,26 @@ def test_runtime_options_that_are_not_implemented_are_refused_by_name(project):
     more = text.replace("virtualenv:", "typechecker: mypy, virtualenv:")
     (project.directory / "Pulumi.yaml").write_text(more)
     assert "runtime option 'typechecker'" in project.up(fails=True)
+
+
+def test_a_program_is_interrupted_when_a_resource_has_failed(project):
+    project.write("""
+        import os, signal, time
+        from pathlib import Path
+
+        def end(*_):
+            Path("interrupted").touch()
+            os._exit(32)
+
+        def block(_):
+            Path("blocked").touch()
+            time.sleep(600)
+
+        signal.signal(signal.SIGINT, end)
+        command.local.Command("failing", create="until test -e blocked; do sleep 0.1; done; exit 3")
+        command.local.Command("first", create="true").stdout.apply(block)
+    """)
+    shown = project.up(fails=True)
+    assert "exit status 3" in shown
+    assert (project.directory / "interrupted").exists()
+    assert "Traceback" not in shown

@@ -8,9 +8,11 @@ import pytest
 from plan.settings import PUBLIC_SALTS, PUBLIC_STACKS
 from toolchain import __main__ as toolchain
 from toolchain import environment, secrets_store
+from toolchain.docker_endpoint import Endpoint
 from toolchain.secrets_store import PASSPHRASE, PASSPHRASE_FILE, SET_UP_FILE
 
 COMMITTED = Path(__file__).parents[2] / "stacks"
+USUAL = Endpoint(url="unix:///var/run/docker.sock")
 OWN_SALT = "v1:AAAAAAAAAAA=:v1:BBBB:CCCC"
 
 
@@ -42,7 +44,7 @@ def write_stack(checkout, name, salt):
 
 
 def exported(stack):
-    found = environment.exports(stack)
+    found = environment.exports(stack, USUAL)
     return {name: found[name] for name in (PASSPHRASE, PASSPHRASE_FILE) if name in found}
 
 
@@ -83,14 +85,14 @@ def test_the_users_own_file_is_theirs(checkout, monkeypatch):
 @pytest.mark.parametrize("before", ["docker", "other"])
 def test_what_a_set_up_has_put_into_this_shell_is_not_the_users_own(checkout, monkeypatch, before):
     """Also where another checkout did."""
-    for name, value in environment.exports(before).items():
+    for name, value in environment.exports(before, USUAL).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(secrets_store, "PRIVATE", checkout / "second")
     assert exported("mine") == {PASSPHRASE_FILE: str(checkout / "second" / "passphrase")}
 
 
 def test_a_file_that_the_user_chooses_after_a_set_up_is_theirs(checkout, monkeypatch):
-    for name, value in environment.exports("docker").items():
+    for name, value in environment.exports("docker", USUAL).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv(PASSPHRASE_FILE, "/home/me/team-passphrase")
     assert exported("mine") == {}
@@ -106,12 +108,15 @@ def test_the_salt_of_a_stack_is_found_however_it_is_written(checkout, quote):
 
 def test_clean_keeps_the_passphrase_of_a_stack_and_says_where_it_is(checkout, capsys):
     file = write_stack(checkout, "mine", OWN_SALT)
-    secret = Path(environment.exports("mine")[PASSPHRASE_FILE])
+    secret = Path(environment.exports("mine", USUAL)[PASSPHRASE_FILE])
     text = secret.read_text()
     (checkout / ".work" / "bin").mkdir()
+    environment.exports("docker")
     (checkout / ".work" / "link").symlink_to(checkout / "stacks")
     toolchain.clean()
-    assert [path.name for path in (checkout / ".work").iterdir()] == ["private"]
+    left = [path.name for path in (checkout / ".work").rglob("*")]
+    assert sorted(left) == ["passphrase", "private"]
+    assert (checkout / "stacks").exists(), "what a link leads to is not the link"
     assert secret.read_text() == text
     said = capsys.readouterr().err
     assert re.search(r"kept .*/\.work/private/passphrase: .*stacks/Pulumi\.mine\.yaml", said)
@@ -122,6 +127,6 @@ def test_clean_keeps_the_passphrase_of_a_stack_and_says_where_it_is(checkout, ca
 
 def test_clean_keeps_nothing_for_stacks_that_need_no_secret(checkout):
     write_stack(checkout, "docker", PUBLIC_SALTS[0])
-    environment.exports("docker")
+    environment.exports("docker", USUAL)
     toolchain.clean()
     assert not (checkout / ".work").exists()

@@ -1,5 +1,6 @@
 """The set-up's decisions, with the machine's answers given."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from toolchain import __main__ as toolchain
 from toolchain import debian, docker_engine, engine, environment, go, plugins, steps
 from toolchain.docker_endpoint import Endpoint
 from toolchain.secrets_store import PUBLIC_PASSPHRASE, passphrase_file
@@ -86,7 +88,8 @@ def test_a_missing_plugin_gets_a_stand_in_on_path(plugin_folders):
     launcher = tmp_path / "own" / "pulumi-resource-docker"
     assert os.access(launcher, os.X_OK)
     assert "stand-in" in launcher.read_text()
-    assert plugins.describe(missing) == "python: stand-in, docker: stand-in, command: stand-in"
+    described = plugins.describe(missing)
+    assert described.startswith("python: stand-in, docker: stand-in, command: stand-in (")
 
 
 @pytest.mark.parametrize("plugin", plugins.PLUGINS, ids=lambda plugin: plugin.name)
@@ -249,6 +252,15 @@ def test_the_engine_finds_its_state_in_any_folder(no_login, monkeypatch, folder,
     assert exported == f"file://{no_login}/{url}"
 
 
+def test_state_that_was_lost_is_begun_again_also_in_a_shell_that_was_set_up(no_login, monkeypatch):
+    monkeypatch.setenv(
+        "PULUMI_BACKEND_URL", environment.exports("docker", USUAL)["PULUMI_BACKEND_URL"]
+    )
+    (no_login / "state").rmdir()
+    assert "PULUMI_BACKEND_URL" not in environment.exports("docker", USUAL), "it is set already"
+    assert (no_login / "state").is_dir(), "or the engine could not begin"
+
+
 def test_a_passphrase_in_the_environment_would_win_over_the_file_so_it_is_unset(
     no_login, monkeypatch
 ):
@@ -302,3 +314,69 @@ def test_two_checkouts_do_not_build_the_same_thing_at_once(tmp_path):
     for process in (first, second):
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "5", "{}", '{"pid": 1}'])
+def test_a_note_of_a_dockerd_that_was_cut_off_means_that_none_is_ours(
+    tmp_path, monkeypatch, content
+):
+    started = tmp_path / "dockerd.json"
+    started.write_text(content)
+    monkeypatch.setattr(docker_engine, "STARTED", started)
+    monkeypatch.setattr(docker_engine.os, "kill", pytest.fail)
+    docker_engine.stop_if_ours("use")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "5", '{"current": null}', "{"])
+def test_a_login_that_was_cut_off_is_none(tmp_path, monkeypatch, content):
+    monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
+    (tmp_path / "credentials.json").write_text(content)
+    assert environment.backend() == ""
+
+
+@pytest.fixture
+def checkout_with(tmp_path, monkeypatch):
+    """A checkout with this as the state of a stack; the working folder may be removed."""
+    monkeypatch.setattr(toolchain, "STATE", tmp_path / "state")
+    monkeypatch.setattr(toolchain, "WORK", tmp_path)
+    monkeypatch.setattr(docker_engine, "STARTED", tmp_path / "dockerd.json")
+
+    def make(content):
+        state = tmp_path / "state" / ".pulumi" / "stacks" / "talos-cache" / "mine.json"
+        state.parent.mkdir(parents=True)
+        state.write_text(content)
+        return state
+
+    return make
+
+
+@pytest.mark.parametrize("content", ["", '{"version":3,"checkp', "[]", '{"checkpoint": 5}'])
+def test_clean_keeps_a_state_that_can_not_be_read(checkout_with, content):
+    state = checkout_with(content)
+    with pytest.raises(steps.SetupError, match="empty, cut off or packed") as caught:
+        toolchain.clean()
+    assert f"{state}.bak" in str(caught.value)
+    assert state.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["null", "{}", '{"version":3,"checkpoint":{}}', '{"checkpoint":{"latest":null}}'],
+)
+def test_clean_removes_a_state_that_never_had_anything(checkout_with, content):
+    state = checkout_with(content)
+    toolchain.clean()
+    assert not state.exists()
+
+
+def test_clean_keeps_what_is_up_also_where_its_state_is_packed(checkout_with):
+    up = '{"checkpoint": {"latest": {"resources": [{}]}}}'
+    state = checkout_with(up)
+    for name in ("mine.json", "mine.json.gz"):
+        state.unlink(missing_ok=True)
+        state = state.with_name(name)
+        state.write_bytes(gzip.compress(up.encode()) if name.endswith(".gz") else up.encode())
+        with pytest.raises(steps.SetupError, match="the stack 'mine' is up: make down STACK=mine"):
+            toolchain.clean()
+        assert state.exists()

@@ -7,6 +7,7 @@ environment, and gets its configuration by a pipe: a secret in argv could be rea
 # ruff: noqa: N802 -- the RPCs have the protocol's names
 
 import json
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -30,6 +31,8 @@ from toolchain.standins.serving import (
 
 PROGRAM_RUNNER = Path(__file__).with_name("program.py")
 OPTIONS = frozenset({"virtualenv", "toolchain"})
+# How long an interrupted program has to end by itself, as with the official language host.
+END_SECONDS = 5
 
 
 class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
@@ -130,7 +133,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
 
     @answering
     def Cancel(self, request: empty_pb2.Empty, context: Any) -> empty_pb2.Empty:
-        """Kills the program."""
+        """Ends the program: the engine asks for it when a resource has failed."""
         self.stop()
         return empty_pb2.Empty()
 
@@ -143,10 +146,11 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
     Link = refused("Link")
 
     def stop(self) -> None:
-        """Kills the programs that run."""
+        """Ends the programs that run."""
         with self._lock:
-            for program in self._programs:
-                program.kill()
+            running = tuple(self._programs)
+        for program in running:
+            _interrupt(program)
 
     def _run_program(self, request: language_pb2.RunRequest) -> int:
         program = subprocess.Popen(
@@ -164,6 +168,15 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         return program.returncode
 
 
+def _interrupt(program: subprocess.Popen[bytes]) -> None:
+    """End a program: by itself if it can, as the official language host has it."""
+    program.send_signal(signal.SIGINT)  # does nothing where it has ended
+    try:
+        program.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        program.kill()
+
+
 def _job(request: language_pb2.RunRequest) -> dict[str, Any]:
     """What `program.py` needs to know."""
     directory = Path(request.info.program_directory)
@@ -177,7 +190,8 @@ def _job(request: language_pb2.RunRequest) -> dict[str, Any]:
             "stack": request.stack,
             "organization": request.organization or "organization",
             "monitor_address": request.monitor_address,
-            "engine_address": request.args[0] if request.args else "",
+            # What the engine has started this host with: the program's messages go there.
+            "engine_address": sys.argv[-1] if len(sys.argv) > 1 else "",
             "parallel": request.parallel,
             "preview": request.dryRun,
         },

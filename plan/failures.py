@@ -1,0 +1,151 @@
+"""From the engine's events of a run that failed to what is told at its end.
+
+The engine tells everything as it comes: each resource's error where it happens, the same one as
+often as there are resources that it strikes, and then all outputs. What a user looks at are the
+last lines; these say once what failed, and what to do.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SHOWN_NAMES = 3
+# Of a long text, as a command's: how it begins, and its end, which says why.
+FIRST_LINES = 2
+LAST_LINES = 10
+# What the engine and the language host add to an error that was told before.
+NOISE = re.compile(
+    r"(update|preview|destroy|refresh) (failed|canceled)"
+    r"|an unhandled error occurred: program exited with non-zero exit code: \d+"
+)
+# What the official provider wraps an error in: once as a log line, once as a list of one.
+WRAPPED = re.compile(
+    r"^(sdk-v2/provider2?\.go:\d+: sdk\.helper_schema: "
+    r"|\d+ errors? occurred:\s*\*\s*"
+    r"|(creating|updating|deleting|refreshing|reading) urn:\S+: "
+    r"|(Preview|Update|Refresh|Destroy) failed: )"
+    r"|: provider=docker@\S+$"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remedy:
+    """What to do about an error that says `signs`; {again}: the command line to repeat."""
+
+    signs: re.Pattern[str]
+    text: str
+
+
+REMEDIES = (
+    Remedy(
+        signs=re.compile(
+            r"(?i)cannot connect to the docker daemon|docker can't be reached|docker\.sock"
+            r"|error during connect|failed to connect to any docker daemon"
+        ),
+        text="Docker does not answer. Start it, then: {again}",
+    ),
+    Remedy(
+        signs=re.compile(r"(?i)port is already allocated|address already in use"),
+        text="Somebody took a port while this ran. The next run names the owner: {again}",
+    ),
+    Remedy(
+        signs=re.compile(r"(?i)no space left on device"),
+        text="The disk is full. Make room (make prune, docker system prune), then: {again}",
+    ),
+    Remedy(
+        signs=re.compile(r"(?i)toomanyrequests|too many requests|rate limit"),
+        text="The registry lets this address pull no more for now. Log in (docker login) and "
+        "docker pull the image, or wait; then: {again}",
+    ),
+    Remedy(
+        signs=re.compile(
+            r"(?i)can't pull the image|unable to (read|pull) .*image|error pulling image"
+            r"|manifest unknown|pull access denied"
+        ),
+        text="Check talos-cache:cache.image and the way to its registry, or bring the image here "
+        "by hand (docker pull, docker load); then: {again}",
+    ),
+)
+OTHERWISE = "What was done is kept. When the cause is gone, go on with: {again}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One error, and the logical names of all resources that it struck; none: the program's."""
+
+    text: str
+    names: tuple[str, ...]
+
+
+def report(
+    command: str, again: str, events: Iterable[Mapping[str, Any]], *, interrupted: bool
+) -> str:
+    """What to say at the end of a run that failed.
+
+    Args:
+        command: as the user knows it.
+        again: the line that repeats it.
+        events: of the engine's event log.
+        interrupted: whether the user stopped it.
+    """
+    failures = found(events)
+    how = "was interrupted" if interrupted else "failed"
+    if not failures and not interrupted:
+        return f"{command} {how}: the last lines above say why."
+    lines = [f"{command} {how}:", *(_told(failure) for failure in failures)]
+    advice = [_remedy(failure) for failure in failures if failure.names]
+    if interrupted:
+        advice = [OTHERWISE]
+    return "\n".join([*lines, *(text.format(again=again) for text in dict.fromkeys(advice))])
+
+
+def found(events: Iterable[Mapping[str, Any]]) -> tuple[Failure, ...]:
+    """Every error once, in the order in which they came."""
+    names: dict[str, list[str]] = {}
+    for event in events:
+        diagnostic = event.get("diagnosticEvent") or {}
+        text = _plain(diagnostic.get("message", ""))
+        if diagnostic.get("severity") == "error" and not NOISE.fullmatch(text):
+            struck = names.setdefault(text, [])
+            if (name := _name(diagnostic.get("urn", ""))) and name not in struck:
+                struck.append(name)
+    return tuple(Failure(text, tuple(struck)) for text, struck in names.items())
+
+
+def _plain(message: str) -> str:
+    """The error itself, without what it is wrapped in."""
+    text = message.strip()
+    while (bare := WRAPPED.sub("", text).strip()) != text:
+        text = bare
+    return text
+
+
+def _name(urn: str) -> str:
+    """The logical name of a resource; the stack itself is none."""
+    if "::pulumi:pulumi:Stack::" in urn:
+        return ""
+    return urn.split("::")[-1]
+
+
+def _told(failure: Failure) -> str:
+    if not failure.names:  # the program's own words, which say what to do
+        return failure.text
+    shown = ", ".join(failure.names[:SHOWN_NAMES])
+    more = len(failure.names) - SHOWN_NAMES
+    who = f"{shown} and {more} more" if more > 0 else shown
+    return f"  {who}: {_cut(failure.text)}"
+
+
+def _cut(text: str) -> str:
+    lines = text.splitlines()
+    left_out = len(lines) - FIRST_LINES - LAST_LINES
+    if left_out > 0:
+        note = f"... ({left_out} lines are above)"
+        lines = [*lines[:FIRST_LINES], note, *lines[-LAST_LINES:]]
+    return "\n    ".join(lines)
+
+
+def _remedy(failure: Failure) -> str:
+    fitting = (remedy.text for remedy in REMEDIES if remedy.signs.search(failure.text))
+    return next(fitting, OTHERWISE)

@@ -1,0 +1,47 @@
+"""Locks that a killed engine leaves; tests/e2e kills a real one."""
+
+import json
+import os
+import socket
+
+import pytest
+
+from ops import interrupted
+from ops.errors import OpsError
+
+MINE = socket.gethostname()
+
+
+@pytest.fixture
+def lock(tmp_path):
+    """Writes a lock file of a stack; gives the folder."""
+    folder = tmp_path / "locks" / "mine"
+    folder.mkdir(parents=True)
+
+    def write(content):
+        text = content if isinstance(content, str) else json.dumps(content)
+        (folder / "a.json").write_text(text)
+        return folder
+
+    return write
+
+
+def test_a_lock_is_dead_when_its_process_is_gone_or_another_program(lock):
+    for pid in (2**22 + 1, os.getpid()):  # the first is no number of a process
+        folder = lock({"pid": pid, "hostname": MINE})
+        assert interrupted.dead_locks(folder) == [folder / "a.json"]
+
+
+def test_the_lock_of_another_machine_is_left_alone(lock):
+    assert interrupted.dead_locks(lock({"pid": 2**22 + 1, "hostname": f"not-{MINE}"})) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", '{"pid": 1', "[]", "null", "5", "{}", '{"hostname": "x", "pid": "one"}', "[" * 99999],
+)
+def test_a_lock_that_was_cut_off_is_told_with_the_way_out(lock, content):
+    folder = lock(content)
+    with pytest.raises(OpsError, match="remove it: rm ") as caught:
+        interrupted.dead_locks(folder)
+    assert str(folder / "a.json") in str(caught.value)

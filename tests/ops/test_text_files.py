@@ -1,0 +1,71 @@
+"""Files as editors and shells on every system write them."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops import image_lists, text_files
+from ops.errors import OpsError
+from plan.images import parse_list
+
+ROOT = Path(__file__).parents[2]
+LIST = "docker.io/library/busybox:1.36\r\n# ä\r\nghcr.io/a/b:1\r\n"
+HOSTS = ("docker.io", "ghcr.io")
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le with a mark", "utf-16-be with a mark"],
+)
+def test_a_list_of_notepad_or_powershell_is_a_list_like_others(encoding, tmp_path):
+    name = encoding.split()[0]
+    mark = "\ufeff" if " with a mark" in encoding else ""
+    file = tmp_path / "images.txt"
+    file.write_bytes((mark + LIST).encode(name))
+    assert text_files.read(file) == LIST.replace("\r\n", "\n")
+    assert len(parse_list(image_lists.read(str(file)), "images.txt", HOSTS)) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (LIST.encode("latin-1"), "save it as UTF-8"),
+        (LIST.encode("utf-16-le"), "save it as UTF-8"),
+        (b"\xff\xfea", "save it as UTF-8"),
+        (b"\x7fELF\0\0\xff", "save it as UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_told_with_the_way_to_make_it_one(content, why, tmp_path):
+    file = tmp_path / "images.txt"
+    file.write_bytes(content)
+    with pytest.raises(OpsError, match=why) as caught:
+        image_lists.read(str(file))
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["not-there", "", "a\0b", "x" * 5000])
+def test_what_is_no_file_is_told(name, tmp_path):
+    with pytest.raises(OpsError, match="can't be read"):
+        image_lists.read(f"{tmp_path}/{name}")
+
+
+def test_the_home_of_nobody_is_told():
+    with pytest.raises(OpsError, match="no home folder for ~nosuchuser"):
+        text_files.path("~nosuchuser/images.txt")
+    assert text_files.path("~/images.txt") == Path.home() / "images.txt"
+
+
+def test_standard_input_is_read_like_a_file(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(LIST.encode("utf-16")))
+    monkeypatch.setattr("sys.stdin", stream)
+    assert image_lists.read("-") == LIST.replace("\r\n", "\n")
+
+
+def test_a_closed_standard_input_is_told_and_no_traceback():
+    script = "import sys; from ops import image_lists; image_lists.read('-')"
+    line = f'exec {sys.executable} -c "{script}" <&-'
+    done = subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True)
+    assert "OpsError: the list standard input can't be read: it is closed" in done.stderr

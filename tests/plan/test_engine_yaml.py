@@ -1,0 +1,108 @@
+"""This project reads YAML as the engine does: what the engine itself said is in the fixture."""
+
+import json
+
+import pytest
+
+from plan.config_keys import NoConfigError, in_file
+from plan.engine_yaml import MOST_LEVELS, MOST_NODES, NotYamlError, documents, load
+from tests.engine_answers import SCALARS, contents, file_of, kept
+
+TAKEN, REFUSED, FILES = (kept()[part] for part in ("taken", "refused", "files"))
+# Files that the engine takes, and that are refused here because it silently takes something else
+# for what was meant.
+STRICTER = {"other namespaces", "a key without a value"}
+
+
+@pytest.mark.parametrize("text", TAKEN, ids=lambda text: text[:40])
+def test_a_value_is_what_the_engine_says(text):
+    found = in_file(file_of([text]))["cluster"]["a0"]
+    exact = not isinstance(found, (int, float)) or abs(found) < 2**53
+    assert json.loads(json.dumps(found)) == (TAKEN[text] if exact else pytest.approx(TAKEN[text]))
+    assert type(found) is type(TAKEN[text]) or isinstance(found, (int, float)), (
+        "true is no 1, and text no number"
+    )
+
+
+@pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:40])
+def test_what_the_engine_refuses_is_refused_in_a_line(text):
+    with pytest.raises(NotYamlError) as caught:
+        in_file(file_of([text]))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - STRICTER))
+def test_a_file_is_what_the_engine_says(name):
+    content = contents()[name]
+    if "refused" in FILES[name]:
+        with pytest.raises((NotYamlError, NoConfigError)):
+            in_file(content)
+    else:
+        found = {f"talos-cache:{key}": str(value) for key, value in in_file(content).items()}
+        assert found == FILES[name]
+
+
+def test_a_key_without_a_value_is_the_empty_text_that_the_engine_hands_over():
+    name = "a key without a value"
+    assert (
+        in_file(contents()[name]) == {"prefix": FILES[name]["talos-cache:prefix"]} == {"prefix": ""}
+    )
+
+
+def test_the_fixture_is_about_what_is_asked():
+    assert {*TAKEN, *REFUSED} == set(SCALARS)
+    assert set(FILES) == set(contents())
+    assert len(TAKEN) > 50
+    assert len(REFUSED) > 15
+
+
+def test_a_key_of_the_config_that_is_misspelt_is_told():
+    for name in ("cofnig", "Config", "configs"):
+        with pytest.raises(NoConfigError, match="did you mean 'config'"):
+            in_file(f"{name}:\n  talos-cache:prefix: a\n".encode())
+    assert in_file(b"anchors: &a {x: 1}\n") == {}
+
+
+def test_what_is_wrong_is_told_with_its_line_and_without_the_text_around_it():
+    with pytest.raises(NotYamlError) as caught:
+        load("fine: 1\npassword: hunter2\nhunter3: [a\n")
+    assert "(line 4)" in str(caught.value)
+    assert "hunter" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a: \x07"])
+def test_characters_that_yaml_has_not_are_told(text):
+    with pytest.raises(NotYamlError, match="not allowed"):
+        load(text)
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- "])
+def test_what_is_nested_deeply_is_refused_and_not_followed(opening):
+    closing = {"[": "]", "{a: ": "}", "- ": ""}[opening]
+
+    def nested(levels):
+        return opening * levels + "1" + closing * levels
+
+    assert load(nested(MOST_LEVELS - 1))
+    for levels in (MOST_LEVELS, 5000):
+        with pytest.raises(NotYamlError, match="levels deep"):
+            load(nested(levels))
+
+
+def test_aliases_that_multiply_are_refused_before_anything_is_made_of_them():
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    with pytest.raises(NotYamlError, match=f"more than {MOST_NODES}"):
+        load("\n".join(lines))
+
+
+def test_a_tag_of_another_language_is_refused():
+    with pytest.raises(NotYamlError, match="python/object"):
+        load("a: !!python/object:os.system {}")
+
+
+def test_one_document_is_wanted_where_one_is_read():
+    assert documents("a: 1\n---\n---\nb: 2\n") == [{"a": 1}, None, {"b": 2}]
+    assert load("") is None
+    with pytest.raises(NotYamlError, match="several documents"):
+        load("a: 1\n---\nb: 2\n")

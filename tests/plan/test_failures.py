@@ -1,0 +1,121 @@
+"""What is told at the end of a run that failed; the texts are the official plugins' own."""
+
+import pytest
+
+from plan.failures import LAST_LINES, Failure, found, report
+
+AGAIN = "make up STACK=docker"
+URN = "urn:pulumi:docker::talos-cache::talos-cache:index:CacheSet$docker:index/"
+STACK = "urn:pulumi:docker::talos-cache::pulumi:pulumi:Stack::talos-cache-docker"
+IMAGE = f"{URN}remoteImage:RemoteImage::caches-image"
+NO_DOCKER = (
+    "docker native provider returned an unexpected error from Configure: "
+    "failed to connect to any docker daemon"
+)
+NO_IMAGE = (
+    "Unable to read Docker image into resource: unable to pull image nosuch:1.0: error pulling "
+    'image nosuch:1.0: Error response from daemon: Get "https://registry-1.docker.io/v2/": dial '
+    "tcp: lookup registry-1.docker.io: network is unreachable"
+)
+
+
+def container(name):
+    return f"{URN}container:Container::{name}-container"
+
+
+def error(message, urn="", severity="error"):
+    return {"diagnosticEvent": {"urn": urn, "message": f"{message}\n", "severity": severity}}
+
+
+def told(*events, interrupted=False):
+    return report("up", AGAIN, events, interrupted=interrupted)
+
+
+def test_one_error_of_many_resources_is_told_once_with_their_names():
+    names = ["docker-io", "quay-io", "ghcr-io", "gcr-io", "k8s"]
+    events = [error(NO_DOCKER, container(name)) for name in names]
+    assert told(*events, error("update failed")).splitlines() == [
+        "up failed:",
+        "  docker-io-container, quay-io-container, ghcr-io-container and 2 more: " + NO_DOCKER,
+        f"Docker does not answer. Start it, then: {AGAIN}",
+    ]
+
+
+def test_what_the_provider_tells_twice_in_its_wrappings_is_one_error():
+    logged = f"  sdk-v2/provider2.go:571: sdk.helper_schema: {NO_IMAGE}: provider=docker@5.2.0"
+    listed = f"1 error occurred:\n\t* {NO_IMAGE}\n\n"
+    created = f"1 error occurred:\n\t* creating {IMAGE}: 1 error occurred:\n\t* {NO_IMAGE}"
+    events = [error(text, IMAGE) for text in (logged, listed, created)]
+    assert found(events) == (Failure(NO_IMAGE, ("caches-image",)),)
+
+
+def test_different_errors_stay_in_their_order():
+    events = [
+        error("first", container("a")),
+        error("second", container("b")),
+        error("first", IMAGE),
+    ]
+    assert found(events) == (
+        Failure("first", ("a-container", "caches-image")),
+        Failure("second", ("b-container",)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        (NO_DOCKER, "Docker does not answer"),
+        ("Cannot connect to the Docker daemon at unix:///x", "Docker does not answer"),
+        ("Bind for 127.0.0.1:5000 failed: port is already allocated", "names the owner"),
+        ("write /var/lib/docker/x: no space left on device", "Make room"),
+        ("error pulling image: toomanyrequests: You have reached", "docker login"),
+        (NO_IMAGE, "talos-cache:cache.image"),
+        ("exit status 1", "go on with: "),
+    ],
+)
+def test_each_error_comes_with_what_to_do(message, remedy):
+    last = told(error(message, IMAGE)).splitlines()[-1]
+    assert remedy in last
+    assert last.endswith(AGAIN)
+
+
+def test_the_same_remedy_is_told_once():
+    said = told(error("exit status 1", IMAGE), error("exit status 2", IMAGE))
+    assert said.count(AGAIN) == 1
+
+
+@pytest.mark.parametrize("urn", ["", STACK], ids=["of no resource", "of the stack"])
+def test_the_programs_own_words_stand_as_they_are(urn):
+    words = "Nothing was changed:\nThere is a container registry-docker.io already. Remove it."
+    noise = "an unhandled error occurred: program exited with non-zero exit code: 1"
+    events = (error(words, urn), error(noise), error("update failed"))
+    assert told(*events) == f"up failed:\n{words}"
+
+
+def test_warnings_debug_lines_and_other_events_are_none():
+    events = (
+        error("using pulumi-resource-docker from $PATH", severity="warning"),
+        error("[DEBUG] no such thing", IMAGE, severity="debug"),
+        error("Traceback (most recent call last):", severity="info#err"),
+        {"summaryEvent": {"result": "failed"}},
+    )
+    assert found(events) == ()
+    assert told(*events) == "up failed: the last lines above say why."
+
+
+def test_of_a_long_text_the_beginning_and_the_end_are_shown():
+    lines = [f"line {number}" for number in range(40)]
+    said = told(error("\n".join(lines), IMAGE)).splitlines()
+    shown = [line.strip() for line in said[2:-1]]
+    assert said[1] == "  caches-image: line 0"
+    assert shown == ["line 1", "... (28 lines are above)", *lines[-LAST_LINES:]]
+
+
+def test_an_interrupted_run_says_so_and_how_it_goes_on():
+    assert told(error("update canceled"), interrupted=True).splitlines() == [
+        "up was interrupted:",
+        f"What was done is kept. When the cause is gone, go on with: {AGAIN}",
+    ]
+    said = told(error("no space left on device", IMAGE), interrupted=True)
+    assert "caches-image: no space left on device" in said
+    assert said.endswith(f"go on with: {AGAIN}")
