@@ -46,7 +46,10 @@ def _run(debian: Path, store: str, arguments: Sequence[str]) -> int:
     try:
         check(engine, store)
         registry_image.ensure()
-        return subprocess.run([*PYTEST, *arguments]).returncode
+        status = subprocess.run([*PYTEST, *arguments]).returncode
+        if status < 0:
+            say(f"pytest was ended by signal {-status}")
+        return abs(status)
     except SetupError as error:
         say(f"tests on another Docker: {error}")
         return 1
