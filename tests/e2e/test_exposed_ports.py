@@ -73,7 +73,7 @@ def test_a_cache_of_this_stack_is_left_to_others_before_the_engine_has_run(
     item = f"{PORT}:80/tcp"
     assert conflicts(docker_client, item, of_others=True) == []
     [told] = conflicts(docker_client, item)
-    assert "of the stack mine. Take that stack down" in told
+    assert f"of the stack {labels['talos-cache.stack']}. Take that stack down" in told
 
 
 def test_a_cache_of_another_checkouts_stack_of_this_name_is_in_the_way(docker_client, remove):
