@@ -126,9 +126,17 @@ def _port_conflict(
             f"Port {published.port} of {published.address}, for the cache of {plan.host}, is taken "
             f"by the container {owner.name} ({_described(owner)}). {_way_out(owner)}"
         )
-    if _publisher(published, own) is not None or not test_bind:
+    if _publisher(published, own) is not None or not test_bind or _comes_and_goes(plan, own):
         return ""
     return _bind_conflict(plan, published)
+
+
+def _comes_and_goes(plan: CachePlan, own: Sequence[Container]) -> bool:
+    """Whether the stack's own cache ends again and again: it may have its port at any moment."""
+    return any(
+        container.name == plan.name and container.status.startswith("Restarting")
+        for container in own
+    )
 
 
 def _bind_conflict(plan: CachePlan, published: PublishedPort) -> str:

@@ -22,7 +22,7 @@ def exports(stack: str, docker: Endpoint) -> dict[str, str]:
     variables = {**_passphrase(stack), **docker.environment}
     if str(BIN) not in os.environ.get("PATH", "").split(os.pathsep):
         variables["PATH"] = str(BIN)
-    if state_url() == f"file://{STATE}":
+    if state_url() == file_url(STATE):
         private_folder(STATE)  # also in a shell of an earlier set-up, whose state was lost since
     if not backend():
         variables["PULUMI_BACKEND_URL"] = state_url()

@@ -61,7 +61,7 @@ def test_another_clone_is_told_whose_they_are_before_anything_is_made(up, other,
             other.pulumi("up", "--yes", "--skip-preview", stack=STACK, check=False),
         ):
             assert done.returncode != 0
-            told = said(done).split("Diagnostics:")[-1]
+            told = done.stdout.split("Diagnostics:")[-1]  # what `make` adds is on standard error
             assert told.count(f"the stack '{STACK}' of the checkout {up.path}") == 1, "one message"
             assert f"make adopt STACK={STACK}" in told
             assert "docker rm" not in told
@@ -160,7 +160,7 @@ def as_it_was(checkout):
     lines = {
         "plan/ownership.py": "            IDENTITY_LABEL: self.identity,\n"
         "            CHECKOUT_LABEL: self.checkout,\n",
-        "toolchain/standins/docker_container.py": '        "id": info["Id"],\n',
+        "toolchain/standins/docker_container.py": '"id": info["Id"], ',
     }
     texts = {checkout.path / name: (checkout.path / name).read_text() for name in lines}
     for (file, text), line in zip(texts.items(), lines.values(), strict=True):

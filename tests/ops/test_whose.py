@@ -3,6 +3,8 @@
 import argparse
 import gzip
 import json
+import socket
+from dataclasses import replace
 
 import pytest
 
@@ -317,3 +319,28 @@ def test_a_cluster_that_the_state_does_not_know_is_made_anew_only_if_told_so(
 
 
 VERSION = preflight.Version(1, 13, 0)
+
+
+def test_a_cache_that_ends_again_and_again_is_not_in_its_own_way():
+    """Docker lists no port of it, and a moment later it has it."""
+    [plan] = caches.build(
+        parse({"upstreams": {"docker.io": {"port": free_port()}}, "addressing": "127.0.0.1"}),
+        addressing.resolve(parse({"addressing": "127.0.0.1"})),
+    )
+    cache = Container(
+        id="1", name=NAME, image="", status="Restarting (1) 1 second ago", labels=(), published=()
+    )
+    known = Recorded(containers=frozenset({"1"}))
+    with socket.create_server(("127.0.0.1", plan.published[0].port)):
+        restarting = ops_preflight.Host(containers=(cache,), is_local=True)
+        assert ops_preflight.conflicts(restarting, [plan], known, US) == []
+        stopped = ops_preflight.Host(
+            containers=(replace(cache, status="Exited (1) 1 second ago"),), is_local=True
+        )
+        [text] = ops_preflight.conflicts(stopped, [plan], known, US)
+        assert "a program outside Docker" in text
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
