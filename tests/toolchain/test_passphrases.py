@@ -111,7 +111,7 @@ def test_clean_keeps_the_passphrase_of_a_stack_and_says_where_it_is(checkout, ca
     secret = Path(environment.exports("mine", USUAL)[PASSPHRASE_FILE])
     text = secret.read_text()
     (checkout / ".work" / "bin").mkdir()
-    environment.exports("docker")
+    environment.exports("docker", USUAL)
     (checkout / ".work" / "link").symlink_to(checkout / "stacks")
     toolchain.clean()
     left = [path.name for path in (checkout / ".work").rglob("*")]
