@@ -332,6 +332,10 @@ def _part(key: str, value: Any) -> Any:
         return "<a port that Docker chose>"
     if key.startswith("__"):
         return "..."  # what a plugin keeps in the state for itself
+    if key == "containers":
+        return "<whatever is connected to the network now>"
+    if key == "ipamConfigs":  # right after dockerd's first start the bridge's is not reported
+        return [{**config, "gateway": "<an address, or none yet>"} for config in value]
     if key in UNORDERED and isinstance(value, list):
         return sorted(value, key=json.dumps)
     return value
