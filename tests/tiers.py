@@ -92,6 +92,7 @@ CONTAINERS = (
     "tests/e2e/test_docker_nodes.py",
     "tests/e2e/test_published_ports.py",
     "tests/e2e/test_trouble.py",
+    "tests/standins/test_transcripts_live.py",
 )
 ENGINE = (PYTHON, "-m", "tests.engines")
 PARALLEL = ("-n", "2", "--dist", "loadfile", "--durations=10")

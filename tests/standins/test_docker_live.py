@@ -300,7 +300,8 @@ def test_get_network_gives_what_docker_says(project):
     project.write("""
         net = docker.get_network(name="bridge")
         pulumi.export("net", {"name": net.name, "driver": net.driver, "scope": net.scope,
-            "id": net.id, "subnets": [pool.subnet for pool in net.ipam_configs]})
+            "id": net.id, "subnets": [pool.subnet for pool in net.ipam_configs],
+            "gateways": [pool.gateway for pool in net.ipam_configs]})
     """)
     project.up()
     told = project.outputs()["net"]
@@ -308,5 +309,6 @@ def test_get_network_gives_what_docker_says(project):
     assert told["id"] == real["Id"]
     assert told["scope"] == "local"
     assert told["subnets"] == [pool["Subnet"] for pool in real["IPAM"]["Config"]]
+    assert told["gateways"] == [pool.get("Gateway", "") for pool in real["IPAM"]["Config"]]
     project.write('docker.get_network(name="standin-test-no-such-network")')
     assert "standin-test-no-such-network" in project.preview(fails=True)
