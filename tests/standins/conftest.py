@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -81,6 +82,11 @@ class Project:
         """The state's resources by logical name."""
         state = json.loads(self.state_file())["checkpoint"]["latest"]["resources"]
         return {resource["urn"].rpartition("::")[2]: resource for resource in state}
+
+
+def has_traceback_of_a_plugin(shown: str) -> bool:
+    """Whether a resource plugin shows its own; a program that is interrupted may show one."""
+    return re.search(r'File "[^"]*/toolchain/standins/(?!program\.py)', shown) is not None
 
 
 def docker(*arguments: str) -> str:
