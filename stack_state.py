@@ -4,6 +4,9 @@ The engine knows it before the program declares anything, and tells it without a
 by the same call it answers programs that read the outputs of other stacks.
 """
 
+import time
+from typing import Any
+
 import pulumi
 
 from plan import ownership
@@ -12,6 +15,11 @@ from plan.ownership import Recorded
 READ_STATE = "pulumi:pulumi:readStackResourceOutputs"
 # The organization's name where state is not kept by a service that has some.
 NO_ORGANIZATION = "organization"
+# The engine is writing the very same state. It replaces it in one step, but not the attributes that
+# its storage library keeps beside it, and reading those half written ends in this.
+BEING_WRITTEN = "EOF"
+RETRY_FOR_SECONDS = 10.0
+RETRY_EVERY_SECONDS = 0.05
 
 
 def read(stack: str) -> Recorded:
@@ -20,12 +28,24 @@ def read(stack: str) -> Recorded:
     Raises:
         pulumi.RunError: the engine can't read it.
     """
-    try:
-        answer = pulumi.runtime.invoke(READ_STATE, {"stackName": _name(stack)})
-    except Exception as error:
-        raise pulumi.RunError(f"the engine can't read this stack's own state: {error}") from error
-    resources = answer.value["outputs"].values()
+    resources = _asked(_name(stack)).values()
     return ownership.recorded((one["type"], one.get("outputs") or {}) for one in resources)
+
+
+def _asked(name: str) -> dict[str, Any]:
+    """URN -> type and outputs of all that the state has."""
+    deadline = time.monotonic() + RETRY_FOR_SECONDS
+    while True:
+        try:
+            answer = pulumi.runtime.invoke(READ_STATE, {"stackName": name})
+        except Exception as error:
+            if BEING_WRITTEN not in str(error) or time.monotonic() > deadline:
+                text = f"the engine can't read this stack's own state: {error}"
+                raise pulumi.RunError(text) from error
+            time.sleep(RETRY_EVERY_SECONDS)
+        else:
+            outputs: dict[str, Any] = answer.value["outputs"]
+            return outputs
 
 
 def _name(stack: str) -> str:

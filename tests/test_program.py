@@ -12,6 +12,7 @@ import yaml
 
 import ops.preflight
 import ops.readiness
+import stack_state
 from ops import ending
 from ops.docker_api import Container, DockerUnavailableError
 from ops.preflight import Host
@@ -200,10 +201,25 @@ def test_the_engine_is_asked_for_this_very_stack(outside, organization, asked):
     assert record.asked_for_state == [{"stackName": asked}]
 
 
-def test_an_engine_that_cant_read_the_state_is_an_error_and_nothing_is_registered(outside):
-    with pytest.raises(pulumi.RunError, match=r"own state: .*checkpoint: EOF"):
-        run_with(state=ProviderError("failed to load checkpoint: EOF"))
+TORN = ProviderError("failed to load checkpoint: EOF")
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"), [(ProviderError("no such bucket"), 10.0), (TORN, 0.0)]
+)
+def test_an_engine_that_cant_read_the_state_is_an_error_and_nothing_is_registered(
+    outside, monkeypatch, error, seconds
+):
+    monkeypatch.setattr(stack_state, "RETRY_FOR_SECONDS", seconds)
+    with pytest.raises(pulumi.RunError, match=rf"this stack's own state: .*{error}"):
+        run_with(state=error)
     assert outside.us is None
+
+
+def test_a_state_that_the_engine_is_writing_right_now_is_read_again(outside):
+    record = run_with(state=[TORN, TORN, state_of(labels=BORN)])
+    assert outside.recorded.containers == {"c0ffee"}
+    assert len(record.asked_for_state) == 3
 
 
 def test_a_stack_that_was_renamed_goes_on_under_the_identity_it_was_made_with(outside):

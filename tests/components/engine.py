@@ -102,10 +102,11 @@ class Mocks(mocks.Mocks):
 
     def call(self, args):
         if args.token == READ_STATE:
-            if isinstance(self.state, Exception):
-                raise self.state
             self.record.asked_for_state.append(args.args)
-            return {"outputs": self.state}
+            state = self.state.pop(0) if isinstance(self.state, list) else self.state
+            if isinstance(state, Exception):
+                raise state
+            return {"outputs": state}
         self.record.calls.append((args.token, args.args))
         if isinstance(self.network, Exception):
             raise self.network
@@ -178,7 +179,8 @@ def run(
         config: the stack's configuration, values as the engine hands them over.
         secret_keys: those of its keys that are stored as secrets.
         bridge: what getNetwork answers, or the exception that it raises.
-        state: URN -> type and outputs of what the state holds already, or the engine's exception.
+        state: URN -> type and outputs of what the state holds already, or the engine's exception;
+            a list of these for one look after the other.
         organization: where state is kept by a service that has some.
     """
     record = Record()
