@@ -178,7 +178,9 @@ of_any = {
 }
 of_docker = {
     "image": st.just("ghcr.io/siderolabs/talos:v1.13.0"),
-    "exposedPorts": st.lists(st.sampled_from(["80:80/tcp", "127.0.0.1:53:53/udp"]), max_size=2),
+    "exposedPorts": st.lists(
+        st.sampled_from(["80:80/tcp", "127.0.0.1:53:53/udp"]), max_size=2, unique=True
+    ),
 }
 of_qemu = {
     "schematic": st.just("ab" * 32),
