@@ -5,6 +5,7 @@ import re
 import pytest
 import yaml
 
+from plan.settings import PUBLIC_STACKS
 from tests.checkout import ROOT
 from tests.e2e.sweep import PREFIX
 
@@ -126,7 +127,15 @@ def test_clean_refuses_while_a_stack_is_up_and_keeps_the_passphrase_that_one_nee
     kept = mine.run("make", "clean").stderr
     left = [path.name for path in (mine.path / ".work").rglob("*")]
     assert sorted(left) == ["passphrase", "private"]
-    assert f"kept {mine.path}/.work/private/passphrase: what stacks/Pulumi.mine.yaml can" in kept
-    (mine.path / "stacks" / "Pulumi.mine.yaml").unlink()
+    own = sorted(
+        path
+        for path in (mine.path / "stacks").glob("Pulumi.*.yaml")
+        if "encryptionsalt" in path.read_text() and path.name.split(".")[1] not in PUBLIC_STACKS
+    )
+    named = ", ".join(f"stacks/{path.name}" for path in own)
+    assert "stacks/Pulumi.mine.yaml" in named
+    assert f"kept {mine.path}/.work/private/passphrase: what {named} can" in kept
+    for path in own:
+        path.unlink()
     mine.run("make", "clean")
     assert not (mine.path / ".work").exists()
