@@ -30,7 +30,7 @@ class Checkout:
     env: dict[str, str]
     stacks: set[str] = field(default_factory=set)
     seconds: int = COMMAND_SECONDS
-    shells: dict[str, dict[str, str]] = field(default_factory=dict)
+    shells: dict[tuple, dict[str, str]] = field(default_factory=dict)
     looks_again: bool = False
     """Whether a preview has to find nothing to change after every `make up`."""
 
@@ -62,13 +62,14 @@ class Checkout:
         return self.run(*argv, check=check, env=self.shell_env(stack))
 
     def shell_env(self, stack):
-        """The environment of a shell that is set up for this stack; one such shell is kept open."""
-        if stack not in self.shells:
+        """The environment of a shell that is set up for this stack; each is kept open."""
+        began_in = (stack, *sorted(self.env.items()))
+        if began_in not in self.shells:
             line = f'eval "$(make -s setup STACK={stack})" && env -0'
             printed = self.run("bash", "-c", line).stdout
             entries = (entry.split("=", 1) for entry in printed.split("\0") if "=" in entry)
-            self.shells[stack] = dict(entries)
-        return dict(self.shells[stack])
+            self.shells[began_in] = dict(entries)
+        return dict(self.shells[began_in])
 
     def ops(self, command, stack, *arguments, check=False, env=None):
         """Run `python -m ops`; what looks for clusters wants the env of `shell_env`."""
