@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
 from ops import docker_api, pulumi_cli, stack_files, state_folder
 from ops.cluster import folder
 from ops.docker_api import Container
@@ -19,6 +21,13 @@ from plan import ownership
 from plan.ownership import PROJECT, Owner, Recorded, Taken
 
 UNKNOWN_STACK = "no stack named"
+# End of a state file's name -> what gives its text; the engine can be told to compress them.
+UNPACKED: dict[str, Callable[[bytes], bytes]] = {
+    ".json": bytes,
+    ".json.gz": gzip.decompress,
+    ".json.zst": lambda packed: zstandard.ZstdDecompressor().decompressobj().decompress(packed),
+}
+UNREADABLE = (OSError, ValueError, EOFError, zstandard.ZstdError)
 
 
 def we_are(stack: str, recorded: Recorded) -> Owner:
@@ -64,9 +73,9 @@ def known_by(kept: Path) -> dict[str, Recorded]:
     """Stack -> what its state knows, for all that are kept in a folder; damaged ones left out."""
     found = {}
     for file in sorted((kept / "stacks" / PROJECT).glob("*.json*")):
-        name = file.name.removesuffix(".gz").removesuffix(".json")
-        if not file.name.endswith((".json", ".json.gz")):
+        if not file.name.endswith(tuple(UNPACKED)):
             continue  # what the engine keeps beside it
+        name = file.name[: file.name.rindex(".json")]
         try:
             found[name] = in_state(_read(kept, name))
         except OpsError:
@@ -133,14 +142,13 @@ def taken(containers: Sequence[Container]) -> list[Taken]:
 
 def _read(kept: Path, stack: str) -> dict[str, Any]:
     """The deployment in a state file; empty where there is none."""
-    opened: dict[str, Callable[[bytes], bytes]] = {".json": bytes, ".json.gz": gzip.decompress}
-    for suffix, unpacked in opened.items():
+    for suffix, unpacked in UNPACKED.items():
         file = kept / "stacks" / PROJECT / f"{stack}{suffix}"
         try:
             latest = json.loads(unpacked(file.read_bytes()))["checkpoint"].get("latest")
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
+        except (*UNREADABLE, LookupError, TypeError, AttributeError) as error:
             raise OpsError(f"the state in {file} can't be read: {error!r}") from error
         return dict(latest or {})
     return {}

@@ -7,6 +7,7 @@ import socket
 from dataclasses import replace
 
 import pytest
+import zstandard
 
 from ops import adopt, docker_api, interrupted, pulumi_cli, stack_files, whose
 from ops import preflight as ops_preflight
@@ -49,11 +50,11 @@ def states(tmp_path, monkeypatch):
 
 def write_state(states, stack, *resources, suffix=".json"):
     text = json.dumps({"version": 3, "checkpoint": {"latest": {"resources": list(resources)}}})
-    packed = gzip.compress(text.encode()) if suffix.endswith("gz") else text.encode()
-    (states / f"{stack}{suffix}").write_bytes(packed)
+    pack = {".json": bytes, ".json.gz": gzip.compress, ".json.zst": zstandard.compress}[suffix]
+    (states / f"{stack}{suffix}").write_bytes(pack(text.encode()))
 
 
-@pytest.mark.parametrize("suffix", [".json", ".json.gz"])
+@pytest.mark.parametrize("suffix", [".json", ".json.gz", ".json.zst"])
 def test_state_in_files_is_read_without_the_engine(states, monkeypatch, suffix):
     monkeypatch.setenv("PATH", "")
     assert whose.recorded("mine") == Recorded()
