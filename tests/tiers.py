@@ -89,7 +89,6 @@ IMAGES = (
 )
 CONTAINERS = (
     "tests/e2e/test_changes.py",
-    "tests/e2e/test_docker_nodes.py",
     "tests/e2e/test_published_ports.py",
     "tests/e2e/test_trouble.py",
     "tests/standins/test_transcripts_live.py",
