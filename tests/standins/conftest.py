@@ -149,6 +149,8 @@ def removed() -> Iterator[str]:
         found = docker(*listed.split(), "--filter", f"name={own}").split()
         if found:
             docker(kind, "rm", "-f", *(["-v"] if kind == "container" else []), *found)
+    if networks := docker("network", "ls", "-q", "--filter", f"name={own}").split():
+        docker("network", "rm", *networks)
     if tags := docker("images", "--format", "{{.Repository}}:{{.Tag}}", own).split():
         docker("rmi", *tags)
 

@@ -332,12 +332,8 @@ def _part(key: str, value: Any) -> Any:
         return "<a port that Docker chose>"
     if key.startswith("__"):
         return "..."  # what a plugin keeps in the state for itself
-    if key == "containers":
-        return "<whatever is connected to the network now>"
     if key == "repoDigest" and (value == "" or "@sha256:" in value):
         return "<as Docker has it>"  # containerd's image store gives every image one
-    if key == "ipamConfigs":  # some Dockers do not know it before they have run a container
-        return [{**pool, "gateway": "<as Docker has it>"} for pool in value]
     if key in UNORDERED and isinstance(value, list):
         return sorted(value, key=json.dumps)
     return value

@@ -436,7 +436,11 @@ IMAGES: Mapping[str, Sequence[Step]] = {
 }
 
 NETWORKS: Mapping[str, Sequence[Step]] = {
-    "the bridge": ({"invoke": {"name": "bridge"}},),
+    "a network": (
+        run("docker network create --subnet 10.213.7.0/24 --gateway 10.213.7.1 {name}"),
+        {"invoke": {"name": "{name}"}},
+        run("docker network rm {name}"),
+    ),
     "a network that there is not": ({"invoke": {"name": "{name}"}},),
     "no name": ({"invoke": {}},),
 }
