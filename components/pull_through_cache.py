@@ -69,9 +69,9 @@ class PullThroughCache(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 retain_on_delete=plan.keep_data,
-                # A volume that was there before may have other labels; taking them off would
-                # replace it, and with it everything that it holds.
-                ignore_changes=["labels"],
+                # A volume that was there before may have other labels and lie on a disk of its own;
+                # taking these off would replace it, and with it everything that it holds.
+                ignore_changes=["labels", "driver", "driverOpts"],
             ),
         )
         self.container = docker.Container(

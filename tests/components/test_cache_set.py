@@ -132,7 +132,8 @@ def test_nothing_on_a_volume_can_ever_change():
 
 def test_a_volume_that_was_there_before_keeps_its_labels():
     for volume in registered().of(VOLUME):
-        assert volume.ignore_changes == ["labels"], "other labels would replace it, images and all"
+        kept = ["labels", "driver", "driverOpts"]
+        assert volume.ignore_changes == kept, "another would replace it, images and all"
 
 
 def test_a_container_goes_before_its_successor_comes():
