@@ -281,3 +281,18 @@ def test_a_port_that_something_else_has_is_known_by_the_words_of_each_docker(sai
     endpoint = "driver failed programming external connectivity on endpoint name (0123)"
     assert port_taken(f"500 Server Error: {endpoint}: {said.format(where)}") == where
     assert port_taken(f"{endpoint}: cannot assign requested address") is None
+
+
+def test_what_is_ignored_is_no_difference_also_where_no_input_ever_had_it(provider):
+    """The engine can put only old inputs in its place; Docker may have set it by itself."""
+    state = {"name": "n", "env": {"SET": "by itself"}}
+    request = provider_pb2.DiffRequest(
+        id="id",
+        urn=URN,
+        old_inputs=encode(state),
+        olds=encode(state),
+        news=encode({"name": "n"}),
+    )
+    assert provider.Diff(request, Context()).changes == provider_pb2.DiffResponse.DIFF_SOME
+    request.ignoreChanges.append("env")
+    assert provider.Diff(request, Context()).changes == provider_pb2.DiffResponse.DIFF_NONE

@@ -241,7 +241,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             reveal(decode(part)) for part in (request.olds, request.old_inputs, request.news)
         )
         delete_first = resource.delete_before_replace or _has_fixed_name(resource, request.urn, new)
-        return _diff_response(resource.changes(state, old, new), delete_first)
+        # The engine has put old inputs in the place of ignored ones, but what Docker has set by
+        # itself is in none.
+        counted = {
+            path: change
+            for path, change in resource.changes(state, old, new).items()
+            if re.split(r"[.\[]", path)[0] not in request.ignoreChanges
+        }
+        return _diff_response(counted, delete_first)
 
     @answering
     def Create(
