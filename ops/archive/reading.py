@@ -31,6 +31,7 @@ class Members:
     def __init__(self, archive: tarfile.TarFile, limited: "_Limited") -> None:
         self._archive = archive
         self._limited = limited
+        self._last = 0  # bytes of the last member: what nobody has read of it is read by the next
 
     def next(self) -> tarfile.TarInfo | None:
         """The next member; None at the end.
@@ -38,7 +39,8 @@ class Members:
         Raises:
             ArchiveError: what comes before it is too large.
         """
-        self._limited.allow(HEADER_BYTES)
+        self._limited.allow(HEADER_BYTES + self._last)
+        self._last = 0
         # It would keep what it has read of all of them.
         self._archive.members = []  # type: ignore[attr-defined]  # the stubs leave it out
         self._archive.pax_headers = {}
@@ -59,6 +61,7 @@ class Members:
                 "expected there"
             )
         self._limited.allow(member.size)
+        self._last = member.size
         return content
 
 

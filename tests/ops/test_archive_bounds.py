@@ -86,6 +86,26 @@ BOMBS = {
 }
 
 
+def test_what_nobody_reads_of_a_member_is_passed_over(tmp_path):
+    """However large it is: it was allowed. What comes before the next member stays bounded."""
+    path = tmp_path / "archive.tar"
+    large = b"a" * (3 * MIB)
+    parts = [*member("first", large), *member("second", large), *member("third", b"end")]
+    path.write_bytes(b"".join(parts))
+    with path.open("rb") as file, reading.opened(file) as members:
+        for name, size in (("first", 3 * MIB), ("second", 3 * MIB)):
+            one = members.next()
+            assert (one.name, one.size) == (name, size)
+            members.content(one, size)
+        last = members.next()
+        assert members.content(last, 3).read() == b"end"
+        assert members.next() is None
+    with path.open("rb") as file, reading.opened(file) as members:
+        members.next()  # its content was not asked for, so its size was not looked at
+        with pytest.raises(ArchiveError, match="more in it than it says"):
+            members.next()
+
+
 @pytest.fixture
 def no_docker(monkeypatch, tmp_path):
     """A Docker that has the registry's image, and whose volumes nobody looks into."""

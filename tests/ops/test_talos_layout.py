@@ -1,7 +1,9 @@
 """Folders as talosctl makes them, written and read; tests/talos has talosctl's own."""
 
+import dataclasses
 import hashlib
 import json
+import random
 
 import pytest
 
@@ -59,6 +61,24 @@ def test_what_was_written_is_read(write, tmp_path):
         f"sha256:{hashlib.sha256(content).hexdigest()}" for content in files(path).values()
     } == set(CONTENTS)
     assert [one.name for one in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_layer_of_the_size_that_layers_have(tmp_path):
+    """Its blobs are passed over when only the images are listed."""
+    noise = random.Random(1).randbytes(300_000)
+    made = images.single("docker.io", "library/large", "1", noise)
+    contents = {one.digest: one.content for one in (*made.manifests, *made.blobs)}
+    locked = dataclasses.replace(
+        LOCKED,
+        image=ImageReference(host="docker.io", repository="library/large", tag="1"),
+        parts=tuple(
+            Part(part=part.part, digest=digest, size=len(content))
+            for part, (digest, content) in zip(LOCKED.parts, contents.items(), strict=True)
+        ),
+    )
+    path = tmp_path / "made"
+    talos_layout.write_oci(path, [locked], AMD64, lambda digest: [contents[digest]])
+    assert read(path) == (locked,)
 
 
 def test_both_have_the_same_files(tmp_path):
