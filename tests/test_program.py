@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import socket
+import subprocess
 from pathlib import Path
 
 import pulumi
@@ -113,6 +114,14 @@ def engine_config(config):
 def run_with(config=None, **options):
     secret = {"secret_keys": ["talos-cache:credentials"]}
     return run(program, config=engine_config(config or {}), **{**secret, **options})
+
+
+def test_every_stack_file_that_comes_with_the_project_is_meant_to():
+    tracked = subprocess.run(
+        ["git", "ls-files", "stacks"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    files = {Path(line).name for line in tracked.stdout.splitlines() if "/Pulumi." in line}
+    assert files == {f"Pulumi.{stack}.yaml" for stack in STACKS}
 
 
 @pytest.mark.parametrize("preview", [True, False], ids=["preview", "update"])
