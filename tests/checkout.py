@@ -128,7 +128,9 @@ def checked_out(folder, client, *, looks_again=False):
     shutil.copytree(ROOT, path, ignore=NOT_COPIED)
     (path / ".work").mkdir()
     (path / ".work" / "venv").symlink_to(ROOT / ".work" / "venv")
-    shutil.copytree(ROOT / ".work" / "unreachable", path / ".work" / "unreachable")
+    # What can't be downloaded here is not tried again; there is no such folder where all could be.
+    if (tried := ROOT / ".work" / "unreachable").is_dir():
+        shutil.copytree(tried, path / ".work" / "unreachable")
     env = _clean_env(folder)
     made = Checkout(path=path, client=client, env=env, looks_again=looks_again)
     yield made
