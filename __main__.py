@@ -7,10 +7,8 @@ import stack_plan
 import stack_state
 from components import CacheSet, HarborProjects, TalosCluster
 from components.docker_bridge import gateway
-from ops import which_docker, whose
+from ops import preflight, which_docker, whose
 from ops.ending import in_words
-from ops.port_moves import moves
-from ops.preflight import look, obstacles
 from ops.readiness import unready
 from plan import addressing
 
@@ -23,14 +21,11 @@ def main() -> None:
     recorded = stack_state.read(stack)
     us = whose.we_are(stack, recorded)
     bridge = gateway() if addressing.needs_bridge_gateway(chosen) else None
-    host = look()
+    host = preflight.look()
     plan = stack_plan.build(stack, chosen, files, bridge, host.published)
     preview = pulumi.runtime.is_dry_run()
-    moving = [str(one) for one in moves(host, plan.caches, chosen.clusters, recorded)]
-    in_the_way = obstacles(host, plan.caches, plan.clusters, recorded, us)
-    if in_the_way or (moving and not preview):
-        raise pulumi.RunError("\n".join(["Nothing was changed:", *in_the_way, *moving]))
-    for warning in (*plan.warnings, *moving):
+    warnings = preflight.check(host, plan.caches, plan.clusters, recorded, us, preview=preview)
+    for warning in (*plan.warnings, *warnings):
         pulumi.log.warn(warning)
     ready = CacheSet("caches", plan.caches, us.labels, probe=unready).ready
     if plan.harbor:

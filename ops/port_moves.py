@@ -5,38 +5,13 @@ somebody had removed it by hand. Its volume stays.
 """
 
 import time
-from collections.abc import Sequence
 
 from ops import docker_api, preflight, whose
-from ops.preflight import Host
 from plan import addressing, caches, host_ports
-from plan.caches import CachePlan
 from plan.checks import SettingsError
-from plan.cluster_settings import ClusterSettings
-from plan.host_ports import Move
-from plan.ownership import Recorded
 from plan.settings import Settings
 
 REMOVE_SECONDS = 30
-
-
-def moves(
-    host: Host,
-    plans: Sequence[CachePlan],
-    clusters: Sequence[ClusterSettings],
-    recorded: Recorded,
-) -> tuple[Move, ...]:
-    """Ports that a container of this stack has and something else of it is to get.
-
-    Args:
-        host: what is there.
-        plans: the caches about to be made.
-        clusters: the clusters about to be made.
-        recorded: what this stack's state knows: its own containers.
-    """
-    own = (container for container in host.containers if container.is_known(recorded))
-    held = {container.name: container.host_ports for container in own}
-    return host_ports.moves(held, plans, clusters)
 
 
 def make_room(stack: str, settings: Settings) -> list[str]:
@@ -55,7 +30,7 @@ def make_room(stack: str, settings: Settings) -> list[str]:
     if problems := host_ports.clashes(settings.clusters, plans):
         raise SettingsError(problems)
     host, recorded = preflight.look(), whose.recorded(stack)
-    moving = moves(host, plans, settings.clusters, recorded)
+    moving = preflight.moves(host, plans, settings.clusters, recorded)
     # The program is about to tell of anything else in the way; until then all stays as it is.
     if not moving or preflight.conflicts(host, plans, recorded, whose.we_are(stack, recorded)):
         return []

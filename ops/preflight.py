@@ -1,15 +1,16 @@
 """Finds what stands in a stack's way before anything is created, and names its owner."""
 
-import errno
-import ipaddress
-import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ops import docker_api
+from ops import docker_api, listening
 from ops.docker_api import Container
-from plan.caches import CachePlan, PublishedPort
+from ops.errors import OpsError
+from plan import host_ports
+from plan.caches import CachePlan
 from plan.cluster import ClusterPlan
+from plan.cluster_settings import ClusterSettings
+from plan.host_ports import HostPort, Move
 from plan.ownership import Owner, Recorded, Taken, owner, refusals
 
 
@@ -39,6 +40,57 @@ def look() -> Host:
     """
     client = docker_api.connect()
     return Host(docker_api.containers(client), docker_api.is_local(client))
+
+
+def check(
+    host: Host,
+    plans: Sequence[CachePlan],
+    clusters: Sequence[ClusterPlan],
+    recorded: Recorded,
+    us: Owner,
+    *,
+    preview: bool,
+) -> list[str]:
+    """Stop before anything is made where something is in the way of a stack.
+
+    Args:
+        host: what is there.
+        plans: the caches about to be made.
+        clusters: the clusters about to be made.
+        recorded: what this stack's state knows: everything else is somebody else's.
+        us: this stack.
+        preview: a port that moves is in an update's way, and no more than a warning before it.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        OpsError: says all that is in the way, with what to do.
+    """
+    moving = [str(one) for one in moves(host, plans, [one.settings for one in clusters], recorded)]
+    in_the_way = obstacles(host, plans, clusters, recorded, us)
+    if in_the_way or (moving and not preview):
+        raise OpsError("\n".join(["Nothing was changed:", *in_the_way, *moving]))
+    return moving
+
+
+def moves(
+    host: Host,
+    plans: Sequence[CachePlan],
+    clusters: Iterable[ClusterSettings],
+    recorded: Recorded,
+) -> tuple[Move, ...]:
+    """Ports that a container of this stack has and something else of it is to get.
+
+    Args:
+        host: what is there.
+        plans: the caches about to be made.
+        clusters: the clusters about to be made.
+        recorded: what this stack's state knows: its own containers.
+    """
+    own = (container for container in host.containers if container.is_known(recorded))
+    held = {container.name: container.host_ports for container in own}
+    return host_ports.moves(held, plans, clusters)
 
 
 def obstacles(
@@ -83,7 +135,7 @@ def conflicts(host: Host, plans: Sequence[CachePlan], recorded: Recorded, us: Ow
     found += [
         _port_conflict(plan, published, strangers, known, test_bind=host.is_local)
         for plan in plans
-        for published in plan.published
+        for published in host_ports.of_cache(plan)
     ]
     return [*refusals(taken, us), *dict.fromkeys(text for text in found if text)]
 
@@ -91,7 +143,7 @@ def conflicts(host: Host, plans: Sequence[CachePlan], recorded: Recorded, us: Ow
 def _taken(plans: Sequence[CachePlan], foreign: Sequence[Container]) -> list[Taken]:
     """What other states of this project have of what these caches want."""
     names = {plan.name for plan in plans}
-    wanted = [published for plan in plans for published in plan.published]
+    wanted = [published for plan in plans for published in host_ports.of_cache(plan)]
     publishers = [_publisher(published, foreign) for published in wanted]
     return [
         Taken(name=container.name, owner=other, by_name=container.name in names)
@@ -113,22 +165,28 @@ def _name_conflict(plan: CachePlan, foreign: Sequence[Container]) -> str:
 
 def _port_conflict(
     plan: CachePlan,
-    published: PublishedPort,
+    wanted: HostPort,
     foreign: Sequence[Container],
     own: Sequence[Container],
     *,
     test_bind: bool,
 ) -> str:
-    if (owner := _publisher(published, foreign)) is not None:
+    if (owner := _publisher(wanted, foreign)) is not None:
         if owner.name == plan.name:
             return ""  # named already, as the holder of the container's name
         return (
-            f"Port {published.port} of {published.address}, for the cache of {plan.host}, is taken "
-            f"by the container {owner.name} ({_described(owner)}). {_way_out(owner)}"
+            f"{wanted}, for the cache of {plan.host}, is taken by the container {owner.name} "
+            f"({_described(owner)}). {_way_out(owner)}"
         )
-    if _publisher(published, own) is not None or not test_bind or _comes_and_goes(plan, own):
+    if _publisher(wanted, own) is not None or not test_bind or _comes_and_goes(plan, own):
         return ""
-    return _bind_conflict(plan, published)
+    return listening.conflict(
+        wanted,
+        f"for the cache of {plan.host}",
+        otherwise=f"choose another port: talos-cache:upstreams.{plan.host}.port, or "
+        "talos-cache:basePort for all",
+        keys="talos-cache:addressing or talos-cache:bindAddresses",
+    )
 
 
 def _comes_and_goes(plan: CachePlan, own: Sequence[Container]) -> bool:
@@ -139,45 +197,10 @@ def _comes_and_goes(plan: CachePlan, own: Sequence[Container]) -> bool:
     )
 
 
-def _bind_conflict(plan: CachePlan, published: PublishedPort) -> str:
-    family = socket.AF_INET6 if ":" in published.address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As Docker's own proxy does: connections that linger after a close don't count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((published.address, published.port))
-        except OSError as error:
-            return _bind_error(plan, published, error)
-    return ""
-
-
-def _bind_error(plan: CachePlan, published: PublishedPort, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"Port {published.port} of {published.address}, for the cache of {plan.host}, is taken "
-            "by a program outside Docker "
-            f"(sudo ss -ltnp 'sport = :{published.port}' names it). Stop it, or choose another "
-            f"port: talos-cache:upstreams.{plan.host}.port, or talos-cache:basePort for all."
-        )
-    return (
-        f"{published.address} can't be listened on ({error.strerror}): it is no address of this "
-        "machine. Correct talos-cache:addressing or talos-cache:bindAddresses."
+def _publisher(wanted: HostPort, containers: Sequence[Container]) -> Container | None:
+    return next(
+        (one for one in containers if any(port.clashes(wanted) for port in one.host_ports)), None
     )
-
-
-def _publisher(wanted: PublishedPort, containers: Sequence[Container]) -> Container | None:
-    for container in containers:
-        for address, port in container.published:
-            if port == wanted.port and _overlap(address, wanted.address):
-                return container
-    return None
-
-
-def _overlap(one: str, other: str) -> bool:
-    if one == other:
-        return True
-    addresses = (ipaddress.ip_address(one), ipaddress.ip_address(other))
-    return any(address.is_unspecified for address in addresses)
 
 
 def _described(owner: Container) -> str:

@@ -1,18 +1,19 @@
 """Whether the ports are free that a cluster on Docker is to publish on this machine."""
 
-import errno
-import socket
 from collections.abc import Collection
 
 import docker
 
-from ops import docker_api
+from ops import docker_api, listening
 from ops.cluster import docker_nodes
 from ops.docker_api import Container
 from plan import ownership
 from plan.cluster import ClusterPlan
-from plan.host_ports import UDP, HostPort, exposed
+from plan.host_ports import exposed
 from plan.ownership import STACK_LABEL
+
+KEY = "cluster.exposedPorts"
+OTHERWISE = f"write another port in {KEY}"
 
 
 def conflicts(
@@ -38,6 +39,7 @@ def conflicts(
     if of_others:
         nodes = (*nodes, *docker_nodes.all_of(client, owner))
     there = docker_api.containers(client)
+    purpose = f"which the cluster {plan.name} exposes"
     found = []
     for wanted in map(exposed, plan.settings.exposed_ports):
         holders = [one for one in there if any(port.clashes(wanted) for port in one.host_ports)]
@@ -47,10 +49,12 @@ def conflicts(
             if one.id not in nodes and not (of_others and _is_of_stack(one, plan, owner))
         ]
         if strangers:
-            found.append(_taken(plan, wanted, _described(strangers[0])))
+            found.append(
+                f"{wanted}, {purpose}, is taken by {_described(strangers[0])}, or {OTHERWISE}."
+            )
         elif not holders and docker_api.is_local(client):
-            found += _not_bound(plan, wanted)
-    return list(dict.fromkeys(found))
+            found.append(listening.conflict(wanted, purpose, otherwise=OTHERWISE, keys=KEY))
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def _is_of_stack(holder: Container, plan: ClusterPlan, owner: str) -> bool:
@@ -59,13 +63,6 @@ def _is_of_stack(holder: Container, plan: ClusterPlan, owner: str) -> bool:
         return False
     digits = ownership.parts(said.identity)[1]
     return digits == owner if digits else said.stack == plan.stack
-
-
-def _taken(plan: ClusterPlan, wanted: HostPort, by: str) -> str:
-    return (
-        f"{wanted}, which the cluster {plan.name} exposes, is taken by {by}, or write another "
-        "port in cluster.exposedPorts."
-    )
 
 
 def _described(holder: Container) -> str:
@@ -78,26 +75,3 @@ def _described(holder: Container) -> str:
     if stack := labels.get(STACK_LABEL):
         return f"the container {holder.name} of the stack {stack}. Take that stack down"
     return f"the container {holder.name} (image {holder.image}). Remove it"
-
-
-def _not_bound(plan: ClusterPlan, wanted: HostPort) -> list[str]:
-    kind = socket.SOCK_DGRAM if wanted.protocol == UDP else socket.SOCK_STREAM
-    with socket.socket(socket.AF_INET, kind) as probe:
-        if wanted.protocol != UDP:  # there it would let two programs have one port
-            # As Docker's own proxy does: connections that linger after a close don't count.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((wanted.address, wanted.port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                which = "-lunp" if wanted.protocol == UDP else "-ltnp"
-                program = (
-                    f"a program outside Docker (sudo ss {which} 'sport = :{wanted.port}' names "
-                    "it). Stop it"
-                )
-                return [_taken(plan, wanted, program)]
-            return [
-                f"{wanted.address} can't be listened on ({error.strerror}): it is no address of "
-                "this machine. Correct cluster.exposedPorts."
-            ]
-    return []

@@ -1,0 +1,47 @@
+"""Whether a program outside Docker has a port of this machine."""
+
+import errno
+import socket
+
+from plan.host_ports import UDP, HostPort
+
+
+def conflict(wanted: HostPort, purpose: str, *, otherwise: str, keys: str) -> str:
+    """Try to listen there.
+
+    Args:
+        wanted: the port.
+        purpose: what it is for, as it goes on a sentence that begins with the port.
+        otherwise: what else to do than to stop the program that has it.
+        keys: the settings that say where to listen.
+
+    Returns:
+        Why it can't be had, with what to do; empty where it is free.
+    """
+    error = _refusal(wanted)
+    if error is None:
+        return ""
+    if error.errno != errno.EADDRINUSE:
+        return (
+            f"{wanted.address} can't be listened on ({error.strerror}): it is no address of this "
+            f"machine. Correct {keys}."
+        )
+    listed = "-lunp" if wanted.protocol == UDP else "-ltnp"
+    return (
+        f"{wanted}, {purpose}, is taken by a program outside Docker (sudo ss {listed} "
+        f"'sport = :{wanted.port}' names it). Stop it, or {otherwise}."
+    )
+
+
+def _refusal(wanted: HostPort) -> OSError | None:
+    family = socket.AF_INET6 if ":" in wanted.address else socket.AF_INET
+    kind = socket.SOCK_DGRAM if wanted.protocol == UDP else socket.SOCK_STREAM
+    with socket.socket(family, kind) as probe:
+        if wanted.protocol != UDP:  # there it would let two programs have one port
+            # As Docker's own proxy does: connections that linger after a close don't count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((wanted.address, wanted.port))
+        except OSError as error:
+            return error
+    return None
