@@ -6,8 +6,8 @@ Every pair is measured in turn, five times, in one run on one machine; only rati
 targets. The caches' upstream is a registry on this machine, because the guide's containers end when
 theirs does not answer. The targets bind on the official plugins; with stand-ins they are reported.
 
-The floor of a preview is that of `bench/bare`, which declares the same resources and does nothing
-else: the rest is the engine's and its plugins'. docs/speed.md says where the time goes.
+The floor of each is that of `bench/bare`, which declares the same resources and does nothing else:
+the rest is the engine's and its plugins'. docs/speed.md says where the time goes.
 """
 
 import json
@@ -91,7 +91,7 @@ class Bench:
         self._write_empty_program()
 
     def measure(self, size: int) -> list[Ratio]:
-        """All three pairs for one count of caches, interleaved."""
+        """All pairs for one count of caches, interleaved."""
         times: dict[str, list[float]] = {key: [] for key in _KEYS}
         self._pulumi("stack", "init", size=size)
         self._write_config(size)
@@ -104,16 +104,20 @@ class Bench:
             times["preview"].append(_timed(lambda: self._preview(size)))
             if run == 0:
                 self._write_state(size)
-            times["bare"].append(_timed(lambda: self._preview(size, BARE)))
+            times["bare preview"].append(_timed(lambda: self._preview(size, BARE)))
             if size == SIZES[0] and run == 0:
                 self.memory = self._memory()
                 self.verify = self._verify(size)
             times["destroy"].append(_timed(lambda: self._destroy(size)))
+            times["bare up"].append(_timed(lambda: self._up(size, BARE)))
+            times["bare destroy"].append(_timed(lambda: self._destroy(size, BARE)))
         return [
             Ratio(f"up {size}", times["up"], times["run"]),
+            Ratio(f"(bare up {size})", times["bare up"], times["run"]),
             Ratio(f"preview {size}", times["preview"], times["empty"]),
-            Ratio(f"(bare {size})", times["bare"], times["empty"]),
+            Ratio(f"(bare preview {size})", times["bare preview"], times["empty"]),
             Ratio(f"destroy {size}", times["destroy"], times["rm"]),
+            Ratio(f"(bare destroy {size})", times["bare destroy"], times["rm"]),
         ]
 
     def _docker_run(self, size: int) -> None:
@@ -134,8 +138,9 @@ class Bench:
             _run(["docker", "rm", "-f", name])
             _run(["docker", "volume", "rm", name])
 
-    def _up(self, size: int) -> None:
-        self._pulumi("up", "--yes", "--skip-preview", "--config-file", _config(size), size=size)
+    def _up(self, size: int, project: Path = ROOT) -> None:
+        arguments = ("up", "--yes", "--skip-preview", "--config-file", _config(size))
+        self._pulumi(*arguments, size=size, project=project)
 
     def _preview(self, size: int, project: Path = ROOT) -> None:
         # The bare program exports nothing, which counts as no change of a resource.
@@ -153,9 +158,9 @@ class Bench:
     def _preview_empty(self) -> None:
         _run(["pulumi", "preview", "--stack", "empty", "--non-interactive"], cwd=self._empty)
 
-    def _destroy(self, size: int) -> None:
+    def _destroy(self, size: int, project: Path = ROOT) -> None:
         arguments = ("destroy", "--yes", "--skip-preview", "--config-file", _config(size))
-        self._pulumi(*arguments, size=size)
+        self._pulumi(*arguments, size=size, project=project)
 
     def _pulumi(self, *arguments: str, size: int, project: Path = ROOT) -> None:
         argv = ["pulumi", *arguments, "--stack", f"bench{size}", "--non-interactive"]
@@ -213,7 +218,8 @@ class Bench:
         _run(argv, cwd=self._empty)
 
 
-_KEYS = ("up", "preview", "bare", "destroy", "run", "rm", "empty")
+_OURS = ("up", "preview", "destroy")
+_KEYS = (*_OURS, *(f"bare {name}" for name in _OURS), "run", "empty", "rm")
 _DELETE = {"onDestroy": "delete"}
 
 
@@ -247,14 +253,14 @@ def main() -> int:
 def _report(rows: list[Ratio], bench: Bench, used: str) -> None:
     size = bench.client.images.get(IMAGE).attrs["Size"] / (1 << 20)
     print(f"plugins: {used}; {RUNS} runs, ratios as min / median / max; times are medians")
-    print(f"{'':12}{'ours':>8}{'theirs':>8}   ratio               limit")
+    print(f"{'':18}{'ours':>8}{'theirs':>8}   ratio               limit")
     for row in rows:
         ratios = row.ratios
         spread = " / ".join(
             f"{value:.2f}" for value in (min(ratios), statistics.median(ratios), max(ratios))
         )
         ours, theirs = statistics.median(row.ours), statistics.median(row.theirs)
-        print(f"{row.name:12}{ours:7.2f}s{theirs:7.2f}s   {spread:20}{_verdict(row)}")
+        print(f"{row.name:18}{ours:7.2f}s{theirs:7.2f}s   {spread:20}{_verdict(row)}")
     seconds = statistics.median(bench.verify)
     met = "met" if seconds <= VERIFY_LIMIT_SECONDS else "MISSED"
     print(f"verify of {VERIFIED} images: {seconds:.2f}s   limit {VERIFY_LIMIT_SECONDS}s {met}")
