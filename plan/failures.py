@@ -14,11 +14,15 @@ SHOWN_NAMES = 3
 # Of a long text, as a command's: how it begins, and its end, which says why.
 FIRST_LINES = 2
 LAST_LINES = 10
+# In the URN of the caches' image; those of nodes are pulled by commands of this project.
+IMAGE = "docker:index/remoteImage:RemoteImage::"
 # What the engine and the language host add to an error that was told before.
 NOISE = re.compile(
     r"(update|preview|destroy|refresh) (failed|canceled)"
     r"|an unhandled error occurred: program exited with non-zero exit code: \d+"
 )
+# How the engine marks colours in its events where it writes to a terminal.
+COLOUR = re.compile(r"<\{%.*?%\}>")
 # What the official provider wraps an error in: once as a log line, once as a list of one.
 WRAPPED = re.compile(
     r"^(sdk-v2/provider2?\.go:\d+: sdk\.helper_schema: "
@@ -39,6 +43,11 @@ class Remedy:
 
 REMEDIES = (
     Remedy(
+        signs=re.compile(r"(?i)permission denied.*docker|docker\.sock.*permission denied"),
+        text="You may not use Docker: join the group docker (sudo usermod -aG docker $USER, then "
+        "log in anew), then: {again}",
+    ),
+    Remedy(
         signs=re.compile(
             r"(?i)cannot connect to the docker daemon|docker can't be reached|docker\.sock"
             r"|error during connect|failed to connect to any docker daemon"
@@ -58,24 +67,28 @@ REMEDIES = (
         text="The registry lets this address pull no more for now. Log in (docker login) and "
         "docker pull the image, or wait; then: {again}",
     ),
-    Remedy(
-        signs=re.compile(
-            r"(?i)can't pull the image|unable to (read|pull) .*image|error pulling image"
-            r"|manifest unknown|pull access denied"
-        ),
-        text="Check talos-cache:cache.image and the way to its registry, or bring the image here "
-        "by hand (docker pull, docker load); then: {again}",
+)
+OF_THE_IMAGE = Remedy(
+    signs=re.compile(
+        r"(?i)can't pull the image|unable to (read|pull) .*image|error pulling image"
+        r"|manifest unknown|pull access denied"
     ),
+    text="Check talos-cache:cache.image and the way to its registry, or bring the image here by "
+    "hand (docker pull, docker load); then: {again}",
 )
 OTHERWISE = "What was done is kept. When the cause is gone, go on with: {again}"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One error, and the logical names of all resources that it struck; none: the program's."""
+    """One error, and the logical names of all resources that it struck; none: the program's.
+
+    `of_image` says whether one of them is the image of the caches.
+    """
 
     text: str
     names: tuple[str, ...]
+    of_image: bool = False
 
 
 def report(
@@ -102,20 +115,23 @@ def report(
 
 def found(events: Iterable[Mapping[str, Any]]) -> tuple[Failure, ...]:
     """Every error once, in the order in which they came."""
-    names: dict[str, list[str]] = {}
+    struck: dict[str, list[str]] = {}
     for event in events:
         diagnostic = event.get("diagnosticEvent") or {}
         text = _plain(diagnostic.get("message", ""))
         if diagnostic.get("severity") == "error" and not NOISE.fullmatch(text):
-            struck = names.setdefault(text, [])
-            if (name := _name(diagnostic.get("urn", ""))) and name not in struck:
-                struck.append(name)
-    return tuple(Failure(text, tuple(struck)) for text, struck in names.items())
+            struck.setdefault(text, []).append(diagnostic.get("urn", ""))
+    return tuple(_failure(text, urns) for text, urns in struck.items())
+
+
+def _failure(text: str, urns: Iterable[str]) -> Failure:
+    names = tuple(dict.fromkeys(name for urn in urns if (name := _name(urn))))
+    return Failure(text, names, of_image=any(IMAGE in urn for urn in urns))
 
 
 def _plain(message: str) -> str:
     """The error itself, without what it is wrapped in."""
-    text = message.strip()
+    text = COLOUR.sub("", message).strip()
     while (bare := WRAPPED.sub("", text).strip()) != text:
         text = bare
     return text
@@ -147,5 +163,6 @@ def _cut(text: str) -> str:
 
 
 def _remedy(failure: Failure) -> str:
-    fitting = (remedy.text for remedy in REMEDIES if remedy.signs.search(failure.text))
+    remedies = (*REMEDIES, OF_THE_IMAGE) if failure.of_image else REMEDIES
+    fitting = (remedy.text for remedy in remedies if remedy.signs.search(failure.text))
     return next(fitting, OTHERWISE)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from demo.client import pull
+from tests.checkout import ops_line
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 
 STACK = "trouble"
@@ -124,6 +126,21 @@ def test_a_failed_resource_ends_in_what_failed_and_what_to_do(stack, embedded_up
     assert heading == "up failed:"
     assert error.startswith("  caches-image: ")
     assert nowhere in error
+    assert remedy.endswith(f"make up STACK={STACK}")
+
+
+def test_the_last_lines_are_the_same_on_a_terminal(stack, embedded_upstream):
+    """Where the engine writes to one it marks colours, in its events too."""
+    nowhere = f"127.0.0.1:1/{PREFIX}-none:1"
+    configure(stack, embedded(embedded_upstream, HOSTS), cache={"image": nowhere})
+    env = {**stack.shell_env(STACK), "TERM": "xterm"}
+    line = shlex.join(ops_line("up", STACK))
+    terminal = ("script", "--quiet", "--return", "--command", line, "/dev/null")
+    *_, heading, error, remedy = stack.run(*terminal, env=env, check=False).stdout.splitlines()
+    assert heading == "up failed:"
+    assert error.startswith("  caches-image: ")
+    assert nowhere in error
+    assert "<{%" not in error
     assert remedy.endswith(f"make up STACK={STACK}")
 
 

@@ -46,7 +46,17 @@ def test_what_the_provider_tells_twice_in_its_wrappings_is_one_error():
     listed = f"1 error occurred:\n\t* {NO_IMAGE}\n\n"
     created = f"1 error occurred:\n\t* creating {IMAGE}: 1 error occurred:\n\t* {NO_IMAGE}"
     events = [error(text, IMAGE) for text in (logged, listed, created)]
-    assert found(events) == (Failure(NO_IMAGE, ("caches-image",)),)
+    assert found(events) == (Failure(NO_IMAGE, ("caches-image",), of_image=True),)
+
+
+def test_on_a_terminal_the_engine_marks_colours():
+    """As it wrote them where its output was a terminal (3.259.0)."""
+    logged = f"  sdk-v2/provider2.go:571: sdk.helper_schema: {NO_IMAGE}: provider=docker@5.2.0"
+    events = [
+        error(f"<{{%reset%}}>{text}<{{%reset%}}>", urn)
+        for text, urn in ((logged, IMAGE), (NO_IMAGE, IMAGE), ("update failed", STACK))
+    ]
+    assert found(events) == (Failure(NO_IMAGE, ("caches-image",), of_image=True),)
 
 
 def test_different_errors_stay_in_their_order():
@@ -56,7 +66,7 @@ def test_different_errors_stay_in_their_order():
         error("first", IMAGE),
     ]
     assert found(events) == (
-        Failure("first", ("a-container", "caches-image")),
+        Failure("first", ("a-container", "caches-image"), of_image=True),
         Failure("second", ("b-container",)),
     )
 
@@ -66,6 +76,8 @@ def test_different_errors_stay_in_their_order():
     [
         (NO_DOCKER, "Docker does not answer"),
         ("Cannot connect to the Docker daemon at unix:///x", "Docker does not answer"),
+        ("permission denied while trying to connect to the Docker daemon", "group docker"),
+        ("dial unix /var/run/docker.sock: connect: permission denied", "group docker"),
         ("Bind for 127.0.0.1:5000 failed: port is already allocated", "names the owner"),
         ("write /var/lib/docker/x: no space left on device", "Make room"),
         ("error pulling image: toomanyrequests: You have reached", "docker login"),
@@ -119,3 +131,9 @@ def test_an_interrupted_run_says_so_and_how_it_goes_on():
     said = told(error("no space left on device", IMAGE), interrupted=True)
     assert "caches-image: no space left on device" in said
     assert said.endswith(f"go on with: {AGAIN}")
+
+
+def test_the_image_of_a_node_is_not_that_of_the_caches():
+    text = "the node image talos:v1.13.99 can't be pulled through its cache: manifest unknown"
+    *_, last = told(error(text, f"{URN}command:local:Command::dev")).splitlines()
+    assert "cache.image" not in last
