@@ -16,10 +16,11 @@ def conflict(wanted: HostPort, purpose: str, *, otherwise: str, keys: str) -> st
         keys: the settings that say where to listen.
 
     Returns:
-        Why it can't be had, with what to do; empty where it is free.
+        Why it can't be had, with what to do; empty where it is free, or where only root may find
+        that out, as Docker does.
     """
     error = _refusal(wanted)
-    if error is None:
+    if error is None or error.errno == errno.EACCES:
         return ""
     if error.errno != errno.EADDRINUSE:
         return (
