@@ -129,7 +129,8 @@ def cluster_down(arguments: argparse.Namespace) -> int:
         print(f"the stack '{arguments.stack}' has no such cluster up: nothing to do")
         return 0
     targets = [part for urn in urns for part in ("--target", urn)]
-    return pulumi_cli.run(arguments.command, arguments.stack, *DESTROY, *targets)
+    one = {"CLUSTER": arguments.cluster} if arguments.cluster else {}
+    return pulumi_cli.run(arguments.command, arguments.stack, *DESTROY, *targets, **one)
 
 
 def outputs(arguments: argparse.Namespace) -> int:

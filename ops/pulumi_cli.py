@@ -22,7 +22,7 @@ EVENT_LOG = {"PULUMI_DEBUG_COMMANDS": "true"}
 SET_UP = 'Set this shell up: eval "$(make -s setup)"'
 
 
-def run(command: str, stack: str, *arguments: str) -> int:
+def run(command: str, stack: str, *arguments: str, **variables: str) -> int:
     """Run `pulumi` with the user's terminal; returns its exit status.
 
     The engine shows what it does as it always does. Where it fails, the last lines are ours: they
@@ -36,6 +36,7 @@ def run(command: str, stack: str, *arguments: str) -> int:
         command: what the user has called, as in `make up`.
         stack: its name.
         arguments: of `pulumi`.
+        variables: of `make`, beside the stack's.
     """
     interrupts: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
@@ -46,7 +47,8 @@ def run(command: str, stack: str, *arguments: str) -> int:
             argv = [_program(), *arguments, "--stack", stack, "--event-log", str(log)]
             status = subprocess.run(argv, cwd=ROOT, env={**os.environ, **EVENT_LOG}).returncode
             if status != 0:
-                again = f"make {command} STACK={stack}"
+                given = {"STACK": stack, **variables}
+                again = " ".join(["make", command, *(f"{key}={given[key]}" for key in given)])
                 interrupted = bool(interrupts)
                 said = failures.report(command, again, _events(log), interrupted=interrupted)
                 print(f"\n{said}", file=sys.stderr)

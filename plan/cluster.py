@@ -70,6 +70,14 @@ class ClusterPlan:
         return self.settings.name
 
     @property
+    def made_anew(self) -> str:
+        """The lines that remove it, and no other of the stack's, and make it again."""
+        return (
+            f"make cluster-down STACK={self.stack} CLUSTER={self.name}, then make cluster-up "
+            f"STACK={self.stack}"
+        )
+
+    @property
     def create_seconds(self) -> float:
         """How long creating it may take."""
         return seconds(self.settings.create_timeout)

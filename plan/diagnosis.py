@@ -167,7 +167,7 @@ def of_harbor(url: str, answer: Answer) -> Finding:
 
 def of_lost_node(cluster: str, address: str, text: str, stack: str) -> Finding:
     """A node that is gone, stopped or silent. Those on Docker can't be started again."""
-    again = f"make cluster-down STACK={stack} && make cluster-up STACK={stack}"
+    again = f"make cluster-down STACK={stack} CLUSTER={cluster} && make cluster-up STACK={stack}"
     return problem(node_name(cluster, address), text, again)
 
 

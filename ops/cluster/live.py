@@ -334,8 +334,7 @@ def _needs_reboot(plan: ClusterPlan, version: Version) -> str:
     )
     return (
         f"the login of a registry changes, and nodes of Talos {version} take it only when they "
-        f"reboot. {way_out}: make cluster-down STACK={plan.stack}, then make cluster-up "
-        f"STACK={plan.stack}"
+        f"reboot. {way_out}: {plan.made_anew}"
     )
 
 

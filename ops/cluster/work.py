@@ -104,8 +104,7 @@ def update(plan: ClusterPlan, previous: Made) -> Made:
     refuse(plan, found.version)
     if previous.get("network") and not _network_is_there(previous):
         raise OpsError(
-            "it is gone, though this stack did not remove it. Make it anew: "
-            f"make cluster-down STACK={plan.stack}, then make cluster-up STACK={plan.stack}"
+            f"it is gone, though this stack did not remove it. Make it anew: {plan.made_anew}"
         )
     if MAINTENANCE in plan.settings.presets:
         say(

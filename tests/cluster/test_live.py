@@ -141,7 +141,7 @@ def test_a_node_on_docker_is_never_rebooted_for_its_container_would_end(node, tm
         bring_up_to_date(
             node, plan(AUTH, allow_reboot=True), HAS_NO_MIRROR % tmp_path, previous(plan())
         )
-    assert "make cluster-down STACK=mine" in str(caught.value)
+    assert "make cluster-down STACK=mine CLUSTER=talos-default, then" in str(caught.value)
     assert not (tmp_path / "calls").exists()
     of = plan(ENV, allow_reboot=True)
     bring_up_to_date(node, of, HAS_NO_MIRROR % tmp_path, previous(plan()))

@@ -256,7 +256,7 @@ def test_nodes_that_can_not_be_asked_are_problems_and_no_crash(live, monkeypatch
     assert [one.about for one in found] == ["node 10.5.0.2 of dev", "node 10.5.0.3 of dev"]
     assert {one.text for one in found} == {"its machine config can't be read: no route to host"}
     assert {one.fix for one in found} == {
-        "make cluster-down STACK=mine && make cluster-up STACK=mine"
+        "make cluster-down STACK=mine CLUSTER=dev && make cluster-up STACK=mine"
     }
     monkeypatch.setattr(doctor_nodes, "NODE_SECONDS", 0.2)
     assert live("sleep 5", MADE)[0].text.endswith("no answer within 0.2 s")

@@ -115,6 +115,13 @@ def test_the_last_lines_of_a_failed_run_are_ours(engine, capfd):
     assert mode & (stat.S_IRWXG | stat.S_IRWXO) == 0, "nor could anybody else read it"
 
 
+def test_the_line_to_repeat_removes_no_more_than_was_asked(engine, capfd):
+    engine([event("no room", "a::b::c::one")], 255)
+    assert pulumi_cli.run("cluster-down", "mine", "destroy", CLUSTER="one") == 255
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.endswith("go on with: make cluster-down STACK=mine CLUSTER=one")
+
+
 def test_a_run_that_went_well_adds_nothing(engine, capfd):
     engine([event("told, and overcome", "a::b::c::one")], 0)
     assert pulumi_cli.run("up", "mine", "up") == 0

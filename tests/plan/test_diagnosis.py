@@ -359,7 +359,7 @@ def test_every_endpoint_of_every_mirror_is_looked_at_once():
 def test_a_node_that_is_lost_is_made_anew():
     found = of_lost_node("dev", "10.5.0.3", "its container dev-worker-1 does not run", STACK)
     assert (found.state, found.about) == (PROBLEM, "node 10.5.0.3 of dev")
-    assert found.fix == "make cluster-down STACK=mine && make cluster-up STACK=mine"
+    assert found.fix == "make cluster-down STACK=mine CLUSTER=dev && make cluster-up STACK=mine"
 
 
 @BOTH
