@@ -42,6 +42,8 @@ _SCHEMATIC = re.compile(r"[0-9a-f]{64}")
 _SIZE = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>MiB|GiB)")
 _PORT = r"([1-9][0-9]{0,4})"
 _EXPOSED = re.compile(rf"(?P<ip>[0-9.]+:)?(?P<host>{_PORT}):(?P<node>{_PORT})/(tcp|udp)")
+# In JSON: that of a character made of two halves, or any other.
+_ESCAPE = re.compile(r"\\(?:u(d[89ab]..)\\u(?:d[c-f]..)|.)")
 _HIGHEST_PORT = 65535
 
 
@@ -444,6 +446,15 @@ def _patch(check: Checks, path: str, scope: str, item: object) -> Patch | None:
 def _as_yaml(item: Mapping[str, Any] | list[Any]) -> str:
     """As JSON, which is YAML too; empty where it can't be, as with a date for a key."""
     try:
-        return json.dumps(item, default=str)
+        written = json.dumps(item, default=str)
     except (RecursionError, TypeError, ValueError):
         return ""
+    return _ESCAPE.sub(_whole, written)
+
+
+def _whole(escape: re.Match[str]) -> str:
+    """An escape as YAML has it: JSON makes two of a character above U+FFFF, as of any emoji."""
+    if not escape[1]:
+        return escape[0]
+    character = json.loads(f'"{escape[0]}"')
+    return f"\\U{ord(character):08x}"

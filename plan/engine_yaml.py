@@ -20,6 +20,8 @@ import yaml
 MOST_LEVELS = 100
 MOST_NODES = 100_000
 
+# What PyYAML says, with a part of the value, of those that begin with * or !.
+_QUOTING = ("found undefined", "could not determine a constructor")
 _TAGS = "tag:yaml.org,2002:"
 _MAP = f"{_TAGS}map"
 _MERGE = f"{_TAGS}merge"
@@ -40,6 +42,8 @@ _INTEGERS = {
     8: re.compile("([-+]?)0[oO]?([0-7]+)"),
     10: re.compile("([-+]?)(0|[1-9][0-9]{0,19})"),
 }
+# JSON escapes a character above U+FFFF as two halves; yaml.v3 takes neither.
+_HALF = re.compile("[\ud800-\udfff]")
 _FRACTION = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _TIME = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{1,2}-[0-9]{1,2})"
@@ -115,9 +119,13 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _scalar(loader: _Loader, node: yaml.ScalarNode) -> object:
+def _scalar(loader: _Loader, node: yaml.Node) -> object:
     """What a plain or tagged scalar stands for; a tag must fit what is written."""
     asked = node.tag.removeprefix(_TAGS)
+    if not isinstance(node, yaml.ScalarNode):
+        raise _refusal(f"!!{asked} is for a single value", node)
+    if _HALF.search(node.value):
+        raise _refusal("\\u with half a character: write the character itself, or \\U", node)
     if asked in ("str", "merge"):
         return node.value
     found, value = _resolved(node.value)
@@ -200,5 +208,7 @@ def _refusal(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
 def _in_a_line(error: yaml.YAMLError) -> str:
     """What is wrong and where, without the text around it: that may be a secret."""
     problem = " ".join(str(getattr(error, "problem", error)).split())
+    if problem.startswith(_QUOTING):
+        problem = "a value that begins with * or ! has to stand in quotes"
     mark = getattr(error, "problem_mark", None)
     return f"{problem} (line {mark.line + 1})" if mark else problem

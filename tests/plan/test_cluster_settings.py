@@ -2,6 +2,7 @@
 
 import pytest
 
+from plan import engine_yaml
 from plan.checks import SettingsError
 from plan.cluster_settings import ONE, Disk, Machine, Patch
 from plan.settings import parse
@@ -66,6 +67,14 @@ def test_a_patch_of_a_stack_file_is_yaml_that_says_the_same():
     (patch,) = cluster_settings(patches=[{"machine": {"env": {"ON": True, "N": 1}}}]).patches
     (document,) = planned({"cluster": {"patches": [patch.text]}}).settings.clusters[0].patches
     assert document == patch
+
+
+@pytest.mark.parametrize("text", ["\U0001f600", "\\ud83d\\ude00", "\\\U0001f600\x7f", "\u2028"])
+def test_any_character_arrives_as_gos_yaml_takes_it(text):
+    """It refuses the two escapes that JSON has for an emoji; our reader does as it does."""
+    patch = {"machine": {"env": {"GREETING": text}}}
+    (made,) = cluster_settings(patches=[patch]).patches
+    assert engine_yaml.load(made.text) == patch
 
 
 def test_no_repr_shows_the_text_of_a_patch():

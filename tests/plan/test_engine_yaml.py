@@ -58,8 +58,9 @@ def test_the_fixture_is_about_what_is_asked():
 
 def test_a_key_of_the_config_that_is_misspelt_is_told():
     for name in ("cofnig", "Config", "configs"):
-        with pytest.raises(NoConfigError, match="did you mean 'config'"):
-            in_file(f"{name}:\n  talos-cache:prefix: a\n".encode())
+        for beside in ("", "config:\n", "config: {}\n"):
+            with pytest.raises(NoConfigError, match=f"the key '{name}': did you mean 'config'"):
+                in_file(f"{beside}{name}:\n  talos-cache:prefix: a\n".encode())
     assert in_file(b"anchors: &a {x: 1}\n") == {}
 
 
@@ -68,6 +69,27 @@ def test_what_is_wrong_is_told_with_its_line_and_without_the_text_around_it():
         load("fine: 1\npassword: hunter2\nhunter3: [a\n")
     assert "(line 4)" in str(caught.value)
     assert "hunter" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["*hunter2", "!hunter2", "!h!unter2", "!hunter2 [1]"])
+def test_a_value_that_begins_with_a_sign_of_yaml_is_not_shown(value):
+    with pytest.raises(NotYamlError, match="quotes") as caught:
+        load(f"password: {value}\n")
+    assert "h" not in str(caught.value).replace("that begins with", "").replace("has to", "")
+
+
+@pytest.mark.parametrize("tag", ["str", "bool", "int", "float", "null", "timestamp", "merge"])
+@pytest.mark.parametrize("value", ["[1]", "{a: 1}", "[]"])
+def test_a_tag_of_single_values_is_refused_for_others(tag, value):
+    with pytest.raises(NotYamlError, match="single value"):
+        load(f"a: !!{tag} {value}")
+
+
+@pytest.mark.parametrize("text", ['"\\ud83d\\ude00"', '"\\ud83d"', '{"\\ude00": 1}'])
+def test_halves_of_a_character_are_refused_as_the_engine_does(text):
+    with pytest.raises(NotYamlError, match="half a character"):
+        load(f"a: {text}")
+    assert load('a: "\\U0001F600"') == {"a": "\U0001f600"}
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a: \x07"])
@@ -97,7 +119,7 @@ def test_aliases_that_multiply_are_refused_before_anything_is_made_of_them():
 
 
 def test_a_tag_of_another_language_is_refused():
-    with pytest.raises(NotYamlError, match="python/object"):
+    with pytest.raises(NotYamlError, match="begins with"):
         load("a: !!python/object:os.system {}")
 
 
