@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from plan import foreign_json, store
+from plan.checks import cut
 from plan.images import ImageListError, ImageReference, parse_list, parse_platform
 from plan.manifests import MANIFEST_BYTES
 from plan.store import LINK_BYTES, Part, Repository, Store
@@ -38,6 +39,8 @@ ALL_MANIFESTS_BYTES = 64 * 1024 * 1024
 REGISTRY_IMAGE_BYTES = 1024 * 1024 * 1024
 # A path below the two folders: file systems have 255 bytes for a name, some of them for a while.
 _NAME_BYTES, _NAMES = 240, 8
+# Characters of what is wrong with a lock.
+_WHY = 500
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PARTS = ("index", "manifest", "config", "layer")
 
@@ -167,8 +170,8 @@ def parse_lock(text: str) -> Lock:
         raise ArchiveError(f"its {LOCK} is none: make the archive again with export") from error
     if found != FORMAT:
         raise ArchiveError(
-            f"it has format {found!r}, and this version reads {FORMAT}: use the version of this "
-            "project that made it, or make it again"
+            f"it has format {cut(repr(found), _WHY)}, and this version reads {FORMAT}: use the "
+            "version of this project that made it, or make it again"
         )
     try:
         lock = Lock(
@@ -179,7 +182,8 @@ def parse_lock(text: str) -> Lock:
             boot_assets=tuple(_asset(entry) for entry in value["bootAssets"]),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise ArchiveError(f"its {LOCK} is damaged ({error!r}): make the archive again") from error
+        why = cut(repr(error), _WHY)
+        raise ArchiveError(f"its {LOCK} is damaged ({why}): make the archive again") from error
     if _manifests_bytes(lock) > ALL_MANIFESTS_BYTES:
         raise ArchiveError(
             f"its {LOCK} names manifests of more than {ALL_MANIFESTS_BYTES} bytes: export fewer "

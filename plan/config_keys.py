@@ -35,7 +35,7 @@ def in_file(content: bytes) -> dict[str, object]:
     whole = {} if whole is None else whole
     if not isinstance(whole, Mapping):
         raise NoConfigError(f"a stack file holds a mapping, for instance with the key '{_CONFIG}'")
-    if _CONFIG not in whole and (near := _nearest(_CONFIG, whole)):
+    if not whole.get(_CONFIG) and (near := _nearest(_CONFIG, whole)):
         raise NoConfigError(f"Pulumi ignores the key '{near}': did you mean '{_CONFIG}'?")
     config = {} if whole.get(_CONFIG) is None else whole[_CONFIG]
     if not isinstance(config, Mapping):
@@ -87,8 +87,9 @@ def refuse_others(check: Checks, raw: Mapping[Any, object]) -> dict[Any, object]
 
 
 def _nearest(name: str, keys: Iterable[object]) -> str:
-    near = difflib.get_close_matches(name, [text(key).lower() for key in keys], 1, 0.7)
-    return near[0] if near else ""
+    written = {text(key).lower(): text(key) for key in keys if key != name}
+    near = difflib.get_close_matches(name, written, 1, 0.7)
+    return written[near[0]] if near else ""
 
 
 def _name(written: str) -> str | None:

@@ -157,7 +157,7 @@ def test_a_state_of_the_engine(folder, monkeypatch, content):
 @calmly
 @given(content=damaged([ARCHIVE_LOCK.encode()]))
 def test_the_lock_of_an_archive(content):
-    told(ArchiveError, archive.parse_lock, content.decode(errors="replace"))
+    assert len(told(ArchiveError, archive.parse_lock, content.decode(errors="replace"))) < 50_000
 
 
 def members(*contents):

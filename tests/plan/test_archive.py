@@ -59,6 +59,14 @@ def test_what_is_no_lock_is_refused(text):
         archive.parse_lock(text)
 
 
+@pytest.mark.parametrize("key", ["format", "platform"])
+def test_what_is_wrong_is_told_in_a_few_lines(key):
+    text = changed(lambda value: value.update({key: "a" * 3_000_000}))
+    with pytest.raises(ArchiveError) as caught:
+        archive.parse_lock(text)
+    assert len(str(caught.value)) < 1000
+
+
 def test_another_format_is_refused_with_what_to_do():
     text = changed(lambda value: value.update(format=2))
     with pytest.raises(ArchiveError, match="it has format 2, and this version reads 1"):
