@@ -56,5 +56,12 @@ def test_every_document_that_talos_would_not_take_is_told():
     assert [one.path for one in found] == ["p (all.yaml)"] * 2
 
 
+def test_what_is_still_encrypted_is_not_looked_into():
+    """As day-two commands see it in a stack's file; the program gets it decrypted."""
+    encrypted = '{"secure": "v1:abc"}'
+    assert problems("p", encrypted, "", []) == []
+    assert problems("p", encrypted, "a file.yaml", []), "the engine decrypts no files"
+
+
 def test_a_text_that_is_no_yaml_has_no_documents():
     assert patch_documents("{") == patch_documents("- a\n") == []
