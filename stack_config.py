@@ -13,6 +13,7 @@ from ops.stack_files import named_files
 from plan import config_keys
 from plan.login_settings import SECRET_KEYS, Credentials
 from plan.settings import Settings, decode, parse
+from toolchain import secrets_store
 
 
 def read(stack: str) -> tuple[Settings, dict[str, str]]:
@@ -23,7 +24,8 @@ def read(stack: str) -> tuple[Settings, dict[str, str]]:
         OpsError: the user's docker configuration has no credentials where the stack wants some.
     """
     plain = {key for key in SECRET_KEYS if _is_plain(key)}
-    settings = parse(_values(), stack, plain_secrets=plain)
+    public = secrets_store.is_public(stack)
+    settings = parse(_values(), stack, plain_secrets=plain, public=public)
     return _with_docker_logins(settings), named_files(settings)
 
 

@@ -17,7 +17,7 @@ import stack_state
 from ops import ending
 from ops.docker_api import Container, DockerUnavailableError
 from ops.preflight import Host
-from plan.settings import PUBLIC_STACKS
+from plan.settings import PUBLIC_SALTS, PUBLIC_STACKS
 from tests.components.engine import (
     CACHE,
     CLUSTER,
@@ -32,7 +32,7 @@ from tests.components.engine import (
     Secret,
     run,
 )
-from toolchain import edge
+from toolchain import edge, secrets_store
 
 ROOT = Path(__file__).parents[1]
 # Stack -> the number of its upstreams. `example` is no stack, but it has to be right too.
@@ -354,6 +354,19 @@ def test_the_language_host_may_hand_the_configuration_over_in_the_environment(ou
     ports = {cache["port"] for cache in run_with().exports["caches"].values()}
     assert 7000 in ports, "the official language host does it so"
     assert run_with({"basePort": 8000}).exports["caches"]["docker.io"]["port"] == 8000
+
+
+def test_a_stack_of_another_name_whose_passphrase_is_public_holds_no_secrets(
+    outside, monkeypatch, tmp_path
+):
+    """As after `pulumi stack rename docker mine`: the salt in its file is the one of docker."""
+    credentials = {"docker.io": {"username": "user", "password": "hunter2"}}
+    config = {"upstreams": {"docker.io": {}}, "credentials": credentials}
+    monkeypatch.setattr(secrets_store, "STACKS", tmp_path)
+    assert run_with(config, stack="mine").resources
+    (tmp_path / "Pulumi.mine.yaml").write_text(f"encryptionsalt: {min(PUBLIC_SALTS)}\n")
+    with pytest.raises(pulumi.RunError, match="passphrase"):
+        run_with(config, stack="mine")
 
 
 def test_no_secret_is_exported(outside):
