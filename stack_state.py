@@ -28,8 +28,10 @@ def read(stack: str) -> Recorded:
     Raises:
         pulumi.RunError: the engine can't read it.
     """
-    resources = _asked(_name(stack)).values()
-    return ownership.recorded((one["type"], one.get("outputs") or {}) for one in resources)
+    resources = _asked(_name(stack))
+    return ownership.recorded(
+        (one["type"], {**(one.get("outputs") or {}), "urn": urn}) for urn, one in resources.items()
+    )
 
 
 def _asked(name: str) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class PullThroughCache(pulumi.ComponentResource):
             ),
         )
         self.container = docker.Container(
-            f"{name}-container",
+            plan.logical_container,
             name=plan.name,
             image=args.image_id,
             restart="always",

@@ -10,7 +10,7 @@ from plan import host_ports
 from plan.caches import CachePlan
 from plan.cluster import ClusterPlan
 from plan.cluster_settings import ClusterSettings
-from plan.host_ports import HostPort, Move
+from plan.host_ports import Held, HostPort, Move
 from plan.ownership import Owner, Recorded, Taken, owner, refusals
 
 
@@ -88,8 +88,15 @@ def moves(
         clusters: the clusters about to be made.
         recorded: what this stack's state knows: its own containers.
     """
-    own = (container for container in host.containers if container.is_known(recorded))
-    held = {container.name: container.host_ports for container in own}
+    held = [
+        Held(
+            container=container.name,
+            logical=recorded.logical.get(container.id, ""),
+            ports=container.host_ports,
+        )
+        for container in host.containers
+        if container.is_known(recorded)
+    ]
     return host_ports.moves(held, plans, clusters)
 
 

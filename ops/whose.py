@@ -45,7 +45,14 @@ def checkout() -> str:
 def in_state(deployment: Mapping[str, Any]) -> Recorded:
     """What a stack's deployment knows of its own."""
     return ownership.recorded(
-        (resource["type"], {**(resource.get("outputs") or {}), "id": resource.get("id")})
+        (
+            resource["type"],
+            {
+                **(resource.get("outputs") or {}),
+                "id": resource.get("id"),
+                "urn": resource.get("urn", ""),
+            },
+        )
         for resource in deployment.get("resources") or []
     )
 

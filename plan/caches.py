@@ -123,6 +123,11 @@ class CachePlan:
         return _asked(self.upstream_proxy, self.remote_url)
 
     @property
+    def logical_container(self) -> str:
+        """Logical name of its container."""
+        return f"{self.slug}-container"
+
+    @property
     def has_credentials(self) -> bool:
         """Whether the upstream is asked with a user name and a password."""
         return self.credentials is not None

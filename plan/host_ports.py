@@ -1,6 +1,6 @@
 """Ports of this machine: which of them a stack asks for, and where two things ask for one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -8,7 +8,6 @@ from plan.addressing import LOOPBACK
 from plan.caches import CachePlan
 from plan.checks import Problem
 from plan.cluster_settings import ONE, ClusterSettings
-from plan.upstreams import physical_name
 
 TCP, UDP = "tcp", "udp"
 
@@ -31,7 +30,9 @@ class HostPort:
         if (self.port, self.protocol) != (other.port, other.protocol):
             return False
         own, others = ip_address(self.address), ip_address(other.address)
-        return own == others or own.is_unspecified or others.is_unspecified
+        # Docker listens on :: for IPv6 alone.
+        same = own.version == others.version
+        return own == others or (same and (own.is_unspecified or others.is_unspecified))
 
 
 def exposed(item: str) -> HostPort:
@@ -46,11 +47,9 @@ def of_cache(plan: CachePlan) -> tuple[HostPort, ...]:
     return tuple(HostPort(address=one.address, port=one.port) for one in plan.published)
 
 
-def clashes(
-    clusters: Sequence[ClusterSettings], caches: Iterable[CachePlan]
-) -> tuple[Problem, ...]:
+def clashes(clusters: Sequence[ClusterSettings], plans: Iterable[CachePlan]) -> tuple[Problem, ...]:
     """Entries of `exposedPorts` that a cache of the stack has, or an entry before them."""
-    taken = [(port, f"the cache of {plan.host}") for plan in caches for port in of_cache(plan)]
+    taken = [(port, f"the cache of {plan.host}") for plan in plans for port in of_cache(plan)]
     found = []
     for index, cluster in enumerate(clusters):
         group = "cluster" if cluster.slug == ONE else f"cluster[{index}]"
@@ -69,6 +68,31 @@ def clashes(
                 )
             taken.append((wanted, path))
     return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """Ports that the container of a cache of the stack has now.
+
+    Attributes:
+        container: its name.
+        logical: its logical name in the stack's state, which goes by the cache's host alone; empty
+            where that is not known.
+        ports: all of them.
+    """
+
+    container: str
+    logical: str
+    ports: Sequence[HostPort]
+
+    def is_of(self, plan: CachePlan) -> bool:
+        """Whether it is this cache's own, which gives its ports up by itself: it is replaced.
+
+        It has another name where the stack's prefix has changed.
+        """
+        if self.logical:
+            return self.logical == plan.logical_container
+        return self.container == plan.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +118,8 @@ class Move:
 
 
 def moves(
-    held: Mapping[str, Sequence[HostPort]],
-    caches: Sequence[CachePlan],
+    held: Sequence[Held],
+    plans: Sequence[CachePlan],
     clusters: Iterable[ClusterSettings],
 ) -> tuple[Move, ...]:
     """What has to give up a port before another can have it.
@@ -103,13 +127,13 @@ def moves(
     The engine removes what is gone last, and replaces caches side by side.
 
     Args:
-        held: name -> ports of the containers that this stack's caches have now.
-        caches: as they are to be.
+        held: what this stack's caches have now.
+        plans: of the caches as they are to be.
         clusters: as they are to be.
     """
     found = []
-    for plan in caches:
-        others = {name: ports for name, ports in held.items() if not _is_of(name, plan)}
+    for plan in plans:
+        others = [one for one in held if not one.is_of(plan)]
         by = f"the cache of {plan.host}"
         found += [_held(others, wanted, by) for wanted in of_cache(plan)]
     for cluster in clusters:
@@ -118,20 +142,8 @@ def moves(
     return tuple(move for move in found if move)
 
 
-def _held(held: Mapping[str, Sequence[HostPort]], wanted: HostPort, by: str) -> Move | None:
-    for name, ports in held.items():
-        if any(port.clashes(wanted) for port in ports):
-            return Move(container=name, port=wanted, by=by)
+def _held(held: Sequence[Held], wanted: HostPort, by: str) -> Move | None:
+    for one in held:
+        if any(port.clashes(wanted) for port in one.ports):
+            return Move(container=one.container, port=wanted, by=by)
     return None
-
-
-def _is_of(container: str, plan: CachePlan) -> bool:
-    """Whether it is this cache's own, which gives its ports up by itself: it is replaced.
-
-    It has another name where the stack's prefix has changed.
-    """
-    host = physical_name("", plan.host)
-    prefix = plan.name.removesuffix(host)
-    return container == plan.name or (
-        container.endswith(host) and not container.startswith(f"{prefix}-")
-    )

@@ -6,7 +6,7 @@ no proof, for another checkout may have one of the same name. docs/adr/0023 tell
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from plan import cluster, harbor
@@ -65,6 +65,7 @@ class Recorded:
 
     Attributes:
         containers: their ids.
+        logical: id of a container -> its logical name, which stays when its name changes.
         unnumbered: names of containers whose id it does not tell: it was made with an older
             stand-in of the Docker plugin.
         clusters: names of the clusters that it has made.
@@ -73,6 +74,7 @@ class Recorded:
     """
 
     containers: frozenset[str] = frozenset()
+    logical: Mapping[str, str] = field(default_factory=dict)
     unnumbered: frozenset[str] = frozenset()
     clusters: frozenset[str] = frozenset()
     identity: str = ""
@@ -89,14 +91,16 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
     """What a state knows.
 
     Args:
-        resources: type and outputs of each; a container's outputs have its `id` too.
+        resources: type and outputs of each; a container's have its `id` and its `urn` too.
     """
     ids, unnumbered, clusters = set(), set(), set()
+    logical = {}
     said: list[Owner] = []
     for kind, outputs in resources:
         if kind == CONTAINER_TYPE:
             if outputs.get("id"):
                 ids.add(str(outputs["id"]))
+                logical[str(outputs["id"])] = str(outputs.get("urn", "")).split("::")[-1]
             else:
                 unnumbered.add(str(outputs.get("name")))
             labels = {one["label"]: one["value"] for one in outputs.get("labels") or ()}
@@ -107,6 +111,7 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
             clusters |= {name for name in [cluster_of(variables)] if name}
     return Recorded(
         containers=frozenset(ids),
+        logical=logical,
         unnumbered=frozenset(unnumbered),
         clusters=frozenset(clusters),
         identity=next((one.identity for one in said if one.identity), ""),

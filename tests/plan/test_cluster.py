@@ -447,3 +447,9 @@ def test_a_login_of_the_caches_is_warned_of_as_one_in_a_patch_is():
     tls = cluster_plan({}, cache={"tls": True})
     young = cluster_plan({"talosVersion": "v1.14.0"}, **SECRETS_OF_MIRRORS)
     assert cluster.warnings([tls, young]) == (), "nodes take a CA live, and from 1.14 on a login"
+
+
+def test_made_anew_is_one_cluster_and_no_other():
+    assert cluster_plan({"name": "lab"}).made_anew == (
+        "make cluster-down STACK=dev CLUSTER=lab, then make cluster-up STACK=dev"
+    )

@@ -3,7 +3,8 @@
 import pytest
 
 from plan.checks import SettingsError
-from plan.host_ports import UDP, HostPort, exposed, moves
+from plan.host_ports import UDP, Held, HostPort, exposed, moves
+from plan.upstreams import slug
 from tests.plan.shapes import planned
 
 UPSTREAMS = {"docker.io": {}, "quay.io": {}}
@@ -33,7 +34,8 @@ def test_an_exposed_port_is_on_loopback_unless_it_says_otherwise(item, wanted):
         (port(80), port(80, protocol=UDP), False),
         (port(80), port(80, "127.0.0.2"), False),
         (port(80), port(80, "0.0.0.0"), True),
-        (port(80), port(80, "::"), True),
+        (port(80), port(80, "::"), False),
+        (port(80, "::1"), port(80, "::"), True),
     ],
 )
 def test_two_clash_where_only_one_can_be_had(one, other, clash):
@@ -82,13 +84,16 @@ def test_free_ports_are_no_mistake():
     assert planned({"cluster": {"exposedPorts": ports}}).clusters
 
 
-def moved(held, **config):
+def moved(held, logical=None, **config):
+    """What moves; containers have the default prefix, but for the names given as logical ones."""
     plan = planned({"upstreams": UPSTREAMS, **config})
-    found = moves(
-        {name: [port(one) for one in ports] for name, ports in held.items()},
-        plan.caches,
-        plan.settings.clusters,
-    )
+    names = {name: f"{slug(name.removeprefix('registry-'))}-container" for name in held}
+    names |= logical or {}
+    there = [
+        Held(container=name, logical=names[name], ports=[port(one) for one in ports])
+        for name, ports in held.items()
+    ]
+    found = moves(there, plan.caches, plan.settings.clusters)
     return {(move.container, move.port.port, move.by) for move in found}
 
 
@@ -119,7 +124,16 @@ def test_two_caches_that_swap_their_ports():
 
 def test_a_cache_whose_name_changes_with_the_prefix_is_still_itself():
     assert moved(AS_THEY_ARE, prefix="mirror") == set()
-    assert moved({"registry-a-docker.io": [5000]}, prefix="registry-a-b") == set()
+    for before, now in (("registry-a", "registry-a-b"), ("mirror-x", "mirror")):
+        name = f"{before}-docker.io"
+        assert moved({name: [5000]}, {name: "docker-io-container"}, prefix=now) == set()
+
+
+def test_where_the_state_tells_no_name_the_containers_own_has_to_do():
+    held = {"registry-docker.io": [5000], "registry-gcr.io": [5002]}
+    assert moved(held, dict.fromkeys(held, "")) == {
+        ("registry-gcr.io", 5002, "the cache of quay.io")
+    }
 
 
 def test_a_host_whose_name_ends_like_anothers_is_another():
@@ -137,7 +151,9 @@ def test_a_cluster_may_get_the_port_of_a_cache_that_goes():
 
 def test_a_move_says_what_to_do():
     [move] = moves(
-        {"registry-old": [port(5000)]}, planned({"upstreams": {"docker.io": {}}}).caches, ()
+        [Held(container="registry-old", logical="old-container", ports=[port(5000)])],
+        planned({"upstreams": {"docker.io": {}}}).caches,
+        (),
     )
     assert str(move) == (
         "Port 5000 of 127.0.0.1, for the cache of docker.io, is still held by this stack's own "

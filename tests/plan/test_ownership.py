@@ -28,6 +28,14 @@ def test_a_state_knows_its_containers_by_their_ids():
     assert (state.identity, state.born) == ("", "docker")
 
 
+def test_a_state_tells_the_logical_names_of_its_containers():
+    kind, outputs = container("c0ffee", "registry-docker.io", OLD)
+    urn = (
+        "urn:pulumi:docker::talos-cache::a$b$docker:index/container:Container::docker-io-container"
+    )
+    assert recorded([(kind, {**outputs, "urn": urn})]).logical == {"c0ffee": "docker-io-container"}
+
+
 def test_a_container_whose_id_the_state_does_not_tell_goes_by_its_name():
     state = recorded([container("", "registry-docker.io", OLD)])
     assert state.knows("any", "registry-docker.io", OLD)
