@@ -36,6 +36,7 @@ from plan.cluster import IDENTITY_VARIABLE, WARM_VARIABLE
 from plan.images import ImageListError
 from plan.settings import Settings
 from toolchain import edge, talosctl
+from toolchain.installed import set_up_line
 from toolchain.steps import SetupError
 
 # What the engine shows in a secret's place.
@@ -204,8 +205,7 @@ def _one_output(exported: dict[str, object], arguments: argparse.Namespace) -> o
         raise OpsError(f"there is no output {name}; the outputs are {', '.join(exported)}")
     if exported[name] == SECRET:
         raise OpsError(
-            f"the output {name} holds a secret. In a shell that has run "
-            f'eval "$(make -s setup STACK={stack})": '
+            f"the output {name} holds a secret. In a shell that has run {set_up_line(stack)}: "
             f"pulumi stack output {name} --show-secrets --stack {stack}"
         )
     return exported[name]

@@ -40,8 +40,8 @@ def clear(stack: str) -> list[str]:
     for cluster in unrecorded_clusters(state):
         folder.folder_of(stack, cluster).give_up(folder.owner_of(stack))
     # Without this the engine would go on to warn of operations that nobody waits for any more.
-    arguments = ("--yes", "--skip-preview", "--clear-pending-creates", "--stack", stack)
-    pulumi_cli.output("refresh", *arguments)
+    arguments = ("--yes", "--skip-preview", "--clear-pending-creates")
+    pulumi_cli.output(stack, "refresh", *arguments)
     return [*done, "cleared the operations that the interrupted run left pending"]
 
 
