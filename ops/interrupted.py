@@ -90,10 +90,17 @@ def _unlock(stack: str) -> list[str]:
     folder = state_folder.path()
     if folder is None:
         return []
-    dead = dead_locks(folder / "locks" / "organization" / PROJECT / stack)
+    dead = [path for kept in _locks(folder, stack) for path in dead_locks(kept)]
     for path in dead:
         path.unlink()
     return [path.stem for path in dead]
+
+
+def _locks(folder: Path, stack: str) -> tuple[Path, ...]:
+    """Where the engine keeps a stack's locks; see `state_folder.folders`."""
+    by_project = folder / "locks" / "organization" / PROJECT / stack
+    old = folder / "locks" / stack
+    return (by_project, old) if state_folder.is_old(folder) else (by_project,)
 
 
 def _is_dead(path: Path) -> bool:

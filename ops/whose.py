@@ -4,30 +4,20 @@ Containers go by their ids, as the state knows them. Everything that a stack kee
 the identity of its state, which is recorded with what was made (docs/adr/0023).
 """
 
-import gzip
-import json
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import zstandard
 
 from ops import docker_api, pulumi_cli, stack_files, state_folder
 from ops.cluster import folder
 from ops.docker_api import Container
 from ops.errors import OpsError
 from plan import ownership
-from plan.ownership import PROJECT, Owner, Recorded, Taken
+from plan.ownership import Owner, Recorded, Taken
 
 UNKNOWN_STACK = "no stack named"
-# End of a state file's name -> what gives its text; the engine can be told to compress them.
-UNPACKED: dict[str, Callable[[bytes], bytes]] = {
-    ".json": bytes,
-    ".json.gz": gzip.decompress,
-    ".json.zst": lambda packed: zstandard.ZstdDecompressor().decompressobj().decompress(packed),
-}
-UNREADABLE = (OSError, ValueError, EOFError, zstandard.ZstdError)
 
 
 def we_are(stack: str, recorded: Recorded) -> Owner:
@@ -58,9 +48,9 @@ def recorded(stack: str) -> Recorded:
     Raises:
         OpsError: it can't be read.
     """
-    kept = state_folder.path()
+    kept = state_folder.own(stack)
     if kept is not None:
-        return in_state(_read(kept, stack))
+        return in_state(kept)
     try:
         return in_state(pulumi_cli.deployment(stack))
     except OpsError as error:
@@ -70,17 +60,35 @@ def recorded(stack: str) -> Recorded:
 
 
 def known_by(kept: Path) -> dict[str, Recorded]:
-    """Stack -> what its state knows, for all that are kept in a folder; damaged ones left out."""
+    """Stack -> what its state knows, for all that are kept in a folder; damaged ones left out.
+
+    Raises:
+        OSError: the folder, or a file in it, can't be opened.
+    """
     found = {}
-    for file in sorted((kept / "stacks" / PROJECT).glob("*.json*")):
-        if not file.name.endswith(tuple(UNPACKED)):
-            continue  # what the engine keeps beside it
-        name = file.name[: file.name.rindex(".json")]
-        try:
-            found[name] = in_state(_read(kept, name))
-        except OpsError:
-            continue
+    for name in state_folder.stacks(kept):
+        with suppress(OpsError):
+            found[name] = in_state(state_folder.deployment(kept, name))
     return found
+
+
+def alive(containers: Iterable[Container], us: Owner) -> str:
+    """Which other state still knows one of these, or may; empty where none is found that does."""
+    closed = []
+    for container in containers:
+        for kept in _places(container, us):
+            try:
+                states = known_by(kept)
+            except OSError as error:
+                closed.append(
+                    f"the state in {kept}, which may know {container.name}, can't be read "
+                    f"({error.strerror})"
+                )
+                continue
+            for stack, state in states.items():
+                if container.id in state.containers:
+                    return f"the stack '{stack}', whose state is in {kept}, knows {container.name}"
+    return next(iter(closed), "")
 
 
 def others(
@@ -131,6 +139,16 @@ def left_alone(stack: str) -> list[str]:
     ]
 
 
+def _places(container: Container, us: Owner) -> list[Path]:
+    """Where the state may be that made a container: this one's place, and its own checkout."""
+    found = [state_folder.path()]
+    owner = ownership.owner(dict(container.labels))
+    host, _, path = (owner.checkout if owner else "").partition(":")
+    if path and host == us.checkout.partition(":")[0]:
+        found.append(Path(path) / ".work" / "state" / ".pulumi")
+    return [one for one in dict.fromkeys(found) if one is not None]
+
+
 def taken(containers: Sequence[Container]) -> list[Taken]:
     """Those that another state of this project made, as `ownership.refusals` wants them."""
     return [
@@ -138,17 +156,3 @@ def taken(containers: Sequence[Container]) -> list[Taken]:
         for container in containers
         if (owner := ownership.owner(dict(container.labels))) is not None
     ]
-
-
-def _read(kept: Path, stack: str) -> dict[str, Any]:
-    """The deployment in a state file; empty where there is none."""
-    for suffix, unpacked in UNPACKED.items():
-        file = kept / "stacks" / PROJECT / f"{stack}{suffix}"
-        try:
-            latest = json.loads(unpacked(file.read_bytes()))["checkpoint"].get("latest")
-        except FileNotFoundError:
-            continue
-        except (*UNREADABLE, LookupError, TypeError, AttributeError) as error:
-            raise OpsError(f"the state in {file} can't be read: {error!r}") from error
-        return dict(latest or {})
-    return {}
