@@ -177,8 +177,16 @@ def _renew_certificates(stack: str, settings: Settings) -> None:
 
 
 def _tell_of_others(stack: str) -> None:
-    """What looks like this stack's and is still there: the state did not know it."""
-    for line in whose.left_alone(stack):
+    """What looks like this stack's and is still there: the state did not know it.
+
+    The stack is down, so that nothing that goes wrong here is a failure of that.
+    """
+    try:
+        names = [cache.name for cache in caches.of_settings(stack_files.check(stack))]
+        lines = whose.left_alone(stack, names)
+    except (*KNOWN, DockerException, RequestException) as error:
+        lines = [f"note: caches that the state did not know were not looked for: {error}"]
+    for line in lines:
         print(line, file=sys.stderr)
 
 

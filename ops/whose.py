@@ -122,21 +122,45 @@ def refuse_others(stack: str, names: Sequence[str]) -> None:
         raise OpsError("\n".join(["nothing was done:", *texts]))
 
 
-def left_alone(stack: str) -> list[str]:
-    """After a `down`: containers that carry this stack's name, and that its state did not know."""
+def left_alone(stack: str, names: Sequence[str]) -> list[str]:
+    """After a `down`: caches that are there still because the stack's state did not know them.
+
+    Another checkout may have a stack of this name, with caches of other names: that is as it
+    should be.
+
+    Args:
+        stack: its name.
+        names: of its caches.
+    """
+    us = Owner(stack=stack, identity=folder.identity_of(stack), checkout=checkout())
     labels = docker_api.labels_of(stack)
-    there = docker_api.containers(docker_api.connect())
-    us = we_are(stack, Recorded())
-    found: dict[str, list[str]] = {}
-    for container in (one for one in there if one.has_labels(labels)):
-        owner = ownership.owner(dict(container.labels))
-        if owner is not None:
-            found.setdefault(ownership.described(owner, us), []).append(container.name)
+    found: dict[tuple[Owner, bool], list[Container]] = {}
+    for container in docker_api.containers(docker_api.connect()):
+        owner, is_wanted = ownership.owner(dict(container.labels)), container.name in names
+        if owner and container.has_labels(labels) and (is_wanted or owner.identity == us.identity):
+            found.setdefault((owner, is_wanted), []).append(container)
     return [
-        f"left alone, because the state did not know {'it' if len(names) == 1 else 'them'}: "
-        f"{', '.join(sorted(names))}, of {whose}. To remove them: make adopt STACK={stack}"
-        for whose, names in found.items()
+        _left(containers, ownership.described(owner, us), _way_on(containers, us, is_wanted))
+        for (owner, is_wanted), containers in found.items()
     ]
+
+
+def _left(containers: Sequence[Container], whose: str, way_on: str) -> str:
+    they = "it" if len(containers) == 1 else "them"
+    names = ", ".join(sorted(container.name for container in containers))
+    return f"left alone, because the state did not know {they}: {names}, of {whose}. {way_on}"
+
+
+def _way_on(containers: Sequence[Container], us: Owner, is_wanted: bool) -> str:
+    """How to get rid of containers, by whether the stack's file still has caches of these names."""
+    if not is_wanted:
+        names = " ".join(sorted(container.name for container in containers))
+        return (
+            f"The stack's file has no such cache; the images stay in volumes: docker rm -f {names}"
+        )
+    if known := alive(containers, us):
+        return f"Go on there: {known}"
+    return f"To remove them: make adopt STACK={us.stack}"
 
 
 def _places(container: Container, us: Owner) -> list[Path]:

@@ -211,14 +211,39 @@ def test_without_a_container_the_state_is_not_even_read(states, docker):
 
 
 def test_what_a_down_leaves_alone_is_told_with_whose_it_is(states, docker):
-    assert whose.left_alone("mine") == []
+    assert whose.left_alone("mine", "abcd") == []
     docker.add("1", "a", OLD)
     docker.add("2", "b", OLD)
     docker.add("3", "c", Owner(stack="mine", identity="m-1", checkout="other:/home").labels)
     docker.add("4", "d", {**OLD, "talos-cache.stack": "another"})
-    one, other = whose.left_alone("mine")
+    one, other = whose.left_alone("mine", "abcd")
     assert one.startswith("left alone, because the state did not know them: a, b, of a stack")
     assert other.startswith("left alone, because the state did not know it: c, of the stack")
+    assert one.endswith("To remove them: make adopt STACK=mine")
+
+
+def test_a_second_checkouts_caches_of_other_names_are_not_told_at_every_down(states, docker):
+    docker.add("1", "two-docker.io", Owner(stack="mine", identity="m-1", checkout="b:/b").labels)
+    docker.add("2", "old-docker.io", OLD)
+    assert whose.left_alone("mine", [NAME]) == []
+
+
+def test_a_cache_that_left_the_stack_file_is_told_with_what_removes_it(states, docker):
+    us = Owner(stack="mine", identity=folder.usual_identity("mine"), checkout=whose.checkout())
+    docker.add("1", "before-docker.io", us.labels)
+    [text] = whose.left_alone("mine", [NAME])
+    assert text.startswith("left alone, because the state did not know it: before-docker.io, of")
+    assert text.endswith("docker rm -f before-docker.io")
+    assert "adopt" not in text, "it looks only for the caches in the stack's file"
+
+
+def test_what_adopt_would_refuse_is_not_offered_to_it(states, docker):
+    docker.add("1", NAME, OLD)
+    write_state(states, "renamed", resource("1", NAME, OLD))
+    [text] = whose.left_alone("mine", [NAME])
+    kept = states.parent.parent
+    assert text.endswith(f"the stack 'renamed', whose state is in {kept}, knows {NAME}")
+    assert "make adopt" not in text
 
 
 SETTINGS = parse({"upstreams": {"docker.io": {}, "quay.io": {}}})
