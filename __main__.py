@@ -17,7 +17,7 @@ def main() -> None:
     """Bring up this stack's caches and clusters; export what nodes and people need."""
     stack = pulumi.get_stack()
     chosen, files = stack_config.read(stack)
-    which_docker.check(stack_config.given())
+    which_docker.check(stack, stack_config.given())
     recorded = stack_state.read(stack)
     us = whose.we_are(stack, recorded)
     bridge = gateway() if addressing.needs_bridge_gateway(chosen) else None

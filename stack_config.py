@@ -2,16 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pulumi
 from pulumi.runtime import config as runtime_config
 
 from ops import docker_config
-from ops.errors import OpsError
 from ops.stack_files import named_files
 from plan import config_keys
-from plan.login_settings import SECRET_KEYS, Credentials
+from plan.login_settings import SECRET_KEYS
 from plan.settings import Settings, decode, parse
 from toolchain import secrets_store
 
@@ -26,7 +24,7 @@ def read(stack: str) -> tuple[Settings, dict[str, str]]:
     plain = {key for key in SECRET_KEYS if _is_plain(key)}
     public = secrets_store.is_public(stack)
     settings = parse(_values(), stack, plain_secrets=plain, public=public)
-    return _with_docker_logins(settings), named_files(settings)
+    return docker_config.with_logins(settings), named_files(settings)
 
 
 def given() -> Mapping[str, object]:
@@ -37,24 +35,6 @@ def given() -> Mapping[str, object]:
     list keys, and unknown keys are mistakes that a user wants to hear of.
     """
     return {**runtime_config.get_config_env(), **runtime_config.CONFIG.get()}
-
-
-def _with_docker_logins(settings: Settings) -> Settings:
-    """The settings with the credentials that some upstreams take from the user's Docker login."""
-    asked = [upstream.host for upstream in settings.upstreams if upstream.from_docker]
-    if not asked or settings.offline:
-        return settings
-    found = tuple((host, _docker_login(host)) for host in asked)
-    return replace(settings, credentials=(*settings.credentials, *found))
-
-
-def _docker_login(host: str) -> Credentials:
-    if (login := docker_config.credentials_for(host)) is None:
-        raise OpsError(
-            f"talos-cache:upstreams.{host}.credentialsFrom: {docker_config.config_file()} has no "
-            f"login for {host}. Log in with: docker login {host}"
-        )
-    return login
 
 
 def _values() -> dict[str, object]:

@@ -36,6 +36,7 @@ from plan.cluster import IDENTITY_VARIABLE, WARM_VARIABLE
 from plan.images import ImageListError
 from plan.settings import Settings
 from toolchain import edge, talosctl
+from toolchain.installed import set_up_line
 from toolchain.steps import SetupError
 
 # What the engine shows in a secret's place.
@@ -177,8 +178,16 @@ def _renew_certificates(stack: str, settings: Settings) -> None:
 
 
 def _tell_of_others(stack: str) -> None:
-    """What looks like this stack's and is still there: the state did not know it."""
-    for line in whose.left_alone(stack):
+    """What looks like this stack's and is still there: the state did not know it.
+
+    The stack is down, so that nothing that goes wrong here is a failure of that.
+    """
+    try:
+        names = [cache.name for cache in caches.of_settings(stack_files.check(stack))]
+        lines = whose.left_alone(stack, names)
+    except (*KNOWN, DockerException, RequestException) as error:
+        lines = [f"note: caches that the state did not know were not looked for: {error}"]
+    for line in lines:
         print(line, file=sys.stderr)
 
 
@@ -205,8 +214,7 @@ def _one_output(exported: dict[str, object], arguments: argparse.Namespace) -> o
         raise OpsError(f"there is no output {name}; the outputs are {', '.join(exported)}")
     if exported[name] == SECRET:
         raise OpsError(
-            f"the output {name} holds a secret. In a shell that has run "
-            f'eval "$(make -s setup STACK={stack})": '
+            f"the output {name} holds a secret. In a shell that has run {set_up_line(stack)}: "
             f"pulumi stack output {name} --show-secrets --stack {stack}"
         )
     return exported[name]

@@ -7,15 +7,13 @@ It refuses that, and caches that another state still knows, unless it is told to
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from ops import caches, docker_api, pulumi_cli, stack_files, state_folder, whose
+from ops import caches, docker_api, pulumi_cli, stack_files, whose
 from ops.cluster import folder
-from ops.docker_api import Container
 from ops.errors import OpsError
 from plan import ownership
-from plan.ownership import Owner, Recorded
+from plan.ownership import Recorded
 from plan.settings import Settings
 
 
@@ -49,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"there is nothing to take over: make up STACK={stack}")
         return 0
     if not arguments.yes:
-        _refuse(stack, _alive(ours, us), lost)
+        _refuse(stack, whose.alive(ours, us), lost)
     for container in ours:
         print(f"removing the container {container.name}; its volume stays", file=sys.stderr)
         client.api.remove_container(container.id, force=True)
@@ -83,23 +81,3 @@ def _lost_clusters(stack: str, settings: Settings, state: Recorded) -> list[str]
         if cluster.name not in state.clusters
         and folder.folder_of(stack, cluster.name).is_whole(owner)
     ]
-
-
-def _alive(containers: Iterable[Container], us: Owner) -> str:
-    """Which other state still knows one of these; empty where none is found that does."""
-    for container in containers:
-        owner = ownership.owner(dict(container.labels))
-        for kept in _places(owner, us):
-            for stack, state in whose.known_by(kept).items():
-                if container.id in state.containers:
-                    return f"the stack '{stack}', whose state is in {kept}, knows {container.name}"
-    return ""
-
-
-def _places(owner: Owner | None, us: Owner) -> list[Path]:
-    """Where the state may be that made a container: this one's place, and its own checkout."""
-    found = [state_folder.path()]
-    host, _, path = (owner.checkout if owner else "").partition(":")
-    if path and host == us.checkout.partition(":")[0]:
-        found.append(Path(path) / ".work" / "state" / ".pulumi")
-    return [one for one in dict.fromkeys(found) if one is not None]

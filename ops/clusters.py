@@ -1,16 +1,15 @@
 """Which resources of a stack are its clusters, apart from its caches."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from ops.errors import OpsError
-from plan.cluster import CLUSTER_VARIABLE
+from plan import ownership
 from plan.cluster_settings import ClusterSettings
+from plan.ownership import COMMAND_TYPE
 from plan.settings import Settings
 
 COMPONENT_TYPE = "talos-cache:index:TalosCluster"
-COMMAND_TYPE = "command:local:Command"
 
 
 def of_settings(settings: Settings, stack: str) -> tuple[ClusterSettings, ...]:
@@ -38,7 +37,9 @@ def urns(state: Mapping[str, Any], name: str = "") -> list[str]:
     commands = [
         resource
         for resource in resources
-        if resource["type"] == COMMAND_TYPE and name in ("", _name(resource))
+        if resource["type"] == COMMAND_TYPE
+        and (found := _cluster(resource))
+        and name in ("", found)
     ]
     parents = {resource["parent"] for resource in commands}
     components = [
@@ -49,5 +50,6 @@ def urns(state: Mapping[str, Any], name: str = "") -> list[str]:
     return [*(resource["urn"] for resource in commands), *components]
 
 
-def _name(resource: Mapping[str, Any]) -> str:
-    return str(json.loads(resource["inputs"]["environment"][CLUSTER_VARIABLE])["name"])
+def _cluster(command: Mapping[str, Any]) -> str:
+    """The cluster that a command is for; empty for what is none's, as the projects in Harbor."""
+    return ownership.cluster_for((command.get("inputs") or {}).get("environment") or {})

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from docker.errors import DockerException
 
 from ops.errors import OpsError
 from plan.login_settings import Credentials
+from plan.settings import Settings
 from plan.upstreams import DOCKER_IO_ALIASES
 
 HELPER_SECONDS = 10
@@ -26,6 +28,19 @@ SHOWN_CHARACTERS = 300
 # What every helper says, in its own case, when it has nothing for a host.
 NOT_FOUND = "credentials not found"
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def with_logins(settings: Settings) -> Settings:
+    """The settings with the credentials that some upstreams take from the user's Docker login.
+
+    Raises:
+        OpsError: there are none for one of them, or they can't be had.
+    """
+    asked = [upstream.host for upstream in settings.upstreams if upstream.from_docker]
+    if not asked or settings.offline:
+        return settings
+    found = tuple((host, _login(host)) for host in asked)
+    return replace(settings, credentials=(*settings.credentials, *found))
 
 
 def credentials_for(host: str) -> Credentials | None:
@@ -60,6 +75,15 @@ def config_file() -> Path:
     """Where Docker's command line keeps it."""
     folder = os.environ.get("DOCKER_CONFIG")
     return (Path(folder) if folder else Path.home() / ".docker") / "config.json"
+
+
+def _login(host: str) -> Credentials:
+    if (login := credentials_for(host)) is None:
+        raise OpsError(
+            f"talos-cache:upstreams.{host}.credentialsFrom: {config_file()} has no login for "
+            f"{host}. Log in with: docker login {host}"
+        )
+    return login
 
 
 def _content(path: Path) -> dict[str, Any] | None:

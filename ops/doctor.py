@@ -44,6 +44,7 @@ from plan.ownership import PROJECT_LABEL, Recorded
 from plan.settings import Settings
 from plan.talosctl import refusals
 from plan.upstreams import slug
+from toolchain.installed import set_up_line
 
 AT_ONCE = 8
 # The worst comes last, where it is seen.
@@ -83,7 +84,8 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
     version = client.version()["Version"]
     text = f"{version} answers at {where}" if where.source else f"{version} answers"
     findings.append(diagnosis.well("Docker", text))
-    state = whose.recorded(stack)
+    state, unread = _recorded(client, stack)
+    findings += unread
     whose.we_are(stack, state)
     plans, clusters = _planned(client, stack, settings)
     nodes = sum(len(plan.settings.node_ips) for plan in clusters) if found else 0
@@ -118,6 +120,23 @@ def _talosctl(stack: str, settings: Settings) -> tuple[Talosctl | None, list[Fin
     return found, list(dict.fromkeys(refused)) or [
         diagnosis.well("talosctl", f"{found.version}, {found.program}")
     ]
+
+
+def _recorded(client: docker.DockerClient, stack: str) -> tuple[Recorded, list[Finding]]:
+    """What the state knows; where it can't be read, what containers say of themselves."""
+    try:
+        return whose.recorded(stack), []
+    except OpsError as error:
+        text = f"it can't be read, so containers go by their labels here: {error}"
+    us = whose.we_are(stack, Recorded())
+    own = [
+        container.id
+        for container in docker_api.containers(client)
+        if container.has_labels({ownership.IDENTITY_LABEL: us.identity})
+    ]
+    works = f"{set_up_line(stack)} && pulumi stack export --stack {stack} > /dev/null"
+    fix = f"nothing is brought up or taken down until this works: {works}"
+    return Recorded(containers=frozenset(own)), [diagnosis.problem("state", text, fix)]
 
 
 def _planned(

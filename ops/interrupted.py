@@ -40,8 +40,8 @@ def clear(stack: str) -> list[str]:
     for cluster in unrecorded_clusters(state):
         folder.folder_of(stack, cluster).give_up(folder.owner_of(stack))
     # Without this the engine would go on to warn of operations that nobody waits for any more.
-    arguments = ("--yes", "--skip-preview", "--clear-pending-creates", "--stack", stack)
-    pulumi_cli.output("refresh", *arguments)
+    arguments = ("--yes", "--skip-preview", "--clear-pending-creates")
+    pulumi_cli.output(stack, "refresh", *arguments)
     return [*done, "cleared the operations that the interrupted run left pending"]
 
 
@@ -90,10 +90,17 @@ def _unlock(stack: str) -> list[str]:
     folder = state_folder.path()
     if folder is None:
         return []
-    dead = dead_locks(folder / "locks" / "organization" / PROJECT / stack)
+    dead = [path for kept in _locks(folder, stack) for path in dead_locks(kept)]
     for path in dead:
         path.unlink()
     return [path.stem for path in dead]
+
+
+def _locks(folder: Path, stack: str) -> tuple[Path, ...]:
+    """Where the engine keeps a stack's locks; see `state_folder.folders`."""
+    by_project = folder / "locks" / "organization" / PROJECT / stack
+    old = folder / "locks" / stack
+    return (by_project, old) if state_folder.is_old(folder) else (by_project,)
 
 
 def _is_dead(path: Path) -> bool:

@@ -6,9 +6,20 @@ somebody had removed it by hand. Its volume stays.
 
 import time
 
-from ops import docker_api, preflight, whose
+import stack_plan
+from ops import (
+    docker_api,
+    docker_config,
+    preflight,
+    secret_settings,
+    stack_files,
+    which_docker,
+    whose,
+)
+from ops.preflight import Host
 from plan import addressing, caches, host_ports
 from plan.checks import SettingsError
+from plan.ownership import Recorded
 from plan.settings import Settings
 
 REMOVE_SECONDS = 30
@@ -18,7 +29,8 @@ def make_room(stack: str, settings: Settings) -> list[str]:
     """Remove what has to give up a port; returns a line for each.
 
     Raises:
-        SettingsError: two things of the stack are to get one port.
+        SettingsError: two things of the stack are to get one port, or do not go together otherwise.
+        OpsError: the program can't run as things are, for what the stack's configuration says.
         DockerUnavailableError: Docker does not answer.
         DockerException: it refuses.
     """
@@ -31,14 +43,32 @@ def make_room(stack: str, settings: Settings) -> list[str]:
         raise SettingsError(problems)
     host, recorded = preflight.look(), whose.recorded(stack)
     moving = preflight.moves(host, plans, settings.clusters, recorded)
-    # The program is about to tell of anything else in the way; until then all stays as it is.
-    if not moving or preflight.conflicts(host, plans, recorded, whose.we_are(stack, recorded)):
+    # The engine is about to tell of anything else in the way; until then all stays as it is.
+    if not moving or _is_refused(stack, host, recorded, bridge):
         return []
     ids = {container.name: container.id for container in host.containers}
     deadline = time.monotonic() + REMOVE_SECONDS
     for name in dict.fromkeys(move.container for move in moving):
         docker_api.remove_until_gone(client, ids[name], deadline)
-    return [
+    said = (
         f"removed the container {move.container}, whose port {move.port.port} is for {move.by} now"
         for move in moving
-    ]
+    )
+    return list(dict.fromkeys(said))  # a port that several addresses have is told once
+
+
+def _is_refused(stack: str, host: Host, recorded: Recorded, bridge: str | None) -> bool:
+    """Whether the engine or the program is going to refuse whatever we do about ports.
+
+    It looks at all that the program looks at, as that does: only here does it cost something.
+    """
+    from ops import passphrase  # its cipher is seldom needed
+
+    if passphrase.advice(stack):
+        return True
+    us = whose.we_are(stack, recorded)
+    which_docker.check(stack, stack_files.keys(stack))
+    settings = docker_config.with_logins(secret_settings.settings_of(stack))
+    files = stack_files.named_files(settings)
+    plan = stack_plan.build(stack, settings, files, bridge, host.published)
+    return bool(preflight.obstacles(host, plan.caches, plan.clusters, recorded, us))

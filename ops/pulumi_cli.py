@@ -16,10 +16,10 @@ from ops.errors import OpsError
 from ops.stack_files import ROOT
 from plan import failures
 from toolchain.environment import backend
+from toolchain.installed import set_up_line
 
 # The option for the event log, which the Automation API uses, is hidden behind this.
 EVENT_LOG = {"PULUMI_DEBUG_COMMANDS": "true"}
-SET_UP = 'Set this shell up: eval "$(make -s setup)"'
 
 
 def run(command: str, stack: str, *arguments: str, **variables: str) -> int:
@@ -44,7 +44,7 @@ def run(command: str, stack: str, *arguments: str, **variables: str) -> int:
         # Its owner's alone, and gone at the end: the log holds whatever plugins say.
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "events"
-            argv = [_program(), *arguments, "--stack", stack, "--event-log", str(log)]
+            argv = [_program(stack), *arguments, "--stack", stack, "--event-log", str(log)]
             status = subprocess.run(argv, cwd=ROOT, env={**os.environ, **EVENT_LOG}).returncode
             if status != 0:
                 given = {"STACK": stack, **variables}
@@ -68,14 +68,14 @@ def _events(log: Path) -> Iterator[dict[str, Any]]:
             return
 
 
-def output(*arguments: str) -> str:
-    """What a `pulumi` command prints.
+def output(stack: str, *arguments: str) -> str:
+    """What a `pulumi` command for a stack prints.
 
     Raises:
         OpsError: it fails; with what it said.
     """
     done = subprocess.run(
-        [_program(), *arguments, "--non-interactive"],
+        [_program(stack), *arguments, "--stack", stack, "--non-interactive"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -88,16 +88,17 @@ def output(*arguments: str) -> str:
     return done.stdout
 
 
-def _program() -> str:
+def _program(stack: str) -> str:
     """The engine's CLI.
 
     Raises:
         OpsError: it is not there; or nobody has said where state is kept.
     """
+    set_up = f"Set this shell up: {set_up_line(stack)}"
     if (program := shutil.which("pulumi")) is None:
-        raise OpsError(f"pulumi is not on PATH. {SET_UP}")
+        raise OpsError(f"pulumi is not on PATH. {set_up}")
     if not backend() and "PULUMI_ACCESS_TOKEN" not in os.environ:
-        raise OpsError(f"this shell does not say where state is kept. {SET_UP}")
+        raise OpsError(f"this shell does not say where state is kept. {set_up}")
     return program
 
 
@@ -105,17 +106,17 @@ def select(stack: str) -> None:
     """Make the stack where state is kept, if it is not there yet."""
     state_folder.mend()
     state_folder.refuse_damaged(stack)
-    output("stack", "select", "--create", "--stack", stack)
+    output(stack, "stack", "select", "--create")
 
 
 def deployment(stack: str) -> dict[str, Any]:
     """The stack's state: `resources` and, after an interruption, `pending_operations`."""
-    exported: dict[str, Any] = json.loads(output("stack", "export", "--stack", stack))
+    exported: dict[str, Any] = json.loads(output(stack, "stack", "export"))
     state: dict[str, Any] = exported.get("deployment") or {}
     return state
 
 
 def stack_outputs(stack: str) -> dict[str, Any]:
     """What the stack exported last; no secrets are decrypted."""
-    outputs: dict[str, Any] = json.loads(output("stack", "output", "--json", "--stack", stack))
+    outputs: dict[str, Any] = json.loads(output(stack, "stack", "output", "--json"))
     return outputs

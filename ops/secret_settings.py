@@ -19,7 +19,7 @@ def settings_of(stack: str) -> Settings:
     if not any(login and login.is_encrypted for login in _logins(checked)):
         return checked
     raw = stack_files.read(stack_files.path_of(stack))
-    shown = json.loads(pulumi_cli.output("config", "--show-secrets", "--json", "--stack", stack))
+    shown = json.loads(pulumi_cli.output(stack, "config", "--show-secrets", "--json"))
     prefix = f"{stack_files.PROJECT}:"
     opened = {
         key.removeprefix(prefix): entry["value"]

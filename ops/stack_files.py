@@ -5,8 +5,9 @@ the engine or the program would say is told before either has started.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from ops import text_files
 from ops.errors import OpsError
@@ -21,6 +22,7 @@ from toolchain import secrets_store
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "stacks"
 PROJECT = checks.PROJECT
+T = TypeVar("T")
 # Documents every key, but is no stack.
 EXAMPLE = "example"
 # Pulumi's own rule for the names of stacks.
@@ -56,15 +58,17 @@ def read(path: Path) -> dict[str, object]:
     Raises:
         OpsError: it is no YAML, a key stands twice, or what it holds is no configuration.
     """
-    try:
-        # `pulumi config set` and the engine's own changes of the file leave numbers as text.
-        return decode(config_keys.in_file(path.read_bytes()))
-    except NotYamlError as error:
-        raise OpsError(f"{path.name} is not readable as YAML: {error}") from error
-    except config_keys.NoConfigError as error:
-        raise OpsError(f"{path.name}: {error}") from error
-    except OSError as error:
-        raise OpsError(f"{path.name} can't be read: {error.strerror}") from error
+    # `pulumi config set` and the engine's own changes of the file leave numbers as text.
+    return decode(_parsed(path, config_keys.in_file))
+
+
+def keys(stack: str) -> frozenset[str]:
+    """The keys in a stack's file with their namespaces, also those that are no concern of ours.
+
+    Raises:
+        OpsError: the file can't be read.
+    """
+    return _parsed(path_of(stack), config_keys.full_names)
 
 
 def check(stack: str) -> Settings:
@@ -139,6 +143,17 @@ def copy(name: str, source: str) -> Path:
     kept = text[:start] if start >= 0 else re.sub(r"(?m)^encryptionsalt:.*\n?", "", text)
     path.write_text(kept)
     return path
+
+
+def _parsed(path: Path, parsed: Callable[[bytes], T]) -> T:
+    try:
+        return parsed(path.read_bytes())
+    except NotYamlError as error:
+        raise OpsError(f"{path.name} is not readable as YAML: {error}") from error
+    except config_keys.NoConfigError as error:
+        raise OpsError(f"{path.name}: {error}") from error
+    except OSError as error:
+        raise OpsError(f"{path.name} can't be read: {error.strerror}") from error
 
 
 def _holds_plain_text(value: object) -> bool:

@@ -1,9 +1,15 @@
 """The folder that state is kept in, where it is kept in files on this machine."""
 
+import gzip
 import json
 import shlex
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
+
+import zstandard
 
 from ops import text_files
 from ops.errors import OpsError
@@ -17,6 +23,18 @@ ATTRIBUTES = (
     "*.attrs",
     *(f"{kept}/**/*.attrs" for kept in ("stacks", "locks", "history", "backups")),
 )
+# End of a state file's name -> what gives its text; the engine can be told to compress them.
+UNPACKED: dict[str, Callable[[bytes], bytes]] = {
+    ".json": bytes,
+    ".json.gz": gzip.decompress,
+    ".json.zst": lambda packed: zstandard.ZstdDecompressor().decompressobj().decompress(packed),
+}
+DAMAGED = (ValueError, EOFError, RecursionError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
+NOT_THERE = (FileNotFoundError, NotADirectoryError)
+# Where an engine since 3.61 has made the folder, or `pulumi state upgrade` has been run, this file
+# says so. Anywhere else the stacks of all projects may lie together.
+LAYOUT = "meta.yaml"
+OLD_LAYOUT = b"version: 0"
 
 
 def path() -> Path | None:
@@ -50,19 +68,96 @@ def refuse_damaged(stack: str) -> None:
     Raises:
         OpsError: says what can be put in its place.
     """
+    own(stack)
+
+
+def own(stack: str) -> dict[str, Any] | None:
+    """The deployment of a stack of ours, as `deployment` gives it; None where there is no folder.
+
+    Raises:
+        OpsError: it can't be read; says what to do.
+    """
     folder = path()
-    file = folder / "stacks" / PROJECT / f"{stack}.json" if folder else None
-    if file is None or not file.exists():
-        return
     try:
-        whole = isinstance(json.loads(file.read_bytes()), (dict, type(None)))
-    except (ValueError, RecursionError):
-        whole = False
-    if not whole:
+        return None if folder is None else deployment(folder, stack)
+    except OSError as error:
+        where = error.filename or folder
+        raise OpsError(f"the stack's state in {where} can't be read: {error.strerror}") from error
+
+
+def deployment(kept: Path, stack: str) -> dict[str, Any]:
+    """The deployment in a stack's file; empty where there is no file, or nothing is in it.
+
+    Args:
+        kept: the engine's own folder, see `path`.
+        stack: its name.
+
+    Raises:
+        OpsError: the file is damaged; says what can be put in its place.
+        OSError: it can't be opened.
+    """
+    files = (folder / f"{stack}{end}" for folder in folders(kept) for end in UNPACKED)
+    for file in files:
+        try:
+            packed = file.read_bytes()
+        except NOT_THERE:
+            continue
+        return _deployment(file, packed)
+    return {}
+
+
+def stacks(kept: Path) -> list[str]:
+    """Names of the stacks that have a file there.
+
+    Raises:
+        OSError: that can't be seen.
+    """
+    names = set()
+    for folder in folders(kept):
+        try:
+            files = [file.name for file in folder.iterdir()]
+        except NOT_THERE:
+            continue
+        names |= {
+            name.removesuffix(end) for name in files for end in UNPACKED if name.endswith(end)
+        }
+    return sorted(names)
+
+
+def folders(kept: Path) -> tuple[Path, ...]:
+    """Where the files of this project's stacks may lie, the likelier folder first.
+
+    Raises:
+        OSError: that can't be seen.
+    """
+    by_project = kept / "stacks" / PROJECT
+    return (by_project, by_project.parent) if is_old(kept) else (by_project,)
+
+
+def is_old(kept: Path) -> bool:
+    """Whether the engine may keep stacks there as it did before it knew of projects.
+
+    Raises:
+        OSError: that can't be seen.
+    """
+    try:
+        return (kept / LAYOUT).read_bytes().strip() == OLD_LAYOUT
+    except NOT_THERE:
+        return True
+
+
+def _deployment(file: Path, packed: bytes) -> dict[str, Any]:
+    unpacked = next(UNPACKED[end] for end in UNPACKED if file.name.endswith(end))
+    try:
+        whole = json.loads(unpacked(packed))
+        if whole is None:  # the engine takes it for a stack without anything
+            return {}
+        return dict((whole.get("checkpoint") or {}).get("latest") or {})
+    except (*DAMAGED, AttributeError, TypeError) as error:
         raise OpsError(
             f"the stack's state is damaged: {file} is empty or cut off. The engine keeps the one "
             f"before it: cp {shlex.quote(f'{file}.bak')} {shlex.quote(str(file))}"
-        )
+        ) from error
 
 
 def _is_empty(file: Path) -> bool:

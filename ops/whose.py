@@ -4,30 +4,20 @@ Containers go by their ids, as the state knows them. Everything that a stack kee
 the identity of its state, which is recorded with what was made (docs/adr/0023).
 """
 
-import gzip
-import json
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import zstandard
 
 from ops import docker_api, pulumi_cli, stack_files, state_folder
 from ops.cluster import folder
 from ops.docker_api import Container
 from ops.errors import OpsError
 from plan import ownership
-from plan.ownership import PROJECT, Owner, Recorded, Taken
+from plan.ownership import Owner, Recorded, Taken
 
 UNKNOWN_STACK = "no stack named"
-# End of a state file's name -> what gives its text; the engine can be told to compress them.
-UNPACKED: dict[str, Callable[[bytes], bytes]] = {
-    ".json": bytes,
-    ".json.gz": gzip.decompress,
-    ".json.zst": lambda packed: zstandard.ZstdDecompressor().decompressobj().decompress(packed),
-}
-UNREADABLE = (OSError, ValueError, EOFError, zstandard.ZstdError)
 
 
 def we_are(stack: str, recorded: Recorded) -> Owner:
@@ -65,9 +55,9 @@ def recorded(stack: str) -> Recorded:
     Raises:
         OpsError: it can't be read.
     """
-    kept = state_folder.path()
+    kept = state_folder.own(stack)
     if kept is not None:
-        return in_state(_read(kept, stack))
+        return in_state(kept)
     try:
         return in_state(pulumi_cli.deployment(stack))
     except OpsError as error:
@@ -77,17 +67,35 @@ def recorded(stack: str) -> Recorded:
 
 
 def known_by(kept: Path) -> dict[str, Recorded]:
-    """Stack -> what its state knows, for all that are kept in a folder; damaged ones left out."""
+    """Stack -> what its state knows, for all that are kept in a folder; damaged ones left out.
+
+    Raises:
+        OSError: the folder, or a file in it, can't be opened.
+    """
     found = {}
-    for file in sorted((kept / "stacks" / PROJECT).glob("*.json*")):
-        if not file.name.endswith(tuple(UNPACKED)):
-            continue  # what the engine keeps beside it
-        name = file.name[: file.name.rindex(".json")]
-        try:
-            found[name] = in_state(_read(kept, name))
-        except OpsError:
-            continue
+    for name in state_folder.stacks(kept):
+        with suppress(OpsError):
+            found[name] = in_state(state_folder.deployment(kept, name))
     return found
+
+
+def alive(containers: Iterable[Container], us: Owner) -> str:
+    """Which other state still knows one of these, or may; empty where none is found that does."""
+    closed = []
+    for container in containers:
+        for kept in _places(container, us):
+            try:
+                states = known_by(kept)
+            except OSError as error:
+                closed.append(
+                    f"the state in {kept}, which may know {container.name}, can't be read "
+                    f"({error.strerror})"
+                )
+                continue
+            for stack, state in states.items():
+                if container.id in state.containers:
+                    return f"the stack '{stack}', whose state is in {kept}, knows {container.name}"
+    return next(iter(closed), "")
 
 
 def others(
@@ -121,21 +129,55 @@ def refuse_others(stack: str, names: Sequence[str]) -> None:
         raise OpsError("\n".join(["nothing was done:", *texts]))
 
 
-def left_alone(stack: str) -> list[str]:
-    """After a `down`: containers that carry this stack's name, and that its state did not know."""
+def left_alone(stack: str, names: Sequence[str]) -> list[str]:
+    """After a `down`: caches that are there still because the stack's state did not know them.
+
+    Another checkout may have a stack of this name, with caches of other names: that is as it
+    should be.
+
+    Args:
+        stack: its name.
+        names: of its caches.
+    """
+    us = Owner(stack=stack, identity=folder.identity_of(stack), checkout=checkout())
     labels = docker_api.labels_of(stack)
-    there = docker_api.containers(docker_api.connect())
-    us = we_are(stack, Recorded())
-    found: dict[str, list[str]] = {}
-    for container in (one for one in there if one.has_labels(labels)):
-        owner = ownership.owner(dict(container.labels))
-        if owner is not None:
-            found.setdefault(ownership.described(owner, us), []).append(container.name)
+    found: dict[tuple[Owner, bool], list[Container]] = {}
+    for container in docker_api.containers(docker_api.connect()):
+        owner, is_wanted = ownership.owner(dict(container.labels)), container.name in names
+        if owner and container.has_labels(labels) and (is_wanted or owner.identity == us.identity):
+            found.setdefault((owner, is_wanted), []).append(container)
     return [
-        f"left alone, because the state did not know {'it' if len(names) == 1 else 'them'}: "
-        f"{', '.join(sorted(names))}, of {whose}. To remove them: make adopt STACK={stack}"
-        for whose, names in found.items()
+        _left(containers, ownership.described(owner, us), _way_on(containers, us, is_wanted))
+        for (owner, is_wanted), containers in found.items()
     ]
+
+
+def _left(containers: Sequence[Container], whose: str, way_on: str) -> str:
+    they = "it" if len(containers) == 1 else "them"
+    names = ", ".join(sorted(container.name for container in containers))
+    return f"left alone, because the state did not know {they}: {names}, of {whose}. {way_on}"
+
+
+def _way_on(containers: Sequence[Container], us: Owner, is_wanted: bool) -> str:
+    """How to get rid of containers, by whether the stack's file still has caches of these names."""
+    if not is_wanted:
+        names = " ".join(sorted(container.name for container in containers))
+        return (
+            f"The stack's file has no such cache; the images stay in volumes: docker rm -f {names}"
+        )
+    if known := alive(containers, us):
+        return f"Go on there: {known}"
+    return f"To remove them: make adopt STACK={us.stack}"
+
+
+def _places(container: Container, us: Owner) -> list[Path]:
+    """Where the state may be that made a container: this one's place, and its own checkout."""
+    found = [state_folder.path()]
+    owner = ownership.owner(dict(container.labels))
+    host, _, path = (owner.checkout if owner else "").partition(":")
+    if path and host == us.checkout.partition(":")[0]:
+        found.append(Path(path) / ".work" / "state" / ".pulumi")
+    return [one for one in dict.fromkeys(found) if one is not None]
 
 
 def taken(containers: Sequence[Container]) -> list[Taken]:
@@ -145,17 +187,3 @@ def taken(containers: Sequence[Container]) -> list[Taken]:
         for container in containers
         if (owner := ownership.owner(dict(container.labels))) is not None
     ]
-
-
-def _read(kept: Path, stack: str) -> dict[str, Any]:
-    """The deployment in a state file; empty where there is none."""
-    for suffix, unpacked in UNPACKED.items():
-        file = kept / "stacks" / PROJECT / f"{stack}{suffix}"
-        try:
-            latest = json.loads(unpacked(file.read_bytes()))["checkpoint"].get("latest")
-        except FileNotFoundError:
-            continue
-        except (*UNREADABLE, LookupError, TypeError, AttributeError) as error:
-            raise OpsError(f"the state in {file} can't be read: {error!r}") from error
-        return dict(latest or {})
-    return {}

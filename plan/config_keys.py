@@ -31,17 +31,19 @@ def in_file(content: bytes) -> dict[str, object]:
         NotYamlError: it is no YAML.
         NoConfigError: it is, and no stack file.
     """
-    whole = engine_yaml.load(content)
-    whole = {} if whole is None else whole
-    if not isinstance(whole, Mapping):
-        raise NoConfigError(f"a stack file holds a mapping, for instance with the key '{_CONFIG}'")
-    if not whole.get(_CONFIG) and (near := _nearest(_CONFIG, whole)):
-        raise NoConfigError(f"Pulumi ignores the key '{near}': did you mean '{_CONFIG}'?")
-    config = {} if whole.get(_CONFIG) is None else whole[_CONFIG]
-    if not isinstance(config, Mapping):
-        raise NoConfigError(f"'{_CONFIG}:' holds a mapping of keys to values")
+    config = _config(content)
     # So the engine hands over a key without a value.
     return own({key: "" if value is None else value for key, value in config.items()})
+
+
+def full_names(content: bytes) -> frozenset[str]:
+    """The keys of every namespace in a stack file, as the engine has them.
+
+    Raises:
+        NotYamlError: it is no YAML.
+        NoConfigError: it is, and no stack file.
+    """
+    return frozenset(map(_full_name, _config(content)))
 
 
 def own(config: Mapping[Any, object]) -> dict[str, object]:
@@ -86,10 +88,28 @@ def refuse_others(check: Checks, raw: Mapping[Any, object]) -> dict[Any, object]
     return found
 
 
+def _config(content: bytes) -> Mapping[Any, object]:
+    whole = engine_yaml.load(content)
+    whole = {} if whole is None else whole
+    if not isinstance(whole, Mapping):
+        raise NoConfigError(f"a stack file holds a mapping, for instance with the key '{_CONFIG}'")
+    if not whole.get(_CONFIG) and (near := _nearest(_CONFIG, whole)):
+        raise NoConfigError(f"Pulumi ignores the key '{near}': did you mean '{_CONFIG}'?")
+    config = {} if whole.get(_CONFIG) is None else whole[_CONFIG]
+    if not isinstance(config, Mapping):
+        raise NoConfigError(f"'{_CONFIG}:' holds a mapping of keys to values")
+    return config
+
+
 def _nearest(name: str, keys: Iterable[object]) -> str:
     written = {text(key).lower(): text(key) for key in keys if key != name}
     near = difflib.get_close_matches(name, written, 1, 0.7)
     return written[near[0]] if near else ""
+
+
+def _full_name(key: object) -> str:
+    namespace, colon, name = text(key).partition(":")
+    return f"{namespace}:{name.removeprefix(_OLDER)}" if colon else f"{PROJECT}:{namespace}"
 
 
 def _name(written: str) -> str | None:

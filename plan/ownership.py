@@ -132,7 +132,12 @@ def _of_command(variables: Mapping[str, str]) -> Owner | None:
 
 def cluster_of(variables: Mapping[str, str]) -> str:
     """Name of the cluster that a command with these variables makes; empty if it makes none."""
-    if not {cluster.STACK_VARIABLE, cluster.CLUSTER_VARIABLE} <= variables.keys():
+    return cluster_for(variables) if cluster.STACK_VARIABLE in variables else ""
+
+
+def cluster_for(variables: Mapping[str, str]) -> str:
+    """Name of the cluster that a command makes, or fills the caches for; empty if neither."""
+    if cluster.CLUSTER_VARIABLE not in variables:
         return ""
     return str(json.loads(variables[cluster.CLUSTER_VARIABLE])["name"])
 

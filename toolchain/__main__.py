@@ -73,7 +73,8 @@ def clean() -> None:
 
 
 def _clean() -> None:
-    states = STATE.glob(".pulumi/stacks/*/*")
+    # By project; and, as the engine kept them before it knew of projects, all in one folder.
+    states = STATE.glob(".pulumi/stacks/**/*")
     for state in sorted(state for state in states if state.name.endswith(ENDINGS)):
         if has_resources(state):
             stack = state.name.partition(".json")[0]

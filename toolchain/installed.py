@@ -2,7 +2,10 @@
 
 import importlib.util
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 
+USUAL_STACK = "docker"  # as in the Makefile
 # One name of what each line of requirements.txt installs.
 NEEDED = (
     "pulumi",
@@ -19,11 +22,22 @@ NEEDED = (
 )
 
 
+def set_up_line(stack: str) -> str:
+    """What sets a shell up for a stack; each kind of stack has a passphrase of its own."""
+    return f'eval "$(make -s setup STACK={stack})"'
+
+
 def require() -> None:
     """Stop the program unless everything is there."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         sys.exit(
             f"{sys.executable} lacks {', '.join(missing)}. The project's own Python has them: "
-            'eval "$(make -s setup)", then .work/venv/bin/python in place of this one'
+            f"{set_up_line(_stack(sys.argv))}, then .work/venv/bin/python in place of this one"
         )
+
+
+def _stack(argv: Sequence[str]) -> str:
+    """The stack that a command is for: what a shell is set up with depends on it."""
+    named = [value for option, value in pairwise(argv) if option == "--stack"]
+    return next(iter(named), USUAL_STACK)

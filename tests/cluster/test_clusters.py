@@ -6,34 +6,42 @@ import pytest
 
 from ops import clusters
 from ops.errors import OpsError
+from plan import harbor
+from plan.ownership import COMMAND_TYPE
 from plan.settings import parse
 
 
-def resource(urn, typ, parent="", cluster=""):
-    environment = {"TALOS_CACHE_CLUSTER": json.dumps({"name": cluster})}
-    inputs = {"environment": environment} if cluster else {}
+def resource(urn, typ, parent="", cluster="", **variables):
+    named = {"TALOS_CACHE_CLUSTER": json.dumps({"name": cluster})} if cluster else {}
+    environment = {**named, **variables}
+    inputs = {"environment": environment} if environment else {}
     return {"urn": urn, "type": typ, "parent": parent, "inputs": inputs}
 
 
+OF_HARBOR = {harbor.STACK_VARIABLE: "mine", harbor.OWNER_VARIABLE: "0123456789ab"}
 STATE = {
     "resources": [
         resource("stack", "pulumi:pulumi:Stack"),
         resource("set", "talos-cache:index:CacheSet", "stack"),
         resource("container", "docker:index/container:Container", "set"),
         resource("a", clusters.COMPONENT_TYPE, "stack"),
-        resource("a-command", clusters.COMMAND_TYPE, "a", "one"),
+        resource("a-command", COMMAND_TYPE, "a", "one"),
         resource("b", clusters.COMPONENT_TYPE, "stack"),
-        resource("b-command", clusters.COMMAND_TYPE, "b", "two"),
+        resource("b-warm", COMMAND_TYPE, "b", "two"),
+        resource("b-command", COMMAND_TYPE, "b", "two"),
+        resource("harbor", "talos-cache:index:HarborProjects", "stack"),
+        resource("harbor-command", COMMAND_TYPE, "harbor", **OF_HARBOR),
+        resource("command", COMMAND_TYPE, "stack"),
     ]
 }
 
 
 def test_all_clusters_and_nothing_else():
-    assert set(clusters.urns(STATE)) == {"a", "a-command", "b", "b-command"}
+    assert set(clusters.urns(STATE)) == {"a", "a-command", "b", "b-warm", "b-command"}
 
 
 def test_one_of_several():
-    assert clusters.urns(STATE, "two") == ["b-command", "b"]
+    assert clusters.urns(STATE, "two") == ["b-warm", "b-command", "b"]
 
 
 def test_one_that_there_is_not():

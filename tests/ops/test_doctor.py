@@ -17,13 +17,15 @@ from contextlib import contextmanager
 import pytest
 import yaml
 
-from ops import doctor, doctor_nodes, endpoints, stack_files
+from ops import docker_api, doctor, doctor_nodes, endpoints, pulumi_cli, stack_files
 from ops.cluster import talosctl
-from ops.cluster.folder import folder_of, owner_of
-from ops.docker_api import DockerUnavailableError
+from ops.cluster.folder import folder_of, owner_of, usual_identity
+from ops.docker_api import Container, DockerUnavailableError
+from ops.errors import OpsError
 from plan.cluster import ClusterPlan
-from plan.diagnosis import ANSWERS, Answer, problem, warning, well
+from plan.diagnosis import ANSWERS, PROBLEM, Answer, problem, warning, well
 from plan.mirrors import Mirror
+from plan.ownership import Owner, Recorded
 from plan.settings import parse
 from plan.talosctl import Version
 
@@ -72,6 +74,73 @@ def test_the_report_as_json(reported):
         "fix": "make up STACK=mine",
     }
     assert json.loads(reported([], as_json=True)[1]) == {"healthy": True, "findings": []}
+
+
+@pytest.fixture
+def looked_at(monkeypatch):
+    """What is found of a stack with one cache, by the state that it has; the rest is doubled."""
+    api = argparse.Namespace(api=None, version=lambda: {"Version": "27.1.0"})
+    monkeypatch.setattr(docker_api, "connect", lambda: api)
+    monkeypatch.setattr(docker_api, "bridge_gateway", lambda client: "172.17.0.1")
+    seen = []
+
+    def of_caches(client, stack, settings, plans, first, answers, state):
+        seen.append(state)
+        return [well("cache of docker.io", "looked at")]
+
+    monkeypatch.setattr(doctor, "_inspected", lambda client, plans: {})
+    monkeypatch.setattr(doctor, "_answers", lambda *_: {})
+    monkeypatch.setattr(doctor, "_of_caches", of_caches)
+
+    def run(*containers):
+        monkeypatch.setattr(docker_api, "containers", lambda client: containers)
+        return doctor.examined("mine", parse({"upstreams": {"docker.io": {}}})), seen[-1]
+
+    return run
+
+
+def container(number, labels):
+    return Container(
+        id=number,
+        name=f"c{number}",
+        image="registry",
+        status="Up",
+        labels=tuple(labels.items()),
+        published=(),
+    )
+
+
+def test_a_state_that_was_cut_off_is_a_problem_and_all_else_is_looked_at(
+    looked_at, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
+    file = tmp_path / ".pulumi" / "stacks" / "talos-cache" / "mine.json"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    us = Owner(stack="mine", identity=usual_identity("mine"))
+    others = Owner(stack="mine", identity="mine-0123456789ab")
+    found, state = looked_at(container("1", us.labels), container("2", others.labels))
+    unread = next(one for one in found if one.about == "state")
+    assert unread.state == PROBLEM
+    assert f"cp {file}.bak {file}" in unread.text
+    assert 'eval "$(make -s setup STACK=mine)" && pulumi stack export' in unread.fix
+    assert well("cache of docker.io", "looked at") in found
+    assert state.containers == {"1"}, "by what it says of itself"
+
+
+def test_a_place_for_state_that_is_away_is_a_problem_and_all_else_is_looked_at(
+    looked_at, monkeypatch
+):
+    def away(stack):
+        raise OpsError("pulumi stack export failed: no route to host")
+
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://bucket")
+    monkeypatch.setattr(pulumi_cli, "deployment", away)
+    found, state = looked_at()
+    [unread] = [one for one in found if one.state == PROBLEM]
+    assert "no route to host" in unread.text
+    assert well("cache of docker.io", "looked at") in found
+    assert state == Recorded()
 
 
 def test_a_docker_that_goes_away_meanwhile_is_no_traceback(monkeypatch):

@@ -7,6 +7,7 @@ import requests
 from ops import __main__ as ops
 from ops import pulumi_cli, stack_files, verify, whose
 from ops.errors import OpsError
+from plan.settings import parse
 from toolchain import edge
 
 
@@ -112,6 +113,54 @@ def test_the_caches_of_another_state_are_left_alone_whatever_the_command(monkeyp
         monkeypatch.setattr("sys.argv", ["ops", command, "--stack", "docker", *more])
         assert ops.main() == 1
         assert f"{command}: nothing was done: docker 6\n" in capsys.readouterr().err
+
+
+@pytest.fixture
+def down(monkeypatch, capsys):
+    """Gives status and stderr of a `down` after which the engine says that all went well."""
+    monkeypatch.setattr(stack_files, "path_of", lambda stack: None)
+    monkeypatch.setattr(pulumi_cli, "select", lambda stack: None)
+    monkeypatch.setattr(pulumi_cli, "run", lambda *_: 0)
+    monkeypatch.setattr(ops.interrupted, "clear", lambda stack: [])
+    monkeypatch.setattr(ops.ledger, "note", lambda stack: None)
+    monkeypatch.setattr(ops.private, "remove", lambda stack: None)
+
+    def run():
+        monkeypatch.setattr("sys.argv", ["ops", "down", "--stack", "mine"])
+        return ops.main(), capsys.readouterr().err
+
+    return run
+
+
+def test_a_down_tells_of_caches_by_the_names_in_the_stack_file(down, monkeypatch):
+    settings = parse({"prefix": "mine", "upstreams": {"docker.io": {}}})
+    monkeypatch.setattr(stack_files, "check", lambda stack: settings)
+    monkeypatch.setattr(whose, "left_alone", lambda stack, names: [f"left alone: {names}"])
+    assert down() == (0, "left alone: ['mine-docker.io']\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ops.DockerUnavailableError("Docker does not answer"),
+        docker.errors.APIError("500 Server Error"),
+        requests.ConnectionError("Connection aborted"),
+    ],
+)
+def test_a_docker_that_goes_away_after_a_down_is_no_failure_of_it(down, monkeypatch, error):
+    monkeypatch.setattr(stack_files, "check", lambda stack: parse({}))
+    monkeypatch.setattr(whose, "left_alone", lambda stack, names: raiser(error)())
+    status, said = down()
+    assert status == 0
+    assert said == f"note: caches that the state did not know were not looked for: {error}\n"
+
+
+def test_a_stack_file_with_mistakes_is_no_failure_of_a_down(down, monkeypatch):
+    monkeypatch.setattr(stack_files, "check", raiser(OpsError("it is no YAML")))
+    assert down() == (
+        0,
+        "note: caches that the state did not know were not looked for: it is no YAML\n",
+    )
 
 
 def test_what_the_engine_runs_as_a_part_of_an_up_does_not_look_again(monkeypatch):

@@ -142,7 +142,7 @@ def test_a_command_that_fails_tells_what_it_said_on_either_stream(tmp_path, monk
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
     with pytest.raises(OpsError, match=r"refresh failed: of a resource\nof the engine"):
-        pulumi_cli.output("refresh")
+        pulumi_cli.output("mine", "refresh")
 
 
 @pytest.fixture
@@ -155,15 +155,18 @@ def bare(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("run", [pulumi_cli.run, pulumi_cli.output])
+@pytest.mark.parametrize(
+    "run", [lambda: pulumi_cli.run("up", "mine", "up"), lambda: pulumi_cli.output("mine", "about")]
+)
 def test_a_shell_that_is_not_set_up_is_told_how(bare, run):
-    with pytest.raises(OpsError, match=r'pulumi is not on PATH. .* eval "\$\(make -s setup\)"'):
-        run("up", "mine")
+    line = r'eval "\$\(make -s setup STACK=mine\)"'
+    with pytest.raises(OpsError, match=f"pulumi is not on PATH. .* {line}"):
+        run()
     program = bare / "pulumi"
     program.write_text("#!/bin/sh\nexit 0\n")
     program.chmod(0o755)
-    with pytest.raises(OpsError, match=r'where state is kept. .* eval "\$\(make -s setup\)"'):
-        run("up", "mine")
+    with pytest.raises(OpsError, match=f"where state is kept. .* {line}"):
+        run()
 
 
 @pytest.mark.parametrize("name", ["PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"])

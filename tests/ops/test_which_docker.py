@@ -60,16 +60,19 @@ def colima(tmp_path, monkeypatch):
 
 def test_a_context_that_the_provider_does_not_know(colima, monkeypatch):
     with pytest.raises(OpsError) as caught:
-        which_docker.check({})
+        which_docker.check("mine", {})
     assert str(caught.value).startswith(
         "Docker is at unix:///colima.sock (from the docker context 'colima' in "
     )
     assert "would use unix:///var/run/docker.sock. Set this shell up first" in str(caught.value)
+    assert str(caught.value).endswith('eval "$(make -s setup STACK=mine)"')
     monkeypatch.setenv("DOCKER_HOST", "unix:///colima.sock")
-    which_docker.check({"docker:registryAuth": "[]", "talos-cache:prefix": "x"})
+    which_docker.check("mine", {"docker:registryAuth": "[]", "talos-cache:prefix": "x"})
 
 
 @pytest.mark.parametrize("key", which_docker.LEADING)
 def test_a_setting_that_leads_only_the_provider_somewhere(key):
-    with pytest.raises(OpsError, match=f"^docker:{key}: only Pulumi's Docker provider"):
-        which_docker.check({f"docker:{key}": "secret"})
+    with pytest.raises(
+        OpsError, match=f"^docker:{key}: only Pulumi's Docker provider.*--stack mine"
+    ):
+        which_docker.check("mine", {f"docker:{key}": "secret"})

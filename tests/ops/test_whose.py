@@ -3,6 +3,7 @@
 import argparse
 import gzip
 import json
+import shutil
 import socket
 from dataclasses import replace
 
@@ -68,10 +69,47 @@ def test_a_stack_that_was_never_up_has_made_nothing(states):
     assert whose.recorded("mine") == Recorded()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"checkpoint": 3}', b"\xff"])
-def test_a_state_that_cant_be_read_is_named(states, content):
-    (states / "mine.json").write_bytes(content)
-    with pytest.raises(OpsError, match=r"the state in .*/mine\.json can't be read"):
+@pytest.mark.parametrize("suffix", [".json", ".json.gz", ".json.zst"])
+def test_a_state_of_before_there_were_projects_is_read_where_it_is(states, suffix):
+    old = states.parent
+    write_state(old, "mine", resource("c0ffee", "registry-docker.io", OLD), suffix=suffix)
+    assert whose.recorded("mine").containers == {"c0ffee"}
+    assert whose.known_by(old.parent)["mine"].containers == {"c0ffee"}
+    (old.parent / "meta.yaml").write_text("version: 0\n")
+    assert whose.recorded("mine").containers == {"c0ffee"}
+    (old.parent / "meta.yaml").write_text("version: 1\n")
+    assert whose.recorded("mine") == Recorded(), "the engine does not look there any more"
+    (old.parent / "meta.yaml").unlink()
+    write_state(states, "mine", resource("beef", "registry-docker.io", OLD))
+    assert whose.recorded("mine").containers == {"beef"}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"checkpoint": 3}', b"\xff", b"[" * 99999])
+@pytest.mark.parametrize("suffix", [".json", ".json.gz", ".json.zst"])
+def test_a_state_that_was_cut_off_is_told_with_the_one_before_it(states, content, suffix):
+    file = states / f"mine{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(OpsError) as caught:
+        whose.recorded("mine")
+    assert str(caught.value) == (
+        f"the stack's state is damaged: {file} is empty or cut off. The engine keeps the one "
+        f"before it: cp {file}.bak {file}"
+    )
+
+
+def test_a_packed_state_that_was_cut_off_is_told_likewise(states):
+    for suffix in (".json.gz", ".json.zst"):
+        write_state(states, "mine", suffix=suffix)
+        file = states / f"mine{suffix}"
+        file.write_bytes(file.read_bytes()[:-9])
+        with pytest.raises(OpsError, match=rf"cp .*/mine{suffix}\.bak"):
+            whose.recorded("mine")
+        file.unlink()
+
+
+def test_a_state_that_may_not_be_opened_is_named(states):
+    (states / "mine.json").symlink_to("mine.json")
+    with pytest.raises(OpsError, match=r"state in .*/mine\.json can't be read: Too many levels"):
         whose.recorded("mine")
 
 
@@ -173,14 +211,39 @@ def test_without_a_container_the_state_is_not_even_read(states, docker):
 
 
 def test_what_a_down_leaves_alone_is_told_with_whose_it_is(states, docker):
-    assert whose.left_alone("mine") == []
+    assert whose.left_alone("mine", "abcd") == []
     docker.add("1", "a", OLD)
     docker.add("2", "b", OLD)
     docker.add("3", "c", Owner(stack="mine", identity="m-1", checkout="other:/home").labels)
     docker.add("4", "d", {**OLD, "talos-cache.stack": "another"})
-    one, other = whose.left_alone("mine")
+    one, other = whose.left_alone("mine", "abcd")
     assert one.startswith("left alone, because the state did not know them: a, b, of a stack")
     assert other.startswith("left alone, because the state did not know it: c, of the stack")
+    assert one.endswith("To remove them: make adopt STACK=mine")
+
+
+def test_a_second_checkouts_caches_of_other_names_are_not_told_at_every_down(states, docker):
+    docker.add("1", "two-docker.io", Owner(stack="mine", identity="m-1", checkout="b:/b").labels)
+    docker.add("2", "old-docker.io", OLD)
+    assert whose.left_alone("mine", [NAME]) == []
+
+
+def test_a_cache_that_left_the_stack_file_is_told_with_what_removes_it(states, docker):
+    us = Owner(stack="mine", identity=folder.usual_identity("mine"), checkout=whose.checkout())
+    docker.add("1", "before-docker.io", us.labels)
+    [text] = whose.left_alone("mine", [NAME])
+    assert text.startswith("left alone, because the state did not know it: before-docker.io, of")
+    assert text.endswith("docker rm -f before-docker.io")
+    assert "adopt" not in text, "it looks only for the caches in the stack's file"
+
+
+def test_what_adopt_would_refuse_is_not_offered_to_it(states, docker):
+    docker.add("1", NAME, OLD)
+    write_state(states, "renamed", resource("1", NAME, OLD))
+    [text] = whose.left_alone("mine", [NAME])
+    kept = states.parent.parent
+    assert text.endswith(f"the stack 'renamed', whose state is in {kept}, knows {NAME}")
+    assert "make adopt" not in text
 
 
 SETTINGS = parse({"upstreams": {"docker.io": {}, "quay.io": {}}})
@@ -283,9 +346,33 @@ def test_the_checkout_that_a_container_names_is_looked_into(adopting, docker, tm
     docker.add("1", NAME, Owner(stack="mine", checkout=f"{here}:{elsewhere}").labels)
     with pytest.raises(OpsError, match=f"whose state is in {elsewhere}"):
         adopting()
+    shutil.rmtree(elsewhere / ".work" / "state" / ".pulumi")
+    (elsewhere / ".work" / "state" / ".pulumi").symlink_to(".pulumi")  # nobody can look into it
+    text = rf"the state in {elsewhere}/.*, which may know {NAME}, can't be read.*ARGS=--yes"
+    with pytest.raises(OpsError, match=text):
+        adopting()
+    assert len(docker.there) == 1
     docker.there.clear()
     docker.add("1", NAME, Owner(stack="mine", checkout=f"another-host:{elsewhere}").labels)
     assert adopting() == 0, "that is not this machine's folder"
+
+
+def test_a_state_that_is_known_counts_more_than_one_that_can_not_be_read(
+    adopting, docker, states, tmp_path
+):
+    here = whose.we_are("mine", Recorded()).checkout.partition(":")[0]
+    closed = tmp_path / "clone" / ".work" / "state" / ".pulumi"
+    closed.parent.mkdir(parents=True)
+    closed.symlink_to(".pulumi")
+    docker.add("1", NAME, Owner(stack="mine", checkout=f"{here}:{tmp_path / 'clone'}").labels)
+    write_state(states, "renamed", resource("1", NAME, OLD))
+    with pytest.raises(OpsError, match=f"the stack 'renamed', .* knows {NAME}"):
+        adopting()
+    (states / "renamed.json").unlink()
+    with pytest.raises(OpsError, match="which may know"):
+        adopting()
+    assert adopting(yes=True) == 0
+    assert docker.there == []
 
 
 def test_what_no_stack_made_is_not_taken_over(adopting, docker):

@@ -3,7 +3,7 @@
 import pytest
 
 from plan.checks import SettingsError
-from plan.config_keys import own
+from plan.config_keys import full_names, own
 from plan.settings import parse
 
 
@@ -45,3 +45,10 @@ def test_a_namespace_that_may_hold_a_secret_is_masked():
     with pytest.raises(SettingsError) as caught:
         parse(own({"talos-cach:https://alice:hunter2@host": "x"}))
     assert "hunter2" not in str(caught.value)
+
+
+def test_keys_of_all_namespaces_have_the_names_that_the_engine_gives_them():
+    written = b'config: {prefix: a, 5: b, talos-cache:config:basePort: 1, docker:host: x, ":a": c}'
+    names = {"prefix", "5", "basePort"}
+    assert full_names(written) == {f"talos-cache:{name}" for name in names} | {"docker:host", ":a"}
+    assert full_names(b"") == frozenset()

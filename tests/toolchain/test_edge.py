@@ -210,8 +210,11 @@ def test_an_old_python_can_read_what_tells_it():
     assert [ast.unparse(node) for node in imports] == ["import sys"], "the rest is too new for it"
 
 
-@pytest.mark.parametrize("command", [("ops", "doctor", "--stack", "x"), ("demo",), ("bench",)])
-def test_another_python_than_the_projects_is_told_where_that_is(command):
+@pytest.mark.parametrize(
+    ("command", "stack"),
+    [(("ops", "doctor", "--stack", "x"), "x"), (("demo",), "docker"), (("bench",), "docker")],
+)
+def test_another_python_than_the_projects_is_told_where_that_is(command, stack):
     # -S and -I leave out what is installed: so it is with the system's own Python.
     script = f"import sys; sys.path.insert(0, '.'); sys.argv = {list(command)}; " + (
         f"import runpy; runpy.run_module('{command[0]}', run_name='__main__')"
@@ -225,7 +228,7 @@ def test_another_python_than_the_projects_is_told_where_that_is(command):
     )
     assert done.returncode == 1
     assert "lacks pulumi, pulumi_command" in done.stderr
-    assert 'eval "$(make -s setup)"' in done.stderr
+    assert f'eval "$(make -s setup STACK={stack})"' in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -10,6 +10,7 @@ from toolchain import __main__ as toolchain
 from toolchain import environment, secrets_store
 from toolchain.docker_endpoint import Endpoint
 from toolchain.secrets_store import PASSPHRASE, PASSPHRASE_FILE, SET_UP_FILE
+from toolchain.steps import SetupError
 
 COMMITTED = Path(__file__).parents[2] / "stacks"
 USUAL = Endpoint(url="unix:///var/run/docker.sock")
@@ -123,6 +124,16 @@ def test_clean_keeps_the_passphrase_of_a_stack_and_says_where_it_is(checkout, ca
     file.unlink()
     toolchain.clean()
     assert not (checkout / ".work").exists()
+
+
+@pytest.mark.parametrize("folder", ["stacks/talos-cache", "stacks"])
+def test_clean_refuses_while_a_stack_is_up_however_the_engine_keeps_it(checkout, folder):
+    kept = checkout / ".work" / "state" / ".pulumi" / folder
+    kept.mkdir(parents=True)
+    (kept / "mine.json").write_text('{"checkpoint": {"latest": {"resources": [{}]}}}')
+    with pytest.raises(SetupError, match="the stack 'mine' is up: make down STACK=mine"):
+        toolchain.clean()
+    assert kept.exists()
 
 
 def test_clean_keeps_nothing_for_stacks_that_need_no_secret(checkout):
