@@ -10,7 +10,6 @@ from toolchain.paths import BIN, STATE, private_folder, pulumi_home
 from toolchain.secrets_store import (
     PASSPHRASE,
     PASSPHRASE_FILE,
-    SET_UP_FILE,
     passphrase_file,
     users_own,
 )
@@ -34,8 +33,7 @@ def _passphrase(stack: str) -> dict[str, str]:
     if chosen := users_own(stack):
         say(f"using your own {chosen} for the stack {stack}")
         return {}
-    file = str(passphrase_file(stack))
-    variables = {PASSPHRASE_FILE: file, SET_UP_FILE: file}
+    variables = {PASSPHRASE_FILE: str(passphrase_file(stack))}
     if PASSPHRASE in os.environ:
         variables[PASSPHRASE] = ""  # it would win over the file
     return variables

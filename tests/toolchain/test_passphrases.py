@@ -9,7 +9,7 @@ from plan.settings import PUBLIC_SALTS, PUBLIC_STACKS
 from toolchain import __main__ as toolchain
 from toolchain import environment, secrets_store
 from toolchain.docker_endpoint import Endpoint
-from toolchain.secrets_store import PASSPHRASE, PASSPHRASE_FILE, SET_UP_FILE
+from toolchain.secrets_store import PASSPHRASE, PASSPHRASE_FILE
 
 COMMITTED = Path(__file__).parents[2] / "stacks"
 USUAL = Endpoint(url="unix:///var/run/docker.sock")
@@ -31,7 +31,7 @@ def checkout(monkeypatch, tmp_path):
         (environment, "STATE", work / "state"),
     ):
         monkeypatch.setattr(module, name, value)
-    for variable in (PASSPHRASE, PASSPHRASE_FILE, SET_UP_FILE):
+    for variable in (PASSPHRASE, PASSPHRASE_FILE):
         monkeypatch.delenv(variable, raising=False)
     (tmp_path / "stacks").mkdir()
     return tmp_path
@@ -76,19 +76,21 @@ def test_the_users_own_passphrase_is_theirs(checkout, monkeypatch, capsys, value
     assert exported("docker")[PASSPHRASE] == "", "but not for what is public"
 
 
-def test_the_users_own_file_is_theirs(checkout, monkeypatch):
-    monkeypatch.setenv(PASSPHRASE_FILE, "/home/me/team-passphrase")
+@pytest.mark.parametrize("file", ["/home/me/team-passphrase", "/home/me/private/passphrase"])
+def test_the_users_own_file_is_theirs(checkout, monkeypatch, file):
+    monkeypatch.setenv(PASSPHRASE_FILE, file)
     assert exported("mine") == {}
     assert exported("docker") == {PASSPHRASE_FILE: file_of(checkout, "passphrase-public")}
 
 
-@pytest.mark.parametrize("before", ["docker", "other"])
-def test_what_a_set_up_has_put_into_this_shell_is_not_the_users_own(checkout, monkeypatch, before):
-    """Also where another checkout did."""
-    for name, value in environment.exports(before, USUAL).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(secrets_store, "PRIVATE", checkout / "second")
-    assert exported("mine") == {PASSPHRASE_FILE: str(checkout / "second" / "passphrase")}
+@pytest.mark.parametrize("name", ["passphrase", "passphrase-public"])
+@pytest.mark.parametrize("where", ["here", "in another checkout"])
+def test_what_a_set_up_has_named_is_not_the_users_own(checkout, monkeypatch, name, where):
+    """It is known by its place: an older version's set-up has left no other sign in the shell."""
+    folder = checkout if where == "here" else Path("/home/me/other checkout")
+    monkeypatch.setenv(PASSPHRASE_FILE, file_of(folder, name))
+    assert exported("mine") == {PASSPHRASE_FILE: file_of(checkout)}
+    assert exported("docker") == {PASSPHRASE_FILE: file_of(checkout, "passphrase-public")}
 
 
 def test_a_file_that_the_user_chooses_after_a_set_up_is_theirs(checkout, monkeypatch):
