@@ -25,7 +25,7 @@ ANSWER_SECONDS = 5
 PORT, TLS_PORT = 2375, 2376
 # All three, or Pulumi's provider and talosctl can't use them.
 TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
-VARIABLES = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+VARIABLES = ("DOCKER_HOST", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +35,13 @@ class Endpoint:
     Attributes:
         url: `unix:///...` or `tcp://host:port`.
         source: what chose it, for the user; empty where nothing did and it is the usual socket.
-        certificates: folder of the client's certificate and of the CA; None: no TLS.
-        is_verified: whether the server's certificate has to be right.
+        certificates: folder of the client's certificate and of the CA, which has to have signed the
+            server's too; None: no TLS.
     """
 
     url: str
     source: str = ""
     certificates: Path | None = None
-    is_verified: bool = False
 
     @property
     def socket_path(self) -> str:
@@ -54,7 +53,8 @@ class Endpoint:
         """What leads every part there; empty text: the variable must not be set."""
         return {
             "DOCKER_HOST": self.url if self.source else "",
-            "DOCKER_TLS_VERIFY": "1" if self.is_verified else "",
+            "DOCKER_TLS": "",
+            "DOCKER_TLS_VERIFY": "1" if self.certificates else "",
             "DOCKER_CERT_PATH": str(self.certificates or ""),
         }
 
@@ -128,6 +128,8 @@ def ask(endpoint: Endpoint, question: str, key: str) -> str:
         raise NoAnswerError(endpoint, f"nothing came in {ANSWER_SECONDS} s") from error
     except (OSError, http.client.HTTPException) as error:
         raise NoAnswerError(endpoint, str(error)) from error
+    except ValueError as error:  # a UnicodeError and others: it can't even be looked up
+        raise NoAnswerError(endpoint, f"this is no name of a host ({error})") from error
     try:
         return str(json.loads(content)[key])
     except (ValueError, KeyError, TypeError) as error:
@@ -136,12 +138,10 @@ def ask(endpoint: Endpoint, question: str, key: str) -> str:
 
 
 def _from_variables(host: str) -> Endpoint:
-    source = "DOCKER_HOST"
-    verify = bool(os.environ.get("DOCKER_TLS_VERIFY"))
-    folder = None
-    if verify or os.environ.get("DOCKER_TLS"):
-        folder = Path(os.environ.get("DOCKER_CERT_PATH") or _docker_folder())
-    return _usable(host, source, folder, is_verified=verify)
+    verifies = bool(os.environ.get("DOCKER_TLS_VERIFY"))
+    folder = Path(os.environ.get("DOCKER_CERT_PATH") or _docker_folder()) if verifies else None
+    trusts_anyone = "DOCKER_TLS without DOCKER_TLS_VERIFY" if os.environ.get("DOCKER_TLS") else ""
+    return _usable(host, "DOCKER_HOST", folder, "" if verifies else trusts_anyone)
 
 
 def _from_context(name: str, source: str) -> Endpoint:
@@ -163,11 +163,17 @@ def _from_context(name: str, source: str) -> Endpoint:
         ) from error
     folder = contexts / "tls" / digest / "docker"
     found = folder if folder.is_dir() else None
-    return _usable(host, source, found, is_verified=found is not None and not skips)
+    return _usable(host, source, found, "skip-tls-verify of this context" if skips else "")
 
 
-def _usable(host: str, source: str, folder: Path | None, *, is_verified: bool) -> Endpoint:
+def _usable(host: str, source: str, folder: Path | None, trusts_anyone: str) -> Endpoint:
     """An endpoint that every part can use.
+
+    Args:
+        host: as the docker command takes it.
+        source: what chose it.
+        folder: of the certificates; None: no TLS.
+        trusts_anyone: what asks for TLS with whoever answers; empty: nothing does.
 
     Raises:
         SetupError: some can't.
@@ -196,6 +202,13 @@ def _usable(host: str, source: str, folder: Path | None, *, is_verified: bool) -
             f"Docker at {_shown(host)} (from {source}): it has to be unix:///PATH/OF/A/SOCKET or "
             "tcp://HOST:PORT, which Pulumi, talosctl and the docker command all understand"
         )
+    if trusts_anyone:
+        raise SetupError(
+            f"Docker at {host} (from {source}): {trusts_anyone} takes any certificate, and "
+            f"Pulumi's provider only one that a ca.pem vouches for. With {', '.join(TLS_FILES)} "
+            "of that Docker, verify it: docker context update NAME --docker "
+            "'host=...,ca=...,cert=...,key=...', or DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH"
+        )
     missing = [name for name in TLS_FILES if folder and not (folder / name).is_file()]
     if missing:
         raise SetupError(
@@ -203,9 +216,7 @@ def _usable(host: str, source: str, folder: Path | None, *, is_verified: bool) -
             f"Pulumi and talosctl need {', '.join(TLS_FILES)}"
         )
     name = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
-    return Endpoint(
-        url=f"tcp://{name}:{port}", source=source, certificates=folder, is_verified=is_verified
-    )
+    return Endpoint(url=f"tcp://{name}:{port}", source=source, certificates=folder)
 
 
 def _current_context(config: Path) -> str:
@@ -238,9 +249,6 @@ def _connection(endpoint: Endpoint) -> http.client.HTTPConnection:
     ca, certificate, key = (endpoint.certificates / name for name in TLS_FILES)
     context = ssl.create_default_context(cafile=str(ca))
     context.load_cert_chain(certificate, key)
-    if not endpoint.is_verified:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
     return http.client.HTTPSConnection(address, timeout=ANSWER_SECONDS, context=context)
 
 

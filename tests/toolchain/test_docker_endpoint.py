@@ -1,5 +1,6 @@
 """Which Docker is meant, and how one answers; the daemons are doubles."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from toolchain.docker_endpoint import Endpoint, NoAnswerError
 from toolchain.steps import SetupError
 
 USUAL = "unix:///var/run/docker.sock"
-NO_TLS = {"DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": ""}
+NO_TLS = {"DOCKER_TLS": "", "DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": ""}
 
 
 class Machine:
@@ -23,7 +24,7 @@ class Machine:
     def __init__(self, folder, monkeypatch):
         self.folder = folder
         self._monkeypatch = monkeypatch
-        for name in (*docker_endpoint.VARIABLES, "DOCKER_CONTEXT", "DOCKER_TLS"):
+        for name in (*docker_endpoint.VARIABLES, "DOCKER_CONTEXT"):
             monkeypatch.setenv(name, "")  # so that it is as before at the end, whoever sets it
             monkeypatch.delenv(name)
         self.set(DOCKER_CONFIG=folder)
@@ -128,26 +129,48 @@ class TestChosen:
         }
         # Without one it takes its own, where the Go client would speak in the clear.
         machine.set(DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH="")
-        verified = {
+        assert docker_endpoint.chosen().environment == {
             "DOCKER_HOST": "tcp://host:2376",
+            "DOCKER_TLS": "",
             "DOCKER_TLS_VERIFY": "1",
             "DOCKER_CERT_PATH": str(machine.folder),
         }
-        assert docker_endpoint.chosen().environment == verified
         machine.set(DOCKER_TLS_VERIFY="", DOCKER_TLS="1")
-        assert docker_endpoint.chosen().environment == {**verified, "DOCKER_TLS_VERIFY": ""}
+        with pytest.raises(SetupError, match="DOCKER_TLS without DOCKER_TLS_VERIFY takes any"):
+            docker_endpoint.chosen()
 
-    @pytest.mark.parametrize("skips", [True, False])
-    def test_tls_of_a_context(self, machine, skips):
+    def test_tls_of_a_context(self, machine):
         machine.set(DOCKER_CONTEXT="lab")
-        folder = machine.context(
-            "lab", "tcp://lab:2376", tls=docker_endpoint.TLS_FILES, skips=skips
-        )
+        folder = machine.context("lab", "tcp://lab:2376", tls=docker_endpoint.TLS_FILES)
         assert docker_endpoint.chosen().environment == {
             "DOCKER_HOST": "tcp://lab:2376",
-            "DOCKER_TLS_VERIFY": "" if skips else "1",
+            "DOCKER_TLS": "",
+            "DOCKER_TLS_VERIFY": "1",
             "DOCKER_CERT_PATH": str(folder),
         }
+
+    @pytest.mark.parametrize("tls", [docker_endpoint.TLS_FILES, ()])
+    def test_tls_with_whoever_answers_is_refused(self, machine, tls):
+        """Pulumi's provider can't be told to, and without certificates it was taken for no TLS."""
+        machine.set(DOCKER_CONTEXT="lab")
+        machine.context("lab", "tcp://lab:2376", tls=tls, skips=True)
+        with pytest.raises(SetupError, match=r"'lab' in .*: skip-tls-verify of this context takes"):
+            docker_endpoint.chosen()
+
+    @pytest.mark.parametrize("tls", [docker_endpoint.TLS_FILES, ()])
+    @pytest.mark.parametrize(
+        "host", ["tcp://lab", "tcp://lab:99", "unix:///colima.sock", "unix://"]
+    )
+    def test_what_is_exported_leads_to_the_same_docker(self, machine, host, tls):
+        # These are about DOCKER_HOST, which is not set yet.
+        machine.set(DOCKER_TLS="1", DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH="/nowhere")
+        machine.set(DOCKER_CONTEXT="some")
+        machine.context("some", host, tls=tls)
+        found = docker_endpoint.chosen()
+        machine.set(**found.environment)
+        again = docker_endpoint.chosen()
+        assert again == dataclasses.replace(found, source="DOCKER_HOST")
+        assert again == docker_endpoint.without_context()
 
     def test_half_of_the_certificates_is_none(self, machine):
         machine.set(DOCKER_CONTEXT="lab")
@@ -217,6 +240,16 @@ class TestAsk:
                 version_of(at(tmp_path / "s"))
         assert not caught.value.nobody_listens
 
+    @pytest.mark.parametrize("host", ["build..lan", f"{'a' * 64}.lan", ".lan", "a b"])
+    @pytest.mark.parametrize("folder", [None, "with TLS"])
+    def test_what_is_no_name_of_a_host_is_told(self, tmp_path, host, folder):
+        if folder:
+            with tls_server(tmp_path):
+                pass  # its certificates are what is wanted
+        endpoint = Endpoint(url=f"tcp://{host}:1", source="x", certificates=folder and tmp_path)
+        with pytest.raises(NoAnswerError, match=rf"tcp://{host}:1 \(from x\): "):
+            version_of(endpoint)
+
     @pytest.mark.parametrize("body", [b"hello", b"{}", b"[]", b"\xff"])
     def test_something_else_answers(self, tmp_path, monkeypatch, body):
         monkeypatch.setattr(Answer, "body", body)
@@ -228,12 +261,11 @@ class TestAsk:
 
     def test_by_tls_with_certificates_on_both_sides(self, tmp_path):
         with tls_server(tmp_path) as url:
-            with_tls = Endpoint(url=url, source="x", certificates=tmp_path, is_verified=True)
+            with_tls = Endpoint(url=url, source="x", certificates=tmp_path)
             assert version_of(with_tls) == "27.1.0"
             trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
             with pytest.raises(NoAnswerError, match="CERTIFICATE_VERIFY_FAILED"):
                 version_of(with_tls)
-            assert version_of(Endpoint(url=url, source="x", certificates=tmp_path)) == "27.1.0"
             with pytest.raises(NoAnswerError):
                 version_of(Endpoint(url=url, source="x"))
             (tmp_path / "key.pem").write_text("no key")

@@ -275,7 +275,7 @@ def test_the_lines_lead_to_the_docker_that_was_chosen(no_login):
     lines = environment.shell_lines(environment.exports("docker", chosen))
     assert "export DOCKER_HOST=tcp://lab:2376\n" in lines
     assert f"export DOCKER_CERT_PATH='{no_login}/a b'\n" in lines
-    assert "unset DOCKER_TLS_VERIFY\n" in lines
+    assert "unset DOCKER_TLS\nexport DOCKER_TLS_VERIFY=1\n" in lines
     assert "unset DOCKER_HOST\n" in environment.shell_lines(environment.exports("docker", USUAL))
 
 
