@@ -63,15 +63,22 @@ class Endpoint:
 
 
 class NoAnswerError(SetupError):
-    """Docker does not answer; the text says where and how.
+    """Docker does not answer; the text says where and how."""
 
-    Attributes:
-        nobody_listens: whether it is certain that no dockerd is there.
-    """
-
-    def __init__(self, endpoint: Endpoint, reason: str, *, nobody_listens: bool = False) -> None:
+    def __init__(self, endpoint: Endpoint, reason: str) -> None:
         super().__init__(f"Docker does not answer at {endpoint}: {reason}")
-        self.nobody_listens = nobody_listens
+
+
+class NobodyListensError(NoAnswerError):
+    """It is certain that no dockerd is there."""
+
+
+class SlowError(NoAnswerError):
+    """Somebody listens, and says nothing."""
+
+
+class NotAllowedError(NoAnswerError):
+    """This user may not use the socket."""
 
 
 def chosen() -> Endpoint:
@@ -111,21 +118,25 @@ def same(one: Endpoint, other: Endpoint) -> bool:
     return one.url == other.url
 
 
-def ask(endpoint: Endpoint, question: str, key: str) -> str:
-    """One value of what Docker answers to a GET.
+def ask(endpoint: Endpoint, question: str, key: str, *, seconds: float = 0) -> str:
+    """One value of what Docker answers to a GET, within so many seconds or the usual few.
 
     Raises:
         NoAnswerError: it does not, or something else than Docker does.
     """
+    seconds = seconds or ANSWER_SECONDS
     try:
-        with contextlib.closing(_connection(endpoint)) as connection:
+        with contextlib.closing(_connection(endpoint, seconds)) as connection:
             connection.request("GET", question)
             answer = connection.getresponse()
             content = answer.read()
     except (FileNotFoundError, ConnectionRefusedError) as error:
-        raise NoAnswerError(endpoint, str(error.strerror), nobody_listens=True) from error
+        raise NobodyListensError(endpoint, str(error.strerror)) from error
     except TimeoutError as error:
-        raise NoAnswerError(endpoint, f"nothing came in {ANSWER_SECONDS} s") from error
+        raise SlowError(endpoint, f"nothing came in {seconds:g} s") from error
+    except PermissionError as error:
+        kind = NotAllowedError if endpoint.socket_path else NoAnswerError
+        raise kind(endpoint, str(error.strerror)) from error
     except (OSError, http.client.HTTPException) as error:
         raise NoAnswerError(endpoint, str(error)) from error
     except ValueError as error:  # a UnicodeError and others: it can't even be looked up
@@ -240,21 +251,21 @@ def _shown(host: str) -> str:
     return re.sub(r"//[^/@]*@", "//...@", host)
 
 
-def _connection(endpoint: Endpoint) -> http.client.HTTPConnection:
+def _connection(endpoint: Endpoint, seconds: float) -> http.client.HTTPConnection:
     if endpoint.socket_path:
-        return _UnixConnection(endpoint.socket_path)
+        return _UnixConnection(endpoint.socket_path, seconds)
     address = urlsplit(endpoint.url).netloc
     if not endpoint.certificates:
-        return http.client.HTTPConnection(address, timeout=ANSWER_SECONDS)
+        return http.client.HTTPConnection(address, timeout=seconds)
     ca, certificate, key = (endpoint.certificates / name for name in TLS_FILES)
     context = ssl.create_default_context(cafile=str(ca))
     context.load_cert_chain(certificate, key)
-    return http.client.HTTPSConnection(address, timeout=ANSWER_SECONDS, context=context)
+    return http.client.HTTPSConnection(address, timeout=seconds, context=context)
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=ANSWER_SECONDS)
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:
