@@ -38,6 +38,7 @@ def main() -> int:
     if arguments.command == "stop-docker":
         docker_engine.stop_if_ours(arguments.purpose)
     elif arguments.command == "talosctl":
+        places.check()
         print(talosctl.ensure(arguments.version))
     elif arguments.command == "clean":
         clean()
@@ -48,8 +49,8 @@ def main() -> int:
 
 def setup(stack: str, purpose: str, *, dev: bool) -> str:
     """Bring everything in place, one run at a time; returns the lines to export."""
+    found = places.check()  # first: what comes after looks into the home folder
     endpoint = docker_engine.choose()
-    found = places.check()
     with only_one(LOCK):
         python_env.ensure(dev=dev)
         docker = docker_engine.ensure(endpoint, purpose)
