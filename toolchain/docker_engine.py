@@ -88,9 +88,18 @@ def ensure(endpoint: Endpoint, purpose: str = "use") -> str:
 
 
 def stop_if_ours(purpose: str) -> None:
-    """Stop the dockerd that `ensure` started for this purpose, and no other."""
+    """Stop the dockerd that `ensure` started for this purpose, and no other.
+
+    Another checkout may use it too, of which nothing is noted here: its containers tell.
+    """
     pid = _running_pid()
     if pid is None or _noted().get("purpose") != purpose:
+        return
+    if running := _containers_running():
+        say(
+            f"dockerd (process {pid}), which this project started, is left running: containers "
+            f"run in it ({running})"
+        )
         return
     STARTED.unlink()
     say("stopping the dockerd that this project started")
@@ -128,6 +137,15 @@ def _version(endpoint: Endpoint) -> str:
             "usermod -aG docker $USER), log in anew, then run this again. Everybody in that group "
             "can become root on this machine"
         ) from error
+
+
+def _containers_running() -> int:
+    """How many run in the Docker that is started here; one that does not answer serves nobody."""
+    usual = Endpoint(url=f"unix://{docker_endpoint.DEFAULT_SOCKET}")
+    try:
+        return int(docker_endpoint.ask(usual, "/info", "ContainersRunning", seconds=SLOW_SECONDS))
+    except NoAnswerError:
+        return 0
 
 
 def _require_node_runtime(endpoint: Endpoint) -> None:

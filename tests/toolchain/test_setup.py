@@ -10,8 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.toolchain.dockerd_double import Answer, unix_server
 from toolchain import __main__ as toolchain
-from toolchain import debian, docker_engine, engine, environment, go, plugins, steps
+from toolchain import (
+    debian,
+    docker_endpoint,
+    docker_engine,
+    engine,
+    environment,
+    go,
+    plugins,
+    steps,
+)
 from toolchain.docker_endpoint import Endpoint
 from toolchain.secrets_store import PUBLIC_PASSPHRASE, passphrase_file
 
@@ -155,23 +165,42 @@ def test_without_root_a_docker_that_does_not_answer_is_explained(monkeypatch, tm
     assert "group" not in str(caught.value), "nobody is there to refuse anybody"
 
 
-def test_only_the_dockerd_that_was_started_for_this_is_stopped(monkeypatch, tmp_path):
+@pytest.fixture
+def started(monkeypatch, tmp_path):
+    """A process in the place of dockerd, at a socket where nobody answers yet."""
     monkeypatch.setattr(docker_engine, "STARTED", tmp_path / "dockerd.json")
-    process = subprocess.Popen(["sleep", "60"])
-    try:
-        docker_engine._record(process.pid, "demo")
-        docker_engine.stop_if_ours("test")
-        assert process.poll() is None, "it was started for something else"
-        record = json.loads((tmp_path / "dockerd.json").read_text())
-        (tmp_path / "dockerd.json").write_text(json.dumps({**record, "started": "1"}))
+    monkeypatch.setattr(docker_endpoint, "DEFAULT_SOCKET", str(tmp_path / "docker.sock"))
+    process = subprocess.Popen(["sleep", "600"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_dockerd_in_which_containers_run_is_not_stopped(started, monkeypatch, tmp_path, capsys):
+    """They may be another checkout's, which found this dockerd running and noted nothing."""
+    docker_engine._record(started.pid, "demo")
+    with unix_server(tmp_path / "docker.sock"):
+        monkeypatch.setattr(Answer, "body", b'{"Containers": 3, "ContainersRunning": 2}')
         docker_engine.stop_if_ours("demo")
-        assert process.poll() is None, "the number belongs to another process now"
-        docker_engine._record(process.pid, "demo")
+        assert started.poll() is None
+        left = f"dockerd (process {started.pid}), which this project started, is left running"
+        assert capsys.readouterr().err == f"{left}: containers run in it (2)\n"
+        monkeypatch.setattr(Answer, "body", b'{"Containers": 3, "ContainersRunning": 0}')
         docker_engine.stop_if_ours("demo")
-        assert process.wait(timeout=10) != 0
-    finally:
-        process.kill()
-        process.wait()
+        assert started.wait(timeout=60) != 0
+
+
+def test_only_the_dockerd_that_was_started_for_this_is_stopped(started, tmp_path):
+    docker_engine._record(started.pid, "demo")
+    docker_engine.stop_if_ours("test")
+    assert started.poll() is None, "it was started for something else"
+    record = json.loads((tmp_path / "dockerd.json").read_text())
+    (tmp_path / "dockerd.json").write_text(json.dumps({**record, "started": "1"}))
+    docker_engine.stop_if_ours("demo")
+    assert started.poll() is None, "the number belongs to another process now"
+    docker_engine._record(started.pid, "demo")
+    docker_engine.stop_if_ours("demo")
+    assert started.wait(timeout=60) != 0
 
 
 def test_a_failing_step_shows_the_command_and_the_end_of_its_output(monkeypatch, tmp_path):
