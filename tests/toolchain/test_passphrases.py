@@ -29,6 +29,7 @@ def checkout(monkeypatch, tmp_path):
         (toolchain, "WORK", work),
         (toolchain, "LOCK", work / "lock"),
         (toolchain, "STATE", work / "state"),
+        (toolchain, "DEMO_STATE", work / "demo" / "state"),
         (environment, "STATE", work / "state"),
     ):
         monkeypatch.setattr(module, name, value)
