@@ -245,6 +245,9 @@ def test_plugins_end_when_the_engine_is_killed(project, log):
     engine.wait(10)
     for pid in plugins:
         wait_for(lambda pid=pid: not alive(pid))
+    child, leader = map(int, ran(log))
+    wait_for(lambda: not alive(leader))
+    assert alive(child), "as with the official plugin"
 
 
 def start_up(project):
