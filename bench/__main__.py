@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import requests
 import yaml
 
 from demo import images
@@ -37,7 +38,7 @@ from plan.settings import DEFAULTS
 from toolchain import edge, engine, plugins
 from toolchain.environment import file_url
 from toolchain.paths import WORK, private_folder
-from toolchain.steps import say
+from toolchain.steps import SetupError, say
 
 RUNS = 5
 SIZES = (6, 24)
@@ -58,6 +59,15 @@ LIMITS = {
     "destroy 6": 2.0,
     "destroy 24": 2.0,
 }
+# Errors whose text is meant for the user.
+KNOWN = (
+    OpsError,
+    SetupError,
+    DockerUnavailableError,
+    docker.errors.DockerException,
+    requests.RequestException,
+    TimeoutError,
+)
 
 
 @dataclass(frozen=True)
@@ -325,4 +335,4 @@ def _run(argv: list[str], cwd: Path = ROOT) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(edge.run("bench", main, (OpsError, DockerUnavailableError, docker.errors.APIError)))
+    sys.exit(edge.run("bench", main, KNOWN))

@@ -30,14 +30,12 @@ from plan.ownership import CHECKOUT_LABEL, PROJECT_LABEL, STACK_LABEL
 from plan.settings import DEFAULTS, parse
 from toolchain import docker_engine, edge
 from toolchain.environment import file_url
-from toolchain.paths import WORK, private_folder, user_cache
+from toolchain.paths import DEMO, DEMO_STATE, private_folder, user_cache
 from toolchain.steps import SetupError, only_one, progress
 
 STACK = "demo"
 UPSTREAM_NAME = "talos-cache-demo-upstream"
-FOLDER = WORK / "demo"
-STATE = FOLDER / "state"
-CONFIG = FOLDER / "Pulumi.demo.yaml"
+CONFIG = DEMO / "Pulumi.demo.yaml"
 LABELS = {PROJECT_LABEL: stack_files.PROJECT, STACK_LABEL: STACK}
 CHECKOUT = whose.checkout()
 READY_SECONDS = 30
@@ -76,7 +74,7 @@ class Demo:
 
     def pulumi(self, doing: str, *arguments: str) -> None:
         """Run a real `pulumi` command on the demo's own state."""
-        log = FOLDER / "pulumi.log"
+        log = DEMO / "pulumi.log"
         with progress(doing), log.open("a") as output:
             status = subprocess.run(
                 ["pulumi", *arguments, "--non-interactive", "--stack", STACK],
@@ -120,30 +118,22 @@ def main() -> int:
     # Its ports and names are the same in every checkout.
     with only_one(user_cache() / "locks" / "demo.lock"):
         # Another one's demo, which was waited for, may have stopped the dockerd that it started.
-        try:
-            docker_engine.ensure(docker_engine.choose(), "demo")
-            return _run(keep=keep)
-        except SetupError as error:
-            print(f"demo: {error}", file=sys.stderr)
-            return 1
+        docker_engine.ensure(docker_engine.choose(), "demo")
+        _run(keep=keep)
+    return 0
 
 
-def _run(*, keep: bool) -> int:
+def _run(*, keep: bool) -> None:
     started = time.monotonic()
-    try:
-        demo = _prepared()
-    except DemoError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
+    demo = _prepared()
     try:
         _prove(demo)
         print(f"Proved in {time.monotonic() - started:.0f} s.", flush=True)
     finally:
         if keep:
-            print(f"Kept: the caches, their state in {STATE}, and {UPSTREAM_NAME}.")
+            print(f"Kept: the caches, their state in {DEMO_STATE}, and {UPSTREAM_NAME}.")
         else:
             _remove_everything(demo)
-    return 0
 
 
 def _prepared() -> Demo:
@@ -164,22 +154,27 @@ def _prepared() -> Demo:
     demo = Demo(client=client, upstream=upstream)
     _refuse_others(client)
     _remove_everything(demo, stop_docker=False)
-    private_folder(STATE)
+    private_folder(DEMO_STATE)
     text = stack_files.path_of(STACK).read_text()
     CONFIG.write_text(text.replace(template, upstream.url))
-    os.environ["PULUMI_BACKEND_URL"] = file_url(STATE)
+    os.environ["PULUMI_BACKEND_URL"] = file_url(DEMO_STATE)
     return demo
 
 
 def _refuse_others(client: docker.DockerClient) -> None:
     """Stop before what the demo of another checkout has left: it may have been kept on purpose."""
+    left: dict[str, list[str]] = {}
     for container in docker_api.containers(client):
-        made_in = dict(container.labels).get(CHECKOUT_LABEL, CHECKOUT)
-        if container.has_labels(LABELS) and made_in != CHECKOUT:
-            raise DemoError(
-                f"{container.name} is left of a demo in {made_in.partition(':')[2]} (kept with "
-                f"KEEP=1, or killed): make demo there removes it, or docker rm -f {container.name}"
-            )
+        # The folder alone tells: the name of a machine changes, and what it left stays its own.
+        folder = dict(container.labels).get(CHECKOUT_LABEL, CHECKOUT).partition(":")[2]
+        if container.has_labels(LABELS) and folder != str(stack_files.ROOT):
+            left.setdefault(folder, []).append(container.name)
+    if left:
+        names = " ".join(sorted(name for names in left.values() for name in names))
+        raise DemoError(
+            f"containers are left of a demo in {', '.join(sorted(left))} (kept with KEEP=1, or "
+            f"killed): make demo there removes them, or docker rm -f {names}"
+        )
 
 
 def _prove(demo: Demo) -> None:
@@ -246,7 +241,7 @@ def _remove_everything(demo: Demo, *, stop_docker: bool = True) -> None:
     for volume in demo.client.volumes.list(filters={"label": PROJECT_LABEL}):
         if volume.name.startswith(f"{prefix}-"):
             volume.remove()
-    shutil.rmtree(FOLDER, ignore_errors=True)
+    shutil.rmtree(DEMO, ignore_errors=True)
     if stop_docker:
         docker_engine.stop_if_ours("demo")
 

@@ -27,6 +27,8 @@ HELPER_SECONDS = 10
 SHOWN_CHARACTERS = 300
 # What every helper says, in its own case, when it has nothing for a host.
 NOT_FOUND = "credentials not found"
+# Begins the variables that a helper has no business with: passphrases are among them.
+_OUR_OWN = ("PULUMI_", "TALOS_CACHE_")
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -170,7 +172,7 @@ def _run(program: str, server: str, path: Path) -> tuple[int, str, str]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")},
+            env={key: value for key, value in os.environ.items() if not key.startswith(_OUR_OWN)},
             start_new_session=True,
         )
     except OSError as error:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from toolchain import secrets_store
 from toolchain.paths import PRIVATE
-from toolchain.secrets_store import PASSPHRASE, PASSPHRASE_FILE, PUBLIC_PASSPHRASE
+from toolchain.secrets_store import ASIDE, PASSPHRASE, PASSPHRASE_FILE, PUBLIC_PASSPHRASE
 
 ITERATIONS = 1_000_000
 KEY_BYTES = 32
@@ -71,7 +71,8 @@ def _way_out(stack: str, salt: str) -> str:
     own = PRIVATE / secrets_store.OWN
     mine = _read(own)
     if mine is not None and opens(salt, mine):
-        return f"The one in {own} is: unset {PASSPHRASE} {PASSPHRASE_FILE}, and run this again."
+        names = " ".join([*ASIDE, *ASIDE.values()])
+        return f"The one in {own} is: unset {names}, and run this again."
     if opens(salt, PUBLIC_PASSPHRASE):
         return f"The public one is: {PASSPHRASE}={PUBLIC_PASSPHRASE} opens it."
     return (

@@ -4,9 +4,11 @@ import argparse
 import gzip
 import json
 import shutil
+import subprocess
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from toolchain import (
@@ -22,7 +24,7 @@ from toolchain import (
     talosctl,
 )
 from toolchain.environment import exports, shell_lines
-from toolchain.paths import PRIVATE, ROOT, STATE, WORK
+from toolchain.paths import DEMO_STATE, PRIVATE, ROOT, STATE, VENV, WORK
 from toolchain.steps import SetupError, only_one, say
 from toolchain.versions import TALOSCTL
 
@@ -30,6 +32,14 @@ from toolchain.versions import TALOSCTL
 LOCK = WORK / "set-up.lock"
 # Of the engine's states; with PULUMI_DIY_BACKEND_GZIP or _ZSTD it packs them.
 ENDINGS = (".json", ".json.gz", ".json.zst")
+# By project; and, as the engine kept them before it knew of projects, all in one folder.
+STACKS = ".pulumi/stacks/**/*"
+# For the Python of the project's own environment: it has what this one may lack.
+UNPACK_ZSTD = """
+import sys, zstandard
+packed = sys.stdin.buffer.read()
+sys.stdout.buffer.write(zstandard.ZstdDecompressor().decompressobj().decompress(packed))
+"""
 
 
 def main() -> int:
@@ -38,6 +48,7 @@ def main() -> int:
     if arguments.command == "stop-docker":
         docker_engine.stop_if_ours(arguments.purpose)
     elif arguments.command == "talosctl":
+        places.check()
         print(talosctl.ensure(arguments.version))
     elif arguments.command == "clean":
         clean()
@@ -48,8 +59,8 @@ def main() -> int:
 
 def setup(stack: str, purpose: str, *, dev: bool) -> str:
     """Bring everything in place, one run at a time; returns the lines to export."""
+    found = places.check()  # first: what comes after looks into the home folder
     endpoint = docker_engine.choose()
-    found = places.check()
     with only_one(LOCK):
         python_env.ensure(dev=dev)
         docker = docker_engine.ensure(endpoint, purpose)
@@ -73,28 +84,38 @@ def clean() -> None:
 
 
 def _clean() -> None:
-    # By project; and, as the engine kept them before it knew of projects, all in one folder.
-    states = STATE.glob(".pulumi/stacks/**/*")
-    for state in sorted(state for state in states if state.name.endswith(ENDINGS)):
+    for state in _states(STATE):
         if has_resources(state):
             stack = state.name.partition(".json")[0]
             raise SetupError(f"the stack '{stack}' is up: make down STACK={stack}")
+    if any(map(has_resources, _states(DEMO_STATE))):
+        raise SetupError("the demo is up (kept with KEEP=1, or killed): make demo takes it down")
     docker_engine.stop_if_ours("use")
     needed_by = secrets_store.stacks_that_need_it()
-    if not needed_by:
-        shutil.rmtree(WORK, ignore_errors=True)
-        return
     kept = PRIVATE / secrets_store.OWN
-    for path in [*WORK.iterdir(), *PRIVATE.iterdir()]:
-        if path.is_dir() and not path.is_symlink() and path != PRIVATE:
+    _empty(WORK, {LOCK, PRIVATE} if needed_by else {LOCK})
+    if needed_by:
+        _empty(PRIVATE, {kept})
+        say(
+            f"kept {kept}: what {_named(needed_by)} can hold is encrypted with "
+            "this passphrase, and nothing else opens it. Keep a copy of it, or remove both when "
+            "you need neither any more"
+        )
+    LOCK.unlink()  # the last: whoever comes now finds nothing that is being removed
+    with suppress(OSError):  # it is not empty
+        WORK.rmdir()
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted(state for state in folder.glob(STACKS) if state.name.endswith(ENDINGS))
+
+
+def _empty(folder: Path, kept: Collection[Path]) -> None:
+    for path in set(folder.iterdir()) - set(kept):
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
-        elif path not in (PRIVATE, kept):
+        else:
             path.unlink()
-    say(
-        f"kept {kept}: what {_named(needed_by)} can hold is encrypted with "
-        "this passphrase, and nothing else opens it. Keep a copy of it, or remove both when you "
-        "need neither any more"
-    )
 
 
 def _named(files: Sequence[Path]) -> str:
@@ -108,17 +129,41 @@ def has_resources(state: Path) -> bool:
         SetupError: it can't be read, so that nobody knows.
     """
     try:
-        packed = state.read_bytes()
-        content = json.loads(gzip.decompress(packed) if state.suffix == ".gz" else packed)
+        content = json.loads(_unpacked(state))
         latest = (content.get("checkpoint") or {}).get("latest") if content is not None else None
         return bool(latest and latest.get("resources"))
     # A ValueError: no JSON, or no text.
-    except (OSError, EOFError, ValueError, AttributeError, RecursionError, zlib.error) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        zlib.error,
+        subprocess.CalledProcessError,
+    ) as error:
         raise SetupError(
-            f"{state} can't be read here: it is empty, cut off or packed, and what its stack has "
-            f"made may still be there. Take the stack down; if that fails, copy the state before "
-            f"it over it ({state}.bak) and try again, or remove it"
+            f"{state} can't be read: it is empty or cut off, and what its stack has made may still "
+            f"be there. Take the stack down; if that fails, copy the state before it over it "
+            f"({state}.bak) and try again, or remove it"
         ) from error
+
+
+def _unpacked(state: Path) -> bytes:
+    packed = state.read_bytes()
+    if state.suffix == ".gz":
+        return gzip.decompress(packed)
+    if state.suffix == ".zst":
+        python = VENV / "bin" / "python"
+        if not python.exists():
+            raise SetupError(
+                f"{state} is packed with zstd, which this Python can't read, and the one in {VENV} "
+                f"is not there to do it. Have it made, then clean again: make setup"
+            )
+        return subprocess.run(
+            [python, "-c", UNPACK_ZSTD], input=packed, capture_output=True, check=True
+        ).stdout
+    return packed
 
 
 def _parser() -> argparse.ArgumentParser:

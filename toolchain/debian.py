@@ -28,8 +28,9 @@ LOCKS = tuple(
 )
 LOCK_SECONDS = 600
 POLL_SECONDS = 0.5
-# What apt says to a lock that somebody took between our look and its own.
-REFUSED = re.compile(r"Could not get lock|Unable to (lock|acquire)")
+# What apt says to a lock that somebody took between our look and its own. That it "Could not open
+# lock file" is another thing, which no wait ends: the file system may be read-only.
+REFUSED = re.compile(r"Could not get lock .*")
 # struct flock: type, whence, start, length, process.
 FLOCK = "hhqqi"
 
@@ -55,13 +56,18 @@ def install(packages: tuple[str, ...], why: str) -> None:
 
 def _apt(doing: str, arguments: list[str], deadline: float) -> None:
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    told = False
     while True:
         _wait_for_locks(deadline)
         try:
             return run(doing, ["apt-get", "-y", "-q", *arguments], env=env)
         except StepFailedError as failure:
-            if not REFUSED.search(str(failure)) or time.monotonic() > deadline:
+            refused = REFUSED.search(str(failure))
+            if not refused or time.monotonic() > deadline:
                 raise
+            if not told:
+                say(f"{refused[0]}: trying again until that ends")
+            told = True
             time.sleep(POLL_SECONDS)
 
 
@@ -96,7 +102,7 @@ def _held() -> str:
 def _holder(lock: Path) -> int | None:
     """The process that holds a lock; 0 for one that can't be seen from here."""
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)  # also where nothing can be written
     except FileNotFoundError:
         return None
     try:

@@ -25,7 +25,7 @@ ANSWER_SECONDS = 5
 PORT, TLS_PORT = 2375, 2376
 # All three, or Pulumi's provider and talosctl can't use them.
 TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
-VARIABLES = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+VARIABLES = ("DOCKER_HOST", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +35,13 @@ class Endpoint:
     Attributes:
         url: `unix:///...` or `tcp://host:port`.
         source: what chose it, for the user; empty where nothing did and it is the usual socket.
-        certificates: folder of the client's certificate and of the CA; None: no TLS.
-        is_verified: whether the server's certificate has to be right.
+        certificates: folder of the client's certificate and of the CA, which has to have signed the
+            server's too; None: no TLS.
     """
 
     url: str
     source: str = ""
     certificates: Path | None = None
-    is_verified: bool = False
 
     @property
     def socket_path(self) -> str:
@@ -54,7 +53,8 @@ class Endpoint:
         """What leads every part there; empty text: the variable must not be set."""
         return {
             "DOCKER_HOST": self.url if self.source else "",
-            "DOCKER_TLS_VERIFY": "1" if self.is_verified else "",
+            "DOCKER_TLS": "",
+            "DOCKER_TLS_VERIFY": "1" if self.certificates else "",
             "DOCKER_CERT_PATH": str(self.certificates or ""),
         }
 
@@ -63,15 +63,22 @@ class Endpoint:
 
 
 class NoAnswerError(SetupError):
-    """Docker does not answer; the text says where and how.
+    """Docker does not answer; the text says where and how."""
 
-    Attributes:
-        nobody_listens: whether it is certain that no dockerd is there.
-    """
-
-    def __init__(self, endpoint: Endpoint, reason: str, *, nobody_listens: bool = False) -> None:
+    def __init__(self, endpoint: Endpoint, reason: str) -> None:
         super().__init__(f"Docker does not answer at {endpoint}: {reason}")
-        self.nobody_listens = nobody_listens
+
+
+class NobodyListensError(NoAnswerError):
+    """It is certain that no dockerd is there."""
+
+
+class SlowError(NoAnswerError):
+    """Somebody listens, and says nothing."""
+
+
+class NotAllowedError(NoAnswerError):
+    """This user may not use the socket."""
 
 
 def chosen() -> Endpoint:
@@ -111,23 +118,29 @@ def same(one: Endpoint, other: Endpoint) -> bool:
     return one.url == other.url
 
 
-def ask(endpoint: Endpoint, question: str, key: str) -> str:
-    """One value of what Docker answers to a GET.
+def ask(endpoint: Endpoint, question: str, key: str, *, seconds: float = 0) -> str:
+    """One value of what Docker answers to a GET, within so many seconds or the usual few.
 
     Raises:
         NoAnswerError: it does not, or something else than Docker does.
     """
+    seconds = seconds or ANSWER_SECONDS
     try:
-        with contextlib.closing(_connection(endpoint)) as connection:
+        with contextlib.closing(_connection(endpoint, seconds)) as connection:
             connection.request("GET", question)
             answer = connection.getresponse()
             content = answer.read()
     except (FileNotFoundError, ConnectionRefusedError) as error:
-        raise NoAnswerError(endpoint, str(error.strerror), nobody_listens=True) from error
+        raise NobodyListensError(endpoint, str(error.strerror)) from error
     except TimeoutError as error:
-        raise NoAnswerError(endpoint, f"nothing came in {ANSWER_SECONDS} s") from error
+        raise SlowError(endpoint, f"nothing came in {seconds:g} s") from error
+    except PermissionError as error:
+        kind = NotAllowedError if endpoint.socket_path else NoAnswerError
+        raise kind(endpoint, str(error.strerror)) from error
     except (OSError, http.client.HTTPException) as error:
         raise NoAnswerError(endpoint, str(error)) from error
+    except ValueError as error:  # a UnicodeError and others: it can't even be looked up
+        raise NoAnswerError(endpoint, f"this is no name of a host ({error})") from error
     try:
         return str(json.loads(content)[key])
     except (ValueError, KeyError, TypeError) as error:
@@ -136,12 +149,10 @@ def ask(endpoint: Endpoint, question: str, key: str) -> str:
 
 
 def _from_variables(host: str) -> Endpoint:
-    source = "DOCKER_HOST"
-    verify = bool(os.environ.get("DOCKER_TLS_VERIFY"))
-    folder = None
-    if verify or os.environ.get("DOCKER_TLS"):
-        folder = Path(os.environ.get("DOCKER_CERT_PATH") or _docker_folder())
-    return _usable(host, source, folder, is_verified=verify)
+    verifies = bool(os.environ.get("DOCKER_TLS_VERIFY"))
+    folder = Path(os.environ.get("DOCKER_CERT_PATH") or _docker_folder()) if verifies else None
+    trusts_anyone = "DOCKER_TLS without DOCKER_TLS_VERIFY" if os.environ.get("DOCKER_TLS") else ""
+    return _usable(host, "DOCKER_HOST", folder, "" if verifies else trusts_anyone)
 
 
 def _from_context(name: str, source: str) -> Endpoint:
@@ -163,11 +174,17 @@ def _from_context(name: str, source: str) -> Endpoint:
         ) from error
     folder = contexts / "tls" / digest / "docker"
     found = folder if folder.is_dir() else None
-    return _usable(host, source, found, is_verified=found is not None and not skips)
+    return _usable(host, source, found, "skip-tls-verify of this context" if skips else "")
 
 
-def _usable(host: str, source: str, folder: Path | None, *, is_verified: bool) -> Endpoint:
+def _usable(host: str, source: str, folder: Path | None, trusts_anyone: str) -> Endpoint:
     """An endpoint that every part can use.
+
+    Args:
+        host: as the docker command takes it.
+        source: what chose it.
+        folder: of the certificates; None: no TLS.
+        trusts_anyone: what asks for TLS with whoever answers; empty: nothing does.
 
     Raises:
         SetupError: some can't.
@@ -196,6 +213,13 @@ def _usable(host: str, source: str, folder: Path | None, *, is_verified: bool) -
             f"Docker at {_shown(host)} (from {source}): it has to be unix:///PATH/OF/A/SOCKET or "
             "tcp://HOST:PORT, which Pulumi, talosctl and the docker command all understand"
         )
+    if trusts_anyone:
+        raise SetupError(
+            f"Docker at {host} (from {source}): {trusts_anyone} takes any certificate, and "
+            f"Pulumi's provider only one that a ca.pem vouches for. With {', '.join(TLS_FILES)} "
+            "of that Docker, verify it: docker context update NAME --docker "
+            "'host=...,ca=...,cert=...,key=...', or DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH"
+        )
     missing = [name for name in TLS_FILES if folder and not (folder / name).is_file()]
     if missing:
         raise SetupError(
@@ -203,9 +227,7 @@ def _usable(host: str, source: str, folder: Path | None, *, is_verified: bool) -
             f"Pulumi and talosctl need {', '.join(TLS_FILES)}"
         )
     name = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
-    return Endpoint(
-        url=f"tcp://{name}:{port}", source=source, certificates=folder, is_verified=is_verified
-    )
+    return Endpoint(url=f"tcp://{name}:{port}", source=source, certificates=folder)
 
 
 def _current_context(config: Path) -> str:
@@ -229,24 +251,21 @@ def _shown(host: str) -> str:
     return re.sub(r"//[^/@]*@", "//...@", host)
 
 
-def _connection(endpoint: Endpoint) -> http.client.HTTPConnection:
+def _connection(endpoint: Endpoint, seconds: float) -> http.client.HTTPConnection:
     if endpoint.socket_path:
-        return _UnixConnection(endpoint.socket_path)
+        return _UnixConnection(endpoint.socket_path, seconds)
     address = urlsplit(endpoint.url).netloc
     if not endpoint.certificates:
-        return http.client.HTTPConnection(address, timeout=ANSWER_SECONDS)
+        return http.client.HTTPConnection(address, timeout=seconds)
     ca, certificate, key = (endpoint.certificates / name for name in TLS_FILES)
     context = ssl.create_default_context(cafile=str(ca))
     context.load_cert_chain(certificate, key)
-    if not endpoint.is_verified:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return http.client.HTTPSConnection(address, timeout=ANSWER_SECONDS, context=context)
+    return http.client.HTTPSConnection(address, timeout=seconds, context=context)
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=ANSWER_SECONDS)
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:

@@ -10,14 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from toolchain import debian, docker_endpoint, node_runtime
-from toolchain.docker_endpoint import Endpoint, NoAnswerError
+from toolchain.docker_endpoint import (
+    Endpoint,
+    NoAnswerError,
+    NobodyListensError,
+    NotAllowedError,
+    SlowError,
+)
 from toolchain.files import write_if_different
 from toolchain.paths import LOGS, WORK, user_cache
 from toolchain.steps import SetupError, only_one, progress, say
 
+# What a dockerd may be for that people use, too; the others are for tests.
+SHARED = ("use", "demo")
 STARTED = WORK / "dockerd.json"
 START_SECONDS = 90
 STOP_SECONDS = 60
+# systemd may start Docker only when it is asked, and a machine may have much to do.
+SLOW_SECONDS = 60
 
 
 def choose() -> Endpoint:
@@ -59,14 +69,16 @@ def ensure(endpoint: Endpoint, purpose: str = "use") -> str:
     """
     try:
         version = _version(endpoint)
-    except NoAnswerError as error:
-        if endpoint.source or not error.nobody_listens:
+    except NobodyListensError:
+        if endpoint.source:
             raise
         # Another checkout may be starting it this very moment.
         with only_one(user_cache() / "locks" / "dockerd.lock"):
-            if not _answers(endpoint):
+            try:
+                version = _version(endpoint)
+            except NobodyListensError:
                 _start(endpoint, purpose)
-        version = _version(endpoint)
+                version = _version(endpoint)
     else:
         if purpose == "talos" and node_runtime.capability_missing():
             _require_node_runtime(endpoint)
@@ -78,9 +90,19 @@ def ensure(endpoint: Endpoint, purpose: str = "use") -> str:
 
 
 def stop_if_ours(purpose: str) -> None:
-    """Stop the dockerd that `ensure` started for this purpose, and no other."""
+    """Stop the dockerd that `ensure` started for this purpose, and no other.
+
+    Another checkout may use it too, of which nothing is noted here: its containers tell. What tests
+    have left running is nobody's, and the next ones may need a dockerd of another kind.
+    """
     pid = _running_pid()
     if pid is None or _noted().get("purpose") != purpose:
+        return
+    if purpose in SHARED and (running := _containers_running()):
+        say(
+            f"dockerd (process {pid}), which this project started, is left running: containers "
+            f"run in it ({running})"
+        )
         return
     STARTED.unlink()
     say("stopping the dockerd that this project started")
@@ -94,7 +116,39 @@ def stop_if_ours(purpose: str) -> None:
 
 
 def _version(endpoint: Endpoint) -> str:
-    return docker_endpoint.ask(endpoint, "/version", "Version")
+    """Which Docker answers; one that is slow is waited for.
+
+    Raises:
+        NoAnswerError: it does not.
+        SetupError: it is too slow, or this user may not ask; says what to do.
+    """
+    try:
+        try:
+            return docker_endpoint.ask(endpoint, "/version", "Version")
+        except SlowError as error:
+            say(f"{error}: waiting up to {SLOW_SECONDS:g} s more")
+            return docker_endpoint.ask(endpoint, "/version", "Version", seconds=SLOW_SECONDS)
+    except SlowError as error:
+        raise SetupError(
+            f"{error}. It hangs, or this machine has too much to do: see what it says (sudo "
+            "journalctl -u docker), restart it (sudo systemctl restart docker, or Docker Desktop), "
+            "or choose another (docker context use NAME, DOCKER_HOST)"
+        ) from error
+    except NotAllowedError as error:
+        raise SetupError(
+            f"{error}. The socket is there, and this user may not use it: join its group (sudo "
+            "usermod -aG docker $USER), log in anew, then run this again. Everybody in that group "
+            "can become root on this machine"
+        ) from error
+
+
+def _containers_running() -> int:
+    """How many run in the Docker that is started here; one that does not answer serves nobody."""
+    usual = Endpoint(url=f"unix://{docker_endpoint.DEFAULT_SOCKET}")
+    try:
+        return int(docker_endpoint.ask(usual, "/info", "ContainersRunning", seconds=SLOW_SECONDS))
+    except NoAnswerError:
+        return 0
 
 
 def _require_node_runtime(endpoint: Endpoint) -> None:
@@ -112,8 +166,7 @@ def _start(endpoint: Endpoint, purpose: str) -> None:
     if os.geteuid() != 0:
         raise SetupError(
             f"Docker does not answer at {path}. Start it (sudo systemctl start docker, or Docker "
-            "Desktop), check that you may use it (group docker), or point DOCKER_HOST to it. As "
-            "root this would install and start it for you."
+            "Desktop), or point DOCKER_HOST to it. As root this would install and start it for you."
         )
     if shutil.which("dockerd") is None:
         debian.install(("docker.io",), f"Docker does not answer at {path} and is not installed")
@@ -142,7 +195,7 @@ def _start(endpoint: Endpoint, purpose: str) -> None:
 
 def _answers(endpoint: Endpoint) -> bool:
     try:
-        _version(endpoint)
+        docker_endpoint.ask(endpoint, "/version", "Version")
     except NoAnswerError:
         return False
     return True

@@ -21,4 +21,4 @@ def config(endpoint: Endpoint) -> Any:
     if endpoint.certificates is None:
         return False
     ca, certificate, key = (str(endpoint.certificates / name) for name in TLS_FILES)
-    return OwnCaOnly(client_cert=(certificate, key), ca_cert=ca, verify=endpoint.is_verified)
+    return OwnCaOnly(client_cert=(certificate, key), ca_cert=ca, verify=True)

@@ -3,21 +3,32 @@
 import json
 import os
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.docker_endpoint import Endpoint
 from toolchain.paths import BIN, STATE, private_folder, pulumi_home
 from toolchain.secrets_store import (
-    PASSPHRASE,
+    ASIDE,
     PASSPHRASE_FILE,
-    SET_UP_FILE,
+    is_public,
     passphrase_file,
     users_own,
 )
 from toolchain.steps import say
 
 
-def exports(stack: str, docker: Endpoint) -> dict[str, str]:
+@dataclass(frozen=True)
+class Copy:
+    """The value of another variable, which the shell itself copies: it may be a secret."""
+
+    of: str
+
+
+Variables = dict[str, str | Copy]
+
+
+def exports(stack: str, docker: Endpoint) -> Variables:
     """Environment variables for a stack; empty text: unset it; PATH: only what goes in front."""
     variables = {**_passphrase(stack), **docker.environment}
     if str(BIN) not in os.environ.get("PATH", "").split(os.pathsep):
@@ -29,26 +40,48 @@ def exports(stack: str, docker: Endpoint) -> dict[str, str]:
     return variables
 
 
-def _passphrase(stack: str) -> dict[str, str]:
-    """Nothing where the user has chosen one for this stack: that is in the environment already."""
-    if chosen := users_own(stack):
-        say(f"using your own {chosen} for the stack {stack}")
-        return {}
-    file = str(passphrase_file(stack))
-    variables = {PASSPHRASE_FILE: file, SET_UP_FILE: file}
-    if PASSPHRASE in os.environ:
-        variables[PASSPHRASE] = ""  # it would win over the file
-    return variables
+def _passphrase(stack: str) -> Variables:
+    """What the user has chosen, in this shell or before it had a public stack's, else a file."""
+    chosen = users_own()
+    aside = [name for name, place in ASIDE.items() if place in os.environ and not chosen]
+    if is_public(stack):
+        if chosen:
+            say(f"the stack {stack} has a public passphrase; yours is kept for stacks of your own")
+        return {
+            **(_moved(chosen, ASIDE) if chosen else {}),
+            **_unset(*ASIDE),
+            PASSPHRASE_FILE: str(passphrase_file(stack)),
+        }
+    if chosen or aside:
+        say(f"using your own {' and '.join(chosen or aside)} for the stack {stack}")
+    if chosen:
+        return _unset(*ASIDE.values())
+    if aside:
+        back = {place: name for name, place in ASIDE.items()}
+        return {**_moved([ASIDE[name] for name in aside], back), **_unset(*ASIDE.values())}
+    return {PASSPHRASE_FILE: str(passphrase_file(stack))}
 
 
-def shell_lines(variables: dict[str, str]) -> str:
+def _moved(names: list[str], places: dict[str, str]) -> Variables:
+    """Copies of these variables in their places; the other places are emptied."""
+    copies: Variables = {places[name]: Copy(name) for name in names}
+    return {**_unset(*places.values()), **copies}
+
+
+def _unset(*names: str) -> Variables:
+    return {name: "" for name in names if name in os.environ}
+
+
+def shell_lines(variables: Variables) -> str:
     """The same as lines for a POSIX shell."""
     return "\n".join(_line(name, value) for name, value in variables.items())
 
 
-def _line(name: str, value: str) -> str:
+def _line(name: str, value: str | Copy) -> str:
     if not value:
         return f"unset {name}"
+    if isinstance(value, Copy):
+        return f'export {name}="${value.of}"'
     if name == "PATH":
         return f'export PATH={shlex.quote(value)}:"$PATH"'
     return f"export {name}={shlex.quote(value)}"

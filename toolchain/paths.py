@@ -10,6 +10,8 @@ VENV = WORK / "venv"
 BIN = WORK / "bin"
 LOGS = WORK / "logs"
 STATE = WORK / "state"
+DEMO = WORK / "demo"
+DEMO_STATE = DEMO / "state"
 PRIVATE = WORK / "private"
 
 

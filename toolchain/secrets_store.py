@@ -18,16 +18,20 @@ from toolchain.paths import PRIVATE, ROOT, private_folder
 PUBLIC_PASSPHRASE = "talos-cache"  # noqa: S105 - public on purpose, see above
 PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 - the name of a variable
 PASSPHRASE_FILE = f"{PASSPHRASE}_FILE"
-# Set beside the file's own variable by a set-up: what it has set is not the user's choice.
-SET_UP_FILE = "TALOS_CACHE_PASSPHRASE_FILE"
+# Where a shell keeps what the user chose, while it has the passphrase of a public stack.
+ASIDE = {
+    PASSPHRASE: "TALOS_CACHE_USERS_PASSPHRASE",
+    PASSPHRASE_FILE: "TALOS_CACHE_USERS_PASSPHRASE_FILE",
+}
 OWN = "passphrase"
+PUBLIC = "passphrase-public"
 STACKS = ROOT / "stacks"
 
 
 def passphrase_file(stack: str) -> Path:
     """The file with the passphrase of this stack, made if it is not there yet (0600)."""
     public = is_public(stack)
-    path = private_folder(PRIVATE) / ("passphrase-public" if public else OWN)
+    path = private_folder(PRIVATE) / (PUBLIC if public else OWN)
     if not path.exists():
         write_once(path, PUBLIC_PASSPHRASE if public else secrets.token_urlsafe(32))
     return path
@@ -38,14 +42,19 @@ def is_public(stack: str) -> bool:
     return stack in PUBLIC_STACKS or salt_of(stack_file(stack)) in PUBLIC_SALTS
 
 
-def users_own(stack: str) -> str:
-    """Name of the variable with which the user chose a passphrase for this stack; empty: none."""
-    if is_public(stack):
-        return ""
-    if PASSPHRASE in os.environ:
-        return PASSPHRASE  # empty is a passphrase too
+def users_own() -> list[str]:
+    """Names of the variables with which the user has chosen a passphrase."""
     file = os.environ.get(PASSPHRASE_FILE, "")
-    return PASSPHRASE_FILE if file and file != os.environ.get(SET_UP_FILE) else ""
+    is_set = {
+        PASSPHRASE: PASSPHRASE in os.environ,  # empty is a passphrase too
+        PASSPHRASE_FILE: bool(file) and not _is_from_a_set_up(Path(file)),
+    }
+    return [name for name in ASIDE if is_set[name]]
+
+
+def _is_from_a_set_up(file: Path) -> bool:
+    """Whether a set-up has named this file, also one of another checkout or an older version."""
+    return file.name in (OWN, PUBLIC) and file.parent.parts[-2:] == PRIVATE.parts[-2:]
 
 
 def stacks_that_need_it() -> list[Path]:

@@ -10,6 +10,7 @@ from ops import docker_config
 from ops.docker_config import credentials_for
 from ops.errors import OpsError
 from plan.settings import Credentials
+from toolchain.secrets_store import ASIDE, PASSPHRASE
 
 HOST = "registry.example.com"
 PASSWORD = "geheim: mit Doppelpunkt"
@@ -240,10 +241,9 @@ class TestHelpers:
         assert "is not done within 0.5 s" in error_of()
         assert time.monotonic() - started < 10
 
-    def test_it_does_not_see_the_engines_secrets(self, docker, monkeypatch):
-        monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "engine")
+    @pytest.mark.parametrize("name", [PASSPHRASE, *ASIDE.values()])
+    def test_it_does_not_see_the_engines_secrets(self, docker, monkeypatch, name):
+        monkeypatch.setenv(name, "engine")
         docker.write({"credsStore": "vault"})
-        docker.helper(
-            "vault", 'echo "{\\"Username\\":\\"$PULUMI_CONFIG_PASSPHRASE\\",\\"Secret\\":\\"s\\"}"'
-        )
+        docker.helper("vault", f'echo "{{\\"Username\\":\\"${name}\\",\\"Secret\\":\\"s\\"}}"')
         assert credentials_for(HOST) == Credentials(username="", password="s")

@@ -6,7 +6,7 @@ from ops import passphrase
 from ops.passphrase import advice, opens
 from plan.settings import PUBLIC_SALTS
 from toolchain import secrets_store
-from toolchain.secrets_store import PASSPHRASE, PASSPHRASE_FILE
+from toolchain.secrets_store import ASIDE, PASSPHRASE, PASSPHRASE_FILE
 
 # Made by the engine, of the passphrase that follows.
 SALT = PUBLIC_SALTS[0]
@@ -70,7 +70,9 @@ def test_where_the_checkouts_own_fits_it_is_named(stack, monkeypatch):
     monkeypatch.setenv(PASSPHRASE, "wrong")
     text = advice("mine")
     assert text.startswith(f"your {PASSPHRASE} is not the passphrase")
-    assert f"The one in {stack}/private/passphrase is: unset {PASSPHRASE}" in text
+    assert f"The one in {stack}/private/passphrase is: unset {PASSPHRASE} " in text
+    # Or the next set-up, in the same shell, would bring it back.
+    assert all(f" {place}" in text for place in ASIDE.values())
 
 
 def test_where_the_public_one_fits_it_is_named(stack, monkeypatch):

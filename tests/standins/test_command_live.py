@@ -215,7 +215,8 @@ def orphans(log):
 
 @pytest.mark.usefixtures("orphans")
 def test_a_command_over_its_time_is_killed_but_not_what_it_started(project, log):
-    options = 'opts=pulumi.ResourceOptions(custom_timeouts=pulumi.CustomTimeouts(create="2s"))'
+    # Long enough for a busy machine to start the command in it.
+    options = 'opts=pulumi.ResourceOptions(custom_timeouts=pulumi.CustomTimeouts(create="15s"))'
     project.write(command(f"{BACKGROUND}, {options}", log))
     assert "signal: killed" in project.up(fails=True)
     child, leader = map(int, ran(log))
@@ -244,6 +245,9 @@ def test_plugins_end_when_the_engine_is_killed(project, log):
     engine.wait(10)
     for pid in plugins:
         wait_for(lambda pid=pid: not alive(pid))
+    child, leader = map(int, ran(log))
+    wait_for(lambda: not alive(leader))
+    assert alive(child), "as with the official plugin"
 
 
 def start_up(project):

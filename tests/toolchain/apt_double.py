@@ -20,8 +20,8 @@ def main(lock: Path, refuse: Path, notes: Path, arguments: list[str]) -> int:
     if command not in ("update", "install"):
         sys.exit(f"the double of apt-get does not implement: {command}")
     refusal = REFUSAL.format(lock=lock, folder=lock.parent)
-    if refuse.exists():
-        refuse.unlink()
+    if left := int(refuse.read_text()) if refuse.exists() else 0:
+        refuse.write_text(str(left - 1))
         print(refusal)
         return 100
     with lock.open("w") as handle:

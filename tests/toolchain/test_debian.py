@@ -1,5 +1,6 @@
 """apt's locks, held by a real process as apt holds them; apt-get itself is a double."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -118,10 +119,42 @@ def test_it_does_not_wait_for_ever(apt, hold, monkeypatch):
     assert apt.ran == []
 
 
-def test_a_lock_that_is_taken_at_the_last_moment_is_waited_for_too(apt):
-    apt.refuse.touch()
+def test_a_lock_that_is_taken_at_the_last_moment_is_waited_for_too(apt, capsys):
+    apt.refuse.write_text("3")
     install()
     assert apt.ran == ALL_OF_IT
+    told = capsys.readouterr().err.splitlines()[1:]
+    assert told == [
+        f"Could not get lock {apt.locks[0]}. It is held by process 1 (apt-get): trying again until "
+        "that ends"
+    ], "once, however often it is refused"
+
+
+READ_ONLY = """\
+E: Could not open lock file /var/lib/apt/lists/lock - open (30: Read-only file system)
+E: Unable to lock directory /var/lib/apt/lists/
+E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), are you root?
+"""
+
+
+def test_what_no_wait_ends_is_not_waited_for(apt, monkeypatch):
+    monkeypatch.setattr(debian.time, "sleep", pytest.fail)
+    command = apt.locks[0].parent / "apt-get"
+    command.write_text(f"#!/bin/sh\ncat <<'END'\n{READ_ONLY}END\nexit 100\n")
+    with pytest.raises(steps.StepFailedError, match="Read-only file system"):
+        install()
+
+
+def test_locks_on_a_read_only_system_can_be_looked_at(apt, monkeypatch):
+    def read_only(path, flags):
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return plain(path, flags)
+
+    plain = os.open
+    apt.locks[0].touch()
+    monkeypatch.setattr(debian.os, "open", read_only)
+    assert debian._held() == ""
 
 
 def test_any_other_failure_is_one(apt):

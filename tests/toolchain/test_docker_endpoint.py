@@ -1,20 +1,30 @@
 """Which Docker is meant, and how one answers; the daemons are doubles."""
 
+import dataclasses
+import errno
 import hashlib
+import http.client
 import json
 import os
 import socket
+import threading
 
 import pytest
 import trustme
 
 from tests.toolchain.dockerd_double import Answer, tls_server, unix_server
 from toolchain import docker_endpoint, docker_engine
-from toolchain.docker_endpoint import Endpoint, NoAnswerError
+from toolchain.docker_endpoint import (
+    Endpoint,
+    NoAnswerError,
+    NobodyListensError,
+    NotAllowedError,
+    SlowError,
+)
 from toolchain.steps import SetupError
 
 USUAL = "unix:///var/run/docker.sock"
-NO_TLS = {"DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": ""}
+NO_TLS = {"DOCKER_TLS": "", "DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": ""}
 
 
 class Machine:
@@ -23,7 +33,7 @@ class Machine:
     def __init__(self, folder, monkeypatch):
         self.folder = folder
         self._monkeypatch = monkeypatch
-        for name in (*docker_endpoint.VARIABLES, "DOCKER_CONTEXT", "DOCKER_TLS"):
+        for name in (*docker_endpoint.VARIABLES, "DOCKER_CONTEXT"):
             monkeypatch.setenv(name, "")  # so that it is as before at the end, whoever sets it
             monkeypatch.delenv(name)
         self.set(DOCKER_CONFIG=folder)
@@ -128,26 +138,48 @@ class TestChosen:
         }
         # Without one it takes its own, where the Go client would speak in the clear.
         machine.set(DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH="")
-        verified = {
+        assert docker_endpoint.chosen().environment == {
             "DOCKER_HOST": "tcp://host:2376",
+            "DOCKER_TLS": "",
             "DOCKER_TLS_VERIFY": "1",
             "DOCKER_CERT_PATH": str(machine.folder),
         }
-        assert docker_endpoint.chosen().environment == verified
         machine.set(DOCKER_TLS_VERIFY="", DOCKER_TLS="1")
-        assert docker_endpoint.chosen().environment == {**verified, "DOCKER_TLS_VERIFY": ""}
+        with pytest.raises(SetupError, match="DOCKER_TLS without DOCKER_TLS_VERIFY takes any"):
+            docker_endpoint.chosen()
 
-    @pytest.mark.parametrize("skips", [True, False])
-    def test_tls_of_a_context(self, machine, skips):
+    def test_tls_of_a_context(self, machine):
         machine.set(DOCKER_CONTEXT="lab")
-        folder = machine.context(
-            "lab", "tcp://lab:2376", tls=docker_endpoint.TLS_FILES, skips=skips
-        )
+        folder = machine.context("lab", "tcp://lab:2376", tls=docker_endpoint.TLS_FILES)
         assert docker_endpoint.chosen().environment == {
             "DOCKER_HOST": "tcp://lab:2376",
-            "DOCKER_TLS_VERIFY": "" if skips else "1",
+            "DOCKER_TLS": "",
+            "DOCKER_TLS_VERIFY": "1",
             "DOCKER_CERT_PATH": str(folder),
         }
+
+    @pytest.mark.parametrize("tls", [docker_endpoint.TLS_FILES, ()])
+    def test_tls_with_whoever_answers_is_refused(self, machine, tls):
+        """Pulumi's provider can't be told to, and without certificates it was taken for no TLS."""
+        machine.set(DOCKER_CONTEXT="lab")
+        machine.context("lab", "tcp://lab:2376", tls=tls, skips=True)
+        with pytest.raises(SetupError, match=r"'lab' in .*: skip-tls-verify of this context takes"):
+            docker_endpoint.chosen()
+
+    @pytest.mark.parametrize("tls", [docker_endpoint.TLS_FILES, ()])
+    @pytest.mark.parametrize(
+        "host", ["tcp://lab", "tcp://lab:99", "unix:///colima.sock", "unix://"]
+    )
+    def test_what_is_exported_leads_to_the_same_docker(self, machine, host, tls):
+        # These are about DOCKER_HOST, which is not set yet.
+        machine.set(DOCKER_TLS="1", DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH="/nowhere")
+        machine.set(DOCKER_CONTEXT="some")
+        machine.context("some", host, tls=tls)
+        found = docker_endpoint.chosen()
+        machine.set(**found.environment)
+        again = docker_endpoint.chosen()
+        assert again == dataclasses.replace(found, source="DOCKER_HOST")
+        assert again == docker_endpoint.without_context()
 
     def test_half_of_the_certificates_is_none(self, machine):
         machine.set(DOCKER_CONTEXT="lab")
@@ -193,29 +225,54 @@ def version_of(endpoint):
     return docker_endpoint.ask(endpoint, "/version", "Version")
 
 
+@pytest.fixture
+def forbidden(monkeypatch):
+    """As for a user who is not in the group; the tests may run as root, whom nothing stops."""
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(docker_endpoint._UnixConnection, "connect", refuse)
+    monkeypatch.setattr(http.client.HTTPConnection, "connect", refuse)
+
+
 class TestAsk:
     def test_a_socket_that_answers(self, tmp_path):
         with unix_server(tmp_path / "s"):
             assert version_of(at(tmp_path / "s")) == "27.1.0"
 
     def test_nobody_listens(self, tmp_path):
-        with pytest.raises(NoAnswerError, match=r"/s \(from DOCKER_HOST\): No such file") as caught:
+        with pytest.raises(NobodyListensError, match=r"/s \(from DOCKER_HOST\): No such file"):
             version_of(at(tmp_path / "s"))
-        assert caught.value.nobody_listens
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(tmp_path / "s"))
-        with pytest.raises(NoAnswerError, match="refused") as caught:
+        with pytest.raises(NobodyListensError, match="refused"):
             version_of(at(tmp_path / "s"))
-        assert caught.value.nobody_listens
 
     def test_one_that_is_busy_is_not_away(self, tmp_path, monkeypatch):
         monkeypatch.setattr(docker_endpoint, "ANSWER_SECONDS", 0.1)
         with socket.socket(socket.AF_UNIX) as silent:
             silent.bind(str(tmp_path / "s"))
             silent.listen()
-            with pytest.raises(NoAnswerError, match="nothing came in") as caught:
+            with pytest.raises(SlowError, match=r"nothing came in 0\.1 s"):
                 version_of(at(tmp_path / "s"))
-        assert not caught.value.nobody_listens
+
+    def test_a_socket_that_this_user_may_not_use(self, tmp_path, forbidden):
+        with pytest.raises(NotAllowedError, match=r"/s \(from DOCKER_HOST\): Permission denied"):
+            version_of(at(tmp_path / "s"))
+        with pytest.raises(NoAnswerError, match="Permission denied") as caught:
+            version_of(Endpoint(url="tcp://127.0.0.1:1", source="x"))
+        assert not isinstance(caught.value, NotAllowedError), "a firewall asks for no group"
+
+    @pytest.mark.parametrize("host", ["build..lan", f"{'a' * 64}.lan", ".lan", "a b"])
+    @pytest.mark.parametrize("folder", [None, "with TLS"])
+    def test_what_is_no_name_of_a_host_is_told(self, tmp_path, host, folder):
+        if folder:
+            with tls_server(tmp_path):
+                pass  # its certificates are what is wanted
+        endpoint = Endpoint(url=f"tcp://{host}:1", source="x", certificates=folder and tmp_path)
+        with pytest.raises(NoAnswerError, match=rf"tcp://{host}:1 \(from x\): "):
+            version_of(endpoint)
 
     @pytest.mark.parametrize("body", [b"hello", b"{}", b"[]", b"\xff"])
     def test_something_else_answers(self, tmp_path, monkeypatch, body):
@@ -228,12 +285,11 @@ class TestAsk:
 
     def test_by_tls_with_certificates_on_both_sides(self, tmp_path):
         with tls_server(tmp_path) as url:
-            with_tls = Endpoint(url=url, source="x", certificates=tmp_path, is_verified=True)
+            with_tls = Endpoint(url=url, source="x", certificates=tmp_path)
             assert version_of(with_tls) == "27.1.0"
             trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
             with pytest.raises(NoAnswerError, match="CERTIFICATE_VERIFY_FAILED"):
                 version_of(with_tls)
-            assert version_of(Endpoint(url=url, source="x", certificates=tmp_path)) == "27.1.0"
             with pytest.raises(NoAnswerError):
                 version_of(Endpoint(url=url, source="x"))
             (tmp_path / "key.pem").write_text("no key")
@@ -245,6 +301,26 @@ class TestAsk:
 def never_started(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(docker_engine, "_start", pytest.fail)
+
+
+@pytest.fixture
+def slow_server(tmp_path, monkeypatch):
+    """Does not answer whoever came first, as one that systemd starts only when it is asked."""
+    asked, second = [], threading.Event()
+
+    def answer(self):
+        asked.append(self.path)
+        if len(asked) > 1:
+            second.set()
+            plain(self)
+        else:
+            second.wait(60)
+
+    plain = Answer.do_GET
+    monkeypatch.setattr(Answer, "do_GET", answer)
+    with unix_server(tmp_path / "slow"):
+        yield tmp_path / "slow"
+    assert len(asked) == 2
 
 
 class TestChoose:
@@ -269,11 +345,36 @@ class TestChoose:
         assert capsys.readouterr().err == f"Docker: {endpoint}\n"
 
     def test_beside_a_dockerd_that_is_busy_no_second_one_is_started(
-        self, tmp_path, monkeypatch, never_started
+        self, tmp_path, monkeypatch, never_started, capsys
     ):
         monkeypatch.setattr(docker_endpoint, "ANSWER_SECONDS", 0.1)
+        monkeypatch.setattr(docker_engine, "SLOW_SECONDS", 0.2)
         with socket.socket(socket.AF_UNIX) as silent:
             silent.bind(str(tmp_path / "s"))
             silent.listen()
-            with pytest.raises(NoAnswerError, match="nothing came in"):
+            with pytest.raises(SetupError, match=r"nothing came in 0\.2 s\. .*systemctl restart"):
                 docker_engine.ensure(at(tmp_path / "s", source=""))
+        assert capsys.readouterr().err.endswith("nothing came in 0.1 s: waiting up to 0.2 s more\n")
+
+    @pytest.mark.parametrize("source", ["", "DOCKER_HOST"])
+    def test_one_that_is_slow_is_waited_for(
+        self, machine, monkeypatch, never_started, source, slow_server
+    ):
+        monkeypatch.setattr(docker_engine, "_ensure_client", lambda: None)
+        monkeypatch.setattr(docker_endpoint, "ANSWER_SECONDS", 0.1)
+        if source:
+            machine.set(DOCKER_HOST=f"unix://{slow_server}")
+            docker_engine.choose()
+        else:
+            said = docker_engine.ensure(at(slow_server, source))
+            assert said.startswith("Docker 27.1.0")
+
+    @pytest.mark.parametrize("source", ["", "DOCKER_HOST"])
+    def test_who_may_not_use_it_is_told_the_group(
+        self, machine, never_started, forbidden, source, tmp_path
+    ):
+        machine.set(DOCKER_HOST=f"unix://{tmp_path}/s")
+        with pytest.raises(SetupError, match=r"Permission denied\. .*usermod -aG docker") as caught:
+            docker_engine.ensure(at(tmp_path / "s", "")) if not source else docker_engine.choose()
+        assert "Start it" not in str(caught.value)
+        assert "Errno" not in str(caught.value)

@@ -1,6 +1,7 @@
 """Whose passphrase a stack has: everybody's, the user's own, or this checkout's."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from plan.settings import PUBLIC_SALTS, PUBLIC_STACKS
 from toolchain import __main__ as toolchain
 from toolchain import environment, secrets_store
 from toolchain.docker_endpoint import Endpoint
-from toolchain.secrets_store import PASSPHRASE, PASSPHRASE_FILE, SET_UP_FILE
+from toolchain.secrets_store import ASIDE, PASSPHRASE, PASSPHRASE_FILE
 from toolchain.steps import SetupError
 
 COMMITTED = Path(__file__).parents[2] / "stacks"
@@ -29,10 +30,11 @@ def checkout(monkeypatch, tmp_path):
         (toolchain, "WORK", work),
         (toolchain, "LOCK", work / "lock"),
         (toolchain, "STATE", work / "state"),
+        (toolchain, "DEMO_STATE", work / "demo" / "state"),
         (environment, "STATE", work / "state"),
     ):
         monkeypatch.setattr(module, name, value)
-    for variable in (PASSPHRASE, PASSPHRASE_FILE, SET_UP_FILE):
+    for variable in (*ASIDE, *ASIDE.values()):
         monkeypatch.delenv(variable, raising=False)
     (tmp_path / "stacks").mkdir()
     return tmp_path
@@ -77,19 +79,21 @@ def test_the_users_own_passphrase_is_theirs(checkout, monkeypatch, capsys, value
     assert exported("docker")[PASSPHRASE] == "", "but not for what is public"
 
 
-def test_the_users_own_file_is_theirs(checkout, monkeypatch):
-    monkeypatch.setenv(PASSPHRASE_FILE, "/home/me/team-passphrase")
+@pytest.mark.parametrize("file", ["/home/me/team-passphrase", "/home/me/private/passphrase"])
+def test_the_users_own_file_is_theirs(checkout, monkeypatch, file):
+    monkeypatch.setenv(PASSPHRASE_FILE, file)
     assert exported("mine") == {}
     assert exported("docker") == {PASSPHRASE_FILE: file_of(checkout, "passphrase-public")}
 
 
-@pytest.mark.parametrize("before", ["docker", "other"])
-def test_what_a_set_up_has_put_into_this_shell_is_not_the_users_own(checkout, monkeypatch, before):
-    """Also where another checkout did."""
-    for name, value in environment.exports(before, USUAL).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(secrets_store, "PRIVATE", checkout / "second")
-    assert exported("mine") == {PASSPHRASE_FILE: str(checkout / "second" / "passphrase")}
+@pytest.mark.parametrize("name", ["passphrase", "passphrase-public"])
+@pytest.mark.parametrize("where", ["here", "in another checkout"])
+def test_what_a_set_up_has_named_is_not_the_users_own(checkout, monkeypatch, name, where):
+    """It is known by its place: an older version's set-up has left no other sign in the shell."""
+    folder = checkout if where == "here" else Path("/home/me/other checkout")
+    monkeypatch.setenv(PASSPHRASE_FILE, file_of(folder, name))
+    assert exported("mine") == {PASSPHRASE_FILE: file_of(checkout)}
+    assert exported("docker") == {PASSPHRASE_FILE: file_of(checkout, "passphrase-public")}
 
 
 def test_a_file_that_the_user_chooses_after_a_set_up_is_theirs(checkout, monkeypatch):
@@ -97,6 +101,78 @@ def test_a_file_that_the_user_chooses_after_a_set_up_is_theirs(checkout, monkeyp
         monkeypatch.setenv(name, value)
     monkeypatch.setenv(PASSPHRASE_FILE, "/home/me/team-passphrase")
     assert exported("mine") == {}
+
+
+class Shell:
+    """A real shell that takes over a set-up's lines, as `eval "$(make -s setup)"` does."""
+
+    def __init__(self, monkeypatch):
+        self._monkeypatch = monkeypatch
+        self.shown = ""
+
+    def set_up(self, stack):
+        lines = environment.shell_lines(environment.exports(stack, USUAL))
+        self.shown += lines
+        printed = subprocess.run(
+            ["sh", "-euc", f"{lines}\nenv -0"], capture_output=True, text=True, check=True
+        ).stdout
+        after = dict(line.split("=", 1) for line in printed.rstrip("\0").split("\0"))
+        for name in (*ASIDE, *ASIDE.values()):
+            self._monkeypatch.delenv(name, raising=False)
+            if name in after:
+                self._monkeypatch.setenv(name, after[name])
+        return {name: after[name] for name in ASIDE if name in after}
+
+
+@pytest.fixture
+def shell(monkeypatch):
+    return Shell(monkeypatch)
+
+
+@pytest.mark.parametrize("value", ['it\'s $HOME "and" a `line`\n', ""])
+def test_the_users_own_is_back_after_a_public_stack(checkout, monkeypatch, shell, value):
+    monkeypatch.setenv(PASSPHRASE, value)
+    for _ in range(2):
+        public = {PASSPHRASE_FILE: file_of(checkout, "passphrase-public")}
+        assert shell.set_up("docker") == shell.set_up("qemu") == public
+        assert shell.set_up("mine") == shell.set_up("mine") == {PASSPHRASE: value}
+    assert not value or value not in shell.shown, "a terminal shows these lines"
+    monkeypatch.delenv(PASSPHRASE)
+    assert shell.set_up("mine") == {PASSPHRASE_FILE: file_of(checkout)}, "nothing is kept for ever"
+
+
+def test_the_users_own_file_is_back_after_a_public_stack(checkout, monkeypatch, shell):
+    team = {PASSPHRASE_FILE: "/home/me/team passphrase"}
+    monkeypatch.setenv(PASSPHRASE_FILE, team[PASSPHRASE_FILE])
+    shell.set_up("docker")
+    assert shell.set_up("mine") == team
+    both = {**team, PASSPHRASE: "team"}
+    monkeypatch.setenv(PASSPHRASE, "team")
+    shell.set_up("docker")
+    assert shell.set_up("mine") == both
+
+
+def test_the_last_choice_counts(checkout, monkeypatch, shell):
+    other = {PASSPHRASE_FILE: "/home/me/other"}
+    monkeypatch.setenv(PASSPHRASE, "team")
+    shell.set_up("docker")
+    monkeypatch.setenv(PASSPHRASE_FILE, other[PASSPHRASE_FILE])
+    shell.set_up("docker")
+    assert shell.set_up("mine") == other
+    monkeypatch.setenv(PASSPHRASE, "team")
+    shell.set_up("docker")
+    monkeypatch.setenv(PASSPHRASE_FILE, "/home/me/other")
+    assert shell.set_up("mine") == other
+    monkeypatch.delenv(PASSPHRASE_FILE)
+    assert shell.set_up("mine") == {PASSPHRASE_FILE: file_of(checkout)}
+
+
+def test_what_is_kept_is_told(checkout, monkeypatch, shell, capsys):
+    monkeypatch.setenv(PASSPHRASE, "team")
+    shell.set_up("docker")
+    assert "the stack docker has a public passphrase; yours is kept" in capsys.readouterr().err
+    shell.set_up("mine")
+    assert f"using your own {PASSPHRASE} for the stack mine" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("quote", ["", "'", '"'])

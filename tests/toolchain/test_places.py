@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from toolchain import __main__ as toolchain
 from toolchain import places
 from toolchain.steps import SetupError
+from toolchain.versions import TALOSCTL
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,13 +48,30 @@ def test_a_home_that_is_not_set_is_what_the_system_says(home, monkeypatch, capsy
     assert f"HOME is not set: using {home}" in capsys.readouterr().err
 
 
-def test_without_any_home_it_says_what_to_set(home, monkeypatch):
+@pytest.fixture
+def homeless(home, monkeypatch):
+    """As in a container that runs under a number without a name."""
+
     def nobody(_):
         raise KeyError("uid not found")
 
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     monkeypatch.delenv("HOME")
+    with pytest.raises(RuntimeError):
+        Path.home()
+
+
+def test_without_any_home_it_says_what_to_set(homeless):
     assert "set HOME to a folder that this user can write to" in refused()
+
+
+@pytest.mark.parametrize("words", [["setup"], ["talosctl", TALOSCTL[0]]])
+def test_every_command_that_needs_a_home_asks_for_it_first(homeless, monkeypatch, words):
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "argv", ["toolchain", *words])
+    with pytest.raises(SetupError, match="set HOME to a folder"):
+        toolchain.main()
 
 
 def test_a_home_that_is_no_full_path_is_refused(home, monkeypatch):
@@ -79,8 +98,16 @@ def test_every_place_that_cant_be_written_is_told_at_once(home, monkeypatch, tmp
 
 
 def test_a_full_disk_is_told(home, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/full")
-    assert "/dev/full" in refused()
+    def on_a_full_disk(dir):
+        return Path("/dev/full").open("wb")
+
+    monkeypatch.setattr(places.tempfile, "TemporaryFile", on_a_full_disk)
+    first, *lines = refused().splitlines()
+    assert first == "nothing was done:"
+    assert len(lines) == 4
+    for line in lines:
+        assert "can't be written: " in line
+        assert ": No space left on device: " in line
 
 
 def test_the_command_ends_at_once_with_these_lines(home, tmp_path):

@@ -1,17 +1,30 @@
 """The set-up's decisions, with the machine's answers given."""
 
+import fcntl
 import gzip
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+import zstandard
 
+from tests.toolchain.dockerd_double import Answer, unix_server
 from toolchain import __main__ as toolchain
-from toolchain import debian, docker_engine, engine, environment, go, plugins, steps
+from toolchain import (
+    debian,
+    docker_endpoint,
+    docker_engine,
+    engine,
+    environment,
+    go,
+    plugins,
+    steps,
+)
 from toolchain.docker_endpoint import Endpoint
 from toolchain.secrets_store import PUBLIC_PASSPHRASE, passphrase_file
 
@@ -150,27 +163,66 @@ def test_without_root_the_set_up_says_what_to_install(monkeypatch):
 
 def test_without_root_a_docker_that_does_not_answer_is_explained(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(steps.SetupError, match=r"does not answer at .*/none\.sock\. Start it"):
+    with pytest.raises(steps.SetupError, match=r"at .*/none\.sock\. Start it") as caught:
         docker_engine.ensure(Endpoint(url=f"unix://{tmp_path}/none.sock"))
+    assert "group" not in str(caught.value), "nobody is there to refuse anybody"
 
 
-def test_only_the_dockerd_that_was_started_for_this_is_stopped(monkeypatch, tmp_path):
+def test_a_go_that_another_process_is_still_installing_is_not_used(
+    bare_path, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    version = f"echo go version go{go.GO_PACKAGE.partition('==')[2]} linux/amd64"
+    cache = go.user_cache() / go.GO_PACKAGE.replace("==", "-")
+    program(cache / "tmpab12" / "package" / "bin", "go", version)
+    monkeypatch.setattr(go, "_install", lambda folder: program(folder / "bin", "go", version))
+    assert go.ensure() == cache / "package" / "bin" / "go"
+
+
+@pytest.fixture
+def started(monkeypatch, tmp_path):
+    """A process in the place of dockerd, at a socket where nobody answers yet."""
     monkeypatch.setattr(docker_engine, "STARTED", tmp_path / "dockerd.json")
-    process = subprocess.Popen(["sleep", "60"])
-    try:
-        docker_engine._record(process.pid, "demo")
+    monkeypatch.setattr(docker_endpoint, "DEFAULT_SOCKET", str(tmp_path / "docker.sock"))
+    process = subprocess.Popen(["sleep", "600"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_dockerd_in_which_containers_run_is_not_stopped(started, monkeypatch, tmp_path, capsys):
+    """They may be another checkout's, which found this dockerd running and noted nothing."""
+    docker_engine._record(started.pid, "demo")
+    with unix_server(tmp_path / "docker.sock"):
+        monkeypatch.setattr(Answer, "body", b'{"Containers": 3, "ContainersRunning": 2}')
+        docker_engine.stop_if_ours("demo")
+        assert started.poll() is None
+        left = f"dockerd (process {started.pid}), which this project started, is left running"
+        assert capsys.readouterr().err == f"{left}: containers run in it (2)\n"
+        docker_engine._record(started.pid, "test")
         docker_engine.stop_if_ours("test")
-        assert process.poll() is None, "it was started for something else"
-        record = json.loads((tmp_path / "dockerd.json").read_text())
-        (tmp_path / "dockerd.json").write_text(json.dumps({**record, "started": "1"}))
+        assert started.wait(timeout=60) != 0, "what tests have left is nobody's"
+
+
+def test_a_dockerd_in_which_nothing_runs_is_stopped(started, monkeypatch, tmp_path):
+    docker_engine._record(started.pid, "demo")
+    with unix_server(tmp_path / "docker.sock"):
+        monkeypatch.setattr(Answer, "body", b'{"Containers": 3, "ContainersRunning": 0}')
         docker_engine.stop_if_ours("demo")
-        assert process.poll() is None, "the number belongs to another process now"
-        docker_engine._record(process.pid, "demo")
-        docker_engine.stop_if_ours("demo")
-        assert process.wait(timeout=10) != 0
-    finally:
-        process.kill()
-        process.wait()
+        assert started.wait(timeout=60) != 0
+
+
+def test_only_the_dockerd_that_was_started_for_this_is_stopped(started, tmp_path):
+    docker_engine._record(started.pid, "demo")
+    docker_engine.stop_if_ours("test")
+    assert started.poll() is None, "it was started for something else"
+    record = json.loads((tmp_path / "dockerd.json").read_text())
+    (tmp_path / "dockerd.json").write_text(json.dumps({**record, "started": "1"}))
+    docker_engine.stop_if_ours("demo")
+    assert started.poll() is None, "the number belongs to another process now"
+    docker_engine._record(started.pid, "demo")
+    docker_engine.stop_if_ours("demo")
+    assert started.wait(timeout=60) != 0
 
 
 def test_a_failing_step_shows_the_command_and_the_end_of_its_output(monkeypatch, tmp_path):
@@ -275,7 +327,7 @@ def test_the_lines_lead_to_the_docker_that_was_chosen(no_login):
     lines = environment.shell_lines(environment.exports("docker", chosen))
     assert "export DOCKER_HOST=tcp://lab:2376\n" in lines
     assert f"export DOCKER_CERT_PATH='{no_login}/a b'\n" in lines
-    assert "unset DOCKER_TLS_VERIFY\n" in lines
+    assert "unset DOCKER_TLS\nexport DOCKER_TLS_VERIFY=1\n" in lines
     assert "unset DOCKER_HOST\n" in environment.shell_lines(environment.exports("docker", USUAL))
 
 
@@ -316,6 +368,33 @@ def test_two_checkouts_do_not_build_the_same_thing_at_once(tmp_path):
         process.communicate()
 
 
+def test_who_waited_for_a_lock_that_was_removed_takes_the_new_one(tmp_path, monkeypatch):
+    """As a set-up that waits for the end of a `make clean`."""
+    lock = tmp_path / "work" / "lock"
+    waits = threading.Event()
+    monkeypatch.setattr(steps, "say", lambda _: waits.set())
+    entered, leave = threading.Event(), threading.Event()
+
+    def second():
+        with steps.only_one(lock):
+            entered.set()
+            leave.wait(60)
+
+    waiting = threading.Thread(target=second)
+    with steps.only_one(lock):
+        waiting.start()
+        assert waits.wait(60)
+        lock.unlink()
+        lock.parent.rmdir()
+    assert entered.wait(60)
+    try:
+        with lock.open("w") as third, pytest.raises(BlockingIOError):
+            fcntl.flock(third, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        leave.set()
+        waiting.join()
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "5", "{}", '{"pid": 1}'])
 def test_a_note_of_a_dockerd_that_was_cut_off_means_that_none_is_ours(
     tmp_path, monkeypatch, content
@@ -338,12 +417,16 @@ def test_a_login_that_was_cut_off_is_none(tmp_path, monkeypatch, content):
 @pytest.fixture
 def checkout_with(tmp_path, monkeypatch):
     """A checkout with this as the state of a stack; the working folder may be removed."""
-    monkeypatch.setattr(toolchain, "STATE", tmp_path / "state")
-    monkeypatch.setattr(toolchain, "WORK", tmp_path)
-    monkeypatch.setattr(docker_engine, "STARTED", tmp_path / "dockerd.json")
+    work = tmp_path / ".work"
+    monkeypatch.setattr(toolchain, "STATE", work / "state")
+    monkeypatch.setattr(toolchain, "DEMO_STATE", work / "demo" / "state")
+    monkeypatch.setattr(toolchain, "WORK", work)
+    monkeypatch.setattr(toolchain, "LOCK", work / "set-up.lock")
+    monkeypatch.setattr(toolchain, "VENV", Path(sys.prefix))
+    monkeypatch.setattr(docker_engine, "STARTED", work / "dockerd.json")
 
-    def make(content):
-        state = tmp_path / "state" / ".pulumi" / "stacks" / "talos-cache" / "mine.json"
+    def make(content, below="state"):
+        state = work / below / ".pulumi" / "stacks" / "talos-cache" / "mine.json"
         state.parent.mkdir(parents=True)
         state.write_text(content)
         return state
@@ -354,7 +437,7 @@ def checkout_with(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", ["", '{"version":3,"checkp', "[]", '{"checkpoint": 5}'])
 def test_clean_keeps_a_state_that_can_not_be_read(checkout_with, content):
     state = checkout_with(content)
-    with pytest.raises(steps.SetupError, match="empty, cut off or packed") as caught:
+    with pytest.raises(steps.SetupError, match="it is empty or cut off") as caught:
         toolchain.clean()
     assert f"{state}.bak" in str(caught.value)
     assert state.exists()
@@ -370,13 +453,74 @@ def test_clean_removes_a_state_that_never_had_anything(checkout_with, content):
     assert not state.exists()
 
 
-def test_clean_keeps_what_is_up_also_where_its_state_is_packed(checkout_with):
-    up = '{"checkpoint": {"latest": {"resources": [{}]}}}'
-    state = checkout_with(up)
-    for name in ("mine.json", "mine.json.gz"):
-        state.unlink(missing_ok=True)
-        state = state.with_name(name)
-        state.write_bytes(gzip.compress(up.encode()) if name.endswith(".gz") else up.encode())
-        with pytest.raises(steps.SetupError, match="the stack 'mine' is up: make down STACK=mine"):
+UP = '{"checkpoint": {"latest": {"resources": [{}]}}}'
+PACKED = {
+    ".json": bytes,
+    ".json.gz": gzip.compress,
+    ".json.zst": zstandard.ZstdCompressor().compress,
+}
+
+
+@pytest.mark.parametrize("ending", PACKED)
+def test_clean_reads_every_state_however_it_is_packed(checkout_with, ending):
+    first = checkout_with(UP)
+    first.unlink()
+    state = first.with_name(f"mine{ending}")
+    state.write_bytes(PACKED[ending](UP.encode()))
+    with pytest.raises(steps.SetupError, match="the stack 'mine' is up: make down STACK=mine"):
+        toolchain.clean()
+    assert state.exists()
+    state.write_bytes(PACKED[ending](b'{"checkpoint": {"latest": {"resources": []}}}'))
+    toolchain.clean()
+    assert not toolchain.WORK.exists()
+
+
+@pytest.mark.parametrize("ending", [".json.gz", ".json.zst"])
+def test_clean_keeps_a_packed_state_that_was_cut_off(checkout_with, ending):
+    first = checkout_with(UP)
+    state = first.with_name(f"mine{ending}")
+    first.rename(state)
+    for content in (b"", PACKED[ending](UP.encode())[:-5]):
+        state.write_bytes(content)
+        with pytest.raises(steps.SetupError, match="it is empty or cut off"):
             toolchain.clean()
         assert state.exists()
+
+
+def test_clean_says_what_it_needs_for_a_state_that_only_the_projects_python_reads(
+    checkout_with, monkeypatch, tmp_path
+):
+    first = checkout_with(UP)
+    state = first.with_name("mine.json.zst")
+    first.rename(state)
+    monkeypatch.setattr(toolchain, "VENV", tmp_path / "none")
+    with pytest.raises(steps.SetupError, match=r"packed with zstd.* make setup") as caught:
+        toolchain.clean()
+    assert ".bak" not in str(caught.value), "nothing is wrong with the state"
+    assert state.exists()
+
+
+def test_clean_keeps_what_a_demo_has_left_up(checkout_with):
+    state = checkout_with(UP, "demo/state")
+    with pytest.raises(steps.SetupError, match=r"the demo is up .*: make demo takes it down"):
+        toolchain.clean()
+    assert state.exists()
+    state.write_text("{}")
+    toolchain.clean()
+    assert not toolchain.WORK.exists()
+
+
+def test_clean_lets_go_of_its_lock_last(checkout_with, monkeypatch):
+    checkout_with("{}")
+    left = []
+
+    def look(path, **options):
+        if path == toolchain.LOCK:
+            left.extend(toolchain.WORK.iterdir())
+        plain(path, **options)
+
+    plain = Path.unlink
+    monkeypatch.setattr(Path, "unlink", look)
+    toolchain.clean()
+    assert left == [toolchain.LOCK]
+    assert not toolchain.WORK.exists()

@@ -84,7 +84,7 @@ from toolchain import docker_engine
 docker_engine.STARTED = folder / "dockerd.json"
 for number in range({ROUNDS * 4}):
     docker_engine._record(os.getpid(), "use" if number % 2 else "demo")
-    docker_engine._running_pid()
+    assert docker_engine._running_pid() is not None, "half a record"
 """
 
 

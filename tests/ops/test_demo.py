@@ -1,0 +1,49 @@
+"""What the demo and the bench tell, and whose containers the demo leaves alone; no Docker."""
+
+import pytest
+
+import bench.__main__ as bench
+import demo.__main__ as demo
+import ops.__main__ as ops
+from ops.docker_api import Container
+from plan.ownership import CHECKOUT_LABEL
+from toolchain import edge
+from toolchain.steps import SetupError
+
+
+@pytest.mark.parametrize("command", [bench, demo, ops])
+def test_what_the_set_up_says_is_told_by_everyone_who_calls_it(command, capsys):
+    def fail():
+        raise SetupError("what to do")
+
+    assert edge.run("it", fail, command.KNOWN) == 1
+    assert capsys.readouterr().err == "it: what to do\n"
+
+
+def left(name, checkout, **labels):
+    found = {**demo.LABELS, CHECKOUT_LABEL: checkout, **labels}
+    return Container(
+        id=name, name=name, image="i", status="exited", labels=tuple(found.items()), published=()
+    )
+
+
+@pytest.fixture
+def refuse(monkeypatch):
+    def among(*containers):
+        monkeypatch.setattr(demo.docker_api, "containers", lambda _: containers)
+        demo._refuse_others(None)
+
+    return among
+
+
+def test_what_this_checkout_has_left_is_its_own_under_any_name_of_the_machine(refuse):
+    folder = demo.stack_files.ROOT
+    refuse(left("a", f"before:{folder}"), left("b", f"after:{folder}"))
+    refuse(left("c", "host:/elsewhere", **{"talos-cache.stack": "docker"}))
+
+
+def test_all_that_others_have_left_is_named_in_one_line(refuse):
+    with pytest.raises(demo.DemoError) as caught:
+        refuse(left("b", "host:/two"), left("mine", demo.CHECKOUT), left("a", "host:/one"))
+    assert "left of a demo in /one, /two (" in str(caught.value)
+    assert str(caught.value).endswith("docker rm -f a b")
