@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from demo.client import pull
-from tests.checkout import ops_line
+from tests.checkout import REGISTRY_IMAGE, ops_line
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 
 STACK = "trouble"
@@ -63,7 +63,7 @@ BROKEN_IMAGE = f"{PREFIX}-broken:1"
 
 def image_that_starts(client, entrypoint):
     """A registry image with another entrypoint, in Docker's form of a list."""
-    container = client.containers.create("registry:3.1.2")
+    container = client.containers.create(REGISTRY_IMAGE)
     repository, tag = BROKEN_IMAGE.split(":")
     changes = ["CMD []", f"ENTRYPOINT {json.dumps(entrypoint)}"]
     container.commit(repository=repository, tag=tag, changes="\n".join(changes))
@@ -204,7 +204,7 @@ def test_state_that_a_kill_left_with_empty_attributes_is_read_again(stack):
 
 
 def test_the_guides_own_container_is_named_and_explained_before_anything_is_created(stack):
-    guide = foreign_container(stack, f"{NAME}-docker.io", BASE_PORT, "registry:3.1.2")
+    guide = foreign_container(stack, f"{NAME}-docker.io", BASE_PORT, REGISTRY_IMAGE)
     try:
         for said in refusals(stack):
             assert f"There is a container {NAME}-docker.io already" in said
@@ -215,7 +215,7 @@ def test_the_guides_own_container_is_named_and_explained_before_anything_is_crea
 
 
 def test_a_port_taken_by_another_container_is_named_with_its_owner(stack):
-    other = foreign_container(stack, f"{PREFIX}-somebody", BASE_PORT + 1, "registry:3.1.2")
+    other = foreign_container(stack, f"{PREFIX}-somebody", BASE_PORT + 1, REGISTRY_IMAGE)
     try:
         for said in refusals(stack):
             assert f"Port {BASE_PORT + 1} of 127.0.0.1, for the cache of registry.k8s.io" in said

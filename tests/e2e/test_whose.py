@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.checkout import checked_out
+from tests.checkout import REGISTRY_IMAGE, checked_out
 from tests.e2e.conftest import PREFIX, embedded
 
 STACK = "whose"
@@ -114,7 +114,7 @@ def test_they_are_taken_over_only_on_purpose(up, other, embedded_upstream):
 def test_a_container_that_no_stack_made_is_not_taken_over(up):
     up.make("down", STACK)
     name = f"{NAME}-docker.io"
-    made = up.client.containers.run("registry:3.1.1", name=name, detach=True)
+    made = up.client.containers.run(REGISTRY_IMAGE, name=name, detach=True)
     try:
         done = up.make("adopt", STACK, check=False)
         assert done.returncode != 0

@@ -8,10 +8,11 @@ import pytest
 from ops.caches import Cache
 from ops.errors import OpsError
 from ops.volumes import MOUNT, opened
+from tests.checkout import REGISTRY_IMAGE
 from tests.e2e.conftest import PREFIX
 
 NAME = f"{PREFIX}-execute"
-CACHE = Cache(host="docker.io", name=NAME, local_endpoint="", image="registry:3.1.2")
+CACHE = Cache(host="docker.io", name=NAME, local_endpoint="", image=REGISTRY_IMAGE)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from plan import ledger, pruning
 from plan.images import Platform
 from plan.ledger import Ledger
 from plan.upstreams import physical_name
-from tests.checkout import ops_line
+from tests.checkout import REGISTRY_IMAGE, ops_line
 from tests.e2e.conftest import PREFIX, embedded
 from tests.offline.volumes import FOLDER, in_container, path
 
@@ -174,7 +174,7 @@ def caches(*hosts):
             host=host,
             name=physical_name(NAME, host),
             local_endpoint=f"http://127.0.0.1:{port(host)}",
-            image="registry:3.1.2",
+            image=REGISTRY_IMAGE,
         )
         for host in hosts or HOSTS
     )
