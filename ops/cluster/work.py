@@ -37,6 +37,8 @@ from plan.mirrors import documents_patch, legacy_patch
 from plan.talosctl import create_argv, destroy_argv, node_image, node_version
 from toolchain.steps import only_one
 
+# Where the cluster is merged, in what was made of it.
+MERGED = "mergedKubeconfig"
 PREVIOUS_VARIABLE = "PULUMI_COMMAND_STDOUT"
 STDIN = 0
 # What a run can meet with that is no mistake of this program: told in a line.
@@ -113,24 +115,13 @@ def update(plan: ClusterPlan, previous: Made) -> Made:
         )
     else:
         live.bring_up_to_date(plan, folder, found, previous, lifeline)
-    merged = kubeconfig.follow(plan, folder, previous.get("mergedKubeconfig"))
-    return {**previous, **_applied(plan), "mergedKubeconfig": merged}
+    merged = kubeconfig.follow(plan, folder, previous.get(MERGED))
+    return {**previous, **_applied(plan), MERGED: merged}
 
 
 def delete(plan: ClusterPlan, previous: Made) -> None:
     """Remove the cluster, whatever there still is of it."""
-    folder = folder_of(plan.stack, plan.name)
-    merged = previous.get("mergedKubeconfig")
-    try:
-        if merged:
-            kubeconfig.take_out(merged, folder)
-    except FAILURES as error:
-        _remove(plan, folder, previous)
-        raise OpsError(
-            f"it is removed, but its entries stay in {merged}, for: {error}. Take them out by "
-            "hand; then run this again"
-        ) from error
-    _remove(plan, folder, previous)
+    _remove(plan, folder_of(plan.stack, plan.name), previous)
 
 
 COMMANDS: dict[str, Callable[[ClusterPlan, Made], Made | None]] = {
@@ -164,8 +155,11 @@ def _created(
     if network:
         nodes = docker_nodes.own(docker_api.connect(), plan, owner_of(plan.stack), {network})
         made |= {"network": network, "containers": list(nodes.containers)}
-    folder.record(owner_of(plan.stack), {**made, **live.marks(plan)})
-    return {**made, "mergedKubeconfig": kubeconfig.follow(plan, folder, None)}
+    noted = {**made, **live.marks(plan)}
+    if plan.settings.merge_kubeconfig:  # before it is: a kill may come in between
+        noted[MERGED] = str(kubeconfig.users_own())
+    folder.record(owner_of(plan.stack), noted)
+    return {**made, MERGED: kubeconfig.follow(plan, folder, None)}
 
 
 def _prepared_docker(
@@ -227,9 +221,26 @@ def _network_is_there(previous: Made) -> bool:
 
 
 def _remove(plan: ClusterPlan, folder: Folder, previous: Made, *, unfinished: bool = False) -> None:
-    """Remove everything of this stack's cluster, and nothing of anybody else's."""
+    """Remove everything of this stack's cluster, and nothing of anybody else's.
+
+    Raises:
+        OpsError: it is removed, but is still in the user's kubeconfig.
+    """
+    noted = {**(folder.recorded(owner_of(plan.stack)) or {}), **previous}
+    try:
+        if noted.get(MERGED):
+            kubeconfig.take_out(noted[MERGED], folder)
+    except FAILURES as error:
+        _remove_nodes(plan, folder, noted, unfinished=unfinished)
+        raise OpsError(
+            f"it is removed, but its entries stay in {noted[MERGED]}, for: {error}. Take them out "
+            "by hand; then run this again"
+        ) from error
+    _remove_nodes(plan, folder, noted, unfinished=unfinished)
+
+
+def _remove_nodes(plan: ClusterPlan, folder: Folder, noted: Made, *, unfinished: bool) -> None:
     owner = owner_of(plan.stack)
-    noted = {**(folder.recorded(owner) or {}), **previous}
     if plan.settings.provisioner == "qemu":
         _remove_vms(plan, folder)
     else:
