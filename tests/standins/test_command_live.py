@@ -245,9 +245,7 @@ def test_plugins_end_when_the_engine_is_killed(project, log):
     engine.wait(10)
     for pid in plugins:
         wait_for(lambda pid=pid: not alive(pid))
-    child, leader = map(int, ran(log))
-    wait_for(lambda: not alive(leader))
-    assert alive(child), "as with the official plugin"
+    assert all(alive(int(pid)) for pid in ran(log)), "it is for the command itself to notice"
 
 
 def start_up(project):

@@ -273,7 +273,4 @@ def main() -> None:
         cancel=commands.kill_all,
         engine=log.connect,
     )
-    serve(
-        lambda server: provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server),
-        commands.kill_all,
-    )
+    serve(lambda server: provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server))
