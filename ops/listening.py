@@ -38,6 +38,8 @@ def _refusal(wanted: HostPort) -> OSError | None:
     family = socket.AF_INET6 if ":" in wanted.address else socket.AF_INET
     kind = socket.SOCK_DGRAM if wanted.protocol == UDP else socket.SOCK_STREAM
     with socket.socket(family, kind) as probe:
+        if family == socket.AF_INET6:  # as Docker's own proxy does, which has one for each
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if wanted.protocol != UDP:  # there it would let two programs have one port
             # As Docker's own proxy does: connections that linger after a close don't count.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

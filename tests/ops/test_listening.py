@@ -29,6 +29,13 @@ def test_a_port_that_a_program_has(protocol):
     assert told(port, protocol=protocol) == "", "it is free again"
 
 
+def test_of_the_two_addresses_that_stand_for_all_one_is_for_ipv6_alone():
+    with socket.create_server(("127.0.0.1", 0)) as program:
+        port = program.getsockname()[1]
+        assert told(port, address="::") == ""
+        assert "is taken by a program" in told(port, address="0.0.0.0")
+
+
 def test_an_address_that_this_machine_does_not_have():
     text = told(15999, address="192.0.2.1")
     assert "192.0.2.1 can't be listened on" in text
