@@ -81,6 +81,8 @@ def take_out(merged: str, folder: Folder) -> None:
         say(f"note: {folder.kubeconfig} is gone, so the cluster's entries stay in {path}")
         return
     own, added = _read(path), _read(folder.kubeconfig)
+    if not any(entry in (own.get("clusters") or []) for entry in added["clusters"] or []):
+        return  # another cluster of this name may be there since: its context would be the same
     for part in PARTS:
         own[part] = [entry for entry in own.get(part) or [] if entry not in (added[part] or [])]
     if own.get(CURRENT) == added.get(CURRENT):

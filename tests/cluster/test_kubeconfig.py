@@ -100,6 +100,14 @@ def test_what_was_changed_since_is_not_ours_any_more(own, folder):
     assert read(own)["clusters"] == changed["clusters"]
 
 
+def test_another_cluster_of_that_name_keeps_its_context(own, folder):
+    other = [{"name": "dev", "cluster": {"server": "https://another"}}]
+    write(own, {**ADDED, "clusters": other})
+    before = own.read_bytes()
+    kubeconfig.take_out(str(own), folder)
+    assert own.read_bytes() == before
+
+
 def test_a_second_update_merges_nothing_twice(own, folder):
     merged = kubeconfig.follow(plan(), folder, None)
     assert kubeconfig.follow(plan(), folder, merged) == merged
