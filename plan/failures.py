@@ -43,7 +43,10 @@ class Remedy:
 
 REMEDIES = (
     Remedy(
-        signs=re.compile(r"(?i)permission denied.*docker|docker\.sock.*permission denied"),
+        signs=re.compile(
+            r"(?i)permission denied while trying to connect to the docker"
+            r"|docker\.sock.*permission denied|dial unix \S+: connect: permission denied"
+        ),
         text="You may not use Docker: join the group docker (sudo usermod -aG docker $USER, then "
         "log in anew), then: {again}",
     ),

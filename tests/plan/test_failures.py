@@ -78,6 +78,8 @@ def test_different_errors_stay_in_their_order():
         ("Cannot connect to the Docker daemon at unix:///x", "Docker does not answer"),
         ("permission denied while trying to connect to the Docker daemon", "group docker"),
         ("dial unix /var/run/docker.sock: connect: permission denied", "group docker"),
+        ("dial unix /run/other.sock: connect: permission denied", "group docker"),
+        ("Permission denied: '/home/me/talos-cache/docker-cluster/owner.json'", "go on with: "),
         ("Bind for 127.0.0.1:5000 failed: port is already allocated", "names the owner"),
         ("write /var/lib/docker/x: no space left on device", "Make room"),
         ("error pulling image: toomanyrequests: You have reached", "docker login"),
