@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from toolchain import secrets_store
+from toolchain import installed, secrets_store
 from toolchain.paths import PRIVATE
 from toolchain.secrets_store import ASIDE, PASSPHRASE, PASSPHRASE_FILE, PUBLIC_PASSPHRASE
 
@@ -60,6 +60,12 @@ def _in_use() -> tuple[str, str | None]:
     return f"what is in {file}", _read(Path(file)) if file else None
 
 
+def _aside() -> tuple[str | None, str | None]:
+    """What the user had set before this shell was set up for a public stack."""
+    file = os.environ.get(ASIDE[PASSPHRASE_FILE], "")
+    return os.environ.get(ASIDE[PASSPHRASE]), _read(Path(file)) if file else None
+
+
 def _read(file: Path) -> str | None:
     try:
         return file.read_text().strip()  # as the engine does
@@ -68,11 +74,14 @@ def _read(file: Path) -> str | None:
 
 
 def _way_out(stack: str, salt: str) -> str:
+    again = f"{installed.set_up_line(stack)}, and run this again"
+    if any(given is not None and opens(salt, given) for given in _aside()):
+        return f"The one that you had set before is, and this shell has kept it: {again}."
     own = PRIVATE / secrets_store.OWN
     mine = _read(own)
     if mine is not None and opens(salt, mine):
         names = " ".join([*ASIDE, *ASIDE.values()])
-        return f"The one in {own} is: unset {names}, and run this again."
+        return f"The one in {own} is: unset {names}, then {again}."
     if opens(salt, PUBLIC_PASSPHRASE):
         return f"The public one is: {PASSPHRASE}={PUBLIC_PASSPHRASE} opens it."
     return (

@@ -15,12 +15,13 @@ from ops import docker_api
 from plan.login_settings import SECRET_KEYS
 from plan.settings import DEFAULTS
 from tests.e2e.sweep import PREFIX
+from toolchain.secrets_store import ASIDE
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_COPIED = shutil.ignore_patterns(".work", ".git", "__pycache__", ".*_cache", ".hypothesis")
 # The one image of Docker's that is surely there.
 REGISTRY_IMAGE = str(DEFAULTS["cache.image"])
-LEFT_OUT = ("MFLAGS", "STACK", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+LEFT_OUT = ("MFLAGS", "STACK", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE", *ASIDE.values())
 COMMAND_SECONDS = 180
 
 

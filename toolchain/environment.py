@@ -13,6 +13,7 @@ from toolchain.secrets_store import (
     PASSPHRASE_FILE,
     is_public,
     passphrase_file,
+    tell_what_is_not_taken,
     users_own,
 )
 from toolchain.steps import say
@@ -59,6 +60,7 @@ def _passphrase(stack: str) -> Variables:
     if aside:
         back = {place: name for name, place in ASIDE.items()}
         return {**_moved([ASIDE[name] for name in aside], back), **_unset(*ASIDE.values())}
+    tell_what_is_not_taken()
     return {PASSPHRASE_FILE: str(passphrase_file(stack))}
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from plan.settings import PUBLIC_SALTS, PUBLIC_STACKS
 from toolchain.files import write_once
 from toolchain.paths import PRIVATE, ROOT, private_folder
+from toolchain.steps import say
 
 PUBLIC_PASSPHRASE = "talos-cache"  # noqa: S105 - public on purpose, see above
 PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 - the name of a variable
@@ -50,6 +51,17 @@ def users_own() -> list[str]:
         PASSPHRASE_FILE: bool(file) and not _is_from_a_set_up(Path(file)),
     }
     return [name for name in ASIDE if is_set[name]]
+
+
+def tell_what_is_not_taken() -> None:
+    """Say so where a file is named that only looks like a set-up's, to this checkout."""
+    file = Path(os.environ.get(PASSPHRASE_FILE, ""))
+    if file.name == OWN and _is_from_a_set_up(file) and file != PRIVATE / OWN:
+        say(
+            f"{PASSPHRASE_FILE} names the passphrase of another checkout ({file}), as its set-up "
+            f"leaves it in a shell: not taken here. To share stacks with it, copy it to "
+            f"{PRIVATE / OWN}, or name a copy elsewhere"
+        )
 
 
 def _is_from_a_set_up(file: Path) -> bool:

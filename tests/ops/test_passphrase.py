@@ -75,6 +75,19 @@ def test_where_the_checkouts_own_fits_it_is_named(stack, monkeypatch):
     assert all(f" {place}" in text for place in ASIDE.values())
 
 
+@pytest.mark.parametrize("name", [PASSPHRASE, PASSPHRASE_FILE])
+def test_where_the_one_that_the_shell_has_kept_fits_it_is_brought_back(stack, monkeypatch, name):
+    (stack / "mine").write_text(RIGHT)
+    (stack / "public").write_text("wrong")
+    monkeypatch.setenv(PASSPHRASE_FILE, str(stack / "public"))
+    monkeypatch.setenv(ASIDE[name], RIGHT if name == PASSPHRASE else str(stack / "mine"))
+    text = advice("mine")
+    assert text.endswith(
+        "The one that you had set before is, and this shell has kept it: "
+        'eval "$(make -s setup STACK=mine)", and run this again.'
+    )
+
+
 def test_where_the_public_one_fits_it_is_named(stack, monkeypatch):
     monkeypatch.setattr(passphrase, "PUBLIC_PASSPHRASE", RIGHT)
     monkeypatch.setenv(PASSPHRASE, "wrong")

@@ -88,12 +88,15 @@ def test_the_users_own_file_is_theirs(checkout, monkeypatch, file):
 
 @pytest.mark.parametrize("name", ["passphrase", "passphrase-public"])
 @pytest.mark.parametrize("where", ["here", "in another checkout"])
-def test_what_a_set_up_has_named_is_not_the_users_own(checkout, monkeypatch, name, where):
+def test_what_a_set_up_has_named_is_not_the_users_own(checkout, monkeypatch, name, where, capsys):
     """It is known by its place: an older version's set-up has left no other sign in the shell."""
     folder = checkout if where == "here" else Path("/home/me/other checkout")
     monkeypatch.setenv(PASSPHRASE_FILE, file_of(folder, name))
     assert exported("mine") == {PASSPHRASE_FILE: file_of(checkout)}
+    told = "not taken here" in capsys.readouterr().err
+    assert told == (where != "here" and name == "passphrase")
     assert exported("docker") == {PASSPHRASE_FILE: file_of(checkout, "passphrase-public")}
+    assert "not taken" not in capsys.readouterr().err
 
 
 def test_a_file_that_the_user_chooses_after_a_set_up_is_theirs(checkout, monkeypatch):
