@@ -117,10 +117,12 @@ def run_with(config=None, **options):
 
 
 def test_every_stack_file_that_comes_with_the_project_is_meant_to():
-    tracked = subprocess.run(
-        ["git", "ls-files", "stacks"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    files = {Path(line).name for line in tracked.stdout.splitlines() if "/Pulumi." in line}
+    listed = ["git", "-c", "safe.directory=*", "ls-files"]
+    if not (ROOT / ".git").exists():  # an archive has what is committed, and nothing else
+        listed = ["ls"]
+    stacks = ROOT / "stacks"
+    found = subprocess.run(listed, cwd=stacks, capture_output=True, text=True, check=True)
+    files = {name for name in found.stdout.splitlines() if name.startswith("Pulumi.")}
     assert files == {f"Pulumi.{stack}.yaml" for stack in STACKS}
 
 

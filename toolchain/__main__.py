@@ -93,7 +93,9 @@ def _clean() -> None:
     docker_engine.stop_if_ours("use")
     needed_by = secrets_store.stacks_that_need_it()
     kept = PRIVATE / secrets_store.OWN
-    _empty(WORK, {LOCK, PRIVATE} if needed_by else {LOCK})
+    # What says which dockerd is to be stopped some day stays while that runs.
+    noted = {LOCK, *docker_engine.noted_files()}
+    _empty(WORK, {*noted, PRIVATE} if needed_by else noted)
     if needed_by:
         _empty(PRIVATE, {kept})
         say(

@@ -115,6 +115,11 @@ def stop_if_ours(purpose: str) -> None:
             time.sleep(0.1)
 
 
+def noted_files() -> tuple[Path, ...]:
+    """What is kept of a dockerd that was started here and runs; nothing where there is none."""
+    return () if _running_pid() is None else (STARTED, LOGS)
+
+
 def _version(endpoint: Endpoint) -> str:
     """Which Docker answers; one that is slow is waited for.
 

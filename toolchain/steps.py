@@ -127,7 +127,11 @@ def only_one(lock: Path) -> Iterator[None]:
     """Hold a lock file, so that two runs don't make the same thing at once; the second waits."""
     while True:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        with lock.open("w") as handle:
+        try:
+            file = lock.open("w")
+        except FileNotFoundError:  # whoever held it has just removed the folder too
+            continue
+        with file as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -510,6 +510,23 @@ def test_clean_keeps_what_a_demo_has_left_up(checkout_with):
     assert not toolchain.WORK.exists()
 
 
+def test_clean_keeps_the_note_of_a_dockerd_that_it_leaves_running(checkout_with, monkeypatch):
+    checkout_with("{}")
+    monkeypatch.setattr(docker_engine, "_containers_running", lambda: 1)
+    process = subprocess.Popen(["sleep", "600"])
+    try:
+        docker_engine._record(process.pid, "use")
+        toolchain.clean()
+        assert list(toolchain.WORK.iterdir()) == [docker_engine.STARTED]
+        monkeypatch.setattr(docker_engine, "_containers_running", lambda: 0)
+        toolchain.clean()
+        assert process.wait(60) != 0
+    finally:
+        process.kill()
+        process.wait()
+    assert not toolchain.WORK.exists()
+
+
 def test_clean_lets_go_of_its_lock_last(checkout_with, monkeypatch):
     checkout_with("{}")
     left = []
