@@ -13,14 +13,17 @@ VERSION = "TALOS_CACHE_BENCH_DOCKER"
 
 
 def declare(resources: list[dict[str, Any]]) -> None:
-    """Declare them in the state's order: each after its parent."""
+    """Declare them in the state's order: each after its parent and what it depends on."""
     made: dict[str, pulumi.Resource] = {}
     for resource in resources:
         typ, urn = resource["type"], resource["urn"]
         if typ.startswith("pulumi:"):
             continue
+        needed = [made[urn] for urn in resource.get("dependencies") or () if urn in made]
         options = pulumi.ResourceOptions(
-            parent=made.get(resource.get("parent", "")), version=os.environ[VERSION]
+            parent=made.get(resource.get("parent", "")),
+            depends_on=needed,
+            version=os.environ[VERSION],
         )
         make = pulumi.CustomResource if resource["custom"] else pulumi.ComponentResource
         made[urn] = make(typ, urn.split("::")[-1], _given(resource.get("inputs", {})), options)
