@@ -158,11 +158,13 @@ def _containers_running() -> int:
 
 def _require_node_runtime(endpoint: Endpoint) -> None:
     if docker_endpoint.ask(endpoint, "/info", "DefaultRuntime") != node_runtime.RUNTIME:
+        how = "as it was started: this checkout has not"
+        if _running_pid() is not None:
+            how = f"python3 -m toolchain stop-docker --for {_noted().get('purpose')}"
         raise SetupError(
             f"the Docker at {endpoint} can't run Talos nodes: this machine lacks "
             f"{node_runtime.CAPABILITY}, so dockerd has to be started with a runtime that leaves "
-            "it out, and this one was not. Stop it (python3 -m toolchain stop-docker --for test "
-            "if this project started it; it may also be your own), then run this again."
+            f"it out, and this one was not. Stop it ({how}), then run this again."
         )
 
 
