@@ -205,9 +205,7 @@ def _comes_and_goes(plan: CachePlan, own: Sequence[Container]) -> bool:
 
 
 def _publisher(wanted: HostPort, containers: Sequence[Container]) -> Container | None:
-    return next(
-        (one for one in containers if any(port.clashes(wanted) for port in one.host_ports)), None
-    )
+    return next((one for one in containers if wanted.is_among(one.host_ports)), None)
 
 
 def _described(owner: Container) -> str:

@@ -34,6 +34,10 @@ class HostPort:
         same = own.version == others.version
         return own == others or (same and (own.is_unspecified or others.is_unspecified))
 
+    def is_among(self, ports: "Iterable[HostPort]") -> bool:
+        """Whether it can't be had beside these."""
+        return any(port.clashes(self) for port in ports)
+
 
 def exposed(item: str) -> HostPort:
     """An entry of `exposedPorts`: `[address:]port:port of the nodes/protocol`."""
@@ -144,6 +148,6 @@ def moves(
 
 def _held(held: Sequence[Held], wanted: HostPort, by: str) -> Move | None:
     for one in held:
-        if any(port.clashes(wanted) for port in one.ports):
+        if wanted.is_among(one.ports):
             return Move(container=one.container, port=wanted, by=by)
     return None

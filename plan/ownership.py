@@ -93,13 +93,12 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
     Args:
         resources: type and outputs of each; a container's have its `id` and its `urn` too.
     """
-    ids, unnumbered, clusters = set(), set(), set()
-    logical = {}
+    unnumbered, clusters = set(), set()
+    logical: dict[str, str] = {}
     said: list[Owner] = []
     for kind, outputs in resources:
         if kind == CONTAINER_TYPE:
             if outputs.get("id"):
-                ids.add(str(outputs["id"]))
                 logical[str(outputs["id"])] = str(outputs.get("urn", "")).split("::")[-1]
             else:
                 unnumbered.add(str(outputs.get("name")))
@@ -110,7 +109,7 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
             said += filter(None, [_of_command(variables)])
             clusters |= {name for name in [cluster_of(variables)] if name}
     return Recorded(
-        containers=frozenset(ids),
+        containers=frozenset(logical),
         logical=logical,
         unnumbered=frozenset(unnumbered),
         clusters=frozenset(clusters),

@@ -42,7 +42,7 @@ def conflicts(
     purpose = f"which the cluster {plan.name} exposes"
     found = []
     for wanted in map(exposed, plan.settings.exposed_ports):
-        holders = [one for one in there if any(port.clashes(wanted) for port in one.host_ports)]
+        holders = [one for one in there if wanted.is_among(one.host_ports)]
         strangers = [
             one
             for one in holders
