@@ -17,9 +17,15 @@ from contextlib import contextmanager
 import pytest
 import yaml
 
-from ops import docker_api, doctor, doctor_nodes, endpoints, pulumi_cli, stack_files
+from ops import docker_api, doctor, doctor_nodes, endpoints, private, pulumi_cli, stack_files
 from ops.cluster import talosctl
-from ops.cluster.folder import folder_of, owner_of, usual_identity
+from ops.cluster.folder import (
+    clusters_beside,
+    folder_of,
+    owner_of,
+    usual_identity,
+    write_private,
+)
 from ops.docker_api import Container, DockerUnavailableError
 from ops.errors import OpsError
 from plan.cluster import ClusterPlan
@@ -356,6 +362,18 @@ def test_a_cluster_that_left_the_stack_file_is_named(live):
     [found] = doctor_nodes.left_over("mine", [])
     assert (found.about, found.fix) == ("cluster dev", "make up STACK=mine")
     assert doctor_nodes.left_over("another", []) == []
+
+
+def test_what_else_a_stack_keeps_to_itself_is_no_cluster(live):
+    beside = live.folder.path.parent
+    live(noted=MADE)
+    write_private(beside / private.ROBOT, "Robot5ecret")
+    (beside / private.CERTIFICATES).mkdir()
+    [found] = doctor_nodes.left_over("mine", [])
+    assert found.about == "cluster dev"
+    assert clusters_beside(beside) == ["dev"], "which is whom QEMU's networks are looked up for"
+    live.folder.remove()
+    assert doctor_nodes.left_over("mine", []) == []
 
 
 def test_a_stack_with_a_cluster_wants_a_talosctl_that_can_do_it(monkeypatch, tmp_path):
