@@ -24,6 +24,7 @@ from plan.login_settings import (
     LOGINS,
     SECRET_KEYS,
     Credentials,
+    is_absent,
     parse_credentials,
     parse_login,
     refuse_unusable_login,
@@ -333,7 +334,7 @@ def _refuse_secrets_of_public_stacks(
     rule = f"the passphrase of the stack '{stack}' is public: it comes with the project"
     fix = f"make a stack of your own: make stack NAME=mine FROM={stack}"
     for key in SECRET_KEYS:
-        if top.get(key) is not None:
+        if not is_absent(top.get(key)):
             check.hidden(key, rule, fix)
     if settings.cache.tls:
         check.add("cache.tls", True, f"{rule}, and a certificate has a key", fix)

@@ -17,6 +17,7 @@ import stack_state
 from ops import ending
 from ops.docker_api import Container, DockerUnavailableError
 from ops.preflight import Host
+from plan.login_settings import SECRET_KEYS as SECRETS
 from plan.settings import PUBLIC_SALTS, PUBLIC_STACKS
 from tests.components.engine import (
     CACHE,
@@ -533,6 +534,15 @@ def test_a_login_that_is_not_stored_as_a_secret_is_refused(login, outside):
     with pytest.raises(pulumi.RunError, match="never stored as plain text") as caught:
         run_with(config, secret_keys=[])
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [*({key: {}} for key in SECRETS), {"credentials": {"docker.io": {}}}],
+    ids=str,
+)
+def test_what_is_left_of_removed_secrets_is_no_plain_text(left, outside, state):
+    assert run_with(left, secret_keys=[], preview=True).of(CONTAINER)
 
 
 def test_a_defect_is_told_in_a_line_with_the_place_of_its_traceback(outside, tmp_path, monkeypatch):
