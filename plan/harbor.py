@@ -451,15 +451,15 @@ def _project_refusals(plan: HarborPlan, project: HarborProject, found: Found) ->
             yield (
                 f"the registry endpoint {project.registry_name}: it is there, and this stack did "
                 f"not make it{_maker(endpoint)}. Rename or remove it in Harbor, or give the "
-                "projects of this stack other names"
+                "projects of this stack other names (harbor.projectPrefix)"
             )
         return
     differences = list(_differences(plan, project, there, found))
     if differences:
         yield (
             f"the project {project.name}: it is there, and it is another than this stack means: "
-            f"{'; '.join(differences)}. Change that in Harbor, or give the project of "
-            f"{project.host} another name"
+            f"{'; '.join(differences)}. Change that in Harbor, or give the projects of this stack "
+            "other names (harbor.projectPrefix)"
         )
 
 
@@ -493,7 +493,7 @@ def _robot_refusals(plan: HarborPlan, found: Found) -> Iterator[str]:
     if there is not None and not is_ours(plan, there):
         yield (
             f"the robot account {plan.robot}: it is there, and this stack did not make it"
-            f"{_maker(there)}. Give the stack's robot another name"
+            f"{_maker(there)}. Give the stack's robot another name (harbor.robot)"
         )
     prefix = found.robot_prefix
     if not plan.robot.startswith(prefix) or not NAME.fullmatch(plan.robot.removeprefix(prefix)):
@@ -501,7 +501,7 @@ def _robot_refusals(plan: HarborPlan, found: Found) -> Iterator[str]:
         example = short if NAME.fullmatch(short) else f"talos-{plan.stack.lower()}"
         yield (
             f"the robot account {plan.robot}: this Harbor's robots are called {prefix}NAME, the "
-            f"name in small letters, digits, '.', '_' and '-'. Write {prefix}{example}"
+            f"name in small letters, digits, '.', '_' and '-'. Write {prefix}{example} as harbor.robot"
         )
 
 
@@ -573,7 +573,7 @@ def _quota_steps(plan: HarborPlan, project: Json, quota: Json | None) -> Iterato
             raise RefusalError(
                 f"the project {project['name']} can't have a quota: this Harbor has quotas for "
                 "projects switched off. Switch them on in Harbor's configuration (quota per "
-                "project), or take the quota out of the stack file"
+                "project), or take harbor.quota out of the stack file"
             )
         return
     if quota["hard"].get("storage") != _quota(plan):

@@ -14,12 +14,12 @@ from typing import Any
 
 import httpx
 
-from ops import answers
+from ops import answers, registry_words
 from ops.errors import OpsError
-from ops.fetching import words
 from plan import foreign_json
-from plan.checks import MASK
+from plan.checks import MASK, cut
 from plan.harbor import Step
+from plan.login_settings import HARBOR_ADMIN, HARBOR_LOGIN
 
 # To connect; between two bytes. Harbor asks an upstream itself before it takes its endpoint.
 TIMEOUT = httpx.Timeout(90, connect=5)
@@ -27,11 +27,15 @@ TIMEOUT = httpx.Timeout(90, connect=5)
 PAGE_SIZE = 100
 # Of an answer; such a page has some 200 kB.
 ANSWER_BYTES = 8 * 1024 * 1024
+SHOWN_CHARACTERS = 200
 API = "/api/v2.0"
 
 
 class HarborError(OpsError):
     """Harbor did not do what was asked; the text has its own words.
+
+    The engine shows "[secret]" in the place of every secret of the stack's, in the middle of words
+    too, and the user name is one: as a rule it is "admin", which no text here has in it.
 
     Attributes:
         status: of its answer; 0 where there was none.
@@ -137,13 +141,13 @@ class Client:
         try:
             answer = self._http.request(method, f"{self.url}{API}{path}", params=query, json=body)
         except httpx.HTTPError as error:
-            raise HarborError(self._masked(unreachable(self.url, error))) from None
+            raise HarborError(unreachable(self.url, error)) from None
         if answer.is_success:
             return answer
-        said = f"Harbor at {self.url}: {method} {path}: {answer.status_code} {words(answer)}"
+        said = f"Harbor at {self.url}: {method} {path}: {answer.status_code} {self._words(answer)}"
         if advice := self._advice(answer):
             said = f"{said}\n{advice}"
-        raise HarborError(self._masked(said), answer.status_code)
+        raise HarborError(said, answer.status_code)
 
     def _list(self, answer: httpx.Response, path: str) -> list[dict[str, Any]]:
         some = self._json(answer, path)
@@ -160,22 +164,29 @@ class Client:
     def _no_harbor(self, path: str) -> HarborError:
         return HarborError(
             f"{self.url}{API}{path} is no API of Harbor: something else answers. Is this the URL "
-            "of the Harbor itself, without a path?"
+            "of the Harbor itself, without a path (harbor.url)?"
         )
 
     def _advice(self, answer: httpx.Response) -> str:
-        user = self._username or "nobody"
         match answer.status_code:
+            case httpx.codes.UNAUTHORIZED if not self._username:
+                return f"Harbor tells that to nobody who does not log in: set {HARBOR_LOGIN}"
             case httpx.codes.UNAUTHORIZED:
                 return (
-                    f"Harbor does not know the user {user} by this password: set both anew, as "
-                    "harborAdmin or harborLogin (Harbor's user name is no e-mail address; with "
-                    "OIDC it takes the CLI secret, or the local administrator)"
+                    f"Harbor does not know the user {self._username} by this password: set both "
+                    f"again, as {HARBOR_ADMIN} or {HARBOR_LOGIN} (Harbor's user name is no e-mail "
+                    "address; with OIDC it takes the CLI secret, or a user of Harbor's own)"
+                )
+            case httpx.codes.FORBIDDEN if "/artifacts/" in answer.request.url.path:
+                return (
+                    f"the user {self._username} may not see what that project holds: a robot needs "
+                    "artifact:read for it, beside repository:pull"
                 )
             case httpx.codes.FORBIDDEN:
                 return (
-                    f"the user {user} may not do that: only a system administrator of this Harbor "
-                    "may make registry endpoints and proxy-cache projects"
+                    f"the user {self._username} may not do that: only a user whom Harbor's list of "
+                    "users calls Administrator may make registry endpoints and proxy-cache "
+                    f"projects. Set the login of one as {HARBOR_ADMIN}"
                 )
             case httpx.codes.CONFLICT:
                 return "somebody made it at the same time: make up again"
@@ -185,11 +196,18 @@ class Client:
                     "once more), or a replication rule names the endpoint"
                 )
             case status if 300 <= status < 400:
-                return f"it sends on to {answer.headers.get('Location')}: write that URL instead"
+                there = self._masked(str(answer.headers.get("Location")))
+                return f"it sends on to {there}: write that URL as harbor.url instead"
         return ""
 
+    def _words(self, answer: httpx.Response) -> str:
+        """What it says, on one line; masked before it is cut, and nothing of ours is masked."""
+        said = self._masked(registry_words.words(answer.text))
+        return cut(" ".join(said.split()), SHOWN_CHARACTERS)
+
     def _masked(self, text: str) -> str:
-        for secret in self._secrets:
+        # The longest first: one secret may be a part of another.
+        for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, MASK)
         return text
 
@@ -210,7 +228,7 @@ def trusting(ca_pem: str) -> ssl.SSLContext:
         except (ssl.SSLError, ValueError, TypeError) as error:
             raise OpsError(
                 f"Harbor's CA is no certificate in PEM form ({error}): give the file that starts "
-                "with -----BEGIN CERTIFICATE-----"
+                "with -----BEGIN CERTIFICATE----- as harbor.ca"
             ) from None
     return context
 
@@ -222,13 +240,13 @@ def unreachable(url: str, error: BaseException) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
                 f"Harbor at {url}: its certificate is not trusted ({cause.verify_message}): give "
-                "the certificate of its CA in the stack's configuration, and its name as the "
-                "certificate has it in the URL"
+                "the certificate of its CA as harbor.ca, and write its name in harbor.url as the "
+                "certificate has it"
             )
         cause = cause.__cause__ or cause.__context__
     return (
-        f"Harbor at {url} does not answer ({error or type(error).__name__}): is the URL right, and "
-        "is Harbor up? Proxies of the environment are not used for it"
+        f"Harbor at {url} does not answer ({error or type(error).__name__}): is harbor.url right, "
+        "and is Harbor up? Proxies of the environment are not used for it"
     )
 
 

@@ -20,7 +20,7 @@ from plan.harbor import Found, HarborPlan, Json, RefusalError, Step
 
 # Harbor asks the upstream itself, and says 400 where that is "unhealthy", 500 where Docker Hub does
 # not take the credentials.
-UPSTREAM_IS_SICK = (400, 500)
+SICK = (400, 500)
 PREVIOUS_VARIABLE = "PULUMI_COMMAND_STDOUT"
 Made = dict[str, Any]
 
@@ -124,7 +124,7 @@ def _check_robot(plan: HarborPlan, found: Found) -> None:
         own = [one["name"] for one in found.robots if plans.is_ours(plan, one)]
         raise OpsError(
             f"Harbor calls the robot account {', '.join(own)}, not {plan.robot}: write that name "
-            "into the stack's configuration"
+            "as harbor.robot"
         )
 
 
@@ -135,19 +135,18 @@ def _run(harbor: Client, steps: Iterable[Step], undo: list[Step]) -> None:
         try:
             made = harbor.do(step)
         except HarborError as error:
-            if step.path.startswith("/registries") and error.status in UPSTREAM_IS_SICK:
-                raise HarborError(_upstream_is_sick(step, error), error.status) from error
+            if step.path.startswith("/registries") and step.body and error.status in SICK:
+                raise HarborError(_upstream_is_sick(step.body, error), error.status) from error
             raise
         if made is not None:
             path = f"{step.path}/{made}"
             undo.insert(0, Step(does="delete", what=step.what, method="DELETE", path=path))
 
 
-def _upstream_is_sick(step: Step, error: HarborError) -> str:
-    url = (step.body or {}).get("url")
+def _upstream_is_sick(endpoint: Json, error: HarborError) -> str:
     return (
-        f"{error}\nHarbor itself can't use {url}: either it does not get there (its proxy, its "
-        "DNS), or the user name and the password for it are wrong"
+        f"{error}\nHarbor itself can't use {endpoint['url']}: either it does not get there (its "
+        "proxy, its DNS), or the user name and the password for it (credentials) are wrong"
     )
 
 

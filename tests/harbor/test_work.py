@@ -282,7 +282,7 @@ class TestWhatIsSomebodyElses:
         assert done.returncode == 1
         assert "the project proxy-docker.io: it is there" in done.stderr
         assert difference in done.stderr
-        assert "give the project of docker.io another name" in done.stderr
+        assert "give the projects of this stack other names (harbor.projectPrefix)" in done.stderr
         assert changes(known) == []
 
     def test_other_credentials_of_the_upstream_are_a_difference(self, run, plan, known):
