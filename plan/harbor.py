@@ -35,6 +35,7 @@ _UNLIMITED = -1
 _FOR_EVER = -1
 _DAILY = "0 0 0 * * *"  # seconds first, as Harbor's scheduler has it
 _TEMPLATES = ("nDaysSinceLastPull", "nDaysSinceLastPush")
+GIVEN_UP = "the description of its registry endpoint says no more that this stack made it"
 Json = Mapping[str, Any]
 
 
@@ -168,6 +169,17 @@ class Removal:
     registry: Json
     projects: tuple[Json, ...]
     stays: str = ""
+
+    @property
+    def what(self) -> str:
+        """The endpoint, in words."""
+        return f"the registry endpoint {self.registry['name']}"
+
+    @property
+    def told(self) -> str:
+        """That the endpoint stays, and why."""
+        secret = ", with the credentials for its upstream" if _username(self.registry) else ""
+        return f"{self.what} stays{secret}: {self.stays}"
 
 
 def upstream_endpoint(host: str, remote_url: str) -> tuple[str, str]:
@@ -415,8 +427,11 @@ def removals(
         plan: of the stack.
         found: what Harbor has.
         wanted: projects that stay in any case.
-        known: projects that the stack has, or had, in its plan. Another on one of its endpoints was
-            put there by somebody else, and stays.
+        known: projects that the stack has, or had just now, in its plan.
+
+    On one of the stack's endpoints these are its own, and so is one with the endpoint's name, which
+    is how it makes them: it may have been kept by a run of long ago, or by another state. Any other
+    was put there by somebody else, and stays.
     """
     return tuple(
         removal
@@ -424,6 +439,20 @@ def removals(
         if is_ours(plan, registry)
         and (removal := _removal(plan, found, registry, wanted, known)) is not None
     )
+
+
+def given_up(plan: HarborPlan, found: Found, made_before: Collection[str]) -> tuple[str, ...]:
+    """Projects that this stack has made, and whose endpoint says so no more.
+
+    Whoever takes the mark out of an endpoint's description takes it over, with what is on it.
+
+    Args:
+        plan: of the stack.
+        found: what Harbor has.
+        made_before: names of projects that the last run has called its own.
+    """
+    there = ((name, found.project(name)) for name in made_before)
+    return tuple(name for name, one in there if one is not None and not owns(plan, found, one))
 
 
 def made(plan: HarborPlan, found: Found) -> dict[str, Any]:
@@ -597,8 +626,9 @@ def _removal(
     on_it = [one for one in found.projects if one.get("registry_id") == registry["id"]]
     if any(one["name"] in wanted for one in on_it):
         return None
-    held = [one for one in on_it if one["name"] in known]
-    foreign = [one["name"] for one in on_it if one["name"] not in known]
+    own = {*known, registry["name"]}
+    held = [one for one in on_it if one["name"] in own]
+    foreign = [one["name"] for one in on_it if one["name"] not in own]
     full = [one["name"] for one in held if plan.keep_data and one.get("repo_count")]
     reasons = [f"the project {name} holds images, and they are kept" for name in full]
     reasons += [f"somebody else put the project {name} on it" for name in foreign]

@@ -164,18 +164,21 @@ def _remove(
     harbor: Client, plan: HarborPlan, found: Found, wanted: Iterable[str], previous: Made
 ) -> None:
     """Remove this stack's projects and endpoints, but for those that the plan wants."""
-    before = (one["project"] for one in previous.get("projects", {}).values())
-    known = {*before, *(one.name for one in plan.projects)}
-    for removal in plans.removals(plan, found, frozenset(wanted), known):
+    before = previous.get("projects", {}).values()
+    known = {*(one["project"] for one in before), *(one.name for one in plan.projects)}
+    stay = frozenset(wanted)
+    for removal in plans.removals(plan, found, stay, known):
         for project in removal.projects:
             _remove_project(harbor, project)
-        name, number = removal.registry["name"], removal.registry["id"]
-        what = f"the registry endpoint {name}"
         if removal.stays:
-            say(f"  {what} stays: {removal.stays}")
+            say(f"  {removal.told}")
             continue
-        path = f"/registries/{number}"
-        _run(harbor, [Step(does="delete", what=what, method="DELETE", path=path)], [])
+        path = f"/registries/{removal.registry['id']}"
+        _run(harbor, [Step(does="delete", what=removal.what, method="DELETE", path=path)], [])
+    for name in plans.given_up(
+        plan, found, {one["project"] for one in before if one["made"]} - stay
+    ):
+        say(f"  the project {name} stays: {plans.GIVEN_UP}")
 
 
 def _remove_project(harbor: Client, project: Json) -> None:

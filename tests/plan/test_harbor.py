@@ -372,6 +372,29 @@ class TestRemovals:
         assert removal.projects == (project(),)
         assert removal.stays == "somebody else put the project x on it"
 
+    def test_what_was_kept_once_is_known_by_its_endpoints_name(self):
+        named = project(name="endpoint", repo_count=3)
+        state = found(registries=[registry()], projects=[named])
+        (removal,) = self.of(state, known=())
+        assert removal.stays == "the project endpoint holds images, and they are kept"
+        (removal,) = self.of(state, known=(), keep_data=False)
+        assert (removal.projects, removal.stays) == ((named,), "")
+
+    def test_that_credentials_stay_with_an_endpoint_is_told(self):
+        credential = {"type": "basic", "access_key": "alice", "access_secret": "*****"}
+        for changes, words in (
+            ({}, ""),
+            ({"credential": credential}, ", with the credentials for its upstream"),
+        ):
+            there = registry(**changes)
+            (removal,) = self.of(found(registries=[there], projects=[project(repo_count=3)]))
+            assert removal.told.startswith(f"the registry endpoint endpoint stays{words}: the proj")
+
+    def test_what_was_made_and_says_so_no_more_is_given_up(self):
+        given_up = found(registries=[registry(description="ours now")], projects=[project()])
+        assert harbor.given_up(PLAN, given_up, ["proxy", "gone"]) == ("proxy",)
+        assert harbor.given_up(PLAN, given_up, []) == harbor.given_up(PLAN, THERE, ["proxy"]) == ()
+
     def test_an_endpoint_without_projects_goes(self):
         (removal,) = self.of(found(registries=[registry(), registry(id=9, description="")]))
         assert (removal.registry["id"], removal.projects, removal.stays) == (1, (), "")
