@@ -8,7 +8,7 @@ administrator goes nowhere else.
 import functools
 import http.cookiejar
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -55,6 +55,7 @@ class Client:
         password: of that user.
         ca_pem: certificates to trust beside the machine's own.
         secrets: what must be in no message, beside the password.
+        timeout: to connect, and between two bytes.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Client:
         password: str,
         ca_pem: str = "",
         secrets: Iterable[str] = (),
+        timeout: httpx.Timeout = TIMEOUT,
     ) -> None:
         self.url = url.rstrip("/")
         self._username = username
@@ -71,7 +73,7 @@ class Client:
         self._http = httpx.Client(
             auth=(username, password) if username else None,
             verify=trusting(ca_pem),
-            timeout=TIMEOUT,
+            timeout=timeout,
             trust_env=False,
             headers={"Accept": "application/json", **answers.IDENTITY},
             event_hooks={"response": [functools.partial(answers.cut, most=ANSWER_BYTES)]},
@@ -99,12 +101,12 @@ class Client:
         """
         return self._json(self._answer("GET", path, query=query), path)
 
-    def found(self, path: str) -> Any | None:
-        """What is at a path; None where nothing is."""
+    def found(self, path: str, nothing: Collection[int] = (httpx.codes.NOT_FOUND,)) -> Any | None:
+        """What is at a path; None where nothing is, which one of these statuses says."""
         try:
             return self.get(path)
         except HarborError as error:
-            if error.status != httpx.codes.NOT_FOUND:
+            if error.status not in nothing:
                 raise
             return None
 

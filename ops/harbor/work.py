@@ -21,6 +21,8 @@ from plan.harbor import Found, HarborPlan, Json, RefusalError, Step
 # Harbor asks the upstream itself, and says 400 where that is "unhealthy", 500 where Docker Hub does
 # not take the credentials.
 SICK = (400, 500)
+# How Harbor answers for a retention policy that is gone.
+NO_RETENTION = (404, 500)
 PREVIOUS_VARIABLE = "PULUMI_COMMAND_STDOUT"
 Made = dict[str, Any]
 
@@ -55,8 +57,8 @@ def bring_about(harbor: Client, plan: HarborPlan, previous: Made) -> Made:
         found = look(harbor, plan)
         _run(harbor, plans.project_steps(plan, found), undo)
         found = look(harbor, plan)
-        for project in _ours(plan, found):
-            _run(harbor, _setting_steps(harbor, plan, project), undo)
+        for project in ours(plan, found):
+            _run(harbor, setting_steps(harbor, plan, project), undo)
         _run(harbor, plans.robot_steps(plan, found), undo)
         found = look(harbor, plan)
         _check_robot(plan, found)
@@ -105,15 +107,16 @@ def look(harbor: Client, plan: HarborPlan) -> Found:
     )
 
 
-def _ours(plan: HarborPlan, found: Found) -> Iterable[Json]:
+def ours(plan: HarborPlan, found: Found) -> list[Json]:
     """The plan's projects that this stack has made."""
     there = (found.project(wanted.name) for wanted in plan.projects)
     return [one for one in there if one is not None and plans.owns(plan, found, one)]
 
 
-def _setting_steps(harbor: Client, plan: HarborPlan, project: Json) -> tuple[Step, ...]:
-    number = project.get("metadata", {}).get("retention_id")
-    retention = harbor.found(f"/retentions/{number}") if number else None
+def setting_steps(harbor: Client, plan: HarborPlan, project: Json) -> tuple[Step, ...]:
+    """What the retention and the quota of one of the stack's projects need."""
+    number = plans.retention_id(project)
+    retention = harbor.found(f"/retentions/{number}", NO_RETENTION) if number else None
     quotas = harbor.all("/quotas", reference="project", reference_id=str(project["project_id"]))
     return plans.setting_steps(plan, project, retention, quotas[0] if quotas else None)
 
@@ -164,8 +167,8 @@ def _remove(
     harbor: Client, plan: HarborPlan, found: Found, wanted: Iterable[str], previous: Made
 ) -> None:
     """Remove this stack's projects and endpoints, but for those that the plan wants."""
-    before = previous.get("projects", {}).values()
-    known = {*(one["project"] for one in before), *(one.name for one in plan.projects)}
+    before = {one["project"] for one in previous.get("projects", {}).values()}
+    known = {*before, *(one.name for one in plan.projects)}
     stay = frozenset(wanted)
     for removal in plans.removals(plan, found, stay, known):
         for project in removal.projects:
@@ -175,9 +178,7 @@ def _remove(
             continue
         path = f"/registries/{removal.registry['id']}"
         _run(harbor, [Step(does="delete", what=removal.what, method="DELETE", path=path)], [])
-    for name in plans.given_up(
-        plan, found, {one["project"] for one in before if one["made"]} - stay
-    ):
+    for name in plans.given_up(plan, found, plans.made_before(previous) - stay):
         say(f"  the project {name} stays: {plans.GIVEN_UP}")
 
 

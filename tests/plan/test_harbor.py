@@ -290,11 +290,27 @@ class TestSettings:
 
     @pytest.mark.parametrize(
         "changes",
-        [{"trigger": {"kind": "Schedule", "settings": None}}, {"algorithm": "and"}, {"rules": []}],
+        [
+            {"trigger": {"kind": "Schedule", "settings": None}},
+            {"trigger": None},
+            {"algorithm": "and"},
+            {"rules": []},
+            {"rules": None},
+            {"rules": [{"template": "always", "params": None}]},
+            {"rules": [{"tag_selectors": [{}], "scope_selectors": None}]},
+        ],
     )
     def test_what_was_changed_is_one(self, changes):
         plan = replace(PLAN, retention_days=30)
         assert harbor.setting_steps(plan, project(), self.policy(30, **changes), None)
+
+    def test_a_policy_that_is_gone_is_forgotten_by_its_project_first(self):
+        there = project(metadata={"public": "false", "retention_id": "4"})
+        forgotten = ("DELETE", "/projects/2/metadatas/retention_id")
+        assert asked(harbor.setting_steps(PLAN, there, None, QUOTA)) == [forgotten]
+        plan = replace(PLAN, retention_days=30)
+        steps = harbor.setting_steps(plan, there, None, None)
+        assert asked(steps) == [forgotten, ("POST", "/retentions")]
 
     def test_quotas(self):
         plan = replace(PLAN, quota_bytes=9)
@@ -317,7 +333,12 @@ class TestRobots:
     def test_the_same_is_left_and_another_is_changed(self):
         same = replace(THERE, robots=(robot(),))
         assert harbor.robot_steps(WITH_ROBOT, same) == ()
-        for changes in ({"disable": True}, {"duration": 30}, {"permissions": []}):
+        for changes in (
+            {"disable": True},
+            {"duration": 30},
+            {"permissions": []},
+            {"permissions": None},
+        ):
             (step,) = harbor.robot_steps(WITH_ROBOT, replace(THERE, robots=(robot(**changes),)))
             assert (step.method, step.path, step.body["name"]) == (
                 "PUT",
