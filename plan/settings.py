@@ -314,7 +314,7 @@ def _refuse_unused_credentials(check: Checks, settings: Settings) -> None:
     if settings.harbor is None or settings.harbor.admin is not None:
         return
     rule = f"Harbor asks this upstream, and without {HARBOR_ADMIN} this stack tells it nothing"
-    fix = f"remove it, and have Harbor's administrator enter it, or set {HARBOR_ADMIN}"
+    fix = f"remove it, and have whoever runs Harbor enter it there, or set {HARBOR_ADMIN}"
     for upstream in settings.behind_harbor:
         if upstream.from_docker:
             check.add(f"upstreams.{upstream.host}.credentialsFrom", "docker-config", rule, fix)
