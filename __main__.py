@@ -1,16 +1,21 @@
 """The program: settings -> plans -> components -> exports."""
 
+import functools
+
 import pulumi
 
 import stack_config
 import stack_plan
 import stack_state
-from components import CacheSet, HarborProjects, TalosCluster
+from components import CacheSet, HarborProjects, TalosCluster, may_pull
 from components.docker_bridge import gateway
 from ops import preflight, which_docker, whose
 from ops.ending import in_words
 from ops.readiness import unready
 from plan import addressing
+from plan.ownership import Recorded
+from plan.settings import Settings
+from stack_plan import StackPlan
 
 
 def main() -> None:
@@ -28,13 +33,29 @@ def main() -> None:
     for warning in (*plan.warnings, *warnings):
         pulumi.log.warn(warning)
     ready = CacheSet("caches", plan.caches, us.labels, probe=unready).ready
-    if plan.harbor:
-        projects = HarborProjects("harbor", plan.harbor).ready
-        ready = pulumi.Output.all(ready, projects).apply(all)
+    if plan.behind:
+        ready = _behind_harbor(stack, chosen, plan, recorded, ready)
     for cluster in plan.clusters:
         TalosCluster(cluster.settings.slug, cluster, ready)
     for name, value in plan.outputs.items():
         pulumi.export(name, pulumi.Output.secret(value) if name in plan.secret else value)
+
+
+def _behind_harbor(
+    stack: str, chosen: Settings, plan: StackPlan, recorded: Recorded, ready: pulumi.Output[bool]
+) -> pulumi.Output[bool]:
+    """True once nodes may pull from Harbor too; with what this stack makes there."""
+    from ops.harbor import access, drift  # a quarter of a second, and most stacks have none
+
+    if plan.harbor:
+        seen = drift.look(plan.harbor, recorded.harbor)
+        if seen.warning:
+            pulumi.log.warn(seen.warning)
+        projects = HarborProjects("harbor", plan.harbor, seen.repairs).ready
+        ready = pulumi.Output.all(ready, projects).apply(all)
+    assert chosen.harbor is not None  # noqa: S101 - an upstream behind it needs one (plan/settings.py)
+    probe = functools.partial(access.report, chosen.harbor, plan.behind, stack)
+    return may_pull(ready, probe)
 
 
 with in_words():

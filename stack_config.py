@@ -9,7 +9,7 @@ from pulumi.runtime import config as runtime_config
 from ops import docker_config
 from ops.stack_files import named_files
 from plan import config_keys
-from plan.login_settings import SECRET_KEYS
+from plan.login_settings import SECRET_KEYS, is_absent
 from plan.settings import Settings, decode, parse
 from toolchain import secrets_store
 
@@ -21,9 +21,10 @@ def read(stack: str) -> tuple[Settings, dict[str, str]]:
         SettingsError: with every mistake in them, or every file that can't be read.
         OpsError: the user's docker configuration has no credentials where the stack wants some.
     """
-    plain = {key for key in SECRET_KEYS if _is_plain(key)}
+    values = _values()
+    plain = {key for key in SECRET_KEYS if not is_absent(values.get(key)) and not _is_secret(key)}
     public = secrets_store.is_public(stack)
-    settings = parse(_values(), stack, plain_secrets=plain, public=public)
+    settings = parse(values, stack, plain_secrets=plain, public=public)
     return docker_config.with_logins(settings), named_files(settings)
 
 
@@ -46,8 +47,8 @@ def _values() -> dict[str, object]:
     return decode(config_keys.own(as_text))
 
 
-def _is_plain(name: str) -> bool:
-    """Whether the stack has this key, and did not store it as a secret."""
+def _is_secret(name: str) -> bool:
+    """Whether the stack has stored this key as a secret."""
     key = f"{pulumi.get_project()}:{name}"
-    secret = key in runtime_config.get_config_secret_keys_env()
-    return key in given() and not secret and not runtime_config.is_config_secret(key)
+    known = key in runtime_config.get_config_secret_keys_env()
+    return known or runtime_config.is_config_secret(key)

@@ -9,6 +9,7 @@ from plan import addressing, advice, behind_harbor, caches, cluster, mirrors, ou
 from plan.caches import CachePlan
 from plan.cluster import ClusterPlan
 from plan.harbor import HarborPlan
+from plan.mirrors import Mirror
 from plan.settings import Settings
 
 
@@ -19,6 +20,7 @@ class StackPlan:
     Attributes:
         caches: by host.
         harbor: what this stack makes in Harbor, if anything.
+        behind: mirrors of the upstreams that Harbor caches.
         clusters: behind all of them.
         outputs: name -> value of every stack output.
         secret: names of those that hold a secret.
@@ -27,6 +29,7 @@ class StackPlan:
 
     caches: tuple[CachePlan, ...]
     harbor: HarborPlan | None
+    behind: tuple[Mirror, ...]
     clusters: tuple[ClusterPlan, ...]
     outputs: Mapping[str, object]
     secret: frozenset[str]
@@ -61,14 +64,14 @@ def build(
     # What a stack has in Harbor is called as the stack was when it made it.
     born, owner = ownership.parts(identity_of(stack))
     harbor = behind_harbor.build(settings, born, owner, files, robot)
-    entries = mirrors.in_order(
-        (*mirrors.build(local), *behind_harbor.mirrors(settings, files, harbor))
-    )
+    behind = behind_harbor.mirrors(settings, files, harbor)
+    entries = mirrors.in_order((*mirrors.build(local), *behind))
     moved = moved_identity(stack)
     clusters = cluster.build(stack, settings.clusters, local, entries, files, moved)
     return StackPlan(
         caches=local,
         harbor=harbor,
+        behind=behind,
         clusters=clusters,
         outputs=outputs.build(local, entries, settings.clusters, access(clusters)),
         secret=outputs.secrets(entries),

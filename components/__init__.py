@@ -1,7 +1,7 @@
 """Pulumi resources, and nothing else: no config is read here and nothing is decided."""
 
 from components.cache_set import CacheSet
-from components.harbor_projects import HarborProjects
+from components.harbor_projects import HarborProjects, may_pull
 from components.pull_through_cache import PullThroughCache, PullThroughCacheArgs
 from components.talos_cluster import TalosCluster
 
@@ -11,4 +11,5 @@ __all__ = [
     "PullThroughCache",
     "PullThroughCacheArgs",
     "TalosCluster",
+    "may_pull",
 ]

@@ -1,5 +1,7 @@
 """What a stack wants of a Harbor: one command that makes, updates and removes it."""
 
+from collections.abc import Callable
+
 import pulumi
 from pulumi_command import local
 
@@ -17,6 +19,8 @@ class HarborProjects(pulumi.ComponentResource):
     Args:
         name: logical name.
         plan: of the projects.
+        repairs: how often Harbor was found to differ from what the command had left there: one
+            more runs it again.
     """
 
     command: local.Command
@@ -26,7 +30,11 @@ class HarborProjects(pulumi.ComponentResource):
     """True once they are there; unknown in a preview that changes them."""
 
     def __init__(
-        self, name: str, plan: HarborPlan, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        plan: HarborPlan,
+        repairs: int = 0,
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("talos-cache:index:HarborProjects", name, {}, opts)
         self.command = local.Command(
@@ -34,7 +42,7 @@ class HarborProjects(pulumi.ComponentResource):
             create=f"{RUN} create",
             update=f"{RUN} update",
             delete=f"{RUN} delete",
-            environment=environment(plan),
+            environment=environment(plan, repairs),
             stdin=pulumi.Output.secret(secret_input(plan)),
             triggers=[identity(plan)],
             logging=local.Logging.STDERR,
@@ -46,3 +54,25 @@ class HarborProjects(pulumi.ComponentResource):
         )
         self.ready = self.command.stdout.apply(lambda _: True)
         self.register_outputs({"projects": [project.name for project in plan.projects]})
+
+
+def may_pull(
+    ready: pulumi.Output[bool], probe: Callable[[Callable[[str], object]], str]
+) -> pulumi.Output[bool]:
+    """True once Harbor lets nodes pull; it is asked at every update, and in no preview.
+
+    Args:
+        ready: true once everything is there that they pull from.
+        probe: gives a report on what they can't pull, empty if all is well; tells its argument
+            what is not known.
+
+    Raises (from the output):
+        pulumi.RunError: with the probe's report.
+    """
+
+    def asked(is_ready: bool) -> bool:
+        if not pulumi.runtime.is_dry_run() and (report := probe(pulumi.log.warn)):
+            raise pulumi.RunError(report)
+        return is_ready
+
+    return ready.apply(asked)

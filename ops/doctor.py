@@ -99,7 +99,10 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
                     findings += of_node
                     bar.update()
         findings += _of_caches(client, stack, settings, plans, first, answers, state)
-    findings += _of_harbor(settings)
+    if settings.behind_harbor:
+        from ops import doctor_harbor  # a quarter of a second, and most stacks have none
+
+        findings += doctor_harbor.examined(stack, settings)
     findings += _strays(client, stack, plans, state)
     return findings + doctor_nodes.left_over(stack, clusters)
 
@@ -150,14 +153,6 @@ def _planned(
     behind = behind_harbor.mirrors(settings, files, None)
     entries = mirrors.in_order((*mirrors.build(plans), *behind))
     return plans, cluster.build(stack, settings.clusters, plans, entries, files)
-
-
-def _of_harbor(settings: Settings) -> list[Finding]:
-    """Whether the Harbor answers that takes the place of caches, as seen from this machine."""
-    if settings.harbor is None:
-        return []
-    url = settings.harbor.url
-    return [diagnosis.of_harbor(url, endpoints.answer(url))]
 
 
 def _inspected(client: docker.DockerClient, plans: Sequence[CachePlan]) -> dict[str, Inspected]:

@@ -11,7 +11,7 @@ from docker.errors import NotFound
 
 from ops import endpoints
 from ops.cluster import docker_nodes, live, talosctl
-from ops.cluster.folder import Folder, folder_of, owner_of
+from ops.cluster.folder import Folder, clusters_beside, folder_of, owner_of, states_of
 from ops.cluster.talosctl import Talosctl
 from ops.errors import OpsError
 from plan import diagnosis
@@ -79,14 +79,12 @@ def examined(
 
 def left_over(stack: str, plans: Sequence[ClusterPlan]) -> list[Finding]:
     """Clusters that the stack has made and its file has no more."""
-    folders = folder_of(stack, "any").path.parent
     named = {plan.name for plan in plans}
-    there = sorted(path.name for path in folders.iterdir()) if folders.exists() else []
     return [
         diagnosis.warning(
             f"cluster {name}", "the stack's file has it no more", f"make up STACK={stack}"
         )
-        for name in there
+        for name in clusters_beside(states_of(stack))
         if name not in named and folder_of(stack, name).recorded(owner_of(stack)) is not None
     ]
 

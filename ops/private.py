@@ -81,14 +81,21 @@ def robot_secret(stack: str, settings: Settings) -> str:
     path = states_of(stack) / ROBOT
     for folder in (path.parent.parent, path.parent):
         private_folder(folder)
+    if kept := kept_robot_secret(stack):
+        return kept
+    # Chance may leave out a kind of characters that Harbor wants.
+    while not is_robot_secret(secret := secrets.token_urlsafe(24)):
+        continue
+    write_private(path, secret)
+    return secret
+
+
+def kept_robot_secret(stack: str) -> str:
+    """The same, where it has been made already; else empty."""
     try:
-        return path.read_text()
+        return (states_of(stack) / ROBOT).read_text()
     except FileNotFoundError:
-        # Chance may leave out a kind of characters that Harbor wants.
-        while not is_robot_secret(secret := secrets.token_urlsafe(24)):
-            continue
-        write_private(path, secret)
-        return secret
+        return ""
 
 
 def renew(stack: str, settings: Settings, where: Addressing) -> list[str]:

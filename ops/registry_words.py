@@ -1,15 +1,22 @@
 """What registries, the token services before them, and Harbor say where they refuse something."""
 
+import html
+import re
 from collections.abc import Mapping
 
 from plan import foreign_json
 
 # Where words for people stand, best first: `details` is what Docker Hub's token service has.
 _KEYS = ("message", "details", "error_description", "error", "code")
+# What stands in the place of a registry, such as a proxy before it, says it in HTML.
+_PAGE = re.compile(r"\s*<(!doctype|html|head|body|title|center|h[1-6])\b", re.IGNORECASE)
+_HEADING = re.compile(
+    r"<(?P<tag>title|h1)\b[^>]*>(?P<text>.*?)</(?P=tag)", re.IGNORECASE | re.DOTALL
+)
 
 
 def words(text: str) -> str:
-    """The messages in an answer's text; all of the text where it has none.
+    """The messages in an answer's text; all of the text where it has none, but no page's HTML.
 
     As it came: where secrets may be in it they have to go before it is cut and put on one line.
 
@@ -25,7 +32,14 @@ def words(text: str) -> str:
             for one in found
             if isinstance(one, Mapping)
         ]
-    return "; ".join(filter(None, said)) or text
+    return "; ".join(filter(None, said)) or (_page(text) if _PAGE.match(text) else text)
+
+
+def _page(text: str) -> str:
+    """A web page, by its heading."""
+    found = _HEADING.search(text)
+    heading = " ".join(html.unescape(found["text"]).split()) if found else ""
+    return f'a web page, "{heading}"' if heading else "a web page"
 
 
 def parsed(text: str) -> object:

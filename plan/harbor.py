@@ -18,6 +18,8 @@ OWNER_VARIABLE = "TALOS_CACHE_OWNER"
 HARBOR_VARIABLE = "TALOS_CACHE_HARBOR"
 PROJECTS_VARIABLE = "TALOS_CACHE_HARBOR_PROJECTS"
 CA_VARIABLE = "TALOS_CACHE_HARBOR_CA"
+# How often a look at Harbor has found that something has to be put right: see plan/harbor_drift.py.
+REPAIRS_VARIABLE = "TALOS_CACHE_HARBOR_REPAIRS"
 
 DEFAULT_ROBOT_PREFIX = "robot$"
 # What Harbor takes as the name of a project, and of a robot without its prefix.
@@ -35,6 +37,7 @@ _UNLIMITED = -1
 _FOR_EVER = -1
 _DAILY = "0 0 0 * * *"  # seconds first, as Harbor's scheduler has it
 _TEMPLATES = ("nDaysSinceLastPull", "nDaysSinceLastPush")
+GIVEN_UP = "the description of its registry endpoint says no more that this stack made it"
 Json = Mapping[str, Any]
 
 
@@ -169,6 +172,17 @@ class Removal:
     projects: tuple[Json, ...]
     stays: str = ""
 
+    @property
+    def what(self) -> str:
+        """The endpoint, in words."""
+        return f"the registry endpoint {self.registry['name']}"
+
+    @property
+    def told(self) -> str:
+        """That the endpoint stays, and why."""
+        secret = ", with the credentials for its upstream" if _username(self.registry) else ""
+        return f"{self.what} stays{secret}: {self.stays}"
+
 
 def upstream_endpoint(host: str, remote_url: str) -> tuple[str, str]:
     """Type and URL of the registry endpoint for an upstream.
@@ -195,8 +209,13 @@ def is_robot_secret(text: str) -> bool:
     )
 
 
-def environment(plan: HarborPlan) -> dict[str, str]:
-    """The part of the plan that everybody may read."""
+def environment(plan: HarborPlan, repairs: int = 0) -> dict[str, str]:
+    """The part of the plan that everybody may read.
+
+    Args:
+        plan: of the stack.
+        repairs: see REPAIRS_VARIABLE.
+    """
     projects = {
         project.host: {
             "project": project.name,
@@ -220,6 +239,7 @@ def environment(plan: HarborPlan) -> dict[str, str]:
         HARBOR_VARIABLE: json.dumps(wanted),
         PROJECTS_VARIABLE: json.dumps(projects),
         CA_VARIABLE: plan.ca_pem,
+        **({REPAIRS_VARIABLE: str(repairs)} if repairs else {}),
     }
 
 
@@ -279,6 +299,11 @@ def is_ours(plan: HarborPlan, thing: Json | None) -> bool:
     return thing is not None and thing.get("description") == plan.mark
 
 
+def retention_id(project: Json) -> str:
+    """Number of a project's retention policy; empty where it has none."""
+    return str(project.get("metadata", {}).get("retention_id") or "")
+
+
 def owns(plan: HarborPlan, found: Found, project: Json) -> bool:
     """Whether this stack made a project: it belongs to whoever made its endpoint."""
     return is_ours(plan, found.registry(project.get("registry_id")))
@@ -290,8 +315,14 @@ def refusals(plan: HarborPlan, found: Found) -> tuple[str, ...]:
     return tuple(texts + list(_robot_refusals(plan, found)))
 
 
-def endpoint_steps(plan: HarborPlan, found: Found) -> tuple[Step, ...]:
-    """Make the registry endpoints that are missing, and bring this stack's own up to date."""
+def endpoint_steps(plan: HarborPlan, found: Found, *, passwords: bool = True) -> tuple[Step, ...]:
+    """Make the registry endpoints that are missing, and bring this stack's own up to date.
+
+    Args:
+        plan: of the stack.
+        found: what Harbor has.
+        passwords: write every password too, as Harbor tells nobody what it is now.
+    """
     steps = []
     for project in plan.projects:
         endpoint = _endpoint(project, found)
@@ -301,7 +332,9 @@ def endpoint_steps(plan: HarborPlan, found: Found) -> tuple[Step, ...]:
             steps.append(
                 Step(does="create", what=what, method="POST", path="/registries", body=body)
             )
-        elif is_ours(plan, endpoint) and _endpoint_differs(project, endpoint):
+        elif is_ours(plan, endpoint) and (
+            (passwords and project.password) or _endpoint_differs(project, endpoint)
+        ):
             path = f"/registries/{endpoint['id']}"
             body = _changed_endpoint(project)
             steps.append(Step(does="update", what=what, method="PUT", path=path, body=body))
@@ -343,7 +376,8 @@ def setting_steps(
     Args:
         plan: of the stack.
         project: as Harbor has it.
-        retention: its policy. Harbor gives every new proxy cache one of seven days.
+        retention: its policy, None for none; a policy may be gone that the project still names.
+            Harbor gives every new proxy cache one of seven days.
         quota: of the project; None where this Harbor has none for projects.
 
     Raises:
@@ -415,8 +449,11 @@ def removals(
         plan: of the stack.
         found: what Harbor has.
         wanted: projects that stay in any case.
-        known: projects that the stack has, or had, in its plan. Another on one of its endpoints was
-            put there by somebody else, and stays.
+        known: projects that the stack has, or had just now, in its plan.
+
+    On one of the stack's endpoints these are its own, and so is one with the endpoint's name, which
+    is how it makes them: it may have been kept by a run of long ago, or by another state. Any other
+    was put there by somebody else, and stays.
     """
     return tuple(
         removal
@@ -424,6 +461,26 @@ def removals(
         if is_ours(plan, registry)
         and (removal := _removal(plan, found, registry, wanted, known)) is not None
     )
+
+
+def given_up(plan: HarborPlan, found: Found, made_before: Collection[str]) -> tuple[str, ...]:
+    """Projects that this stack has made, and whose endpoint says so no more.
+
+    Whoever takes the mark out of an endpoint's description takes it over, with what is on it.
+
+    Args:
+        plan: of the stack.
+        found: what Harbor has.
+        made_before: names of projects that the last run has called its own.
+    """
+    there = ((name, found.project(name)) for name in made_before)
+    return tuple(name for name, one in there if one is not None and not owns(plan, found, one))
+
+
+def made_before(printed: Json) -> frozenset[str]:
+    """Names of the projects that a run has called its own, by what `made` gave of it."""
+    projects = printed.get("projects", {}).values()
+    return frozenset(one["project"] for one in projects if one["made"])
 
 
 def made(plan: HarborPlan, found: Found) -> dict[str, Any]:
@@ -451,15 +508,15 @@ def _project_refusals(plan: HarborPlan, project: HarborProject, found: Found) ->
             yield (
                 f"the registry endpoint {project.registry_name}: it is there, and this stack did "
                 f"not make it{_maker(endpoint)}. Rename or remove it in Harbor, or give the "
-                "projects of this stack other names"
+                "projects of this stack other names (harbor.projectPrefix)"
             )
         return
     differences = list(_differences(plan, project, there, found))
     if differences:
         yield (
             f"the project {project.name}: it is there, and it is another than this stack means: "
-            f"{'; '.join(differences)}. Change that in Harbor, or give the project of "
-            f"{project.host} another name"
+            f"{'; '.join(differences)}. Change that in Harbor, or give the projects of this stack "
+            "other names (harbor.projectPrefix)"
         )
 
 
@@ -493,7 +550,7 @@ def _robot_refusals(plan: HarborPlan, found: Found) -> Iterator[str]:
     if there is not None and not is_ours(plan, there):
         yield (
             f"the robot account {plan.robot}: it is there, and this stack did not make it"
-            f"{_maker(there)}. Give the stack's robot another name"
+            f"{_maker(there)}. Give the stack's robot another name (harbor.robot)"
         )
     prefix = found.robot_prefix
     if not plan.robot.startswith(prefix) or not NAME.fullmatch(plan.robot.removeprefix(prefix)):
@@ -501,7 +558,8 @@ def _robot_refusals(plan: HarborPlan, found: Found) -> Iterator[str]:
         example = short if NAME.fullmatch(short) else f"talos-{plan.stack.lower()}"
         yield (
             f"the robot account {plan.robot}: this Harbor's robots are called {prefix}NAME, the "
-            f"name in small letters, digits, '.', '_' and '-'. Write {prefix}{example}"
+            f"name in small letters, digits, '.', '_' and '-'. Write {prefix}{example} as "
+            "harbor.robot"
         )
 
 
@@ -542,8 +600,8 @@ def _endpoint(project: HarborProject, found: Found) -> Json | None:
 
 
 def _endpoint_differs(project: HarborProject, endpoint: Json) -> bool:
-    """Whether it has to be written; a password always, because Harbor tells nobody what it is."""
-    return bool(project.password) or (
+    """Whether what Harbor shows of it has to be written."""
+    return (
         endpoint["name"],
         _plain(endpoint["url"]),
         _username(endpoint),
@@ -553,6 +611,10 @@ def _endpoint_differs(project: HarborProject, endpoint: Json) -> bool:
 
 def _retention_steps(plan: HarborPlan, project: Json, there: Json | None) -> Iterator[Step]:
     what = f"the retention of the project {project['name']}"
+    if there is None and retention_id(project):
+        # While the project names one, Harbor makes it no other.
+        path = f"/projects/{project['project_id']}/metadatas/retention_id"
+        yield Step(does="delete", what=f"{what} that is gone", method="DELETE", path=path)
     if plan.retention_days is None:
         if there is not None:
             path = f"/retentions/{there['id']}"
@@ -573,7 +635,7 @@ def _quota_steps(plan: HarborPlan, project: Json, quota: Json | None) -> Iterato
             raise RefusalError(
                 f"the project {project['name']} can't have a quota: this Harbor has quotas for "
                 "projects switched off. Switch them on in Harbor's configuration (quota per "
-                "project), or take the quota out of the stack file"
+                "project), or take harbor.quota out of the stack file"
             )
         return
     if quota["hard"].get("storage") != _quota(plan):
@@ -597,8 +659,9 @@ def _removal(
     on_it = [one for one in found.projects if one.get("registry_id") == registry["id"]]
     if any(one["name"] in wanted for one in on_it):
         return None
-    held = [one for one in on_it if one["name"] in known]
-    foreign = [one["name"] for one in on_it if one["name"] not in known]
+    own = {*known, registry["name"]}
+    held = [one for one in on_it if one["name"] in own]
+    foreign = [one["name"] for one in on_it if one["name"] not in own]
     full = [one["name"] for one in held if plan.keep_data and one.get("repo_count")]
     reasons = [f"the project {name} holds images, and they are kept" for name in full]
     reasons += [f"somebody else put the project {name} on it" for name in foreign]
@@ -647,11 +710,11 @@ def _pull_from(project: str) -> Json:
 def _robot(robot: Json) -> tuple[object, ...]:
     """What of a robot is compared: Harbor orders permissions as it likes."""
     allowed = {
-        (one["kind"], one["namespace"], access["resource"], access["action"])
-        for one in robot["permissions"]
-        for access in one["access"]
+        (one.get("kind"), one.get("namespace"), access.get("resource"), access.get("action"))
+        for one in robot.get("permissions") or ()
+        for access in one.get("access") or ()
     }
-    return robot["duration"], bool(robot.get("disable")), allowed
+    return robot.get("duration"), bool(robot.get("disable")), allowed
 
 
 def _retention(days: int, project: int) -> Json:
@@ -676,20 +739,27 @@ def _retention(days: int, project: int) -> Json:
 
 
 def _normal(policy: Json) -> tuple[object, ...]:
-    """What of a retention policy is compared; Harbor adds numbers and empty fields of its own."""
+    """What of a retention policy is compared; Harbor adds numbers and empty fields of its own.
+
+    It may be anybody's, with any part left out.
+    """
     rules = {
         (
             bool(rule.get("disabled")),
-            rule["template"],
-            rule.get("params", {}).get(rule["template"]),
-            _selectors(rule["tag_selectors"]),
-            _selectors(rule["scope_selectors"].get("repository", ())),
+            rule.get("template"),
+            (rule.get("params") or {}).get(rule.get("template")),
+            _selectors(rule.get("tag_selectors")),
+            _selectors((rule.get("scope_selectors") or {}).get("repository")),
         )
-        for rule in policy["rules"]
+        for rule in policy.get("rules") or ()
     }
-    trigger = policy["trigger"]
-    return policy["algorithm"], rules, trigger["kind"], (trigger.get("settings") or {}).get("cron")
+    trigger = policy.get("trigger") or {}
+    cron = (trigger.get("settings") or {}).get("cron")
+    return policy.get("algorithm"), rules, trigger.get("kind"), cron
 
 
-def _selectors(selectors: Sequence[Json]) -> tuple[tuple[str, str, str], ...]:
-    return tuple((one["decoration"], one["pattern"], one.get("extras") or "") for one in selectors)
+def _selectors(selectors: Sequence[Json] | None) -> tuple[tuple[object, ...], ...]:
+    return tuple(
+        (one.get("decoration"), one.get("pattern"), one.get("extras") or "")
+        for one in selectors or ()
+    )

@@ -41,11 +41,18 @@ class Credentials:
         return not self.password
 
 
+def is_absent(value: object) -> bool:
+    """Whether one of SECRET_KEYS holds nothing: `pulumi config rm` leaves empty mappings behind."""
+    if isinstance(value, Mapping):
+        return all(isinstance(item, Mapping) and is_absent(item) for item in value.values())
+    return value is None
+
+
 def parse_credentials(
     check: Checks, value: object, hosts: list[str]
 ) -> tuple[tuple[str, Credentials], ...]:
     """(Host, credentials) of the key `credentials`; `hosts` are the stack's upstreams."""
-    if value is None or is_encrypted(value):
+    if is_absent(value) or is_encrypted(value):
         return ()
     if not isinstance(value, Mapping):
         run = set_secret("docker.io", "username")
@@ -55,13 +62,14 @@ def parse_credentials(
     return tuple(
         (text(host), credentials)
         for host, item in value.items()
-        if (credentials := _of_host(check, text(host), item, hosts)) is not None
+        if not is_absent(item)
+        and (credentials := _of_host(check, text(host), item, hosts)) is not None
     )
 
 
 def parse_login(check: Checks, key: str, value: object) -> Credentials | None:
     """One of LOGINS; None where it is absent."""
-    if value is None:
+    if is_absent(value):
         return None
     if is_encrypted(value):
         return Credentials(username="", password="")

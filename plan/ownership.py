@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from plan import cluster, harbor
+from plan import cluster, harbor, harbor_drift
 
 PROJECT = "talos-cache"
 PROJECT_LABEL = "talos-cache.project"
@@ -71,6 +71,7 @@ class Recorded:
         clusters: names of the clusters that it has made.
         identity: the state's, as it was recorded with what was made; empty where nothing was.
         born: name of the stack when that was made; empty where there is nothing.
+        harbor: of the command that makes its projects in Harbor; None where it has not run.
     """
 
     containers: frozenset[str] = frozenset()
@@ -79,6 +80,7 @@ class Recorded:
     clusters: frozenset[str] = frozenset()
     identity: str = ""
     born: str = ""
+    harbor: harbor_drift.Recorded | None = None
 
     def knows(self, container: str, name: str, labels: Mapping[str, str]) -> bool:
         """Whether the container with this id, name and labels is this state's."""
@@ -96,6 +98,7 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
     unnumbered, clusters = set(), set()
     logical: dict[str, str] = {}
     said: list[Owner] = []
+    in_harbor: list[harbor_drift.Recorded] = []
     for kind, outputs in resources:
         if kind == CONTAINER_TYPE:
             if outputs.get("id"):
@@ -108,6 +111,7 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
             variables = outputs.get("environment") or {}
             said += filter(None, [_of_command(variables)])
             clusters |= {name for name in [cluster_of(variables)] if name}
+            in_harbor += filter(None, [harbor_drift.recorded(outputs)])
     return Recorded(
         containers=frozenset(logical),
         logical=logical,
@@ -115,6 +119,7 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
         clusters=frozenset(clusters),
         identity=next((one.identity for one in said if one.identity), ""),
         born=next((one.stack for one in said), ""),
+        harbor=next(iter(in_harbor), None),
     )
 
 

@@ -24,6 +24,7 @@ from plan.login_settings import (
     LOGINS,
     SECRET_KEYS,
     Credentials,
+    is_absent,
     parse_credentials,
     parse_login,
     refuse_unusable_login,
@@ -313,7 +314,7 @@ def _refuse_unused_credentials(check: Checks, settings: Settings) -> None:
     if settings.harbor is None or settings.harbor.admin is not None:
         return
     rule = f"Harbor asks this upstream, and without {HARBOR_ADMIN} this stack tells it nothing"
-    fix = f"remove it, and have Harbor's administrator enter it, or set {HARBOR_ADMIN}"
+    fix = f"remove it, and have whoever runs Harbor enter it there, or set {HARBOR_ADMIN}"
     for upstream in settings.behind_harbor:
         if upstream.from_docker:
             check.add(f"upstreams.{upstream.host}.credentialsFrom", "docker-config", rule, fix)
@@ -333,7 +334,7 @@ def _refuse_secrets_of_public_stacks(
     rule = f"the passphrase of the stack '{stack}' is public: it comes with the project"
     fix = f"make a stack of your own: make stack NAME=mine FROM={stack}"
     for key in SECRET_KEYS:
-        if top.get(key) is not None:
+        if not is_absent(top.get(key)):
             check.hidden(key, rule, fix)
     if settings.cache.tls:
         check.add("cache.tls", True, f"{rule}, and a certificate has a key", fix)

@@ -16,8 +16,12 @@ import ops.readiness
 import stack_state
 from ops import ending
 from ops.docker_api import Container, DockerUnavailableError
+from ops.harbor import access, drift
 from ops.preflight import Host
+from plan.harbor import REPAIRS_VARIABLE
+from plan.login_settings import SECRET_KEYS as SECRETS
 from plan.settings import PUBLIC_SALTS, PUBLIC_STACKS
+from plan.upstreams import KNOWN
 from tests.components.engine import (
     CACHE,
     CLUSTER,
@@ -58,6 +62,10 @@ class Outside:
         self.us = None
         self.recorded = None
         self.probed = []
+        self.seen = drift.Look()
+        self.looked = []
+        self.access_report = ""
+        self.mirrors = []
 
     def look(self):
         return Host(containers=self.containers, is_local=True)
@@ -73,6 +81,14 @@ class Outside:
         self.probed.append([plan.host for plan in plans])
         return self.report
 
+    def look_at_harbor(self, plan, recorded):
+        self.looked.append((plan, recorded))
+        return self.seen
+
+    def may_pull(self, harbor, mirrors, stack, warn):
+        self.mirrors.append(mirrors)
+        return self.access_report
+
 
 @pytest.fixture
 def outside(monkeypatch):
@@ -80,6 +96,8 @@ def outside(monkeypatch):
     monkeypatch.setattr(ops.preflight, "look", there.look)
     monkeypatch.setattr(ops.preflight, "obstacles", there.obstacles)
     monkeypatch.setattr(ops.readiness, "unready", there.unready)
+    monkeypatch.setattr(drift, "look", there.look_at_harbor)
+    monkeypatch.setattr(access, "report", there.may_pull)
     return there
 
 
@@ -527,12 +545,64 @@ def test_upstreams_behind_harbor_are_exported_with_their_projects(outside, state
     assert [document["name"] for document in documents] == ["docker.io", "quay.io"]
 
 
+WITH_ADMIN = {"backend": "harbor", "harbor": {"url": "https://harbor.lan"}, "harborAdmin": LOGIN}
+OF_ADMIN = {"secret_keys": ["talos-cache:harborAdmin"]}
+
+
+def projects_of(record):
+    return record.one(COMMAND, "harbor-command").inputs["environment"]
+
+
+@pytest.mark.parametrize("preview", [True, False], ids=["preview", "update"])
+def test_harbor_is_looked_at_before_the_command_is_declared(preview, outside, state):
+    first = projects_of(run_with(WITH_ADMIN, preview=preview, **OF_ADMIN))
+    made = {"environment": first, "stdout": "{}"}
+    kept = {"urn:harbor-command": {"type": COMMAND, "outputs": made}}
+    outside.seen = drift.Look(repairs=1, warning="the project proxy-quay.io is not there")
+    record = run_with(WITH_ADMIN, preview=preview, state=kept, **OF_ADMIN)
+    assert record.warnings == ["the project proxy-quay.io is not there"]
+    drifted = projects_of(record)
+    assert {key for key in drifted if drifted[key] != first.get(key)} == {REPAIRS_VARIABLE}
+    (_, unmade), (plan, recorded) = outside.looked
+    assert unmade is None
+    assert recorded.is_of(plan)
+
+
+@pytest.mark.parametrize("config", [WITH_ADMIN, {**WITH_ADMIN, "harborAdmin": {}}])
+def test_an_update_fails_where_nodes_may_not_pull_from_harbor(config, outside, state):
+    outside.access_report = "Harbor does not know harborLogin: pulumi config set ..."
+    run_with(config, preview=True, **OF_ADMIN)
+    assert outside.mirrors == [], "a preview asks nobody as a node"
+    with pytest.raises(pulumi.RunError, match="does not know harborLogin"):
+        run_with(config, **OF_ADMIN)
+    with pytest.raises(pulumi.RunError, match="does not know harborLogin"):
+        run_with({**config, **CLUSTER_CONFIG}, **OF_ADMIN)
+    outside.access_report = ""
+    record = run_with({**config, **CLUSTER_CONFIG}, **OF_ADMIN)
+    assert len(record.of(CLUSTER)) == 1
+    assert [mirror.host for mirror in outside.mirrors[-1]] == sorted(KNOWN)
+
+
+def test_without_harbor_nobody_asks_it(outside):
+    run_with()
+    assert (outside.looked, outside.mirrors) == ([], [])
+
+
 @pytest.mark.parametrize("login", ["cacheLogin", "harborLogin", "harborAdmin"])
 def test_a_login_that_is_not_stored_as_a_secret_is_refused(login, outside):
     config = {"backend": "harbor", "harbor": {"url": "https://harbor.lan"}, login: LOGIN}
     with pytest.raises(pulumi.RunError, match="never stored as plain text") as caught:
         run_with(config, secret_keys=[])
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [*({key: {}} for key in SECRETS), {"credentials": {"docker.io": {}}}],
+    ids=str,
+)
+def test_what_is_left_of_removed_secrets_is_no_plain_text(left, outside, state):
+    assert run_with(left, secret_keys=[], preview=True).of(CONTAINER)
 
 
 def test_a_defect_is_told_in_a_line_with_the_place_of_its_traceback(outside, tmp_path, monkeypatch):

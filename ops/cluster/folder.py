@@ -20,6 +20,8 @@ from toolchain.paths import private_folder, user_cache, user_state
 
 # In the marker of a cluster that was made to its end.
 WHOLE = "nodeVersion"
+# In a cluster's folder: whose it is, and what has been made so far.
+MARKER = "owner.json"
 # Stack -> the identity that its state has recorded.
 _recorded: dict[str, str] = {}
 
@@ -57,7 +59,7 @@ class Folder:
     @property
     def marker(self) -> Path:
         """Written before anything is made: what is found of the cluster later is this stack's."""
-        return self.path / "owner.json"
+        return self.path / MARKER
 
     def prepare(self, owner: str) -> None:
         """Make it, empty but for the marker."""
@@ -161,6 +163,17 @@ def owner_of(stack: str) -> str:
 def folder_of(stack: str, cluster: str) -> Folder:
     """The private folder of a stack's cluster."""
     return Folder(states_of(stack) / cluster)
+
+
+def clusters_beside(folder: Path) -> list[str]:
+    """Names of the clusters that have a folder of their own in this one.
+
+    What else a stack keeps to itself lies there too: files and folders that are no cluster's.
+
+    Args:
+        folder: of a stack, see `states_of`; it may be missing.
+    """
+    return sorted(marker.parent.name for marker in folder.glob(f"*/{MARKER}"))
 
 
 def states_of(stack: str) -> Path:

@@ -21,7 +21,7 @@ from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 from ops.cluster import qemu_sweep
-from ops.cluster.folder import Folder, owner_of, talos_home
+from ops.cluster.folder import Folder, clusters_beside, owner_of, talos_home
 from ops.cluster.lifeline import say
 from ops.errors import OpsError
 from ops.stack_files import ROOT
@@ -168,7 +168,7 @@ def network_conflicts(plan: ClusterPlan, folder: Folder, *, of_others: bool = Fa
         folder: its private folder.
         of_others: leave out the other clusters of this stack.
     """
-    siblings = [path.name for path in folder.path.parent.glob("*")] if of_others else []
+    siblings = clusters_beside(folder.path.parent) if of_others else []
     own = [*siblings, *([plan.name] if _is_ours(plan, folder) else [])]
     return overlaps(plan, _networks(plan), {qemu_sweep.bridge_of(name) for name in own})
 

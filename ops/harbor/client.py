@@ -8,18 +8,18 @@ administrator goes nowhere else.
 import functools
 import http.cookiejar
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
 import httpx
 
-from ops import answers
+from ops import answers, registry_words
 from ops.errors import OpsError
-from ops.fetching import words
 from plan import foreign_json
-from plan.checks import MASK
+from plan.checks import MASK, cut
 from plan.harbor import Step
+from plan.login_settings import HARBOR_ADMIN, HARBOR_LOGIN
 
 # To connect; between two bytes. Harbor asks an upstream itself before it takes its endpoint.
 TIMEOUT = httpx.Timeout(90, connect=5)
@@ -27,11 +27,15 @@ TIMEOUT = httpx.Timeout(90, connect=5)
 PAGE_SIZE = 100
 # Of an answer; such a page has some 200 kB.
 ANSWER_BYTES = 8 * 1024 * 1024
+SHOWN_CHARACTERS = 200
 API = "/api/v2.0"
 
 
 class HarborError(OpsError):
     """Harbor did not do what was asked; the text has its own words.
+
+    The engine shows "[secret]" in the place of every secret of the stack's, in the middle of words
+    too, and the user name is one: as a rule it is "admin", which no text here has in it.
 
     Attributes:
         status: of its answer; 0 where there was none.
@@ -51,6 +55,7 @@ class Client:
         password: of that user.
         ca_pem: certificates to trust beside the machine's own.
         secrets: what must be in no message, beside the password.
+        timeout: to connect, and between two bytes.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Client:
         password: str,
         ca_pem: str = "",
         secrets: Iterable[str] = (),
+        timeout: httpx.Timeout = TIMEOUT,
     ) -> None:
         self.url = url.rstrip("/")
         self._username = username
@@ -67,7 +73,7 @@ class Client:
         self._http = httpx.Client(
             auth=(username, password) if username else None,
             verify=trusting(ca_pem),
-            timeout=TIMEOUT,
+            timeout=timeout,
             trust_env=False,
             headers={"Accept": "application/json", **answers.IDENTITY},
             event_hooks={"response": [functools.partial(answers.cut, most=ANSWER_BYTES)]},
@@ -95,12 +101,12 @@ class Client:
         """
         return self._json(self._answer("GET", path, query=query), path)
 
-    def found(self, path: str) -> Any | None:
-        """What is at a path; None where nothing is."""
+    def found(self, path: str, nothing: Collection[int] = (httpx.codes.NOT_FOUND,)) -> Any | None:
+        """What is at a path; None where nothing is, which one of these statuses says."""
         try:
             return self.get(path)
         except HarborError as error:
-            if error.status != httpx.codes.NOT_FOUND:
+            if error.status not in nothing:
                 raise
             return None
 
@@ -137,13 +143,13 @@ class Client:
         try:
             answer = self._http.request(method, f"{self.url}{API}{path}", params=query, json=body)
         except httpx.HTTPError as error:
-            raise HarborError(self._masked(unreachable(self.url, error))) from None
+            raise HarborError(unreachable(self.url, error)) from None
         if answer.is_success:
             return answer
-        said = f"Harbor at {self.url}: {method} {path}: {answer.status_code} {words(answer)}"
+        said = f"Harbor at {self.url}: {method} {path}: {answer.status_code} {self._words(answer)}"
         if advice := self._advice(answer):
             said = f"{said}\n{advice}"
-        raise HarborError(self._masked(said), answer.status_code)
+        raise HarborError(said, answer.status_code)
 
     def _list(self, answer: httpx.Response, path: str) -> list[dict[str, Any]]:
         some = self._json(answer, path)
@@ -160,22 +166,29 @@ class Client:
     def _no_harbor(self, path: str) -> HarborError:
         return HarborError(
             f"{self.url}{API}{path} is no API of Harbor: something else answers. Is this the URL "
-            "of the Harbor itself, without a path?"
+            "of the Harbor itself, without a path (harbor.url)?"
         )
 
     def _advice(self, answer: httpx.Response) -> str:
-        user = self._username or "nobody"
         match answer.status_code:
+            case httpx.codes.UNAUTHORIZED if not self._username:
+                return f"Harbor tells that to nobody who does not log in: set {HARBOR_LOGIN}"
             case httpx.codes.UNAUTHORIZED:
                 return (
-                    f"Harbor does not know the user {user} by this password: set both anew, as "
-                    "harborAdmin or harborLogin (Harbor's user name is no e-mail address; with "
-                    "OIDC it takes the CLI secret, or the local administrator)"
+                    f"Harbor does not know the user {self._username} by this password: set both "
+                    f"again, as {HARBOR_ADMIN} or {HARBOR_LOGIN} (Harbor's user name is no e-mail "
+                    "address; with OIDC it takes the CLI secret, or a user of Harbor's own)"
+                )
+            case httpx.codes.FORBIDDEN if "/artifacts/" in answer.request.url.path:
+                return (
+                    f"the user {self._username} may not see what that project holds: a robot needs "
+                    "artifact:read for it, beside repository:pull"
                 )
             case httpx.codes.FORBIDDEN:
                 return (
-                    f"the user {user} may not do that: only a system administrator of this Harbor "
-                    "may make registry endpoints and proxy-cache projects"
+                    f"the user {self._username} may not do that: only a user whom Harbor's list of "
+                    "users calls Administrator may make registry endpoints and proxy-cache "
+                    f"projects. Set the login of one as {HARBOR_ADMIN}"
                 )
             case httpx.codes.CONFLICT:
                 return "somebody made it at the same time: make up again"
@@ -185,11 +198,18 @@ class Client:
                     "once more), or a replication rule names the endpoint"
                 )
             case status if 300 <= status < 400:
-                return f"it sends on to {answer.headers.get('Location')}: write that URL instead"
+                there = self._masked(str(answer.headers.get("Location")))
+                return f"it sends on to {there}: write that URL as harbor.url instead"
         return ""
 
+    def _words(self, answer: httpx.Response) -> str:
+        """What it says, on one line; masked before it is cut, and nothing of ours is masked."""
+        said = self._masked(registry_words.words(answer.text))
+        return cut(" ".join(said.split()), SHOWN_CHARACTERS)
+
     def _masked(self, text: str) -> str:
-        for secret in self._secrets:
+        # The longest first: one secret may be a part of another.
+        for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, MASK)
         return text
 
@@ -210,7 +230,7 @@ def trusting(ca_pem: str) -> ssl.SSLContext:
         except (ssl.SSLError, ValueError, TypeError) as error:
             raise OpsError(
                 f"Harbor's CA is no certificate in PEM form ({error}): give the file that starts "
-                "with -----BEGIN CERTIFICATE-----"
+                "with -----BEGIN CERTIFICATE----- as harbor.ca"
             ) from None
     return context
 
@@ -222,13 +242,13 @@ def unreachable(url: str, error: BaseException) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
                 f"Harbor at {url}: its certificate is not trusted ({cause.verify_message}): give "
-                "the certificate of its CA in the stack's configuration, and its name as the "
-                "certificate has it in the URL"
+                "the certificate of its CA as harbor.ca, and write its name in harbor.url as the "
+                "certificate has it"
             )
         cause = cause.__cause__ or cause.__context__
     return (
-        f"Harbor at {url} does not answer ({error or type(error).__name__}): is the URL right, and "
-        "is Harbor up? Proxies of the environment are not used for it"
+        f"Harbor at {url} does not answer ({error or type(error).__name__}): is harbor.url right, "
+        "and is Harbor up? Proxies of the environment are not used for it"
     )
 
 

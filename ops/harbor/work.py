@@ -20,7 +20,9 @@ from plan.harbor import Found, HarborPlan, Json, RefusalError, Step
 
 # Harbor asks the upstream itself, and says 400 where that is "unhealthy", 500 where Docker Hub does
 # not take the credentials.
-UPSTREAM_IS_SICK = (400, 500)
+SICK = (400, 500)
+# How Harbor answers for a retention policy that is gone.
+NO_RETENTION = (404, 500)
 PREVIOUS_VARIABLE = "PULUMI_COMMAND_STDOUT"
 Made = dict[str, Any]
 
@@ -55,8 +57,8 @@ def bring_about(harbor: Client, plan: HarborPlan, previous: Made) -> Made:
         found = look(harbor, plan)
         _run(harbor, plans.project_steps(plan, found), undo)
         found = look(harbor, plan)
-        for project in _ours(plan, found):
-            _run(harbor, _setting_steps(harbor, plan, project), undo)
+        for project in ours(plan, found):
+            _run(harbor, setting_steps(harbor, plan, project), undo)
         _run(harbor, plans.robot_steps(plan, found), undo)
         found = look(harbor, plan)
         _check_robot(plan, found)
@@ -105,15 +107,16 @@ def look(harbor: Client, plan: HarborPlan) -> Found:
     )
 
 
-def _ours(plan: HarborPlan, found: Found) -> Iterable[Json]:
+def ours(plan: HarborPlan, found: Found) -> list[Json]:
     """The plan's projects that this stack has made."""
     there = (found.project(wanted.name) for wanted in plan.projects)
     return [one for one in there if one is not None and plans.owns(plan, found, one)]
 
 
-def _setting_steps(harbor: Client, plan: HarborPlan, project: Json) -> tuple[Step, ...]:
-    number = project.get("metadata", {}).get("retention_id")
-    retention = harbor.found(f"/retentions/{number}") if number else None
+def setting_steps(harbor: Client, plan: HarborPlan, project: Json) -> tuple[Step, ...]:
+    """What the retention and the quota of one of the stack's projects need."""
+    number = plans.retention_id(project)
+    retention = harbor.found(f"/retentions/{number}", NO_RETENTION) if number else None
     quotas = harbor.all("/quotas", reference="project", reference_id=str(project["project_id"]))
     return plans.setting_steps(plan, project, retention, quotas[0] if quotas else None)
 
@@ -124,7 +127,7 @@ def _check_robot(plan: HarborPlan, found: Found) -> None:
         own = [one["name"] for one in found.robots if plans.is_ours(plan, one)]
         raise OpsError(
             f"Harbor calls the robot account {', '.join(own)}, not {plan.robot}: write that name "
-            "into the stack's configuration"
+            "as harbor.robot"
         )
 
 
@@ -135,19 +138,18 @@ def _run(harbor: Client, steps: Iterable[Step], undo: list[Step]) -> None:
         try:
             made = harbor.do(step)
         except HarborError as error:
-            if step.path.startswith("/registries") and error.status in UPSTREAM_IS_SICK:
-                raise HarborError(_upstream_is_sick(step, error), error.status) from error
+            if step.path.startswith("/registries") and step.body and error.status in SICK:
+                raise HarborError(_upstream_is_sick(step.body, error), error.status) from error
             raise
         if made is not None:
             path = f"{step.path}/{made}"
             undo.insert(0, Step(does="delete", what=step.what, method="DELETE", path=path))
 
 
-def _upstream_is_sick(step: Step, error: HarborError) -> str:
-    url = (step.body or {}).get("url")
+def _upstream_is_sick(endpoint: Json, error: HarborError) -> str:
     return (
-        f"{error}\nHarbor itself can't use {url}: either it does not get there (its proxy, its "
-        "DNS), or the user name and the password for it are wrong"
+        f"{error}\nHarbor itself can't use {endpoint['url']}: either it does not get there (its "
+        "proxy, its DNS), or the user name and the password for it (credentials) are wrong"
     )
 
 
@@ -165,18 +167,19 @@ def _remove(
     harbor: Client, plan: HarborPlan, found: Found, wanted: Iterable[str], previous: Made
 ) -> None:
     """Remove this stack's projects and endpoints, but for those that the plan wants."""
-    before = (one["project"] for one in previous.get("projects", {}).values())
+    before = {one["project"] for one in previous.get("projects", {}).values()}
     known = {*before, *(one.name for one in plan.projects)}
-    for removal in plans.removals(plan, found, frozenset(wanted), known):
+    stay = frozenset(wanted)
+    for removal in plans.removals(plan, found, stay, known):
         for project in removal.projects:
             _remove_project(harbor, project)
-        name, number = removal.registry["name"], removal.registry["id"]
-        what = f"the registry endpoint {name}"
         if removal.stays:
-            say(f"  {what} stays: {removal.stays}")
+            say(f"  {removal.told}")
             continue
-        path = f"/registries/{number}"
-        _run(harbor, [Step(does="delete", what=what, method="DELETE", path=path)], [])
+        path = f"/registries/{removal.registry['id']}"
+        _run(harbor, [Step(does="delete", what=removal.what, method="DELETE", path=path)], [])
+    for name in plans.given_up(plan, found, plans.made_before(previous) - stay):
+        say(f"  the project {name} stays: {plans.GIVEN_UP}")
 
 
 def _remove_project(harbor: Client, project: Json) -> None:

@@ -80,5 +80,15 @@ def test_another_password_updates_it():
     assert {key for key in after if after[key] != before[key]} == {"stdin"}
 
 
+def test_one_repair_more_updates_it():
+    def of(repairs):
+        return run(lambda: HarborProjects("harbor", PLAN, repairs)).one(COMMAND).inputs
+
+    before, after = of(1), of(2)
+    assert {key for key in after if after[key] != before[key]} == {"environment"}
+    assert harbor.read(after["environment"], after["stdin"].value) == PLAN
+    assert of(0) == registered().one(COMMAND).inputs
+
+
 def test_what_it_prints_on_stdout_is_for_the_next_run_and_not_for_the_screen():
     assert registered().one(COMMAND).inputs["logging"] == "stderr"

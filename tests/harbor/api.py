@@ -277,6 +277,10 @@ class Harbor:
             raise not_implemented("another retention_id")
         there["metadata"] |= body.get("metadata", {})
 
+    def delete_metadata(self, user, project, name, **_):
+        self._admin_only(user)
+        self._project(project)["metadata"].pop(name, None)
+
     def delete_project(self, user, project, **_):
         self._admin_only(user)
         there = self._project(project)
@@ -543,6 +547,7 @@ OPERATIONS = {
     "POST /projects": "create_project",
     "PUT /projects/{project}": "update_project",
     "DELETE /projects/{project}": "delete_project",
+    "DELETE /projects/{project}/metadatas/{name}": "delete_metadata",
     "GET /projects/{project_name}/repositories": "list_repositories",
     "DELETE /projects/{project_name}/repositories/{repository}": "delete_repository",
     "GET /projects/{project_name}/repositories/{repository}/artifacts/{reference}": "get_artifact",

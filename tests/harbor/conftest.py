@@ -58,7 +58,7 @@ def plan(double):
             HarborProject(
                 host=host,
                 name=f"proxy-{host}",
-                registry_name=f"talos-{host}",
+                registry_name=f"proxy-{host}",
                 registry_type=kind,
                 remote_url=url,
             )

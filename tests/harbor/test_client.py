@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from ops.errors import OpsError
+from ops.harbor import work
 from ops.harbor.client import Client, HarborError
 from plan.harbor import Step
 from tests.harbor import tls
@@ -69,15 +70,24 @@ def test_a_user_who_is_no_administrator(run, plan, known):
     done = run("create", plan, username="dev", password="Developer1")
     assert done.returncode == 1
     assert "GET /registries: 403 dev" in done.stderr
-    assert "the user dev may not do that: only a system administrator" in done.stderr
+    assert "the user dev may not do that: only a user whom Harbor's list of users" in done.stderr
+    assert "Set the login of one as harborAdmin" in done.stderr
     assert not known.registries
 
 
 def test_nobody_at_all_may_read_what_is_public(double):
     with Client(double.url, "", "") as harbor:
         assert harbor.all("/projects") == ()
-        with pytest.raises(HarborError, match="does not know the user nobody"):
+        with pytest.raises(HarborError, match="to nobody who does not log in: set harborLogin"):
             harbor.all("/registries")
+
+
+def test_a_robot_that_may_only_pull_is_told_what_it_lacks(plan, client, double):
+    work.bring_about(client, plan, {})
+    with Client(double.url, plan.robot, plan.robot_secret) as harbor:
+        path = "/projects/proxy-quay.io/repositories/team%252Fapp/artifacts/v1"
+        with pytest.raises(HarborError, match="a robot needs artifact:read for it, beside repos"):
+            harbor.found(path)
 
 
 def test_a_harbor_that_is_not_up(run, plan):
@@ -99,7 +109,7 @@ def test_something_that_is_no_harbor():
 
 def test_one_that_sends_on_to_https():
     with answering(308, b"", Location="https://harbor.test/") as url:
-        assert "it sends on to https://harbor.test/: write that URL instead" in failing(url)
+        assert "it sends on to https://harbor.test/: write that URL as harbor.url" in failing(url)
 
 
 def test_words_that_hold_a_secret_are_masked():
@@ -108,9 +118,32 @@ def test_words_that_hold_a_secret_are_masked():
         assert "******** and ******** are bad" in failing(url, secrets=["Hub-pass-1"])
 
 
-def test_words_in_no_format_are_shown_as_they_are():
-    with answering(502, b"<h1>Bad\n gateway</h1>") as url:
-        assert "GET /registries: 502 <h1>Bad gateway</h1>" in failing(url)
+@pytest.mark.parametrize("length", range(180, 202))
+def test_a_secret_is_masked_before_its_words_are_cut(length):
+    with answering(400, b"x" * length + b" Hub-pass-1") as url:
+        assert "Hub" not in failing(url, secrets=["Hub-pass-1"])
+
+
+def test_what_harbor_is_told_masks_nothing_of_our_own_words():
+    words = json.dumps({"errors": [{"message": "Administrator, nobody"}]})
+    with answering(403, words.encode()) as url:
+        said = failing(url, secrets=["Administrator", "nobody", "no"])
+    assert "403 ********, ********\n" in said
+    assert "list of users calls Administrator" in said
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        (b"<html>\r\n<head><title>502 Bad Gateway</title></head>", 'a web page, "502 Bad Gateway"'),
+        (b"<h1>Bad\n &amp; sad</h1>", 'a web page, "Bad & sad"'),
+        (b"<!DOCTYPE html><p>Hello", "a web page"),
+        (b"upstream <b>gone", "upstream <b>gone"),
+    ],
+)
+def test_a_page_is_told_by_its_heading_and_any_other_words_as_they_are(page, words):
+    with answering(502, page) as url:
+        assert failing(url).endswith(f"GET /registries: 502 {words}")
 
 
 def test_the_environments_proxy_is_not_used(double, monkeypatch):

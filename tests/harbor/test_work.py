@@ -65,7 +65,7 @@ class TestCreate:
                 for host in ("docker.io", "quay.io")
             },
         }
-        endpoint = the(known.registries, "talos-docker.io")
+        endpoint = the(known.registries, "proxy-docker.io")
         assert (endpoint["type"], endpoint["url"]) == ("docker-hub", DOCKER)
         assert endpoint["description"] == MARK
         project = known.project("proxy-docker.io")
@@ -104,12 +104,12 @@ class TestCreate:
         first, second = plan.projects
         first = replace(first, username="alice", password="hub-pass")
         assert run("create", plan, projects=(first, second)).returncode == 0
-        assert the(known.registries, "talos-docker.io")["credential"] == {
+        assert the(known.registries, "proxy-docker.io")["credential"] == {
             "type": "basic",
             "access_key": "alice",
             "access_secret": "hub-pass",
         }
-        assert the(known.registries, "talos-quay.io")["credential"] == {}
+        assert the(known.registries, "proxy-quay.io")["credential"] == {}
 
     def test_another_prefix_of_robots_is_told_with_the_name_to_write(self, run, plan, known):
         known.robot_prefix = "bot-"
@@ -168,7 +168,7 @@ class TestAgain:
     def test_what_was_changed_by_hand_is_put_right(self, run, plan, known):
         run("create", plan)
         known.project("proxy-quay.io")["metadata"]["public"] = "true"
-        the(known.registries, "talos-quay.io")["url"] = DOCKER
+        the(known.registries, "proxy-quay.io")["url"] = DOCKER
         the(known.robots, "talos-mine").update(disable=True, permissions=[])
         for quota in known.quotas.values():
             quota["storage"] = 1
@@ -177,7 +177,7 @@ class TestAgain:
         ][0]["disabled"] = True
         assert run("update", plan).returncode == 0
         assert known.project("proxy-quay.io")["metadata"]["public"] == "false"
-        assert the(known.registries, "talos-quay.io")["url"] == QUAY
+        assert the(known.registries, "proxy-quay.io")["url"] == QUAY
         robot = the(known.robots, "talos-mine")
         assert (robot["disable"], sorted(robot["permissions"])) == (False, sorted(known.projects))
         assert {one["storage"] for one in known.quotas.values()} == {5_000_000_000}
@@ -198,9 +198,9 @@ class TestAgain:
         one = replace(plan.projects[0], username="alice", password="first")
         run("create", plan, projects=(one,))
         run("update", plan, projects=(replace(one, password="second"),))
-        assert the(known.registries, "talos-docker.io")["credential"]["access_secret"] == "second"
+        assert the(known.registries, "proxy-docker.io")["credential"]["access_secret"] == "second"
         run("update", plan, projects=plan.projects[:1])
-        assert the(known.registries, "talos-docker.io")["credential"] == {}
+        assert the(known.registries, "proxy-docker.io")["credential"] == {}
 
     def test_another_remote_url_moves_the_endpoint_and_keeps_its_credentials(
         self, run, plan, known, registry
@@ -210,7 +210,7 @@ class TestAgain:
         run("create", plan, projects=(quay,))
         moved = replace(quay, remote_url="https://mirror.test/")
         assert run("update", plan, projects=(moved,)).returncode == 0
-        endpoint = the(known.registries, "talos-quay.io")
+        endpoint = the(known.registries, "proxy-quay.io")
         assert endpoint["url"] == "https://mirror.test"
         assert endpoint["credential"]["access_secret"] == "secret"
 
@@ -218,7 +218,7 @@ class TestAgain:
         run("create", plan)
         assert run("update", plan, projects=plan.projects[:1]).returncode == 0
         assert names(known.projects) == ["proxy-docker.io"]
-        assert names(known.registries) == ["talos-docker.io"]
+        assert names(known.registries) == ["proxy-docker.io"]
         assert the(known.robots, "talos-mine")["permissions"] == list(known.projects)
 
     def test_the_robot_goes_when_the_projects_become_public(self, run, plan, known):
@@ -282,7 +282,7 @@ class TestWhatIsSomebodyElses:
         assert done.returncode == 1
         assert "the project proxy-docker.io: it is there" in done.stderr
         assert difference in done.stderr
-        assert "give the project of docker.io another name" in done.stderr
+        assert "give the projects of this stack other names (harbor.projectPrefix)" in done.stderr
         assert changes(known) == []
 
     def test_other_credentials_of_the_upstream_are_a_difference(self, run, plan, known):
@@ -301,7 +301,7 @@ class TestWhatIsSomebodyElses:
 
     def test_an_endpoint_of_the_name_is_refused_and_its_maker_named(self, run, plan, known):
         other = "made by talos-cache, stack theirs (ba9876543210)"
-        somebodys(known, name="talos-docker.io", description=other)
+        somebodys(known, name="proxy-docker.io", description=other)
         del known.projects[901]
         done = run("create", plan)
         assert done.returncode == 1
@@ -347,10 +347,53 @@ class TestDelete:
         assert done.returncode == 0
         assert "the project proxy-docker.io holds images, and they are kept" in done.stderr
         assert names(known.projects) == ["proxy-docker.io"]
-        assert names(known.registries) == ["talos-docker.io"]
+        assert names(known.registries) == ["proxy-docker.io"]
         assert known.robots == {}
         again = run("create", plan, keep_data=True)
         assert json.loads(again.stdout)["projects"]["docker.io"]["made"] is True
+
+    @pytest.mark.parametrize("state_was_lost", [False, True])
+    def test_what_was_kept_goes_when_it_may_however_long_ago_that_was(
+        self, run, plan, known, state_was_lost
+    ):
+        keeping = replace(plan, keep_data=True)
+        run("create", keeping)
+        hold_something(known, "proxy-quay.io")
+        without = replace(keeping, projects=plan.projects[:1])
+        for _ in range(3):
+            done = run("update", without)
+            assert "the project proxy-quay.io holds images, and they are kept" in done.stderr
+            assert "somebody else" not in done.stderr
+        if state_was_lost:
+            run.previous = ""
+        done = run("delete", replace(without, keep_data=False))
+        assert done.returncode == 0
+        assert nothing_is_there(known)
+
+    def test_what_was_kept_and_is_wanted_again_is_the_stacks_own(self, run, plan, known):
+        keeping = replace(plan, keep_data=True)
+        run("create", keeping)
+        hold_something(known)
+        run("update", keeping, projects=plan.projects[1:])
+        again = run("update", keeping, quota_bytes=7)
+        assert json.loads(again.stdout)["projects"]["docker.io"]["made"] is True
+        assert {one["storage"] for one in known.quotas.values()} == {7}
+        assert run("delete", plan).returncode == 0
+        assert nothing_is_there(known)
+
+    def test_an_endpoint_that_was_renamed_goes_with_its_project(self, run, plan, known):
+        run("create", plan)
+        the(known.registries, "proxy-quay.io")["name"] = "renamed"
+        run("update", plan, projects=plan.projects[:1])
+        assert names(known.registries) == names(known.projects) == ["proxy-docker.io"]
+
+    def test_what_somebody_has_taken_over_stays_and_is_named(self, run, plan, known):
+        run("create", plan)
+        the(known.registries, "proxy-quay.io")["description"] = "the platform team has this now"
+        done = run("delete", plan)
+        assert done.returncode == 0
+        assert "the project proxy-quay.io stays: the description of its registry end" in done.stderr
+        assert names(known.registries) == names(known.projects) == ["proxy-quay.io"]
 
     def test_a_second_time_it_finds_nothing_and_that_is_fine(self, run, plan, known):
         run("create", plan)
@@ -359,7 +402,7 @@ class TestDelete:
 
     def test_a_project_that_somebody_put_on_the_endpoint_stays(self, run, plan, known):
         run("create", plan)
-        number = the(known.registries, "talos-quay.io")["id"]
+        number = the(known.registries, "proxy-quay.io")["id"]
         made = {"name": "colleague", "registry_id": number, "metadata": {"public": "true"}}
         known.projects[950] = {"project_id": 950, "owner_id": 3, **made}
         done = run("delete", plan)
@@ -367,7 +410,7 @@ class TestDelete:
         assert "somebody else put the project colleague on it" in done.stderr
         assert (names(known.projects), names(known.registries)) == (
             ["colleague"],
-            ["talos-quay.io"],
+            ["proxy-quay.io"],
         )
 
     def test_a_pull_that_fills_a_project_meanwhile_is_told(self, run, plan, known):
@@ -394,7 +437,7 @@ class TestFailure:
         assert done.returncode == 1
         assert "400 the registry is unhealthy" in done.stderr
         assert f"Harbor itself can't use {QUAY}" in done.stderr
-        assert "again without the registry endpoint talos-docker.io" in done.stderr
+        assert "again without the registry endpoint proxy-docker.io" in done.stderr
         assert nothing_is_there(known)
 
     def test_a_late_failure_undoes_everything(self, run, plan, known):
@@ -410,7 +453,7 @@ class TestFailure:
         known.upstreams.pop(QUAY)
         assert run("update", plan).returncode == 1
         assert names(known.projects) == ["proxy-docker.io"]
-        assert names(known.registries) == ["talos-docker.io"]
+        assert names(known.registries) == ["proxy-docker.io"]
         assert names(known.robots) == ["talos-mine"]
 
     def test_somebody_who_is_faster_is_told_and_keeps_what_is_theirs(self, run, plan, known):

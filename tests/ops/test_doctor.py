@@ -17,9 +17,24 @@ from contextlib import contextmanager
 import pytest
 import yaml
 
-from ops import docker_api, doctor, doctor_nodes, endpoints, pulumi_cli, stack_files
+from ops import (
+    docker_api,
+    doctor,
+    doctor_harbor,
+    doctor_nodes,
+    endpoints,
+    private,
+    pulumi_cli,
+    stack_files,
+)
 from ops.cluster import talosctl
-from ops.cluster.folder import folder_of, owner_of, usual_identity
+from ops.cluster.folder import (
+    clusters_beside,
+    folder_of,
+    owner_of,
+    usual_identity,
+    write_private,
+)
 from ops.docker_api import Container, DockerUnavailableError
 from ops.errors import OpsError
 from plan.cluster import ClusterPlan
@@ -92,9 +107,10 @@ def looked_at(monkeypatch):
     monkeypatch.setattr(doctor, "_answers", lambda *_: {})
     monkeypatch.setattr(doctor, "_of_caches", of_caches)
 
-    def run(*containers):
+    def run(*containers, **config):
         monkeypatch.setattr(docker_api, "containers", lambda client: containers)
-        return doctor.examined("mine", parse({"upstreams": {"docker.io": {}}})), seen[-1]
+        settings = parse({"upstreams": {"docker.io": {}}, **config})
+        return doctor.examined("mine", settings), seen[-1]
 
     return run
 
@@ -141,6 +157,16 @@ def test_a_place_for_state_that_is_away_is_a_problem_and_all_else_is_looked_at(
     assert "no route to host" in unread.text
     assert well("cache of docker.io", "looked at") in found
     assert state == Recorded()
+
+
+def test_harbor_is_asked_where_an_upstream_is_behind_it(looked_at, monkeypatch, tmp_path):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
+    refused = problem("Harbor", "it does not know harborLogin", "set it")
+    monkeypatch.setattr(doctor_harbor, "examined", lambda stack, settings: [refused])
+    behind = {"upstreams": {"docker.io": {"backend": "harbor"}}}
+    found, _ = looked_at(**behind, harbor={"url": "https://harbor.example.com"})
+    assert refused in found
+    assert refused not in looked_at()[0]
 
 
 def test_a_docker_that_goes_away_meanwhile_is_no_traceback(monkeypatch):
@@ -356,6 +382,18 @@ def test_a_cluster_that_left_the_stack_file_is_named(live):
     [found] = doctor_nodes.left_over("mine", [])
     assert (found.about, found.fix) == ("cluster dev", "make up STACK=mine")
     assert doctor_nodes.left_over("another", []) == []
+
+
+def test_what_else_a_stack_keeps_to_itself_is_no_cluster(live):
+    beside = live.folder.path.parent
+    live(noted=MADE)
+    write_private(beside / private.ROBOT, "Robot5ecret")
+    (beside / private.CERTIFICATES).mkdir()
+    [found] = doctor_nodes.left_over("mine", [])
+    assert found.about == "cluster dev"
+    assert clusters_beside(beside) == ["dev"], "which is whom QEMU's networks are looked up for"
+    live.folder.remove()
+    assert doctor_nodes.left_over("mine", []) == []
 
 
 def test_a_stack_with_a_cluster_wants_a_talosctl_that_can_do_it(monkeypatch, tmp_path):

@@ -290,11 +290,27 @@ class TestSettings:
 
     @pytest.mark.parametrize(
         "changes",
-        [{"trigger": {"kind": "Schedule", "settings": None}}, {"algorithm": "and"}, {"rules": []}],
+        [
+            {"trigger": {"kind": "Schedule", "settings": None}},
+            {"trigger": None},
+            {"algorithm": "and"},
+            {"rules": []},
+            {"rules": None},
+            {"rules": [{"template": "always", "params": None}]},
+            {"rules": [{"tag_selectors": [{}], "scope_selectors": None}]},
+        ],
     )
     def test_what_was_changed_is_one(self, changes):
         plan = replace(PLAN, retention_days=30)
         assert harbor.setting_steps(plan, project(), self.policy(30, **changes), None)
+
+    def test_a_policy_that_is_gone_is_forgotten_by_its_project_first(self):
+        there = project(metadata={"public": "false", "retention_id": "4"})
+        forgotten = ("DELETE", "/projects/2/metadatas/retention_id")
+        assert asked(harbor.setting_steps(PLAN, there, None, QUOTA)) == [forgotten]
+        plan = replace(PLAN, retention_days=30)
+        steps = harbor.setting_steps(plan, there, None, None)
+        assert asked(steps) == [forgotten, ("POST", "/retentions")]
 
     def test_quotas(self):
         plan = replace(PLAN, quota_bytes=9)
@@ -317,7 +333,12 @@ class TestRobots:
     def test_the_same_is_left_and_another_is_changed(self):
         same = replace(THERE, robots=(robot(),))
         assert harbor.robot_steps(WITH_ROBOT, same) == ()
-        for changes in ({"disable": True}, {"duration": 30}, {"permissions": []}):
+        for changes in (
+            {"disable": True},
+            {"duration": 30},
+            {"permissions": []},
+            {"permissions": None},
+        ):
             (step,) = harbor.robot_steps(WITH_ROBOT, replace(THERE, robots=(robot(**changes),)))
             assert (step.method, step.path, step.body["name"]) == (
                 "PUT",
@@ -371,6 +392,29 @@ class TestRemovals:
         (removal,) = self.of(state)
         assert removal.projects == (project(),)
         assert removal.stays == "somebody else put the project x on it"
+
+    def test_what_was_kept_once_is_known_by_its_endpoints_name(self):
+        named = project(name="endpoint", repo_count=3)
+        state = found(registries=[registry()], projects=[named])
+        (removal,) = self.of(state, known=())
+        assert removal.stays == "the project endpoint holds images, and they are kept"
+        (removal,) = self.of(state, known=(), keep_data=False)
+        assert (removal.projects, removal.stays) == ((named,), "")
+
+    def test_that_credentials_stay_with_an_endpoint_is_told(self):
+        credential = {"type": "basic", "access_key": "alice", "access_secret": "*****"}
+        for changes, words in (
+            ({}, ""),
+            ({"credential": credential}, ", with the credentials for its upstream"),
+        ):
+            there = registry(**changes)
+            (removal,) = self.of(found(registries=[there], projects=[project(repo_count=3)]))
+            assert removal.told.startswith(f"the registry endpoint endpoint stays{words}: the proj")
+
+    def test_what_was_made_and_says_so_no_more_is_given_up(self):
+        given_up = found(registries=[registry(description="ours now")], projects=[project()])
+        assert harbor.given_up(PLAN, given_up, ["proxy", "gone"]) == ("proxy",)
+        assert harbor.given_up(PLAN, given_up, []) == harbor.given_up(PLAN, THERE, ["proxy"]) == ()
 
     def test_an_endpoint_without_projects_goes(self):
         (removal,) = self.of(found(registries=[registry(), registry(id=9, description="")]))

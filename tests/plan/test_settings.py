@@ -3,7 +3,7 @@
 import pytest
 
 from plan.checks import SettingsError
-from plan.login_settings import LOGINS, MOST_PASSWORD_BYTES, Credentials
+from plan.login_settings import LOGINS, MOST_PASSWORD_BYTES, SECRET_KEYS, Credentials
 from plan.settings import DEFAULTS, PUBLIC_STACKS, REQUIRED, decode, parse
 from plan.upstreams import KNOWN
 from tests.plan.shapes import (
@@ -222,6 +222,22 @@ def test_a_login_in_plain_text_is_refused_without_repeating_it(login):
     assert problem.path == login
     assert f"--secret --path '{login}.password'" in problem.fix
     assert "hunter2" not in str(caught.value)
+
+
+# As `pulumi config rm --path` leaves a key whose last part it has removed, and the key above it.
+@pytest.mark.parametrize(
+    "left", [*({key: {}} for key in SECRET_KEYS), {"credentials": {"docker.io": {}}}], ids=str
+)
+@pytest.mark.parametrize("stack", ["mine", *PUBLIC_STACKS])
+def test_what_is_left_of_removed_secrets_is_nothing(stack, left):
+    assert parse({**BEHIND, **left}, stack) == parse(BEHIND, stack)
+
+
+def test_an_upstream_without_credentials_beside_one_that_has_some():
+    both = {"docker.io": {}, "quay.io": LOGIN}
+    settings = parse({"credentials": both}, "mine")
+    assert [host for host, _ in settings.credentials] == ["quay.io"]
+    assert parse({"credentials": {"removed.example.com": {}}}, "mine") == parse({}, "mine")
 
 
 @pytest.mark.parametrize("stack", PUBLIC_STACKS)

@@ -18,7 +18,7 @@ from demo.client import PullError, pull
 from ops import docker_api
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 from tests.e2e.containerd import ctr, hosts_dir, running
-from tests.harbor.api import Harbor
+from tests.harbor.api import FailedError, Harbor
 from tests.harbor.server import Server
 from tests.secrets import places_with, secret_set
 
@@ -55,13 +55,13 @@ def up(double, checkout, embedded_upstream, tmp_path_factory):
     return checkout
 
 
-def write(checkout, upstream, double, *, more=None, **harbor):
+def write(checkout, upstream, double, *, behind=BEHIND, on_destroy="delete", **harbor):
     checkout.write_stack(
         STACK,
         prefix=NAME,
         basePort=PORT,
-        upstreams={**embedded(upstream, ("ghcr.io",)), **BEHIND, **(more or {})},
-        cache={"onDestroy": "delete"},
+        upstreams={**embedded(upstream, ("ghcr.io",)), **behind},
+        cache={"onDestroy": on_destroy},
         harbor={"url": double.url, "public": False, "retentionDays": 30, "quota": "5GiB", **harbor},
     )
 
@@ -116,6 +116,54 @@ def test_containerd_logs_in_and_pulls_by_the_plain_name(up, double, tmp_path):
 
 def test_a_second_up_changes_nothing(up):
     assert up.changes(STACK) == set()
+
+
+def test_doctor_asks_harbor_as_the_nodes_do(up, double):
+    well = up.ops("doctor", STACK, env=up.shell_env(STACK))
+    assert well.returncode == 0, well.stdout + well.stderr
+    assert f"Harbor: answers at {double.url}" in well.stdout
+    [robot] = double.harbor.robots.values()
+    kept, robot["secret"] = robot["secret"], "An0therSecret"
+    sick = up.ops("doctor", STACK, env=up.shell_env(STACK))
+    robot["secret"] = kept
+    assert sick.returncode == 1
+    assert "does not take the robot account" in sick.stdout
+    assert f"fix: make up STACK={STACK}" in sick.stdout
+
+
+UPDATED = {("update", "command:local:Command", "harbor-command")}
+
+
+def removed_by_hand(double, name):
+    """As in Harbor's web page."""
+    answer = httpx.delete(f"{double.url}/api/v2.0/projects/{name}", auth=ADMIN)
+    answer.raise_for_status()
+
+
+def test_what_was_removed_in_harbor_shows_in_a_preview_and_comes_back(up, double):
+    for _ in range(2):
+        removed_by_hand(double, "proxy-quay.io")
+        double.harbor.requests.clear()
+        assert up.changes(STACK) == UPDATED
+        assert {method for method, _ in double.harbor.requests} == {"GET"}, "a preview only reads"
+        said = up.make("up", STACK)
+        assert "the project proxy-quay.io is not there" in said.stdout + said.stderr
+        assert "proxy-quay.io" in projects(double)
+        assert up.changes(STACK) == set()
+
+
+def test_a_harbor_that_is_away_is_a_warning_and_no_change(up, double):
+    def broken(method, path):
+        raise FailedError(503, "UNKNOWN", "out for lunch")
+
+    double.harbor.meanwhile = broken
+    try:
+        said = up.pulumi("preview", stack=STACK)
+        assert up.changes(STACK) == set()
+    finally:
+        double.harbor.meanwhile = None
+    assert "whether Harbor is as this stack left it is not known" in said.stdout + said.stderr
+    assert "out for lunch" in said.stdout + said.stderr
 
 
 def test_no_secret_stands_anywhere(up):
@@ -174,9 +222,62 @@ def test_a_laptops_cache_has_harbor_as_its_upstream(up, double, embedded_upstrea
     up.make("down", laptop)
 
 
+def test_a_wrong_login_for_projects_of_others_is_named_with_its_key(up, double):
+    other = "others"
+    username, password = login_of(up)
+    up.make("stack", other, f"NAME={other}", "FROM=docker")
+    up.write_stack(
+        other,
+        prefix=f"{PREFIX}-{other}",
+        basePort=PORT + 300,
+        upstreams=BEHIND,
+        harbor={"url": double.url},
+    )
+    secret_set(up, other, "harborLogin.username", username)
+    secret_set(up, other, "harborLogin.password", "Wr0ng-for-a-test")
+    said = up.make("up", other, check=False)
+    assert said.returncode != 0
+    shown = said.stdout + said.stderr
+    assert "does not know harborLogin" in shown
+    assert "pulumi config set --secret --path 'harborLogin.username'" in shown
+    assert "Wr0ng-for-a-test" not in shown
+    looked = up.ops("doctor", other, env=up.shell_env(other))
+    assert (looked.returncode, "does not know harborLogin" in looked.stdout) == (1, True)
+    secret_set(up, other, "harborLogin.password", password)
+    up.make("up", other)
+    assert up.ops("doctor", other, env=up.shell_env(other)).returncode == 0
+    for key in ("username", "password"):
+        up.pulumi("config", "rm", "--path", f"harborLogin.{key}", stack=other)
+    without = up.make("up", other, check=False)
+    shown = without.stdout + without.stderr
+    assert "plain text" not in shown
+    assert "is private, or there is none" in shown
+    up.make("down", other)
+
+
+def test_what_was_kept_is_the_stacks_own_until_it_may_go(up, embedded_upstream, double):
+    def of(on_destroy, **upstreams):
+        write(up, embedded_upstream, double, behind=upstreams, on_destroy=on_destroy)
+        return up.make("up", STACK)
+
+    of("keep", **BEHIND)
+    quay = {"quay.io": BEHIND["quay.io"]}
+    kept = "the project proxy-docker.io holds images, and they are kept"
+    for quota in ("6GiB", "7GiB"):
+        write(up, embedded_upstream, double, behind=quay, on_destroy="keep", quota=quota)
+        said = up.pulumi("up", "--yes", "--skip-preview", stack=STACK)
+        assert kept in said.stdout + said.stderr
+        assert "somebody else" not in said.stdout + said.stderr
+        assert "proxy-docker.io" in projects(double)
+    of("delete", **quay)
+    assert "proxy-docker.io" not in projects(double)
+    assert "proxy-docker.io" not in {one["name"] for one in double.harbor.registries.values()}
+    of("delete", **BEHIND)
+
+
 def test_one_upstream_more_behind_harbor_changes_no_container(up, embedded_upstream, double):
-    write(up, embedded_upstream, double, more={"gcr.io": {"backend": "harbor"}})
-    assert up.changes(STACK) == {("update", "command:local:Command", "harbor-command")}
+    write(up, embedded_upstream, double, behind={**BEHIND, "gcr.io": {"backend": "harbor"}})
+    assert up.changes(STACK) == UPDATED
     up.make("up", STACK)
     assert "proxy-gcr.io" in projects(double)
 

@@ -1,0 +1,49 @@
+"""The part of `doctor` that asks the Harbor in the place of caches, as nodes will ask it."""
+
+from ops import endpoints, private, secret_settings, stack_files
+from ops.cluster.folder import identity_of
+from ops.errors import OpsError
+from ops.harbor import access
+from plan import behind_harbor, diagnosis, ownership
+from plan.diagnosis import Finding
+from plan.mirrors import Mirror
+from plan.settings import Settings
+
+ABOUT = "Harbor"
+
+
+def examined(stack: str, settings: Settings) -> list[Finding]:
+    """Whether it answers, and whether nodes may pull from it, as seen from this machine.
+
+    Args:
+        stack: its name.
+        settings: of the stack, with an upstream behind Harbor; secrets may be encrypted.
+    """
+    harbor = settings.harbor
+    assert harbor is not None  # noqa: S101 - an upstream behind it needs one (plan/settings.py)
+    answer = endpoints.answer(harbor.url)
+    found = diagnosis.of_harbor(harbor.url, answer)
+    if answer.why_not:
+        return [found]
+    robot = private.kept_robot_secret(stack)
+    if behind_harbor.needs_robot(settings) and not robot:
+        text = "its projects are not there yet: this stack has not made them"
+        return [found, diagnosis.warning(ABOUT, text, f"make up STACK={stack}")]
+    try:
+        # What is decrypted takes the passphrase, and only this login is needed.
+        opened = secret_settings.settings_of(stack) if harbor.login else settings
+    except OpsError as error:
+        text = f"whether nodes may pull from it is not known: {error}"
+        return [found, diagnosis.warning(ABOUT, text)]
+    asked = access.ask(harbor, _mirrors(stack, opened, robot), stack)
+    refused = [diagnosis.problem(ABOUT, one.text, one.fix) for one in asked.refusals]
+    unknown = [diagnosis.warning(ABOUT, asked.unknown)] if asked.unknown else []
+    return [found, *refused, *unknown]
+
+
+def _mirrors(stack: str, settings: Settings, robot: str) -> tuple[Mirror, ...]:
+    """Of the upstreams behind Harbor, as the program hands them to nodes."""
+    files = stack_files.named_files(settings)
+    born, owner = ownership.parts(identity_of(stack))
+    plan = behind_harbor.build(settings, born, owner, files, robot)
+    return behind_harbor.mirrors(settings, files, plan)

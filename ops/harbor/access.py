@@ -1,0 +1,149 @@
+"""Whether nodes may pull from a stack's projects in Harbor: it is asked as nodes will ask it."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import httpx
+
+from ops import answers
+from ops.errors import OpsError
+from ops.fetching import FetchError
+from ops.harbor.client import trusting, unreachable
+from ops.harbor.pull import TokenAuth
+from plan.harbor_settings import HarborSettings
+from plan.login_settings import HARBOR_LOGIN, set_login
+from plan.mirrors import Mirror
+
+TIMEOUT = httpx.Timeout(10, connect=5)
+AT_ONCE = 8
+# There is no such blob. For HEAD of one Harbor looks only at what it holds, and asks no upstream.
+NO_BLOB = f"library/talos-cache/blobs/sha256:{'0' * 64}"
+REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """What nodes can't pull, and what to do."""
+
+    text: str
+    fix: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What asking Harbor as nodes do came to.
+
+    Attributes:
+        refusals: of the login, or of projects; none where nodes may pull from all of them.
+        unknown: why nobody knows; empty where Harbor has answered.
+    """
+
+    refusals: tuple[Refusal, ...] = ()
+    unknown: str = ""
+
+
+def ask(harbor: HarborSettings, mirrors: Sequence[Mirror], stack: str) -> Asked:
+    """Ask for something that no project holds, in each of them.
+
+    Args:
+        harbor: of the stack.
+        mirrors: of the upstreams behind it, at least one, as nodes get them.
+        stack: its name.
+    """
+    login, ca = mirrors[0].login, mirrors[0].ca
+    username, password = (login.username, login.password) if login else ("", "")
+    try:
+        if login and not knows(harbor.url, username, password, ca):
+            return Asked(refusals=(_unknown_login(harbor, username, stack),))
+        with (
+            _client(ca, TokenAuth(username, password)) as client,
+            ThreadPoolExecutor(max_workers=AT_ONCE) as pool,
+        ):
+            statuses = list(pool.map(lambda one: _status(client, f"{one.url}/{NO_BLOB}"), mirrors))
+    except (OpsError, FetchError) as error:
+        return Asked(unknown=f"whether nodes may pull from Harbor is not known: {error}")
+    closed = [one for one, status in zip(mirrors, statuses, strict=True) if status in REFUSALS]
+    return Asked(refusals=tuple(_closed(harbor, one, stack) for one in closed))
+
+
+def report(
+    harbor: HarborSettings, mirrors: Sequence[Mirror], stack: str, warn: Callable[[str], object]
+) -> str:
+    """The same for `up`: what nodes can't pull, with what to do; empty if they can.
+
+    Args:
+        harbor: as for `ask`.
+        mirrors: as for `ask`.
+        stack: as for `ask`.
+        warn: told where nobody knows.
+    """
+    asked = ask(harbor, mirrors, stack)
+    if asked.unknown:
+        warn(asked.unknown)
+    return "\n".join(f"{one.text}: {one.fix}" for one in asked.refusals)
+
+
+def knows(url: str, username: str, password: str, ca_pem: str) -> bool:
+    """Whether a Harbor takes a user name and its password; a robot's are such.
+
+    Its token service does not tell: it gives those that it does not know a token for nobody.
+
+    Raises:
+        OpsError: it can't be asked.
+    """
+    with _client(ca_pem, httpx.BasicAuth(username, password)) as client:
+        return _status(client, f"{url}/v2/", "GET") not in REFUSALS
+
+
+def _client(ca_pem: str, auth: httpx.Auth) -> httpx.Client:
+    return httpx.Client(
+        auth=auth,
+        verify=trusting(ca_pem),
+        timeout=TIMEOUT,
+        trust_env=False,
+        headers=answers.IDENTITY,
+        follow_redirects=True,
+        event_hooks={"response": [answers.cut_refusal]},
+    )
+
+
+def _status(client: httpx.Client, url: str, method: str = "HEAD") -> int:
+    try:
+        status = client.request(method, url).status_code
+    except httpx.HTTPError as error:
+        server = str(httpx.URL(url).copy_with(path="/")).rstrip("/")
+        raise OpsError(unreachable(server, error)) from error
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:
+        raise OpsError(f"{url}: it answers with status {status}")
+    return status
+
+
+def _unknown_login(harbor: HarborSettings, username: str, stack: str) -> Refusal:
+    if harbor.login is None:
+        return Refusal(
+            text=f"Harbor at {harbor.url} does not take the robot account {username} any more",
+            fix=f"make up STACK={stack}, which sets its secret anew",
+        )
+    return Refusal(
+        text=f"Harbor at {harbor.url} does not know {HARBOR_LOGIN}: its user name or its password "
+        "is wrong, or a robot account is disabled or has expired",
+        fix=f"{set_login(HARBOR_LOGIN, 'username')} (then the same for password)",
+    )
+
+
+def _closed(harbor: HarborSettings, mirror: Mirror, stack: str) -> Refusal:
+    project = mirror.url.rpartition("/")[2]
+    where = f"the project {project} of Harbor at {harbor.url}"
+    if harbor.admin is not None:
+        return Refusal(text=f"nodes may not pull from {where}", fix=f"make up STACK={stack}")
+    names = "write the start of its projects' names as harbor.projectPrefix"
+    if harbor.login is not None:
+        return Refusal(
+            text=f"the user of {HARBOR_LOGIN} may not pull from {where}, or there is none",
+            fix=f"let it pull there (a robot needs repository:pull on that project), or {names}",
+        )
+    return Refusal(
+        text=f"{where} is private, or there is none",
+        fix=f"{set_login(HARBOR_LOGIN, 'username')} (then the same for password), or {names}",
+    )

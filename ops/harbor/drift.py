@@ -1,0 +1,85 @@
+"""Looks whether Harbor still is as a stack's last update left it; it changes nothing there."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import httpx
+
+from ops.errors import OpsError
+from ops.harbor import access, work
+from ops.harbor.client import Client
+from plan import harbor_drift
+from plan.checks import listed
+from plan.harbor import Found, HarborPlan, RefusalError, Step, is_ours
+from plan.harbor_drift import Recorded
+
+# A preview waits for it: what takes longer is not looked at.
+TIMEOUT = httpx.Timeout(10, connect=5)
+AT_ONCE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a look at Harbor came to.
+
+    Attributes:
+        repairs: how often something had to be put right, this time included.
+        warning: what differs, or why nobody could look; empty where all is well.
+    """
+
+    repairs: int = 0
+    warning: str = ""
+
+
+def look(plan: HarborPlan, recorded: Recorded | None) -> Look:
+    """Whether the command has to run again although its plan is what it was.
+
+    Args:
+        plan: of the stack.
+        recorded: what the state has of the command; None where it has not run yet.
+    """
+    if recorded is None:
+        return Look()
+    if not recorded.is_of(plan):
+        return Look(repairs=recorded.repairs)  # it runs, and looks for itself
+    try:
+        found = _differences(plan, recorded)
+    except OpsError as error:
+        text = f"whether Harbor is as this stack left it is not known: {error}"
+        return Look(repairs=recorded.repairs, warning=text)
+    if not found:
+        return Look(repairs=recorded.repairs)
+    text = f"Harbor at {plan.url} is not as this stack left it; up puts it right, or says why not:"
+    return Look(repairs=recorded.repairs + 1, warning=f"{text}\n{listed(found)}")
+
+
+def _differences(plan: HarborPlan, recorded: Recorded) -> tuple[str, ...]:
+    """What differs; settings that this Harbor can't have are told by the update itself."""
+    with Client(
+        plan.url, plan.username, plan.password, plan.ca_pem, plan.secrets, TIMEOUT
+    ) as harbor:
+        found = work.look(harbor, plan)
+        try:
+            settings = _settings(harbor, plan, found)
+        except RefusalError as error:
+            return (str(error),)
+    texts = harbor_drift.differences(plan, found, settings, recorded.made)
+    return (*texts, *_robot_is_another(plan, found))
+
+
+def _settings(harbor: Client, plan: HarborPlan, found: Found) -> list[Step]:
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        of_each = pool.map(
+            lambda project: work.setting_steps(harbor, plan, project), work.ours(plan, found)
+        )
+        return [step for steps in of_each for step in steps]
+
+
+def _robot_is_another(plan: HarborPlan, found: Found) -> tuple[str, ...]:
+    """Harbor tells nobody a robot's secret, but it tells whether it takes one."""
+    robot = next((one for one in found.robots if one["name"] == plan.robot), None)
+    if not is_ours(plan, robot) or (robot or {}).get("disable"):
+        return ()
+    if access.knows(plan.url, plan.robot, plan.robot_secret, plan.ca_pem):
+        return ()
+    return (f"the robot account {plan.robot} has another secret",)
