@@ -16,8 +16,11 @@ from tests.harbor.api import Harbor
 from tests.harbor.server import Server
 from tests.real_registry import running
 
+ADMIN = ("admin", "Harbor12345")
 ROOT = Path(__file__).parents[2]
 DOCKER, QUAY = "https://hub.docker.com", "https://quay.io"
+# So the registry behind it has 8 s for the platforms of an index, and a tag is there in one.
+PACE = 0.02
 ROBOT_SECRET = "Robot5ecret"
 
 
@@ -28,13 +31,25 @@ def registry(tmp_path_factory):
         yield there
 
 
+SHARED, LARGE = b"shared" * 1000, b"large" * 500_000
+
+
+@pytest.fixture(scope="session")
+def index(registry):
+    """The upstream's images; the digest of one's index."""
+    registry.image("team/app", "v2", SHARED, b"v2")
+    registry.image("team/other", "v1", SHARED)
+    registry.image("team/single", "v1", b"one", platforms=("amd64",))
+    return registry.image("team/app", "v1", SHARED, LARGE)
+
+
 @pytest.fixture
 def double(tmp_path, registry):
     """The double, running."""
     blobs = tmp_path / "blobs"
     blobs.mkdir()
     upstreams = {DOCKER: registry.url, QUAY: registry.url}
-    server = Server(Harbor(blobs, upstreams, {"dev": "Developer1"})).start()
+    server = Server(Harbor(blobs, upstreams, {"dev": "Developer1"}, PACE)).start()
     yield server
     server.stop()
 
@@ -80,6 +95,14 @@ def client(plan):
     """Harbor, asked as its administrator."""
     with Client(plan.url, plan.username, plan.password) as harbor:
         yield harbor
+
+
+@pytest.fixture
+def made(index, plan, client, double):
+    """Projects there are; what the double counts starts at zero."""
+    work.bring_about(client, plan, {})
+    double.upstream_bytes = double.sent_bytes = 0
+    return double
 
 
 @dataclass

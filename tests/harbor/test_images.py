@@ -14,34 +14,16 @@ from plan.images import ImageReference, Platform
 from plan.store import MISSING
 from tests.harbor import tls
 from tests.harbor.api import Harbor
-from tests.harbor.conftest import QUAY, ROBOT_SECRET
+from tests.harbor.conftest import LARGE, QUAY, ROBOT_SECRET, SHARED
 from tests.harbor.server import Handler, Server
 
 AMD64 = Platform(os="linux", architecture="amd64")
 ARM64 = Platform(os="linux", architecture="arm64")
 S390X = Platform(os="linux", architecture="s390x")
-SHARED, LARGE = b"shared" * 1000, b"large" * 500_000
 
 
 def image(tag, repository="team/app", digest=""):
     return ImageReference(host="quay.io", repository=repository, tag=tag, digest=digest)
-
-
-@pytest.fixture(scope="module")
-def index(registry):
-    """The upstream's images; the digest of one's index."""
-    registry.image("team/app", "v2", SHARED, b"v2")
-    registry.image("team/other", "v1", SHARED)
-    registry.image("team/single", "v1", b"one", platforms=("amd64",))
-    return registry.image("team/app", "v1", SHARED, LARGE)
-
-
-@pytest.fixture
-def made(index, plan, client, double):
-    """Projects there are; what the double counts starts at zero."""
-    work.bring_about(client, plan, {})
-    double.upstream_bytes = double.sent_bytes = 0
-    return double
 
 
 @pytest.fixture
