@@ -172,6 +172,12 @@ class Client:
                     "harborAdmin or harborLogin (Harbor's user name is no e-mail address; with "
                     "OIDC it takes the CLI secret, or the local administrator)"
                 )
+            case httpx.codes.FORBIDDEN if "/artifacts/" in answer.request.url.path:
+                return (
+                    f"the user {user} may not ask what the project holds: a robot needs the "
+                    "permission to read artifacts (artifact:read) beside that to pull "
+                    "(repository:pull)"
+                )
             case httpx.codes.FORBIDDEN:
                 return (
                     f"the user {user} may not do that: only a system administrator of this Harbor "

@@ -7,18 +7,21 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ops.harbor import work
 from ops.harbor.client import Client
 from plan.harbor import HarborPlan, HarborProject, environment, secret_input
 from tests.harbor.api import Harbor
+from tests.harbor.proxy import ACCEPT
 from tests.harbor.server import Server
 from tests.real_registry import running
 
 ADMIN = ("admin", "Harbor12345")
 ROOT = Path(__file__).parents[2]
 DOCKER, QUAY = "https://hub.docker.com", "https://quay.io"
+PROJECT, APP = "proxy-quay.io", "team/app"
 # So the registry behind it has 8 s for the platforms of an index, and a tag is there in one.
 PACE = 0.02
 ROBOT_SECRET = "Robot5ecret"
@@ -103,6 +106,53 @@ def made(index, plan, client, double):
     work.bring_about(client, plan, {})
     double.upstream_bytes = double.sent_bytes = 0
     return double
+
+
+class Asked:
+    """The double, asked as containerd or skopeo do; `wait` ends when nothing is under way any more,
+    so that what is not there then never comes.
+    """
+
+    def __init__(self, double):
+        self.double = double
+        self.known = double.harbor
+
+    def ask(self, method, path, repository=APP, **headers):
+        url = f"{self.double.url}/v2/{PROJECT}/{repository}/{path}"
+        return httpx.request(method, url, auth=ADMIN, headers={**ACCEPT, **headers})
+
+    def image(self, digest, repository=APP):
+        """Pull one platform."""
+        manifest = self.ask("GET", f"manifests/{digest}", repository).json()
+        for part in (manifest["config"], *manifest["layers"]):
+            assert self.ask("GET", f"blobs/{part['digest']}", repository).status_code == 200
+
+    def index(self, reference, platforms=2, repository=APP):
+        """Pull an index with so many of its platforms."""
+        index = self.ask("GET", f"manifests/{reference}", repository).json()
+        for entry in index["manifests"][:platforms]:
+            self.image(entry["digest"], repository)
+        return index
+
+    def tagged(self, tag, platforms=2, repository=APP):
+        """The same as containerd does: the digest of a tag first."""
+        answer = self.ask("HEAD", f"manifests/{tag}", repository)
+        return self.index(answer.headers["Docker-Content-Digest"], platforms, repository)
+
+    def wait(self):
+        self.known.background.wait()
+
+    def artifact(self, reference, repository=APP):
+        """What the API lists; None for nothing."""
+        name = repository.replace("/", "%252F")
+        path = f"projects/{PROJECT}/repositories/{name}/artifacts/{reference}"
+        answer = httpx.get(f"{self.double.url}/api/v2.0/{path}", auth=ADMIN)
+        return answer.json() if answer.status_code == 200 else None
+
+
+@pytest.fixture
+def asked(made):
+    return Asked(made)
 
 
 @dataclass

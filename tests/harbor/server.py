@@ -63,6 +63,7 @@ class Server(ThreadingHTTPServer):
         self.token_seconds = TOKEN_SECONDS
         self.realm = ""  # another token service than its own, for tests
         self.log = log
+        self.pulls = []  # (method, path) of what was asked of proxy caches
         self.upstream_bytes = 0
         self.sent_bytes = 0
         self.scheme = "http"
@@ -214,6 +215,7 @@ class Handler(BaseHTTPRequestHandler):
             place = f"/v2/{project_name}/library/{repository}/{kind}/{reference}"
             self._send(301, {"Location": place}, b"")
             return
+        self.server.pulls.append((self.command, self.path))
         proxy = Proxy(self.server.harbor, project, repository, self.server.count_upstream)
         if kind == "manifests":
             self._send_pieces(proxy.manifest(self.command, reference))

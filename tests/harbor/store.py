@@ -103,6 +103,17 @@ class Store:
         files = [self.blob(digest) for digest in set().union(*mine)]
         return sum(file.stat().st_size for file in files if file.exists())
 
+    def forget(self, key):
+        """Delete what is under a key of its Redis."""
+        _, kind, name = key.split(":", 2)
+        repository, _, digest = name.rpartition(":sha256:")
+        if kind == "manifestlist":
+            del self.remembered[repository, f"sha256:{digest}"]
+        elif kind == "trimmedmanifestlist":
+            self.trimmed.pop(name, None)
+        else:
+            raise KeyError(key)
+
     def put_manifest(self, repository, media_type, content, tag=""):
         """Take a manifest or an index, and set a tag to it."""
         digest = digest_of(content)

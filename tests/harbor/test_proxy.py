@@ -1,7 +1,4 @@
-"""The double's proxy caches store what the real ones store, when they do, and under which digest.
-
-`wait()` ends when nothing is under way any more: what is not there then never comes.
-"""
+"""The double's proxy caches store what the real ones store, when, and under which digest."""
 
 import hashlib
 import time
@@ -10,54 +7,12 @@ import httpx
 import pytest
 
 from plan.manifests import INDEX_TYPES, MANIFEST_TYPES
-from tests.harbor.conftest import ADMIN, LARGE, SHARED
-from tests.harbor.proxy import ACCEPT, written_anew
-
-PROJECT, APP = "proxy-quay.io", "team/app"
+from tests.harbor.conftest import APP, LARGE, PROJECT, SHARED
+from tests.harbor.proxy import written_anew
 
 
 def digest_of(content):
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-class Registry:
-    """The double, asked as containerd or skopeo do."""
-
-    def __init__(self, double):
-        self.double = double
-        self.known = double.harbor
-
-    def ask(self, method, path, repository=APP, **headers):
-        url = f"{self.double.url}/v2/{PROJECT}/{repository}/{path}"
-        return httpx.request(method, url, auth=ADMIN, headers={**ACCEPT, **headers})
-
-    def image(self, digest, repository=APP):
-        """Pull one platform."""
-        manifest = self.ask("GET", f"manifests/{digest}", repository).json()
-        for part in (manifest["config"], *manifest["layers"]):
-            assert self.ask("GET", f"blobs/{part['digest']}", repository).status_code == 200
-
-    def index(self, reference, platforms=2, repository=APP):
-        """Pull an index with so many of its platforms."""
-        index = self.ask("GET", f"manifests/{reference}", repository).json()
-        for entry in index["manifests"][:platforms]:
-            self.image(entry["digest"], repository)
-        return index
-
-    def wait(self):
-        self.known.background.wait()
-
-    def artifact(self, reference, repository=APP):
-        """What the API lists; None for nothing."""
-        name = repository.replace("/", "%252F")
-        path = f"projects/{PROJECT}/repositories/{name}/artifacts/{reference}"
-        answer = httpx.get(f"{self.double.url}/api/v2.0/{path}", auth=ADMIN)
-        return answer.json() if answer.status_code == 200 else None
-
-
-@pytest.fixture
-def asked(made):
-    return Registry(made)
 
 
 def test_a_get_by_tag_is_answered_without_a_digest_and_sets_no_tag(asked, index):
@@ -86,9 +41,8 @@ def test_an_index_that_is_remembered_never_gets_its_tag(asked, index):
     assert asked.index(index) == asked.index("v1")
     asked.wait()
     assert asked.artifact("v1") is None
-    asked.known.store.remembered.clear()
-    asked.ask("HEAD", "manifests/v1")
-    asked.index(index)
+    asked.known.store.forget(f"cache:manifestlist:{PROJECT}/{APP}:{index}")
+    asked.tagged("v1")
     asked.wait()
     assert asked.artifact("v1") is not None
 
@@ -97,8 +51,7 @@ def test_nor_in_a_project_of_the_same_name_that_is_made_anew(asked, index, run, 
     asked.index("v1")
     asked.wait()
     assert run("delete", plan).returncode == run("create", plan).returncode == 0
-    asked.ask("HEAD", "manifests/v1")
-    asked.index(index)
+    asked.tagged("v1")
     asked.wait()
     assert asked.artifact("v1") is None
 
@@ -116,8 +69,7 @@ def test_an_index_waits_for_its_platforms_but_not_for_ever(asked, index, platfor
 
 
 def test_an_oci_index_is_written_anew(asked, index):
-    asked.ask("HEAD", "manifests/v1")
-    content = asked.index(index)
+    content = asked.tagged("v1")
     asked.wait()
     digest = asked.artifact("v1")["digest"]
     assert digest == digest_of(written_anew(content["manifests"])) != index
@@ -194,8 +146,7 @@ def test_what_is_over_the_quota_is_delivered_and_not_stored(asked, index):
 
 
 def test_with_the_upstream_away_what_is_held_is_served(asked, index):
-    asked.ask("HEAD", "manifests/v1")
-    asked.index(index)
+    asked.tagged("v1")
     asked.wait()
     asked.known.upstreams.clear()
     held = asked.artifact("v1")["digest"]
