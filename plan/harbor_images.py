@@ -120,12 +120,15 @@ def never_stored(
     what = (
         f"has an index without {platform} under the tag" if "platform" in lacks else "sets no tag"
     )
+    keys = (
+        f"cache:manifestlist:{repository}:{delivered.digest} "
+        f"cache:trimmedmanifestlist:{delivered.digest}"
+    )
     return (
         f"Harbor holds all of it, but {what}: for 7 days it goes by how it was asked for this "
-        "index first, by a GET of the tag (skopeo does that), without this platform, or slower "
-        f"than 400 s. Run redis-cli del cache:manifestlist:{repository}:{delivered.digest} "
-        f"cache:trimmedmanifestlist:{delivered.digest} on Harbor's Redis and warm again, or take "
-        "another harbor.projectPrefix"
+        "index first, by a GET of the tag (skopeo does that), by another tag or its digest, "
+        f"without this platform, or slower than 400 s. Run redis-cli del {keys} on Harbor's Redis "
+        "and warm again, or take another harbor.projectPrefix"
     )
 
 

@@ -7,9 +7,10 @@ which gives a token for one repository (`src/server/middleware/v2auth` of goharb
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import httpx
 
@@ -25,9 +26,11 @@ _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 # Of a token service's answer: a token has a few kilobytes.
 TOKEN_BYTES = 256 * 1024
 # So long Harbor waits for the blobs of a manifest before it fetches them by itself, which fails
-# where one is still on its way.
+# where one is still on its way. For the tag, and the platforms of an index, it waits longer.
 PATIENCE_SECONDS = 200
 Part = tuple[str, str, str]  # upstream's host, repository, digest
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,23 +131,50 @@ def pull(
         progress: told the number of bytes of every piece that came.
     """
     wanted = tuple(dict.fromkeys(images))
-    delivered: dict[ImageReference, Delivered] = {}
     said: dict[ImageReference, str] = {}
-    with ThreadPoolExecutor(max_workers=parallel) as blobs:
+
+    def tried(
+        work: Callable[[Item], Outcome], item: Item, names: Iterable[ImageReference]
+    ) -> Outcome | None:
+        try:
+            return work(item)
+        except (FetchError, manifests.ManifestError) as error:
+            said.update(dict.fromkeys(names, str(error)))
+            return None
+
+    with (
+        ThreadPoolExecutor(max_workers=parallel) as blobs,
+        ThreadPoolExecutor(max_workers=parallel) as walks,
+    ):
         run = _Pull(registries, platform, blobs, has, progress)
-
-        def tried(image: ImageReference) -> None:
-            try:
-                delivered[image] = run.image(image)
-            except (FetchError, manifests.ManifestError) as error:
-                said[image] = str(error)
-
-        with ThreadPoolExecutor(max_workers=parallel) as walks:
-            # Image by image, not all manifests first: Harbor waits for what they refer to. Tags
-            # first: of an index that came by its digest alone none is ever set.
-            for tagged in (True, False):
-                list(walks.map(tried, [image for image in wanted if bool(image.tag) is tagged]))
+        digests = list(walks.map(lambda image: tried(run.ask, image, [image]), wanted))
+        contents = _contents(zip(wanted, digests, strict=True))
+        # Each by itself, not all manifests first: Harbor waits for what they refer to.
+        found = list(walks.map(lambda one: tried(run.fetch, one, one.names), contents))
+    delivered = {
+        image: what
+        for one, what in zip(contents, found, strict=True)
+        if what
+        for image in one.names
+    }
     return Pulled(transferred=run.transferred, delivered=delivered, said=said)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """What one or more images of a repository are names for."""
+
+    digest: str
+    names: tuple[ImageReference, ...]
+
+
+def _contents(asked: Iterable[tuple[ImageReference, str | None]]) -> tuple[_Content, ...]:
+    names: dict[Part, tuple[ImageReference, ...]] = {}
+    for image, digest in asked:
+        if digest is not None:
+            part = (image.host, image.repository, digest)
+            names[part] = (*names.get(part, ()), image)
+    return tuple(_Content(digest=part[2], names=some) for part, some in names.items())
 
 
 class _Pull:
@@ -163,6 +193,7 @@ class _Pull:
         self._pool = pool
         self._has = has
         self._progress = progress
+        self._started = time.monotonic()
         self._lock = threading.Lock()
         self._sizes: dict[Part, int] = {}
         self._fetches: dict[Part, Future[None]] = {}
@@ -172,20 +203,45 @@ class _Pull:
         """Bytes of what came, each manifest and blob once in a repository."""
         return sum(self._sizes.values())
 
-    def image(self, image: ImageReference) -> Delivered:
-        """Fetch an image."""
+    def ask(self, image: ImageReference) -> str:
+        """The digest of what an image is a name for.
+
+        Only a HEAD of the tag before the first GET, of whatever name, makes Harbor set it. A GET
+        makes it remember the index for seven days, and answer every HEAD from that, so that the tag
+        is never set. One by tag is the worst: even a HEAD before it does not help.
+        """
+        tagged = ""
+        if image.tag:
+            try:
+                tagged = fetching.head(self._registries[image.host], image.repository, image.tag)
+            except FetchError:
+                if not image.digest:
+                    raise
+        # With both the digest decides, and the tag is set only where it is still for it.
+        return image.digest or tagged
+
+    def fetch(self, content: _Content) -> Delivered:
+        """Fetch what images are names for."""
+        if time.monotonic() > self._started + PATIENCE_SECONDS:
+            self._ask_again(content)
         started = time.monotonic()
-        delivered = self._image(image)
+        delivered = self._fetch(content)
         if time.monotonic() > started + PATIENCE_SECONDS:
-            # Harbor has stopped waiting for the blobs, which it has now: ask for the rest again.
-            delivered = self._image(image)
+            self._ask_again(content)
+            delivered = self._fetch(content)
         return delivered
 
-    def _image(self, image: ImageReference) -> Delivered:
-        digest = self._root(image)
+    def _ask_again(self, content: _Content) -> None:
+        """Harbor waits so long, and no longer, for what it has been asked for."""
+        for image in content.names:
+            self.ask(image)
+
+    def _fetch(self, content: _Content) -> Delivered:
+        image, digest = content.names[0], content.digest
         manifest = self._manifest(image, digest)
         if not manifest.is_index:
-            self._blobs(image, manifest)
+            if not self._has(image, digest):
+                self._blobs(image, manifest)
             return Delivered(digest=digest)
         entry = manifests.for_platform(manifest, self._platform)
         if entry is None:
@@ -198,22 +254,6 @@ class _Pull:
             chosen=entry.digest,
             left_out=self._others(image, [one for one in platforms if one != entry.digest]),
         )
-
-    def _root(self, image: ImageReference) -> str:
-        """Digest of what an image's name stands for.
-
-        Only a HEAD of the tag, before the first GET, makes Harbor set it. A GET of the tag makes it
-        remember the index for seven days, and answer every HEAD from that, so that the tag is never
-        set: nobody may ask it for a tag by GET.
-        """
-        registry = self._registries[image.host]
-        try:
-            tagged = fetching.head(registry, image.repository, image.tag) if image.tag else ""
-        except FetchError:
-            if not image.digest:
-                raise
-        # With both the digest decides, and the tag is only to be set where it is still for it.
-        return image.digest or tagged
 
     def _others(self, image: ImageReference, platforms: Sequence[str]) -> str:
         """Fetch the other platforms, for which Harbor waits; why one did not come."""

@@ -75,7 +75,7 @@ def access(plan, made, monkeypatch):
 @pytest.fixture
 def impatient(access, monkeypatch):
     """The same, where nothing comes in the end."""
-    monkeypatch.setattr(held, "TAG_SECONDS", 60 * PACE)
+    monkeypatch.setattr(held, "TAG_SECONDS", 120 * PACE)
     return access
 
 
@@ -120,7 +120,7 @@ class TestPull:
         monkeypatch.setattr(pull, "PATIENCE_SECONDS", -1)
         pulled(robot, image("v1"))
         asked = [method for method, path in made.pulls if path.endswith("/v1")]
-        assert asked == ["HEAD", "HEAD"]
+        assert asked == ["HEAD", "HEAD", "HEAD"], "also for those that had to wait"
         blobs = [path for _, path in made.pulls if "/blobs/" in path]
         assert sorted(blobs) == sorted(set(blobs))
 
@@ -295,10 +295,21 @@ class TestWarm:
         forget(asked.known, why)
         assert warm(access, image("v1")).failures == ()
 
+    def test_several_tags_of_one_index_come_together(
+        self, access, impatient, registry, monkeypatch
+    ):
+        for tag in ("v1", "v1.0", "latest"):
+            digest = registry.image("team/tags", tag, b"tags")
+        wanted = [image(tag, "team/tags") for tag in ("v1", "v1.0")]
+        by_digest = image("v1", "team/tags", digest)
+        filled = warm(impatient, by_digest, *wanted)
+        assert [one for one, _ in filled.failures] == [by_digest]
+        [(_, (why,))] = warm(impatient, image("latest", "team/tags")).failures
+        assert "sets no tag: for 7 days it goes by how it was asked" in why
+        assert "by another tag or its digest" in why
+
     def test_so_is_an_index_that_came_without_the_platform(self, impatient, access, asked, index):
-        asked.known.background.pace = 0.005
-        asked.tagged("v1", 1)
-        asked.wait()
+        asked.one_platform("v1")
         assert warm(impatient, image("v1")).complete_before == 1
         [(_, (why,))] = warm(impatient, image("v1"), platform=ARM64).failures
         assert "has an index without linux/arm64 under the tag" in why
@@ -329,7 +340,7 @@ class TestWarm:
         assert line.endswith("1 of quay.io, 1 of docker.io, for 2 s at most"), "side by side"
 
     def test_another_platform_that_does_not_come_is_no_failure(self, access, made, registry):
-        made.harbor.background.pace = 0.01
+        made.harbor.background.pace = 0.02
         repository = "team/partly"
         entries = []
         for architecture, layer in (("amd64", b"whole"), ("arm64", b"gone")):
