@@ -15,7 +15,8 @@ from tests.harbor.server import NAME
 BLOB = f"sha256:{hashlib.sha256(SHARED).hexdigest()}"
 APP = "/v2/proxy-quay.io/team/app"
 POLICY = {"algorithm": "or", "rules": [], "scope": {}, "trigger": {}}
-# What a running Harbor answers to its administrator: (status, method, path, and what is sent).
+# What Harbor answers to its administrator, seen on a running one or read in its handlers:
+# (status, method, path, and what is sent).
 STATUSES = {
     "a blob that it lacks": (404, "HEAD", f"{APP}/blobs/{BLOB}", {}),
     "a blob that it lacks, for it is fetched": (200, "GET", f"{APP}/blobs/{BLOB}", {}),
@@ -27,7 +28,6 @@ STATUSES = {
     "the catalogue": (200, "GET", "/v2/_catalog", {}),
     "an unknown project's image": (401, "HEAD", "/v2/nothing/app/manifests/v1", {}),
     "a POST to the token service": (405, "POST", "/service/token", {}),
-    "a push": (501, "PUT", f"{APP}/manifests/v1", {}),
     "an unknown retention": (500, "GET", "/api/v2.0/retentions/999", {}),
     "an unknown retention, changed": (500, "PUT", "/api/v2.0/retentions/999", {"json": POLICY}),
     "an unknown retention, deleted": (400, "DELETE", "/api/v2.0/retentions/999", {}),

@@ -112,8 +112,12 @@ class TestPull:
         assert delivered.chosen in delivered.platforms
         assert all(asked.artifact(digest) for digest in delivered.platforms)
 
-    def test_what_is_stored_is_not_fetched_again(self, robot, made):
-        done, blobs = pulled(robot, image("v1"), has=lambda *_: True)
+    @pytest.mark.parametrize("by", ["index", "manifest"])
+    def test_what_is_stored_is_not_fetched_again(self, robot, made, registry, by):
+        if by == "manifest":
+            registry.manifest("team/flat", manifest_of(registry, "team/flat", b"flat"), "v1")
+        one = image("v1", "team/flat" if by == "manifest" else "team/app")
+        done, blobs = pulled(robot, one, has=lambda *_: True)
         assert (done.said, blobs) == ({}, 0)
 
     def test_what_took_longer_than_harbor_waits_is_asked_for_again(self, robot, made, monkeypatch):
