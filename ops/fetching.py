@@ -131,3 +131,22 @@ def _fetch(registry: Source, path: str, digest: str, take: Callable[[bytes], obj
         raise FetchError(f"{url}: {error or type(error).__name__}") from error
     if digest and f"sha256:{hashed.hexdigest()}" != digest:
         raise FetchError(f"{url}: what came has another digest (sha256:{hashed.hexdigest()})")
+
+
+def head(registry: Source, repository: str, reference: str) -> str:
+    """The digest of a manifest or an index, by the registry's word; its content is not sent.
+
+    Raises:
+        FetchError: the registry does not have it and can't get it, or does not say.
+    """
+    url = f"{registry.url}/{repository}/manifests/{reference}"
+    try:
+        answer = registry.client.head(url)
+    except httpx.HTTPError as error:
+        raise FetchError(f"{url}: {error or type(error).__name__}") from error
+    if answer.status_code != httpx.codes.OK:
+        raise FetchError(f"{url}: {answer.status_code} {answer.reason_phrase}")
+    digest = answer.headers.get("Docker-Content-Digest", "")
+    if not digest.startswith("sha256:"):
+        raise FetchError(f"{url}: it answers without a digest")
+    return str(digest)

@@ -21,11 +21,16 @@ from plan.store import Fault, Store
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One image, its size in bytes as far as it is known, and what it lacks."""
+    """One image, its size in bytes as far as it is known, and what it lacks.
+
+    Attributes:
+        advice: why, and what to do, where that is not what the faults say by themselves.
+    """
 
     image: ImageReference
     size: int
     faults: tuple[Fault, ...]
+    advice: str = ""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -127,13 +132,15 @@ def _table(results: Sequence[Result], strays: Sequence[tuple[str, str]]) -> str:
         for fault in result.faults:
             what = f"{fault.part} {fault.digest}".rstrip()
             lines.append(f"{fault.problem:<10}  {result.image!s:<60}  {what}")
+        if result.advice:
+            lines.append(f"            {result.advice}")
     lines += [f"damaged     {host:<60}  blob {digest}" for host, digest in strays]
     if not results:
         lines.append("the caches hold no image: pull some, fill them with warm, or import")
     complete = sum(not result.faults for result in results)
     size = sum(result.size for result in results) / 1e6
     lines.append(f"{complete} of {len(results)} images are complete ({size:.1f} MB)")
-    if strays or complete < len(results):
+    if strays or any(result.faults and not result.advice for result in results):
         lines.append("missing parts: warm; damaged or wrong size: repair")
     return "\n".join(lines)
 
@@ -151,6 +158,7 @@ def _as_json(
                     "image": str(result.image),
                     "size": result.size,
                     "faults": [asdict(fault) for fault in result.faults],
+                    "advice": result.advice,
                 }
                 for result in results
             ],

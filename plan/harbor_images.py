@@ -1,12 +1,14 @@
 """What a Harbor holds of an image, by the objects that its API gives of artifacts.
 
 Harbor takes a manifest into a repository only when all of its blobs are there, and an index only
-with manifests that are there: what is listed can be served without the upstream. A proxy cache that
-has pulled some platforms of an index only keeps an index of these, of another digest than the
-upstream's (`src/controller/proxy/manifestcache.go` of goharbor/harbor).
+with manifests that are there: what is listed can be served without the upstream. A proxy cache
+writes an index anew, of those platforms that it has, under another digest than the upstream's
+(`src/controller/proxy/manifestcache.go` of goharbor/harbor).
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from plan.images import ImageReference, Platform
@@ -14,6 +16,23 @@ from plan.manifests import INDEX_TYPES, Descriptor, Manifest, for_platform
 from plan.store import MISSING, Fault
 
 Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """What Harbor has sent of an image, and stores later.
+
+    Attributes:
+        digest: of its manifest or index, as the upstream has it.
+        platforms: digests of an index's manifests; none for an image that is no index.
+        chosen: the one for the wanted platform; empty for an image that is no index.
+        left_out: why one of the others did not come; empty if all did.
+    """
+
+    digest: str
+    platforms: tuple[str, ...] = ()
+    chosen: str = ""
+    left_out: str = ""
 
 
 def is_index(artifact: Json) -> bool:
@@ -62,6 +81,81 @@ def faults(
     if child is None:
         return (Fault(part="platform", digest="", size=0, problem=MISSING),)
     return (Fault(part="manifest", digest=child, size=0, problem=MISSING),)
+
+
+def other_digest(tagged: Json | None, platform: Platform) -> str:
+    """Why an image is not held by the digest that it is wanted by, and what to do.
+
+    Args:
+        tagged: what Harbor lists under the image's tag; None for nothing.
+        platform: that is wanted.
+    """
+    if tagged is None or not is_index(tagged):
+        return (
+            "fetch it with warm; but an index of several platforms is never held by the upstream's "
+            "digest, because Harbor writes it anew: name such an image by its tag"
+        )
+    return _written_anew(child_digest(tagged, platform), platform, f": {tagged['digest']}")
+
+
+def never_stored(
+    image: ImageReference,
+    delivered: Delivered,
+    platform: Platform,
+    repository: str,
+    image_faults: Iterable[Fault],
+) -> str:
+    """Why an image is not complete though Harbor holds all that belongs to it, and what to do.
+
+    Args:
+        image: that was pulled.
+        delivered: what came of it.
+        platform: that was wanted.
+        repository: with the project, as Harbor names it.
+        image_faults: what it lacks all the same.
+    """
+    if image.digest:
+        return _written_anew(delivered.chosen, platform)
+    lacks = {fault.part for fault in image_faults}
+    what = (
+        f"has an index without {platform} under the tag" if "platform" in lacks else "sets no tag"
+    )
+    keys = (
+        f"cache:manifestlist:{repository}:{delivered.digest} "
+        f"cache:trimmedmanifestlist:{delivered.digest}"
+    )
+    return (
+        f"Harbor holds all of it, but {what}: for 7 days it goes by how it was asked for this "
+        "index first, by a GET of the tag (skopeo does that), by another tag or its digest, "
+        f"without this platform, or slower than 400 s. Run redis-cli del {keys} on Harbor's Redis "
+        "and warm again, or take another harbor.projectPrefix"
+    )
+
+
+def not_stored(image_faults: Iterable[Fault], delivered: Delivered, seconds: float) -> str:
+    """Why an image is not complete that was delivered."""
+    parts = ", ".join(f"{fault.part} {fault.digest}".rstrip() for fault in image_faults)
+    why = (
+        f"another platform did not come, {delivered.left_out}"
+        if delivered.left_out
+        else "is the project's quota used up? The log of Harbor's core says why"
+    )
+    return f"{parts}: delivered, but Harbor has not stored it within {seconds:.0f} s: {why}"
+
+
+def awaited(images: Iterable[ImageReference]) -> str:
+    """One line on what Harbor has still to store: how many images, and of which upstreams."""
+    by_host = Counter(image.host for image in images)
+    hosts = ", ".join(f"{count} of {host}" for host, count in by_host.items())
+    return f"waiting until Harbor has stored what came: {hosts}"
+
+
+def _written_anew(child: str | None, platform: Platform, under: str = "") -> str:
+    pin = f", or the digest of {platform}: {child}" if child else ""
+    return (
+        f"Harbor holds this index, but has written it anew under another digest{under}. Who pulls "
+        f"by the upstream's digest needs the upstream; name the tag instead{pin}"
+    )
 
 
 def _platform(value: Json | None) -> Platform | None:

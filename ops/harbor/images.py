@@ -1,17 +1,19 @@
 """Images of upstreams behind Harbor: whether it holds them, and having it hold them."""
 
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ops import progress, stack_files
-from ops.harbor import held, pull
+from ops.fetching import Source
+from ops.harbor import pull
 from ops.harbor.client import Client
+from ops.harbor.held import SETTLE_SECONDS, Held
 from ops.verify import Result
 from plan.harbor_settings import HarborSettings
 from plan.images import ImageReference, Platform
 from plan.settings import Settings
-from plan.warming import reasons
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +42,13 @@ class Filled:
     complete_before: int
     transferred: int
     seconds: float
-    said: dict[ImageReference, str]
+    said: Mapping[ImageReference, str]
 
     @property
     def failures(self) -> tuple[tuple[ImageReference, tuple[str, ...]], ...]:
         """(Image, reasons) of those that Harbor does not hold whole."""
         return tuple(
-            (one.image, (self.said[one.image],) if one.image in self.said else _words(one))
+            (one.image, (self.said.get(one.image, one.advice),))
             for one in self.results
             if one.faults
         )
@@ -74,9 +76,9 @@ def verify(
     Raises:
         HarborError: it can't be asked.
     """
-    return _each(
-        asked, images, lambda client, project, some: held.held(client, project, some, platform)
-    )
+    with _client(asked) as client:
+        held = Held(client, asked.harbor.project, platform)
+        return tuple(held.of(image) for image in images)
 
 
 def warm(
@@ -88,54 +90,32 @@ def warm(
         HarborError: it can't be asked.
     """
     started = time.monotonic()
-    before = verify(asked, images, platform)
-    missing = [one.image for one in before if one.faults]
-    transferred = 0
-    said: dict[ImageReference, str] = {}
-    with progress.bar("filling Harbor", None) as bar:
-        for host, some in _by_host(missing):
-            project = asked.harbor.project(host)
-            source = pull.source(
-                asked.harbor.url, project, asked.username, asked.password, asked.ca_pem
-            )
-            pulled = pull.pull(source, some, platform, parallel, bar.update)
-            transferred += pulled.transferred
-            said |= pulled.said
-    came = [image for image in missing if image not in said]
-
-    def wait(client: Client, project: str, some: Sequence[ImageReference]) -> tuple[Result, ...]:
-        return held.settled(client, project, some, platform)
-
-    after = {one.image: one for one in _each(asked, came, wait)}
+    with _client(asked) as client:
+        held = Held(client, asked.harbor.project, platform)
+        before = tuple(held.of(image) for image in images)
+        missing = [one.image for one in before if one.faults]
+        registries = {host: _registry(asked, host) for host in {image.host for image in missing}}
+        with progress.bar("filling Harbor", None) as bar:
+            pulled = pull.pull(registries, missing, platform, parallel, held.has, bar.update)
+        after = held.settled(pulled.delivered, _tell, SETTLE_SECONDS)
+    results = {one.image: one for one in (*before, *after)}
     return Filled(
-        results=tuple(after.get(one.image, one) for one in before),
+        results=tuple(results[image] for image in images),
         complete_before=len(images) - len(missing),
-        transferred=transferred,
+        transferred=pulled.transferred,
         seconds=time.monotonic() - started,
-        said=said,
+        said=pulled.said,
     )
 
 
-def _each(
-    asked: Access,
-    images: Sequence[ImageReference],
-    look: Callable[[Client, str, Sequence[ImageReference]], tuple[Result, ...]],
-) -> tuple[Result, ...]:
-    """What is found of each image, in their order."""
-    found: dict[ImageReference, Result] = {}
-    with Client(asked.harbor.url, asked.username, asked.password, asked.ca_pem) as client:
-        for host, some in _by_host(images):
-            for result in look(client, asked.harbor.project(host), some):
-                found[result.image] = result
-    return tuple(found[image] for image in images)
+def _client(asked: Access) -> Client:
+    return Client(asked.harbor.url, asked.username, asked.password, asked.ca_pem)
 
 
-def _by_host(
-    images: Sequence[ImageReference],
-) -> Iterator[tuple[str, tuple[ImageReference, ...]]]:
-    for host in dict.fromkeys(image.host for image in images):
-        yield host, tuple(image for image in images if image.host == host)
+def _registry(asked: Access, host: str) -> Source:
+    project = asked.harbor.project(host)
+    return pull.source(asked.harbor.url, project, asked.username, asked.password, asked.ca_pem)
 
 
-def _words(result: Result) -> tuple[str, ...]:
-    return reasons(result.image, result.faults, {})
+def _tell(line: str) -> None:
+    print(f"  {line}, for {SETTLE_SECONDS} s at most", file=sys.stderr)

@@ -4,11 +4,13 @@ Who asks says so as Docker's clients do: Harbor answers 401 with the address of 
 which gives a token for one repository (`src/server/middleware/v2auth` of goharbor/harbor).
 """
 
-import hashlib
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import httpx
 
@@ -17,12 +19,18 @@ from ops.fetching import FetchError, Source
 from ops.harbor.client import trusting
 from plan import foreign_json, manifests
 from plan.harbor import mirror_url
+from plan.harbor_images import Delivered
 from plan.images import ImageReference, Platform
 
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 # Of a token service's answer: a token has a few kilobytes.
 TOKEN_BYTES = 256 * 1024
-Blob = tuple[str, str]  # repository, digest
+# So long Harbor waits for the blobs of a manifest before it fetches them by itself, which fails
+# where one is still on its way. For the tag, and the platforms of an index, it waits longer.
+PATIENCE_SECONDS = 200
+Part = tuple[str, str, str]  # upstream's host, repository, digest
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +39,12 @@ class Pulled:
 
     Attributes:
         transferred: bytes of manifests and blobs that Harbor sent, each once in a repository.
+        delivered: image -> what came of it.
         said: image -> why it did not come, for those that did not.
     """
 
     transferred: int
+    delivered: Mapping[ImageReference, Delivered]
     said: Mapping[ImageReference, str]
 
 
@@ -50,6 +60,7 @@ class TokenAuth(httpx.Auth):
 
     def __init__(self, username: str, password: str) -> None:
         self._user = httpx.BasicAuth(username, password) if username else None
+        self._name = f"the user {username}" if username else "who has not logged in"
         self._tokens: dict[str, str] = {}
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -72,7 +83,18 @@ class TokenAuth(httpx.Auth):
         given = yield asked
         self._tokens[repository] = _token(given)
         request.headers["Authorization"] = f"Bearer {self._tokens[repository]}"
-        yield request
+        answer = yield request
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            raise FetchError(self._refused(request.url))
+
+    def _refused(self, url: httpx.URL) -> str:
+        """Harbor gives a token to everybody, and says what is wrong only when it is used."""
+        project = url.path.split("/")[2]
+        return (
+            f"Harbor at {_origin(url)}: {self._name} may not pull from the project {project}, or "
+            "there is none of this name: correct harborLogin (or harborAdmin), or let that account "
+            "pull from the project"
+        )
 
 
 def source(url: str, project: str, username: str, password: str, ca_pem: str = "") -> Source:
@@ -91,76 +113,196 @@ def source(url: str, project: str, username: str, password: str, ca_pem: str = "
 
 
 def pull(
-    registry: Source,
+    registries: Mapping[str, Source],
     images: Sequence[ImageReference],
     platform: Platform,
     parallel: int,
+    has: Callable[[ImageReference, str], bool],
     progress: Callable[[int], object],
 ) -> Pulled:
-    """Make Harbor deliver images, and with that store them.
+    """Make Harbor deliver images, and with that store them: all platforms of an index.
 
     Args:
-        registry: the proxy cache of the images' upstream.
-        images: all of that upstream.
+        registries: upstream's host -> its proxy cache.
+        images: of these upstreams.
         platform: which entry of an index is wanted.
-        parallel: how much to fetch at once.
+        parallel: how many images, and how many blobs, to fetch at once.
+        has: whether Harbor has stored a manifest of an image already, with all that belongs to it.
         progress: told the number of bytes of every piece that came.
     """
     wanted = tuple(dict.fromkeys(images))
     said: dict[ImageReference, str] = {}
-    sizes: dict[Blob, int] = {}
-    needed: dict[Blob, list[ImageReference]] = {}
-    with ThreadPoolExecutor(max_workers=parallel) as pool:
-        walks = [pool.submit(_manifests, registry, image, platform) for image in wanted]
-        for image, walk in zip(wanted, walks, strict=True):
-            try:
-                contents, parts = walk.result()
-            except (FetchError, manifests.ManifestError) as error:
-                said[image] = str(error)
-                continue
-            sizes |= {(image.repository, _digest(some)): len(some) for some in contents}
-            for part in parts:
-                needed.setdefault((image.repository, part.digest), []).append(image)
-        fetches = {blob: pool.submit(_blob, registry, blob, progress) for blob in needed}
-        for blob, fetch in fetches.items():
-            try:
-                sizes[blob] = fetch.result()
-            except FetchError as error:
-                said |= {image: str(error) for image in needed[blob]}
-    return Pulled(transferred=sum(sizes.values()), said=said)
+
+    def tried(
+        work: Callable[[Item], Outcome], item: Item, names: Iterable[ImageReference]
+    ) -> Outcome | None:
+        try:
+            return work(item)
+        except (FetchError, manifests.ManifestError) as error:
+            said.update(dict.fromkeys(names, str(error)))
+            return None
+
+    with (
+        ThreadPoolExecutor(max_workers=parallel) as blobs,
+        ThreadPoolExecutor(max_workers=parallel) as walks,
+    ):
+        run = _Pull(registries, platform, blobs, has, progress)
+        digests = list(walks.map(lambda image: tried(run.ask, image, [image]), wanted))
+        contents = _contents(zip(wanted, digests, strict=True))
+        # Each by itself, not all manifests first: Harbor waits for what they refer to.
+        found = list(walks.map(lambda one: tried(run.fetch, one, one.names), contents))
+    delivered = {
+        image: what
+        for one, what in zip(contents, found, strict=True)
+        if what
+        for image in one.names
+    }
+    return Pulled(transferred=run.transferred, delivered=delivered, said=said)
 
 
-def _manifests(
-    registry: Source, image: ImageReference, platform: Platform
-) -> tuple[tuple[bytes, ...], tuple[manifests.Descriptor, ...]]:
-    """Contents of an image's manifests; its config and layers."""
-    contents = [fetching.manifest(registry, image.repository, image.wanted)]
-    manifest = manifests.parse(contents[0])
-    if manifest.is_index:
-        entry = manifests.for_platform(manifest, platform)
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """What one or more images of a repository are names for."""
+
+    digest: str
+    names: tuple[ImageReference, ...]
+
+
+def _contents(asked: Iterable[tuple[ImageReference, str | None]]) -> tuple[_Content, ...]:
+    names: dict[Part, tuple[ImageReference, ...]] = {}
+    for image, digest in asked:
+        if digest is not None:
+            part = (image.host, image.repository, digest)
+            names[part] = (*names.get(part, ()), image)
+    return tuple(_Content(digest=part[2], names=some) for part, some in names.items())
+
+
+class _Pull:
+    """One run of `pull`, whose arguments these are."""
+
+    def __init__(
+        self,
+        registries: Mapping[str, Source],
+        platform: Platform,
+        pool: ThreadPoolExecutor,
+        has: Callable[[ImageReference, str], bool],
+        progress: Callable[[int], object],
+    ) -> None:
+        self._registries = registries
+        self._platform = platform
+        self._pool = pool
+        self._has = has
+        self._progress = progress
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        self._sizes: dict[Part, int] = {}
+        self._fetches: dict[Part, Future[None]] = {}
+
+    @property
+    def transferred(self) -> int:
+        """Bytes of what came, each manifest and blob once in a repository."""
+        return sum(self._sizes.values())
+
+    def ask(self, image: ImageReference) -> str:
+        """The digest of what an image is a name for.
+
+        Only a HEAD of the tag before the first GET, of whatever name, makes Harbor set it. A GET
+        makes it remember the index for seven days, and answer every HEAD from that, so that the tag
+        is never set. One by tag is the worst: even a HEAD before it does not help.
+        """
+        tagged = ""
+        if image.tag:
+            try:
+                tagged = fetching.head(self._registries[image.host], image.repository, image.tag)
+            except FetchError:
+                if not image.digest:
+                    raise
+        # With both the digest decides, and the tag is set only where it is still for it.
+        return image.digest or tagged
+
+    def fetch(self, content: _Content) -> Delivered:
+        """Fetch what images are names for."""
+        if time.monotonic() > self._started + PATIENCE_SECONDS:
+            self._ask_again(content)
+        started = time.monotonic()
+        delivered = self._fetch(content)
+        if time.monotonic() > started + PATIENCE_SECONDS:
+            self._ask_again(content)
+            delivered = self._fetch(content)
+        return delivered
+
+    def _ask_again(self, content: _Content) -> None:
+        """Harbor waits so long, and no longer, for what it has been asked for."""
+        for image in content.names:
+            self.ask(image)
+
+    def _fetch(self, content: _Content) -> Delivered:
+        image, digest = content.names[0], content.digest
+        manifest = self._manifest(image, digest)
+        if not manifest.is_index:
+            if not self._has(image, digest):
+                self._blobs(image, manifest)
+            return Delivered(digest=digest)
+        entry = manifests.for_platform(manifest, self._platform)
         if entry is None:
-            raise FetchError(f"{image}: there is none for {platform}")
-        contents.append(fetching.manifest(registry, image.repository, entry.digest))
-        manifest = manifests.parse(contents[1])
-    return tuple(contents), manifest.refers_to
+            raise FetchError(f"{image}: there is none for {self._platform}")
+        self._walk(image, entry.digest)
+        platforms = tuple(dict.fromkeys(one.digest for one in manifest.refers_to))
+        return Delivered(
+            digest=digest,
+            platforms=platforms,
+            chosen=entry.digest,
+            left_out=self._others(image, [one for one in platforms if one != entry.digest]),
+        )
 
+    def _others(self, image: ImageReference, platforms: Sequence[str]) -> str:
+        """Fetch the other platforms, for which Harbor waits; why one did not come."""
+        try:
+            for digest in platforms:
+                self._walk(image, digest)
+        except (FetchError, manifests.ManifestError) as error:
+            return str(error)
+        return ""
 
-def _blob(registry: Source, blob: Blob, progress: Callable[[int], object]) -> int:
-    """Fetch it; its size in bytes. Harbor keeps what each repository has pulled, by repository."""
-    size = 0
+    def _walk(self, image: ImageReference, digest: str) -> None:
+        """Fetch a manifest, or an index, with all that it refers to and Harbor does not have."""
+        if self._has(image, digest):
+            return
+        manifest = self._manifest(image, digest)
+        if manifest.is_index:
+            for entry in manifest.refers_to:
+                self._walk(image, entry.digest)
+        else:
+            self._blobs(image, manifest)
 
-    def came(number: int) -> None:
-        nonlocal size
-        size += number
-        progress(number)
+    def _manifest(self, image: ImageReference, digest: str) -> manifests.Manifest:
+        content = fetching.manifest(self._registries[image.host], image.repository, digest)
+        with self._lock:
+            self._sizes[image.host, image.repository, digest] = len(content)
+        return manifests.parse(content)
 
-    repository, digest = blob
-    fetching.blob(registry, repository, digest, came)
-    return size
+    def _blobs(self, image: ImageReference, manifest: manifests.Manifest) -> None:
+        """Fetch what a manifest refers to, each once: Harbor keeps it by repository."""
+        parts = [(image.host, image.repository, one.digest) for one in manifest.refers_to]
+        with self._lock:
+            for part in parts:
+                if part not in self._fetches:
+                    self._fetches[part] = self._pool.submit(self._blob, part)
+        for part in parts:
+            self._fetches[part].result()
 
+    def _blob(self, part: Part) -> None:
+        host, repository, digest = part
+        size = 0
 
-def _digest(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+        def came(number: int) -> None:
+            nonlocal size
+            size += number
+            self._progress(number)
+
+        fetching.blob(self._registries[host], repository, digest, came)
+        with self._lock:
+            self._sizes[part] = size
 
 
 def _token_request(refused: httpx.Request, challenge: str) -> httpx.Request | None:

@@ -13,6 +13,16 @@ import httpx
 
 from plan.manifests import INDEX_TYPES
 from tests.harbor import description
+from tests.harbor.failures import (
+    FailedError,
+    bad,
+    conflict,
+    internal,
+    not_found,
+    not_implemented,
+    precondition,
+)
+from tests.harbor.proxy import Background
 from tests.harbor.store import Store
 
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
@@ -29,37 +39,12 @@ PROXY_TYPES = (
     "github-ghcr",
     "jfrog-artifactory",
 )
+# What there is an adapter for, beside these.
+OTHER_TYPES = ("dtr", "gitlab", "huawei-SWR", "quay", "tencent-tcr", "volcengine-cr")
 NOW = "2026-11-26T03:00:00.000Z"
+PULL = {"resource": "repository", "action": "pull"}
+READ = {"resource": "artifact", "action": "read"}
 SAFE = ("GET", "HEAD", "OPTIONS")
-
-
-class FailedError(Exception):
-    """An answer in Harbor's error format."""
-
-    def __init__(self, status, code, message):
-        super().__init__(message)
-        self.status = status
-        self.body = {"errors": [{"code": code, "message": message}]}
-
-
-def not_found(what):
-    return FailedError(404, "NOT_FOUND", f"{what} not found")
-
-
-def bad(message):
-    return FailedError(400, "BAD_REQUEST", message)
-
-
-def conflict(message):
-    return FailedError(409, "CONFLICT", message)
-
-
-def precondition(message):
-    return FailedError(412, "PRECONDITION", message)
-
-
-def not_implemented(what):
-    return FailedError(501, "NOT_IMPLEMENTED", f"this double of Harbor does not implement {what}")
 
 
 class Harbor:
@@ -69,9 +54,10 @@ class Harbor:
         folder: for blobs.
         upstreams: URL of a registry endpoint -> where that upstream really is.
         users: name -> password, of users that are no administrators.
+        pace: what one of Harbor's seconds lasts, in seconds: it stores 20 to 600 of them later.
     """
 
-    def __init__(self, folder, upstreams=None, users=None):
+    def __init__(self, folder, upstreams=None, users=None, pace=1.0):
         self.admin = ("admin", "Harbor12345")
         self.users = dict(users or {})
         self.upstreams = dict(upstreams or {})
@@ -84,6 +70,8 @@ class Harbor:
         self.quotas = {}
         self.robots = {}
         self.store = Store(folder)
+        self.background = Background(pace)
+        self.under_way = set()  # (repository, digest) of blobs that it fetches right now
         self.meanwhile = None  # called with (method, path) before a request is looked at
         self.requests = []  # (method, path) of all of them
         self._next = 0
@@ -120,13 +108,22 @@ class Harbor:
     def _reader(self, user, name):
         """The project of this name, for somebody who may read it: no robot that only pulls may."""
         project = self.project(name)
-        if user != self.admin[0] and (project is None or project["metadata"]["public"] != "true"):
+        if not self._may_read(user, project):
             if user:
                 raise FailedError(403, "FORBIDDEN", "forbidden")
             raise FailedError(401, "UNAUTHORIZED", "unauthorized")
         if project is None:
             raise not_found(f"project {name}")
         return project
+
+    def _may_read(self, user, project):
+        if user == self.admin[0] or (project and project["metadata"]["public"] == "true"):
+            return True
+        return project is not None and any(
+            READ in robot["access"]
+            for robot in self.robots.values()
+            if self._full(robot) == user and project["project_id"] in self._projects_of(robot)
+        )
 
     # One request ----------------------------------------------------------------------------
 
@@ -174,6 +171,8 @@ class Harbor:
             raise bad("the max length of name is 64" if body["name"] else "name cannot be empty")
         made = {"credential": {}, "insecure": False, "description": "", **copy.deepcopy(body)}
         made["url"] = _normal(made["url"])
+        if made["type"] not in (*PROXY_TYPES, *OTHER_TYPES):
+            raise internal()
         self._healthy(made)
         if any(one["name"] == made["name"] for one in self.registries.values()):
             raise conflict(f"registry {made['name']} already exists")
@@ -250,7 +249,9 @@ class Harbor:
             raise FailedError(403, "FORBIDDEN", message)
         name = body["project_name"]
         if "registry_id" in body:
-            registry = self._one(self.registries, str(body["registry_id"]), "registry")
+            registry = self.registries.get(body["registry_id"])
+            if registry is None:
+                raise internal()
             if registry["type"] not in PROXY_TYPES:
                 raise bad(f"unsupported registry type {registry['type']}")
         if not NAME.fullmatch(name):
@@ -384,11 +385,16 @@ class Harbor:
                 "id": one["id"],
                 "ref": {"id": one["project"], "name": self.projects[one["project"]]["name"]},
                 "hard": {"storage": one["storage"]},
-                "used": {"storage": 0},
+                "used": {"storage": self.store.used(one["project"])},
             }
             for one in self.quotas.values()
             if str(one["project"]) == number
         ]
+
+    def limit(self, project):
+        """Bytes that a project may hold; -1 for any number."""
+        mine = (one["storage"] for one in self.quotas.values() if one["project"] == project)
+        return next(mine, -1)
 
     def update_quota(self, user, body, id, **_):
         self._admin_only(user)
@@ -400,7 +406,9 @@ class Harbor:
 
     def create_retention(self, user, body, **_):
         self._admin_only(user)
-        project = self._one(self.projects, str(body["scope"]["ref"]), "project")
+        project = self.projects.get(body["scope"]["ref"])
+        if project is None:
+            raise bad(f"invalid Project id {body['scope']['ref']}")
         if number := project["metadata"].get("retention_id"):
             named = f"project {project['project_id']} already has retention policy {number}"
             raise bad(named)
@@ -410,20 +418,26 @@ class Harbor:
 
     def get_retention(self, user, id, **_):
         self._admin_only(user)
-        return self._one(self.retentions, id, "retention policy")
+        return self._policy(id, internal())
 
     def update_retention(self, user, body, id, **_):
         self._admin_only(user)
-        there = self._one(self.retentions, id, "retention policy")
+        there = self._policy(id, internal())
         self.retentions[there["id"]] = {**_numbered(body), "id": there["id"]}
 
     def delete_retention(self, user, id, **_):
         self._admin_only(user)
-        there = self._one(self.retentions, id, "retention policy")
+        there = self._policy(id, bad(f"no such Retention policy with id {id}"))
         del self.retentions[there["id"]]
         for project in self.projects.values():
             if project["metadata"].get("retention_id") == id:
                 del project["metadata"]["retention_id"]
+
+    def _policy(self, id, error):
+        """One retention policy; Harbor says in many ways that there is none, never by 404."""
+        if id.isdigit() and int(id) not in self.retentions:
+            raise error
+        return self._one(self.retentions, id, "retention policy")
 
     def _retention(self, body):
         number = self._id()
@@ -454,7 +468,8 @@ class Harbor:
         if body["name"] != self._full(there) or body["level"] != there["level"]:
             raise bad("cannot update the level or name of robot")
         new = self._robot({**there, **body})
-        there |= {key: new[key] for key in ("description", "disable", "duration", "permissions")}
+        changed = ("description", "disable", "duration", "permissions", "access")
+        there |= {key: new[key] for key in changed}
 
     def refresh_secret(self, user, body, id, **_):
         self._admin_only(user)
@@ -486,13 +501,12 @@ class Harbor:
             raise bad("bad request empty permission")
         allowed = []
         for one in body["permissions"]:
-            if one["kind"] != "project" or one["access"] != [
-                {"resource": "repository", "action": "pull"}
-            ]:
-                raise not_implemented("permissions but to pull from projects")
+            if one["kind"] != "project" or one["access"] not in ([PULL], [PULL, READ]):
+                raise not_implemented("permissions but to pull from projects, and read them")
             allowed.append(self._project(one["namespace"])["project_id"])
         known = ("name", "description", "level", "duration", "disable")
-        return {**{key: body[key] for key in known if key in body}, "permissions": allowed}
+        said = {key: body[key] for key in known if key in body}
+        return {**said, "permissions": allowed, "access": body["permissions"][0]["access"]}
 
     def _projects_of(self, robot):
         return [number for number in robot["permissions"] if number in self.projects]
@@ -501,12 +515,12 @@ class Harbor:
         return f"{self.robot_prefix}{robot['name']}"
 
     def _shown_robot(self, robot):
-        shown = {key: value for key, value in robot.items() if key != "secret"}
+        shown = {key: robot[key] for key in robot if key not in ("secret", "access")}
         permissions = [
             {
                 "kind": "project",
                 "namespace": self.projects[number]["name"],
-                "access": [{"resource": "repository", "action": "pull"}],
+                "access": robot["access"],
             }
             for number in reversed(self._projects_of(robot))
         ]

@@ -3,21 +3,28 @@
 import io
 import json
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ops.harbor import work
 from ops.harbor.client import Client
 from plan.harbor import HarborPlan, HarborProject, environment, secret_input
 from tests.harbor.api import Harbor
+from tests.harbor.proxy import ACCEPT
 from tests.harbor.server import Server
 from tests.real_registry import running
 
+ADMIN = ("admin", "Harbor12345")
 ROOT = Path(__file__).parents[2]
 DOCKER, QUAY = "https://hub.docker.com", "https://quay.io"
+PROJECT, APP = "proxy-quay.io", "team/app"
+# The platforms of an index have 20 s, also on a busy machine; its tag is there in one or two.
+PACE = 0.05
 ROBOT_SECRET = "Robot5ecret"
 
 
@@ -28,13 +35,25 @@ def registry(tmp_path_factory):
         yield there
 
 
+SHARED, LARGE = b"shared" * 1000, b"large" * 500_000
+
+
+@pytest.fixture(scope="session")
+def index(registry):
+    """The upstream's images; the digest of one's index."""
+    registry.image("team/app", "v2", SHARED, b"v2")
+    registry.image("team/other", "v1", SHARED)
+    registry.image("team/single", "v1", b"one", platforms=("amd64",))
+    return registry.image("team/app", "v1", SHARED, LARGE)
+
+
 @pytest.fixture
 def double(tmp_path, registry):
     """The double, running."""
     blobs = tmp_path / "blobs"
     blobs.mkdir()
     upstreams = {DOCKER: registry.url, QUAY: registry.url}
-    server = Server(Harbor(blobs, upstreams, {"dev": "Developer1"})).start()
+    server = Server(Harbor(blobs, upstreams, {"dev": "Developer1"}, PACE)).start()
     yield server
     server.stop()
 
@@ -80,6 +99,75 @@ def client(plan):
     """Harbor, asked as its administrator."""
     with Client(plan.url, plan.username, plan.password) as harbor:
         yield harbor
+
+
+@pytest.fixture
+def made(index, plan, client, double):
+    """Projects there are; what the double counts starts at zero."""
+    work.bring_about(client, plan, {})
+    double.upstream_bytes = double.sent_bytes = 0
+    return double
+
+
+class Asked:
+    """The double, asked as containerd or skopeo do; `wait` ends when nothing is under way any more,
+    so that what is not there then never comes.
+    """
+
+    def __init__(self, double):
+        self.double = double
+        self.known = double.harbor
+
+    def ask(self, method, path, repository=APP, **headers):
+        url = f"{self.double.url}/v2/{PROJECT}/{repository}/{path}"
+        return httpx.request(method, url, auth=ADMIN, headers={**ACCEPT, **headers})
+
+    def image(self, digest, repository=APP):
+        """Pull one platform."""
+        manifest = self.ask("GET", f"manifests/{digest}", repository).json()
+        for part in (manifest["config"], *manifest["layers"]):
+            assert self.ask("GET", f"blobs/{part['digest']}", repository).status_code == 200
+
+    def index(self, reference, platforms=2, repository=APP):
+        """Pull an index with so many of its platforms."""
+        index = self.ask("GET", f"manifests/{reference}", repository).json()
+        for entry in index["manifests"][:platforms]:
+            self.image(entry["digest"], repository)
+        return index
+
+    def tagged(self, tag, platforms=2, repository=APP):
+        """The same as containerd does: the digest of a tag first."""
+        answer = self.ask("HEAD", f"manifests/{tag}", repository)
+        return self.index(answer.headers["Docker-Content-Digest"], platforms, repository)
+
+    def wait(self):
+        self.known.background.wait()
+
+    def until_listed(self, reference, repository=APP):
+        deadline = time.monotonic() + 60
+        while self.artifact(reference, repository) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def one_platform(self, tag):
+        """Pull an index with its first platform, and let the time be over for the others."""
+        index = self.tagged(tag, 1)
+        self.until_listed(index["manifests"][0]["digest"])
+        self.known.background.pace = 0.005
+        self.wait()
+        self.known.background.pace = PACE
+
+    def artifact(self, reference, repository=APP):
+        """What the API lists; None for nothing."""
+        name = repository.replace("/", "%252F")
+        path = f"projects/{PROJECT}/repositories/{name}/artifacts/{reference}"
+        answer = httpx.get(f"{self.double.url}/api/v2.0/{path}", auth=ADMIN)
+        return answer.json() if answer.status_code == 200 else None
+
+
+@pytest.fixture
+def asked(made):
+    return Asked(made)
 
 
 @dataclass

@@ -22,17 +22,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-import httpx
-
-from plan.manifests import INDEX_TYPES, MANIFEST_TYPES
 from tests.harbor import description
-from tests.harbor.api import FailedError, Harbor, not_found, not_implemented
-from tests.harbor.store import digest_of
+from tests.harbor.api import Harbor
+from tests.harbor.failures import FailedError, internal, not_implemented
+from tests.harbor.proxy import Proxy, UpstreamError
 
 NAME = "double-of-Harbor/2.16"
 SERVICE = "harbor-registry"
-PULL = re.compile(r"/v2/([^/]+)/(.+)/(manifests|blobs)/([^/]+)")
-CHUNK = 1024 * 1024
+BASIC = 'Basic realm="harbor"'
+PULL = re.compile(r"/v2/([^/]+)/(.+)/(manifests|blobs|tags)/([^/]+)")
 TOKEN_SECONDS = 1800
 
 
@@ -65,6 +63,7 @@ class Server(ThreadingHTTPServer):
         self.token_seconds = TOKEN_SECONDS
         self.realm = ""  # another token service than its own, for tests
         self.log = log
+        self.pulls = []  # (method, path) of what was asked of proxy caches
         self.upstream_bytes = 0
         self.sent_bytes = 0
         self.scheme = "http"
@@ -93,6 +92,11 @@ class Server(ThreadingHTTPServer):
     def stop(self):
         self.shutdown()
         self.server_close()
+        self.harbor.background.stop()
+
+    def count_upstream(self, number):
+        with self.lock:
+            self.upstream_bytes += number
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -110,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self._route(content)
         except FailedError as error:
-            self._json(error.status, error.body, getattr(error, "headers", {}))
+            self._json(error.status, error.body, error.headers)
         except description.WrongError as error:
             self._json(500, {"errors": [{"code": "DOUBLE", "message": f"the double: {error}"}]})
 
@@ -127,6 +131,8 @@ class Handler(BaseHTTPRequestHandler):
             raise FailedError(405, "METHOD_NOT_ALLOWED", "Method Not Allowed")
         elif url.path == "/v2/" and self.command == "GET":
             self._ping()
+        elif url.path == "/v2/_catalog" and self.command == "GET":
+            self._catalogue()
         elif (found := PULL.fullmatch(url.path)) and self.command in ("GET", "HEAD"):
             self._pull(*found.groups())
         else:
@@ -175,7 +181,9 @@ class Handler(BaseHTTPRequestHandler):
             raise self._challenge(f"repository:{name}:pull", "authorize header needed")
         project = self.server.harbor.project(project_name)
         if project is None:
-            raise self._challenge("", f"project {project_name} not found")
+            error = FailedError(401, "UNAUTHORIZED", f"project {project_name} not found")
+            error.headers = {"Www-Authenticate": ""}
+            raise error
         token = self._bearer()
         if token is not None:
             allowed = project["project_id"] in token.projects
@@ -192,7 +200,7 @@ class Handler(BaseHTTPRequestHandler):
         challenge = f'Bearer realm="{realm}",service="{SERVICE}"'
         challenge += f',scope="{scope}"' if scope else ""
         if "Authorization" in self.headers:
-            challenge = 'Basic realm="harbor"'
+            challenge = BASIC
         error.headers = {"Www-Authenticate": challenge}
         return error
 
@@ -207,94 +215,39 @@ class Handler(BaseHTTPRequestHandler):
             place = f"/v2/{project_name}/library/{repository}/{kind}/{reference}"
             self._send(301, {"Location": place}, b"")
             return
-        there = self.server.harbor.store.repository(project["project_id"], repository)
-        if kind == "blobs":
-            self._blob(registry, repository, there, reference)
+        self.server.pulls.append((self.command, self.path))
+        proxy = Proxy(self.server.harbor, project, repository, self.server.count_upstream)
+        if kind == "manifests":
+            self._send_pieces(proxy.manifest(self.command, reference))
+        elif kind == "blobs":
+            self._blob(proxy, reference)
+        elif (self.command, reference) == ("GET", "list"):
+            self._json(200, {"name": proxy.full_name, "tags": proxy.tags()})
         else:
-            self._manifest(registry, repository, there, reference)
+            raise not_implemented(f"{self.command} {self.path}")
 
-    def _manifest(self, registry, repository, there, reference):
-        if reference.startswith("sha256:") and (held := there.find(reference)):
-            self._send_manifest(held.media_type, held.content)
-            return
-        headers = {"Accept": ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))}
+    def _blob(self, proxy, digest):
         try:
-            with self._upstream(registry, repository, f"manifests/{reference}", headers) as answer:
-                answer.read()
-        except httpx.HTTPError:
-            # Away: what is held is served, which of an index may be less than the upstream's.
-            held = there.find(reference)
-            if held is None:
-                raise not_found(f"manifest {reference}") from None
-            self._send_manifest(held.media_type, held.content)
-            return
-        if answer.status_code != 200:
-            raise not_found(f"repo {repository}, tag {reference}")
-        content, media_type = answer.content, answer.headers["Content-Type"]
-        digest = digest_of(content)
-        with self.server.lock:
-            self.server.upstream_bytes += len(content)
-            there.manifests[digest] = (media_type, content)
-            if not reference.startswith("sha256:"):
-                there.tags[reference] = digest
-        self._send_manifest(media_type, content)
-
-    def _send_manifest(self, media_type, content):
-        digest = digest_of(content)
-        headers = {"Docker-Content-Digest": digest, "Etag": digest, "Content-Type": media_type}
-        self._send(200, headers, content)
-
-    def _blob(self, registry, repository, there, digest):
-        file = self.server.harbor.store.blob(digest)
-        if digest in there.blobs:
-            self._send_blob(digest, file.stat().st_size, _chunks(file))
-            return
-        try:
-            with self._upstream(registry, repository, f"blobs/{digest}", {}) as answer:
-                if answer.status_code != 200:
-                    raise not_found(f"blob {digest}")
-                size = int(answer.headers["Content-Length"])
-                self._send_blob(digest, size, self._stored(answer, there, digest))
-        except httpx.HTTPError as error:
+            self._send_pieces(proxy.blob(self.command, digest, self.headers.get("Range")))
+        except UpstreamError as error:
             if self.started:
                 self.close_connection = True  # short of its length, as the real one leaves it
                 return
-            raise FailedError(500, "UNKNOWN", "internal server error") from error
+            raise internal() from error
 
-    def _stored(self, answer, there, digest):
-        """The pieces of an upstream's blob; it is held before the last of them is given away."""
-        file = self.server.harbor.store.blob(digest)
-        part = file.with_name(f"{file.name}.{threading.get_ident()}")
-        last = b""
-        with part.open("wb") as written:
-            for chunk in answer.iter_raw(CHUNK):
-                yield last
-                written.write(chunk)
-                last = chunk
-        part.replace(file)
-        with self.server.lock:
-            self.server.upstream_bytes += file.stat().st_size
-            there.blobs.add(digest)
-        yield last
-
-    def _send_blob(self, digest, size, chunks):
-        headers = {"Docker-Content-Digest": digest, "Etag": digest}
-        headers |= {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        self._head(200, headers)
-        for chunk in chunks:
-            if self.command != "HEAD":
-                self.wfile.write(chunk)
-                self.server.sent_bytes += len(chunk)
-
-    @contextlib.contextmanager
-    def _upstream(self, registry, repository, path, headers):
-        real, auth = self.server.harbor.upstream(registry)
-        timeout = httpx.Timeout(60, connect=2)
-        with (
-            httpx.Client(auth=auth, trust_env=False, timeout=timeout) as client,
-            client.stream("GET", f"{real}/v2/{repository}/{path}", headers=headers) as answer,
-        ):
-            yield answer
+    def _catalogue(self):
+        user = self.server.harbor.user(self._basic())
+        if user != self.server.harbor.admin[0]:
+            error = FailedError(401, "UNAUTHORIZED", "unauthorized to list catalog")
+            error.headers = {"Www-Authenticate": BASIC}
+            raise error
+        projects, store = self.server.harbor.projects, self.server.harbor.store
+        names = [
+            f"{project['name']}/{name}"
+            for number, project in projects.items()
+            for name, _ in store.listed(number)
+        ]
+        self._json(200, {"repositories": sorted(names)})
 
     # Who asks, and how it is answered -------------------------------------------------------
 
@@ -324,6 +277,12 @@ class Handler(BaseHTTPRequestHandler):
             if self.path.startswith("/v2/"):
                 self.server.sent_bytes += len(content)
 
+    def _send_pieces(self, answer):
+        self._head(answer.status, answer.headers)
+        for piece in answer.pieces if self.command != "HEAD" else ():
+            self.wfile.write(piece)
+            self.server.sent_bytes += len(piece)
+
     def _head(self, status, headers):
         self.send_response(status)
         self.started = True
@@ -340,12 +299,6 @@ for _method in ("HEAD", "POST", "PUT", "PATCH", "DELETE"):
     setattr(Handler, f"do_{_method}", Handler.do_GET)
 
 
-def _chunks(file):
-    with file.open("rb") as content:
-        while chunk := content.read(CHUNK):
-            yield chunk
-
-
 def main():
     """Serve until ended; prints the URL."""
     parser = argparse.ArgumentParser(prog="python -m tests.harbor.server", description=__doc__)
@@ -354,11 +307,12 @@ def main():
     parser.add_argument("--certificate", type=Path)
     parser.add_argument("--key", type=Path)
     parser.add_argument("--upstream", action="append", default=[], metavar="URL=REAL")
+    parser.add_argument("--pace", type=float, default=1.0, help="what a second of Harbor's lasts")
     arguments = parser.parse_args()
     tls = (arguments.certificate, arguments.key) if arguments.certificate else None
     upstreams = dict(one.split("=", 1) for one in arguments.upstream)
     with tempfile.TemporaryDirectory() as folder:
-        harbor = Harbor(folder, upstreams)
+        harbor = Harbor(folder, upstreams, pace=arguments.pace)
         harbor.admin = ("admin", os.environ.get("HARBOR_ADMIN_PASSWORD", harbor.admin[1]))
         server = Server(
             harbor,

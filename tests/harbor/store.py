@@ -1,17 +1,19 @@
-"""What the double of Harbor has pulled through, and what of it its API lists.
+"""What the double of Harbor stores, and what its API lists: as Harbor's own registry takes it.
 
-As in `src/controller/proxy` of goharbor/harbor: a manifest is held once all of its blobs are, an
-index with the manifests that are there. Two things differ: the real one does it 20 to 400 seconds
-later, and fetches by itself what a client did not ask for.
+A manifest is taken with all of its blobs, an index with all of its manifests, a blob while the
+project has room for it, and nothing is taken for a project that is gone.
 """
 
 import hashlib
-import json
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from plan import manifests
+
+
+class NotTakenError(Exception):
+    """Harbor's registry refuses what its proxy wants to store."""
 
 
 @dataclass
@@ -20,9 +22,9 @@ class Repository:
 
     Attributes:
         id: of the repository.
-        blobs: digests of configs and layers that came through it.
-        manifests: digest -> (media type, content) of all that came through it.
-        tags: tag -> digest upstream.
+        blobs: digests of configs and layers.
+        manifests: digest -> (media type, content).
+        tags: tag -> digest.
     """
 
     id: int
@@ -31,42 +33,15 @@ class Repository:
     tags: dict = field(default_factory=dict)
 
     def artifacts(self):
-        """Digest upstream -> what is held of it."""
-        held = {}
-        for digest, (media_type, content) in self.manifests.items():
-            if artifact := self._held(digest, media_type, content):
-                held[digest] = artifact
-        return held
+        """Digest -> what is held."""
+        return {
+            digest: _artifact(digest, media_type, content)
+            for digest, (media_type, content) in list(self.manifests.items())
+        }
 
     def find(self, reference):
         """What is held under a tag or a digest; None where nothing is."""
-        held = self.artifacts()
-        if not reference.startswith("sha256:"):
-            return held.get(self.tags.get(reference))
-        return next((one for one in held.values() if one.digest == reference), None)
-
-    def _held(self, digest, media_type, content):
-        manifest = manifests.parse(content)
-        if not manifest.is_index:
-            if not {part.digest for part in manifest.refers_to} <= self.blobs:
-                return None
-            size = len(content) + sum(part.size for part in manifest.refers_to)
-            return Artifact(digest, media_type, content, size, [])
-        there = {
-            part.digest: child
-            for part in manifest.refers_to
-            if part.digest in self.manifests
-            and (child := self._held(part.digest, *self.manifests[part.digest]))
-        }
-        if not there:
-            return None
-        if len(there) < len(manifest.refers_to):
-            content = _trimmed(content, there)
-            digest = digest_of(content)
-        references = [
-            (part.digest, part.platform) for part in manifest.refers_to if part.digest in there
-        ]
-        return Artifact(digest, media_type, content, len(content), references)
+        return self.artifacts().get(self.tags.get(reference, reference))
 
 
 @dataclass
@@ -81,17 +56,25 @@ class Artifact:
 
 
 class Store:
-    """Repositories by (project's id, name), their blobs in one folder."""
+    """Repositories by (project's id, name), their blobs in one folder.
+
+    Attributes:
+        remembered: (repository with its project's name, digest) -> (media type, content) of every
+            index that was sent; stays when the project goes.
+        trimmed: digest of an index that was asked for -> digest that it was stored under.
+    """
 
     def __init__(self, folder):
         self.folder = Path(folder)
         self.repositories = {}
+        self.remembered = {}
+        self.trimmed = {}
         self._ids = 0
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def repository(self, project, name):
         """The repository, made if there is none: it is listed once it holds something."""
-        with self._lock:
+        with self.lock:
             if (project, name) not in self.repositories:
                 self._ids += 1
                 self.repositories[project, name] = Repository(self._ids)
@@ -99,26 +82,58 @@ class Store:
 
     def listed(self, project):
         """(name, repository) of those that hold something, by name."""
-        with self._lock:
+        with self.lock:
             return sorted(
                 (name, one)
                 for (number, name), one in self.repositories.items()
-                if number == project and one.artifacts()
+                if number == project and one.manifests
             )
 
     def remove(self, project, name):
-        with self._lock:
+        with self.lock:
             del self.repositories[project, name]
 
     def blob(self, digest):
         return self.folder / digest.replace(":", "-")
+
+    def used(self, project):
+        """Bytes of a project's blobs."""
+        with self.lock:
+            mine = [one.blobs for (owner, _), one in self.repositories.items() if owner == project]
+        files = [self.blob(digest) for digest in set().union(*mine)]
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def forget(self, key):
+        """Delete what is under a key of its Redis."""
+        _, kind, name = key.split(":", 2)
+        repository, _, digest = name.rpartition(":sha256:")
+        if kind == "manifestlist":
+            del self.remembered[repository, f"sha256:{digest}"]
+        elif kind == "trimmedmanifestlist":
+            self.trimmed.pop(name, None)
+        else:
+            raise KeyError(key)
+
+    def put_manifest(self, repository, media_type, content, tag=""):
+        """Take a manifest or an index, and set a tag to it."""
+        digest = digest_of(content)
+        manifest = manifests.parse(content)
+        there = repository.manifests if manifest.is_index else repository.blobs
+        if missing := {part.digest for part in manifest.refers_to} - set(there):
+            raise NotTakenError(f"{digest}: {', '.join(sorted(missing))} unknown")
+        repository.manifests[digest] = (media_type, content)
+        if tag:
+            repository.tags[tag] = digest
 
 
 def digest_of(content):
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def _trimmed(content, there):
-    index = json.loads(content)
-    index["manifests"] = [one for one in index["manifests"] if one["digest"] in there]
-    return json.dumps(index, indent=3).encode()
+def _artifact(digest, media_type, content):
+    manifest = manifests.parse(content)
+    if manifest.is_index:
+        references = [(part.digest, part.platform) for part in manifest.refers_to]
+        return Artifact(digest, media_type, content, len(content), references)
+    size = len(content) + sum(part.size for part in manifest.refers_to)
+    return Artifact(digest, media_type, content, size, [])

@@ -158,11 +158,14 @@ def test_an_answer_without_its_count_is_one_page():
         assert asked(url) == ({"id": 1, "name": "x"},)
 
 
-def test_what_is_not_there_is_none_and_what_fails_is_an_error(client, known):
-    assert client.found("/retentions/7") is None
+def test_what_is_not_there_is_none_and_what_fails_is_an_error(client, known, made):
+    path = f"{work.repository_path('proxy-quay.io', 'team/app')}/artifacts/v9"
+    assert client.found(path) is None
+    with pytest.raises(HarborError, match="500 internal server error"):
+        client.found("/retentions/999")
     known.admin = ("admin", "another")
-    with pytest.raises(HarborError):
-        client.found("/retentions/7")
+    with pytest.raises(HarborError, match="401"):
+        client.found(path)
 
 
 def test_what_makes_something_gives_its_id(client):
@@ -175,21 +178,21 @@ def test_what_makes_something_gives_its_id(client):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def signed(tmp_path_factory):
     return tls.certificates(tmp_path_factory.mktemp("tls") / "one")
 
 
 class TestTls:
     @pytest.fixture
-    def secure(self, made, tmp_path):
-        _, certificate, key = made
+    def secure(self, signed, tmp_path):
+        _, certificate, key = signed
         server = Server(Harbor(tmp_path), tls=(certificate, key)).start()
         yield server.url
         server.stop()
 
-    def test_the_right_ca(self, made, secure):
+    def test_the_right_ca(self, signed, secure):
         assert secure.startswith("https://")
-        assert asked(secure, ca_pem=made[0].read_text()) == ()
+        assert asked(secure, ca_pem=signed[0].read_text()) == ()
 
     def test_no_ca(self, secure):
         why = failing(secure)
@@ -200,8 +203,8 @@ class TestTls:
         other, _, _ = tls.certificates(tmp_path / "other")
         assert "its certificate is not trusted (" in failing(secure, ca_pem=other.read_text())
 
-    def test_another_name(self, made, secure):
-        ca = made[0].read_text()
+    def test_another_name(self, signed, secure):
+        ca = signed[0].read_text()
         why = failing(secure.replace("127.0.0.1", "localhost"), ca_pem=ca)
         assert "its certificate is not trusted (Hostname mismatch" in why
 

@@ -1,18 +1,69 @@
 """The double refuses what it does not implement, and what Harbor would refuse."""
 
+import hashlib
 import subprocess
 import sys
 
 import httpx
 import pytest
 
-from ops.harbor import work
 from tests.harbor import description
 from tests.harbor.api import OPERATIONS
-from tests.harbor.conftest import DOCKER, ROOT
+from tests.harbor.conftest import ADMIN, DOCKER, ROOT, SHARED
 from tests.harbor.server import NAME
 
-ADMIN = ("admin", "Harbor12345")
+BLOB = f"sha256:{hashlib.sha256(SHARED).hexdigest()}"
+APP = "/v2/proxy-quay.io/team/app"
+POLICY = {"algorithm": "or", "rules": [], "scope": {}, "trigger": {}}
+# What Harbor answers to its administrator, seen on a running one or read in its handlers:
+# (status, method, path, and what is sent).
+STATUSES = {
+    "a blob that it lacks": (404, "HEAD", f"{APP}/blobs/{BLOB}", {}),
+    "a blob that it lacks, for it is fetched": (200, "GET", f"{APP}/blobs/{BLOB}", {}),
+    "a blob that nobody has": (404, "GET", f"{APP}/blobs/sha256:{'0' * 64}", {}),
+    "a manifest that it lacks": (200, "GET", f"{APP}/manifests/v1", {}),
+    "a manifest that it lacks, asked first": (200, "HEAD", f"{APP}/manifests/v1", {}),
+    "a tag that nobody has": (404, "HEAD", f"{APP}/manifests/v9", {}),
+    "the tags": (200, "GET", f"{APP}/tags/list", {}),
+    "the catalogue": (200, "GET", "/v2/_catalog", {}),
+    "an unknown project's image": (401, "HEAD", "/v2/nothing/app/manifests/v1", {}),
+    "a POST to the token service": (405, "POST", "/service/token", {}),
+    "an unknown retention": (500, "GET", "/api/v2.0/retentions/999", {}),
+    "an unknown retention, changed": (500, "PUT", "/api/v2.0/retentions/999", {"json": POLICY}),
+    "an unknown retention, deleted": (400, "DELETE", "/api/v2.0/retentions/999", {}),
+    "the retention of an unknown project": (
+        400,
+        "POST",
+        "/api/v2.0/retentions",
+        {"json": {**POLICY, "scope": {"level": "project", "ref": 999}}},
+    ),
+    "a project on an unknown endpoint": (
+        500,
+        "POST",
+        "/api/v2.0/projects",
+        {"json": {"project_name": "x", "registry_id": 999}},
+    ),
+    "an endpoint of an unknown type": (
+        500,
+        "POST",
+        "/api/v2.0/registries",
+        {"json": {"name": "x", "type": "nexus", "url": DOCKER}},
+    ),
+    "an unknown endpoint, deleted": (404, "DELETE", "/api/v2.0/registries/999", {}),
+    "an unknown project, deleted": (404, "DELETE", "/api/v2.0/projects/nothing", {}),
+    "an unknown artifact": (
+        404,
+        "GET",
+        "/api/v2.0/projects/proxy-quay.io/repositories/team%252Fapp/artifacts/v1",
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize(("status", "method", "path", "sent"), STATUSES.values(), ids=STATUSES)
+def test_its_table_of_statuses(made, status, method, path, sent):
+    answer = httpx.request(method, f"{made.url}{path}", auth=ADMIN, **sent)
+    assert answer.status_code == status
 
 
 @pytest.fixture
@@ -41,7 +92,7 @@ def test_what_is_not_implemented_is_501_and_says_who_speaks(api, method, path):
     assert answer.headers["Server"] == NAME
 
 
-@pytest.mark.parametrize("path", ["/", "/c/login", "/v2/_catalog", "/chartrepo/x"])
+@pytest.mark.parametrize("path", ["/", "/c/login", "/v2/x/y/referrers/z", "/chartrepo/x"])
 def test_nor_is_anything_else_of_harbor(double, path):
     assert httpx.get(f"{double.url}{path}").status_code == 501
 
@@ -103,8 +154,7 @@ def test_a_name_can_be_had_once(double):
     assert answers[0].headers["Location"] == "/api/v2.0/registries/1"
 
 
-def test_a_slash_that_is_encoded_once_is_another_path(api, plan, client):
-    work.bring_about(client, plan, {})
+def test_a_slash_that_is_encoded_once_is_another_path(api, made):
     url = "/projects/proxy-quay.io/repositories/team{}app/artifacts/v1"
     once, twice = (api.get(url.format(slash)) for slash in ("%2F", "%252F"))
     assert (once.status_code, said(once)) == (404, "path team/app not found")
@@ -122,6 +172,21 @@ def test_the_token_service(double):
     wrong = httpx.get(f"{double.url}/v2/", auth=("admin", "wrong"))
     assert (wrong.status_code, wrong.headers["Www-Authenticate"]) == (401, 'Basic realm="harbor"')
     assert httpx.get(f"{double.url}/v2/", auth=ADMIN).status_code == 200
+
+
+def test_an_unknown_project_has_no_challenge_for_who_has_a_token(made):
+    url = f"{made.url}/v2/nothing/app/manifests/v1"
+    assert httpx.get(url).headers["Www-Authenticate"].startswith("Bearer realm=")
+    asked = httpx.get(url, headers={"Authorization": "Bearer x"})
+    assert (asked.status_code, asked.headers["Www-Authenticate"]) == (401, "")
+
+
+def test_the_catalogue_is_the_administrators(made):
+    refused = httpx.get(f"{made.url}/v2/_catalog", auth=("dev", "Developer1"))
+    assert (refused.status_code, refused.headers["Www-Authenticate"]) == (
+        401,
+        'Basic realm="harbor"',
+    )
 
 
 def test_every_described_operation_is_implemented_and_no_other():

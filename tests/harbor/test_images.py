@@ -1,101 +1,138 @@
 """Images through the double's proxy caches: pulled with tokens, and verified by what is listed."""
 
 import hashlib
+import json
+import re
 from dataclasses import replace
 
 import httpx
 import pytest
 
 from ops import fetching
-from ops.harbor import held, work
+from ops.harbor import held, images, pull, work
 from ops.harbor.client import Client, HarborError
-from ops.harbor.pull import pull, source
+from ops.harbor.images import Access
+from ops.harbor.pull import source
+from plan.harbor import Step
+from plan.harbor_settings import HarborSettings
 from plan.images import ImageReference, Platform
-from plan.store import MISSING
-from tests.harbor import tls
+from plan.manifests import MANIFEST_TYPES
+from tests.harbor import api, tls
 from tests.harbor.api import Harbor
-from tests.harbor.conftest import QUAY, ROBOT_SECRET
-from tests.harbor.server import Handler, Server
+from tests.harbor.conftest import LARGE, PACE, PROJECT, QUAY, ROBOT_SECRET, SHARED
+from tests.harbor.proxy import Proxy, UpstreamError
+from tests.harbor.server import Server
 
 AMD64 = Platform(os="linux", architecture="amd64")
 ARM64 = Platform(os="linux", architecture="arm64")
 S390X = Platform(os="linux", architecture="s390x")
-SHARED, LARGE = b"shared" * 1000, b"large" * 500_000
 
 
-def image(tag, repository="team/app", digest=""):
-    return ImageReference(host="quay.io", repository=repository, tag=tag, digest=digest)
-
-
-@pytest.fixture(scope="module")
-def index(registry):
-    """The upstream's images; the digest of one's index."""
-    registry.image("team/app", "v2", SHARED, b"v2")
-    registry.image("team/other", "v1", SHARED)
-    registry.image("team/single", "v1", b"one", platforms=("amd64",))
-    return registry.image("team/app", "v1", SHARED, LARGE)
-
-
-@pytest.fixture
-def made(index, plan, client, double):
-    """Projects there are; what the double counts starts at zero."""
-    work.bring_about(client, plan, {})
-    double.upstream_bytes = double.sent_bytes = 0
-    return double
+def image(tag, repository="team/app", digest="", host="quay.io"):
+    return ImageReference(host=host, repository=repository, tag=tag, digest=digest)
 
 
 @pytest.fixture
 def robot(made, plan):
-    return source(plan.url, "proxy-quay.io", plan.robot, ROBOT_SECRET)
+    return source(plan.url, PROJECT, plan.robot, ROBOT_SECRET)
 
 
-def pulled(registry, *images, platform=AMD64):
+def pulled(registry, *wanted, platform=AMD64, has=lambda *_: False):
     came = []
-    done = pull(registry, images, platform, 4, came.append)
+    done = pull.pull({"quay.io": registry}, wanted, platform, 4, has, came.append)
     return done, sum(came)
 
 
-def of(client, *images, platform=AMD64):
-    return held.held(client, "proxy-quay.io", images, platform)
+def of(client, *wanted, platform=AMD64):
+    lists = held.Held(client, lambda host: f"proxy-{host}", platform)
+    return tuple(lists.of(one) for one in wanted)
+
+
+def access_of(plan, username="admin", password="Harbor12345"):
+    settings = HarborSettings(
+        url=plan.url,
+        ca_file="",
+        project_prefix="proxy-",
+        public=False,
+        retention_days=None,
+        quota_bytes=None,
+        robot="",
+        admin=None,
+        login=None,
+    )
+    return Access(harbor=settings, ca_pem=plan.ca_pem, username=username, password=password)
+
+
+@pytest.fixture
+def access(plan, made, monkeypatch):
+    """Harbor as `warm` asks it, looked at often, and waited for longer than it needs."""
+    monkeypatch.setattr(held, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(held, "TAG_SECONDS", 500 * PACE)
+    monkeypatch.setattr(images, "SETTLE_SECONDS", 5000 * PACE)
+    return access_of(plan)
+
+
+@pytest.fixture
+def impatient(access, monkeypatch):
+    """The same, where nothing comes in the end."""
+    monkeypatch.setattr(held, "TAG_SECONDS", 120 * PACE)
+    return access
+
+
+def warm(access, *wanted, platform=AMD64):
+    return images.warm(access, wanted, platform, 4)
 
 
 class TestPull:
-    def test_what_was_pulled_is_held(self, robot, client, plan):
-        (before,) = of(client, image("v1"))
-        done, _ = pulled(robot, image("v1"))
-        (after,) = of(client, image("v1"))
-        assert done.said == {}
-        assert [fault.part for fault in before.faults] == ["tag"]
-        assert after.faults == ()
-        assert after.size > len(SHARED) + len(LARGE)
-
     def test_every_byte_is_counted_once(self, robot, made):
         done, blobs = pulled(robot, image("v1"), image("v2"), image("v1"))
-        assert done.transferred == made.upstream_bytes
+        assert done.transferred == made.sent_bytes
         assert len(SHARED) + len(LARGE) < blobs < len(SHARED) + len(LARGE) + 1000
 
-    def test_a_second_pull_asks_the_upstream_for_no_blob_again(self, robot, made):
+    def test_no_tag_is_asked_for_but_by_head_and_that_comes_first(self, robot, made, index):
+        tagged = image("v1")
+        pulled(robot, image("", digest=index), image("", "team/other", index), tagged)
+        asked = [f"{method} {path.rpartition('/')[2]}" for method, path in made.pulls]
+        assert "GET v1" not in asked
+        assert asked.index("HEAD v1") < asked.index(f"GET {index}")
+
+    def test_what_has_tag_and_digest_is_fetched_by_digest_and_gets_its_tag(
+        self, robot, asked, index
+    ):
+        pulled(robot, image("v1", digest=index))
+        asked.wait()
+        assert asked.artifact("v1") is not None
+        done, _ = pulled(robot, image("gone", digest=index))
+        assert done.said == {}, "the tag is only a name"
+
+    def test_all_platforms_come(self, robot, asked):
+        (delivered,) = pulled(robot, image("v1"))[0].delivered.values()
+        asked.wait()
+        assert len(asked.artifact("v1")["references"]) == 2
+        assert delivered.chosen in delivered.platforms
+        assert all(asked.artifact(digest) for digest in delivered.platforms)
+
+    @pytest.mark.parametrize("by", ["index", "manifest"])
+    def test_what_is_stored_is_not_fetched_again(self, robot, made, registry, by):
+        if by == "manifest":
+            registry.manifest("team/flat", manifest_of(registry, "team/flat", b"flat"), "v1")
+        one = image("v1", "team/flat" if by == "manifest" else "team/app")
+        done, blobs = pulled(robot, one, has=lambda *_: True)
+        assert (done.said, blobs) == ({}, 0)
+
+    def test_what_took_longer_than_harbor_waits_is_asked_for_again(self, robot, made, monkeypatch):
+        monkeypatch.setattr(pull, "PATIENCE_SECONDS", -1)
         pulled(robot, image("v1"))
-        first = made.upstream_bytes
-        pulled(robot, image("v1"))
-        assert made.upstream_bytes - first < len(SHARED), "manifests of tags only"
+        asked = [method for method, path in made.pulls if path.endswith("/v1")]
+        assert asked == ["HEAD", "HEAD", "HEAD"], "also for those that had to wait"
+        blobs = [path for _, path in made.pulls if "/blobs/" in path]
+        assert sorted(blobs) == sorted(set(blobs))
 
-    def test_each_repository_has_its_own(self, robot, client):
-        pulled(robot, image("v1"), image("v1", "team/other"))
-        assert not any(one.faults for one in of(client, image("v1"), image("v1", "team/other")))
-
-    def test_the_one_platform_is_fetched(self, robot, client):
-        pulled(robot, image("v1"), platform=ARM64)
-        assert of(client, image("v1"), platform=ARM64)[0].faults == ()
-        (fault,) = of(client, image("v1"))[0].faults
-        assert (fault.part, fault.problem) == ("platform", MISSING)
-
-    def test_what_is_not_there_is_said_and_the_rest_comes(self, robot, client):
-        gone, odd = image("v9"), image("v1", "team/single")
-        done, _ = pulled(robot, gone, odd, image("v1"))
-        assert "404 repo team/app, tag v9 not found" in done.said[gone]
-        assert set(done.said) == {gone}
-        assert of(client, odd, image("v1"))[1].faults == ()
+    def test_what_is_not_there_is_said_and_the_rest_comes(self, robot):
+        gone = image("v9")
+        done, _ = pulled(robot, gone, image("v1"))
+        assert "team/app/manifests/v9: 404 Not Found" in done.said[gone]
+        assert (set(done.said), set(done.delivered)) == ({gone}, {image("v1")})
 
     def test_a_platform_that_there_is_not(self, robot):
         done, _ = pulled(robot, image("v1"), platform=S390X)
@@ -105,25 +142,26 @@ class TestPull:
         digest = f"sha256:{hashlib.sha256(LARGE).hexdigest()}"
         file = made.harbor.store.blob(digest)
         file.write_bytes(b"damaged")
-        number = made.harbor.project("proxy-quay.io")["project_id"]
+        number = made.harbor.project(PROJECT)["project_id"]
         made.harbor.store.repository(number, "team/app").blobs.add(digest)
         done, _ = pulled(robot, image("v1"), image("v2"))
         assert set(done.said) == {image("v1")}
         assert "what came has another digest" in done.said[image("v1")]
 
     def test_an_upstream_that_breaks_off_is_no_success(self, robot, made, monkeypatch):
-        def broken(handler, answer, there, digest):
+        def broken(proxy, digest):
+            yield {"Content-Length": "1000"}
             yield b"the start"
-            raise httpx.ReadError("broken off")
+            raise UpstreamError("broken off")
 
-        monkeypatch.setattr(Handler, "_stored", broken)
+        monkeypatch.setattr(Proxy, "_passed_on", broken)
         done, _ = pulled(robot, image("v1"))
         assert set(done.said) == {image("v1")}
 
 
 class TestTokens:
     def test_one_token_for_a_repository(self, robot, made):
-        pulled(robot, image("v1"))
+        pulled(robot, image("v1", "team/single"))
         assert len(made.tokens) == 1
 
     def test_a_token_that_has_run_out_is_replaced(self, robot, made):
@@ -135,13 +173,20 @@ class TestTokens:
         assert len(made.tokens) >= 2
 
     @pytest.mark.parametrize(
-        ("username", "password"), [("robot$talos-mine", "Wrong-pass-1"), ("", "")]
+        ("username", "password", "who"),
+        [
+            ("robot$talos-mine", "Wrong-pass-1", "the user robot$talos-mine"),
+            ("", "", "who has not logged in"),
+        ],
     )
-    def test_who_may_not_pull_is_told(self, made, plan, username, password):
-        registry = source(plan.url, "proxy-quay.io", username, password)
+    def test_who_may_not_pull_is_told_by_harbor(self, made, plan, username, password, who):
+        registry = source(plan.url, PROJECT, username, password)
         done, _ = pulled(registry, image("v1"))
         why = done.said[image("v1")]
-        assert "401 unauthorized to access repository: proxy-quay.io/team/app, action: pull" in why
+        assert why.startswith(
+            f"Harbor at {plan.url}: {who} may not pull from the project {PROJECT}"
+        )
+        assert "correct harborLogin" in why
         assert "Wrong-pass-1" not in why
 
     def test_the_robot_opens_its_projects_only(self, made, plan, client, known):
@@ -149,11 +194,12 @@ class TestTokens:
         mine = (replace(plan.projects[1], name="private", registry_name="private"),)
         work.bring_about(client, replace(other, projects=mine), {})
         registry = source(plan.url, "private", plan.robot, ROBOT_SECRET)
-        assert "401" in pulled(registry, image("v1"))[0].said[image("v1")]
+        why = pulled(registry, image("v1"))[0].said[image("v1")]
+        assert "may not pull from the project private" in why
 
     def test_everybody_pulls_what_is_public(self, plan, client, index):
         work.bring_about(client, replace(plan, public=True, robot=""), {})
-        registry = source(plan.url, "proxy-quay.io", "", "")
+        registry = source(plan.url, PROJECT, "", "")
         assert pulled(registry, image("v1"))[0].said == {}
 
     def test_a_password_goes_to_no_other_server(self, robot, made):
@@ -164,96 +210,203 @@ class TestTokens:
 
     def test_a_project_that_there_is_not(self, made, plan):
         registry = source(plan.url, "nothing", plan.robot, ROBOT_SECRET)
-        assert "project nothing not found" in pulled(registry, image("v1"))[0].said[image("v1")]
+        why = pulled(registry, image("v1"))[0].said[image("v1")]
+        assert "the project nothing, or there is none of this name" in why
 
 
 class TestHeld:
-    def test_of_a_list_each_in_its_place(self, robot, client):
-        pulled(robot, image("v2"))
+    def test_of_a_list_each_in_its_place(self, asked, client):
+        asked.tagged("v2")
+        asked.wait()
         wanted = (image("v1"), image("v2"), image("v1", "team/other"))
         results = of(client, *wanted)
         assert tuple(one.image for one in results) == wanted
-        assert [bool(one.faults) for one in results] == [True, False, True]
+        assert [[fault.part for fault in one.faults] for one in results] == [["tag"], [], ["tag"]]
 
-    def test_what_is_not_held_has_no_size(self, made, client):
-        assert of(client, image("v1"))[0].size == 0
+    def test_sizes(self, asked, client):
+        asked.tagged("v1")
+        asked.wait()
+        held_one, other = of(client, image("v1"), image("v2"))
+        assert held_one.size > len(SHARED) + len(LARGE)
+        assert other.size == 0
 
-    def test_an_index_of_which_platforms_are_missing_has_another_digest(self, robot, client, index):
-        by_digest = image("", digest=index)
-        pulled(robot, image("v1"))
-        (fault,) = of(client, by_digest)[0].faults
-        assert (fault.part, fault.digest) == ("manifest", index)
-        pulled(robot, image("v1"), platform=ARM64)
-        assert of(client, by_digest)[0].faults == ()
-
-    def test_one_platform_by_its_digest(self, robot, client, registry):
-        pulled(robot, image("v1", "team/single"))
-        (result,) = of(client, image("v1", "team/single"))
-        assert result.faults == ()
-        artifact = client.get(
-            f"{work.repository_path('proxy-quay.io', 'team/single')}/artifacts/v1"
+    def test_an_index_by_its_digest_is_not_held_even_when_all_of_it_is(self, asked, client, index):
+        manifest = asked.tagged("v1")
+        asked.wait()
+        stored, child = asked.artifact("v1")["digest"], manifest["manifests"][0]["digest"]
+        both, alone, again = of(
+            client, image("v1", digest=index), image("", digest=index), image("", digest=stored)
         )
-        (child,) = artifact["references"]
-        one = image("", "team/single", child["child_digest"])
-        (result,) = of(client, one)
-        assert (result.faults, result.size > 3) == ((), True)
-
-    def test_what_is_held_is_served_without_the_upstream(self, robot, client, known):
-        pulled(robot, image("v1"))
-        known.upstreams[QUAY] = "http://127.0.0.1:1"
-        assert of(client, image("v1"))[0].faults == ()
-        assert pulled(robot, image("v1"))[0].said == {}
-        assert "404" in pulled(robot, image("v2"))[0].said[image("v2")]
-
-    def test_after_a_pull_it_waits_for_what_is_stored_later(self, robot, client, monkeypatch):
-        looks = []
-
-        def later(*arguments):
-            looks.append(arguments)
-            if len(looks) == 3:
-                pulled(robot, image("v1"))
-            return real(*arguments)
-
-        real = held.held
-        monkeypatch.setattr(held, "held", later)
-        monkeypatch.setattr(held, "POLL_SECONDS", 0.01)
-        (result,) = held.settled(client, "proxy-quay.io", [image("v1")], AMD64, 30)
-        assert (result.faults, len(looks)) == ((), 3)
-
-    def test_but_not_for_ever(self, made, client):
-        (result,) = held.settled(client, "proxy-quay.io", [image("v1")], AMD64, 0.05)
-        assert result.faults
+        for one in (both, alone):
+            assert [(fault.part, fault.digest) for fault in one.faults] == [("manifest", index)]
+        assert f"under another digest: {stored}" in both.advice
+        assert f"name the tag instead, or the digest of linux/amd64: {child}" in both.advice
+        assert "Harbor writes it anew: name such an image by its tag" in alone.advice
+        assert (again.faults, again.advice) == ((), "")
+        assert of(client, image("", digest=child))[0].faults == ()
 
     def test_who_may_not_read_is_told(self, made, plan):
         with (
             Client(plan.url, plan.robot, ROBOT_SECRET) as robot,
-            pytest.raises(HarborError, match="403"),
+            pytest.raises(
+                HarborError, match=r"read artifacts \(artifact:read\) beside that to pull"
+            ),
         ):
             of(robot, image("v1"))
 
 
-def test_through_tls_of_a_private_ca(plan, index, registry, tmp_path):
+def manifest_of(registry, repository, layer):
+    kind = "application/vnd.oci.image"
+    return {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPES[0],
+        "config": {"mediaType": f"{kind}.config.v1+json", **registry.blob(repository, b"{}")},
+        "layers": [{"mediaType": f"{kind}.layer.v1.tar", **registry.blob(repository, layer)}],
+    }
+
+
+class TestWarm:
+    def test_all_of_it_is_served_with_the_upstream_away(self, access, asked, registry):
+        registry.image("library/busybox", "v1", b"busybox")
+        registry.manifest("team/artifact", manifest_of(registry, "team/artifact", b"a"), "v1")
+        wanted = (
+            image("v1"),
+            image("v2"),
+            image("v1", "team/single"),
+            image("v1", "team/artifact"),
+            image("v1", "library/busybox", host="docker.io"),
+        )
+        filled = warm(access, *wanted)
+        assert (filled.failures, filled.complete_before) == ((), 0)
+        assert not any(one.faults for one in images.verify(access, wanted, AMD64))
+        asked.known.upstreams.clear()
+        for one in wanted[:3]:
+            asked.index("v1", repository=one.repository)
+        asked.image("v1", "team/artifact")
+        again = warm(access, *wanted)
+        assert (again.complete_before, again.transferred) == (5, 0)
+
+    def test_what_another_tool_asked_for_by_tag_is_told_with_what_helps(
+        self, impatient, access, asked, made, index
+    ):
+        asked.index("v1")  # as skopeo does
+        asked.wait()
+        made.sent_bytes = 0
+        [(failed, (why,))] = warm(impatient, image("v1")).failures
+        assert failed == image("v1")
+        assert "sets no tag" in why
+        assert made.sent_bytes < len(SHARED), "nothing of it is fetched again"
+        forget(asked.known, why)
+        assert warm(access, image("v1")).failures == ()
+
+    def test_several_tags_of_one_index_come_together(
+        self, access, impatient, registry, monkeypatch
+    ):
+        for tag in ("v1", "v1.0", "latest"):
+            digest = registry.image("team/tags", tag, b"tags")
+        wanted = [image(tag, "team/tags") for tag in ("v1", "v1.0")]
+        by_digest = image("v1", "team/tags", digest)
+        filled = warm(impatient, by_digest, *wanted)
+        assert [one for one, _ in filled.failures] == [by_digest]
+        [(_, (why,))] = warm(impatient, image("latest", "team/tags")).failures
+        assert "sets no tag: for 7 days it goes by how it was asked" in why
+        assert "by another tag or its digest" in why
+
+    def test_so_is_an_index_that_came_without_the_platform(self, impatient, access, asked, index):
+        asked.one_platform("v1")
+        assert warm(impatient, image("v1")).complete_before == 1
+        [(_, (why,))] = warm(impatient, image("v1"), platform=ARM64).failures
+        assert "has an index without linux/arm64 under the tag" in why
+        forget(asked.known, why)
+        assert warm(access, image("v1"), platform=ARM64).failures == ()
+
+    def test_an_index_by_its_digest_never_comes(self, impatient, asked, index):
+        [(_, (why,))] = warm(impatient, image("", digest=index)).failures
+        chosen = re.search(r"or the digest of linux/amd64: (sha256:\w+)$", why)[1]
+        assert why.startswith("Harbor holds this index, but has written it anew")
+        assert warm(impatient, image("", digest=chosen)).complete_before == 1
+
+    def test_what_goes_over_the_quota_is_told_once_the_time_is_up(
+        self, access, made, monkeypatch, capsys, registry
+    ):
+        monkeypatch.setattr(images, "SETTLE_SECONDS", 2)
+        made.harbor.background.pace = 0.001
+        registry.image("library/busybox", "v1", b"busybox")
+        for quota in made.harbor.quotas.values():
+            quota["storage"] = 1
+        wanted = (image("v1", "team/single"), image("v1", "library/busybox", host="docker.io"))
+        failures = dict(warm(access, *wanted).failures)
+        for one in wanted:
+            (why,) = failures[one]
+            assert why.startswith("tag: delivered, but Harbor has not stored it within 2 s")
+            assert "is the project's quota used up?" in why
+        (line,) = capsys.readouterr().err.splitlines()[-1:]
+        assert line.endswith("1 of quay.io, 1 of docker.io, for 2 s at most"), "side by side"
+
+    def test_another_platform_that_does_not_come_is_no_failure(self, access, made, registry):
+        made.harbor.background.pace = 0.02
+        repository = "team/partly"
+        entries = []
+        for architecture, layer in (("amd64", b"whole"), ("arm64", b"gone")):
+            platform = {"os": "linux", "architecture": architecture}
+            child = registry.manifest(repository, manifest_of(registry, repository, layer))
+            entries.append({"mediaType": MANIFEST_TYPES[0], **child, "platform": platform})
+        registry.file_of(f"sha256:{hashlib.sha256(b'gone').hexdigest()}").unlink()
+        kind = "application/vnd.oci.image.index.v1+json"
+        index = {"schemaVersion": 2, "mediaType": kind, "manifests": entries}
+        registry.manifest(repository, index, "v1")
+        assert warm(access, image("v1", repository)).failures == ()
+        [(_, (why,))] = warm(access, image("v1", repository), platform=ARM64).failures
+        assert "404" in why or "500" in why
+
+    def test_a_robot_that_may_read_does_it_as_well(self, access, plan, client, made):
+        made.harbor.robots.clear()
+        namespace = {"kind": "project", "namespace": PROJECT, "access": [api.PULL, api.READ]}
+        body = {"name": "reader", "level": "system", "duration": -1, "permissions": [namespace]}
+        number = client.do(Step(does="create", what="", method="POST", path="/robots", body=body))
+        password = made.harbor.robots[number]["secret"]
+        reader = access_of(plan, "robot$reader", password)
+        assert warm(reader, image("v1", "team/single")).failures == ()
+
+
+def forget(known, why):
+    """Do on the double what the line says."""
+    (keys,) = re.findall(r"redis-cli del (\S+ \S+) on Harbor's Redis", why)
+    for key in keys.split():
+        known.store.forget(key)
+
+
+def test_through_tls_of_a_private_ca(plan, index, registry, tmp_path, monkeypatch):
     ca, certificate, key = tls.certificates(tmp_path / "tls")
     blobs = tmp_path / "blobs-of-it"
     blobs.mkdir()
-    server = Server(Harbor(blobs, {QUAY: registry.url}), tls=(certificate, key)).start()
+    server = Server(Harbor(blobs, {QUAY: registry.url}, pace=PACE), tls=(certificate, key)).start()
+    monkeypatch.setattr(held, "POLL_SECONDS", 0.05)
     secure = replace(plan, url=server.url, ca_pem=ca.read_text(), projects=plan.projects[1:])
     with Client(secure.url, secure.username, secure.password, secure.ca_pem) as harbor:
         work.bring_about(harbor, secure, {})
-        trusted = source(secure.url, "proxy-quay.io", plan.robot, ROBOT_SECRET, secure.ca_pem)
-        assert pulled(trusted, image("v1"))[0].said == {}
-        assert of(harbor, image("v1"))[0].faults == ()
-    untrusting = source(secure.url, "proxy-quay.io", plan.robot, ROBOT_SECRET)
+    assert warm(access_of(secure), image("v1")).failures == ()
+    untrusting = source(secure.url, PROJECT, plan.robot, ROBOT_SECRET)
     assert "certificate verify failed" in pulled(untrusting, image("v1"))[0].said[image("v1")]
     server.stop()
 
 
-def test_images_of_one_word_are_found_in_library(robot, made, plan, client, registry):
-    registry.image("library/busybox", "v1", b"busybox", platforms=("amd64",))
+def test_images_of_one_word_are_found_in_library(made, plan, registry):
+    digest = registry.image("library/busybox", "v1", b"busybox", platforms=("amd64",))
     hub = source(plan.url, "proxy-docker.io", "admin", plan.password)
-    content = fetching.manifest(hub, "library/busybox", "v1")
-    assert fetching.manifest(
-        hub, "library/busybox", f"sha256:{hashlib.sha256(content).hexdigest()}"
-    )
     # Only an administrator's token opens both names.
-    assert fetching.manifest(hub, "busybox", "v1") == content
+    assert (
+        fetching.head(hub, "busybox", "v1") == fetching.head(hub, "library/busybox", "v1") == digest
+    )
+    content = fetching.manifest(hub, "busybox", digest)
+    assert json.loads(content)["schemaVersion"] == 2
+
+
+@pytest.mark.parametrize("digest", ["", "none"])
+def test_a_server_that_names_no_digest(digest):
+    def answer(request):
+        return httpx.Response(200, headers={"Docker-Content-Digest": digest})
+
+    client = httpx.Client(transport=httpx.MockTransport(answer))
+    with pytest.raises(fetching.FetchError, match="it answers without a digest"):
+        fetching.head(fetching.Source(url="http://x/v2", client=client), "team/app", "v1")

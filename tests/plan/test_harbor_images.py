@@ -3,6 +3,7 @@
 import pytest
 
 from plan import harbor_images
+from plan.harbor_images import Delivered
 from plan.images import ImageReference, Platform
 from plan.manifests import INDEX_TYPES, MANIFEST_TYPES
 from plan.store import MISSING, Fault
@@ -68,3 +69,66 @@ def test_what_an_image_lacks(image, artifact, child, held, fault):
 def test_sizes():
     assert harbor_images.size(MANIFEST) == 70
     assert harbor_images.size(None) == 0
+
+
+TAGGED = {**INDEX, "digest": "sha256:" + "e" * 64}
+
+
+@pytest.mark.parametrize("tagged", [None, MANIFEST])
+def test_what_is_not_held_by_its_digest_may_be_an_index(tagged):
+    why = harbor_images.other_digest(tagged, AMD64)
+    assert why.startswith("fetch it with warm; but an index of several platforms is never held")
+
+
+def test_an_index_that_is_held_under_another_digest():
+    why = harbor_images.other_digest(TAGGED, AMD64)
+    assert f"under another digest: {TAGGED['digest']}. Who pulls" in why
+    assert why.endswith(f"name the tag instead, or the digest of linux/amd64: {CHILD}")
+
+
+def test_it_may_not_have_the_platform():
+    s390x = Platform(os="linux", architecture="s390x")
+    assert harbor_images.other_digest(TAGGED, s390x).endswith("name the tag instead")
+
+
+DELIVERED = Delivered(digest=INDEX_DIGEST, platforms=(CHILD,), chosen=CHILD)
+NO_TAG = Fault(part="tag", digest="", size=0, problem=MISSING)
+NO_PLATFORM = Fault(part="platform", digest="", size=0, problem=MISSING)
+
+
+@pytest.mark.parametrize(
+    ("fault", "what"),
+    [(NO_TAG, "sets no tag"), (NO_PLATFORM, "has an index without linux/amd64 under the tag")],
+)
+def test_what_harbor_never_stores_is_told_with_the_line_that_helps(fault, what):
+    why = harbor_images.never_stored(BY_TAG, DELIVERED, AMD64, "proxy-quay.io/team/app", (fault,))
+    assert f"Harbor holds all of it, but {what}: " in why
+    keys = (
+        f"cache:manifestlist:proxy-quay.io/team/app:{INDEX_DIGEST} "
+        f"cache:trimmedmanifestlist:{INDEX_DIGEST}"
+    )
+    assert f"redis-cli del {keys} on Harbor's Redis and warm again" in why
+    assert "\n" not in why
+
+
+def test_an_index_by_its_digest_is_never_stored():
+    fault = Fault(part="manifest", digest=INDEX_DIGEST, size=0, problem=MISSING)
+    why = harbor_images.never_stored(BY_DIGEST, DELIVERED, AMD64, "x", (fault,))
+    assert why.startswith("Harbor holds this index, but has written it anew under another digest.")
+    assert why.endswith(f"or the digest of linux/amd64: {CHILD}")
+
+
+def test_what_is_not_stored_in_time():
+    why = harbor_images.not_stored((NO_TAG,), DELIVERED, 480)
+    assert why.startswith("tag: delivered, but Harbor has not stored it within 480 s: ")
+    assert "quota" in why
+    partly = Delivered(digest=INDEX_DIGEST, platforms=(CHILD,), chosen=CHILD, left_out="no way")
+    why = harbor_images.not_stored((NO_PLATFORM,), partly, 480)
+    assert why.endswith("within 480 s: another platform did not come, no way")
+
+
+def test_what_is_awaited_is_counted_by_upstream():
+    other = ImageReference(host="ghcr.io", repository="x", tag="v1")
+    assert harbor_images.awaited([BY_TAG, other, BY_DIGEST]) == (
+        "waiting until Harbor has stored what came: 2 of quay.io, 1 of ghcr.io"
+    )

@@ -26,6 +26,8 @@ STACK = "harbor"
 NAME = f"{PREFIX}-{STACK}"
 PORT = 15195
 HELLO = IMAGES[0]
+# The same registry is behind every upstream.
+INDEX = "quay.io/two-platforms:v1"
 # Large beside its manifest, and not to be compressed.
 LARGE = images.single("docker.io", "library/large", "1", random.Random(1).randbytes(200_000))
 # What the double was made with.
@@ -37,7 +39,8 @@ BEHIND = {"docker.io": {"backend": "harbor"}, "quay.io": {"backend": "harbor"}}
 def double(tmp_path_factory, embedded_upstream, docker_client):
     blobs = tmp_path_factory.mktemp("blobs")
     urls = ("https://hub.docker.com", "https://quay.io", "https://gcr.io")
-    harbor = Harbor(blobs, dict.fromkeys(urls, embedded_upstream.local_url), {})
+    # 20 s for the platforms of an index in the place of 400.
+    harbor = Harbor(blobs, dict.fromkeys(urls, embedded_upstream.local_url), {}, pace=0.05)
     server = Server(harbor, docker_api.bridge_gateway(docker_client)).start()
     yield server
     server.stop()
@@ -51,7 +54,8 @@ def up(double, checkout, embedded_upstream, tmp_path_factory):
     for field, value in zip(("username", "password"), ADMIN, strict=True):
         secret_set(checkout, STACK, f"harborAdmin.{field}", value)
     checkout.make("up", STACK)
-    (checkout.path / "images.txt").write_text(f"{HELLO.reference}\n{IMAGES[2].reference}\n")
+    listed = (HELLO.reference, IMAGES[2].reference, INDEX)
+    (checkout.path / "images.txt").write_text("\n".join(listed))
     return checkout
 
 
@@ -177,13 +181,33 @@ def test_warm_and_verify_reach_what_is_behind_harbor(up, double):
     env = up.shell_env(STACK)
     warmed = up.ops("warm", STACK, "--images", "images.txt", check=True, env=env).stdout
     assert "1 images" in warmed.split("behind Harbor")[0], "the one with a local cache"
-    assert "behind Harbor, 1 images" in warmed
+    assert "behind Harbor, 2 images" in warmed
+    assert not [path for method, path in double.pulls if method == "GET" and path.endswith("/v1")]
     sent = double.sent_bytes
     verified = up.ops("verify", STACK, "--images", "images.txt", check=True, env=env).stdout
-    assert "2 of 2 images are complete" in verified
+    assert "3 of 3 images are complete" in verified
     assert double.sent_bytes == sent, "verify pulls nothing"
     (up.path / "missing.txt").write_text("quay.io/nobody/has-this:1\n")
     assert up.ops("verify", STACK, "--images", "missing.txt", env=env).returncode == 1
+
+
+def test_what_is_warm_is_pulled_with_the_upstream_of_harbor_away(up, double, tmp_path):
+    reached, double.harbor.upstreams = double.harbor.upstreams, {}
+    hosts = hosts_dir(tmp_path / "hosts", [("quay.io", f"{double.url}/v2/proxy-quay.io", True)])
+    with running(tmp_path) as address:
+        login = ("--user", ":".join(login_of(up)))
+        ctr(address, "images", "pull", "--hosts-dir", hosts, *login, INDEX)
+    double.harbor.upstreams = reached
+
+
+def wait_until_listed(double, image):
+    """Harbor stores an image later than it sends it."""
+    deadline = time.monotonic() + 60
+    place = f"repositories/{image.repository.replace('/', '%252F')}/artifacts/{image.tag}"
+    url = f"{double.url}/api/v2.0/projects/proxy-{image.host}/{place}"
+    while httpx.get(url, auth=ADMIN).status_code != httpx.codes.OK:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def wait_until_stored(checkout, stack):
@@ -212,6 +236,7 @@ def test_a_laptops_cache_has_harbor_as_its_upstream(up, double, embedded_upstrea
     size = sum(len(blob.content) for blob in LARGE.blobs)
     login = ("--src-creds", f"{username}:{password}")
     pull(f"{double.url}/proxy-docker.io", LARGE, by_digest=False, options=login)
+    wait_until_listed(double, LARGE)
     upstream, sent = double.upstream_bytes, double.sent_bytes
     for _ in range(2):
         pull(f"http://127.0.0.1:{PORT + 200}/proxy-docker.io", LARGE, by_digest=False)
