@@ -150,3 +150,19 @@ def head(registry: Source, repository: str, reference: str) -> str:
     if not digest.startswith("sha256:"):
         raise FetchError(f"{url}: it answers without a digest")
     return str(digest)
+
+
+def begin(registry: Source, path: str) -> None:
+    """Ask for something, and hang up as soon as the answer begins.
+
+    Raises:
+        FetchError: the registry does not have it and can't get it.
+    """
+    url = f"{registry.url}/{path}"
+    try:
+        with registry.client.stream("GET", url) as answer:
+            if answer.status_code != httpx.codes.OK:
+                answer.read()
+                raise FetchError(f"{url}: {answer.status_code} {words(answer)}")
+    except httpx.HTTPError as error:
+        raise FetchError(f"{url}: {error or type(error).__name__}") from error

@@ -347,7 +347,7 @@ def _of_harbor(filled: "Filled") -> str:
     lines.append(
         f"behind Harbor, {len(filled.results)} images: {filled.complete_before} complete before, "
         f"{len(filled.failures)} failed; {filled.seconds:.1f} s, "
-        f"{filled.transferred / 1e6:.1f} MB pulled through it"
+        f"{filled.transferred / 1e6:.1f} MB fetched by it"
     )
     return "\n".join(lines)
 

@@ -184,12 +184,6 @@ class Client:
                     f"the user {self._username} may not see what that project holds: a robot needs "
                     "artifact:read for it, beside repository:pull"
                 )
-            case httpx.codes.FORBIDDEN if "/artifacts/" in answer.request.url.path:
-                return (
-                    f"the user {user} may not ask what the project holds: a robot needs the "
-                    "permission to read artifacts (artifact:read) beside that to pull "
-                    "(repository:pull)"
-                )
             case httpx.codes.FORBIDDEN:
                 return (
                     f"the user {self._username} may not do that: only a user whom Harbor's list of "

@@ -33,7 +33,7 @@ class Filled:
     Attributes:
         results: of every image, in the end.
         complete_before: how many needed nothing.
-        transferred: bytes that Harbor sent here.
+        transferred: bytes that Harbor got, once each.
         seconds: that it took.
         said: image -> why it did not come.
     """

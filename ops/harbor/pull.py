@@ -1,4 +1,4 @@
-"""Pulls images through a proxy cache of Harbor, so that it holds them; every byte is hashed.
+"""Has proxy caches of Harbor fetch images; only manifests are sent here.
 
 Who asks says so as Docker's clients do: Harbor answers 401 with the address of its token service,
 which gives a token for one repository (`src/server/middleware/v2auth` of goharbor/harbor).
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import httpx
 
-from ops import answers, fetching
+from ops import answers, fetching, priming
 from ops.fetching import FetchError, Source
 from ops.harbor.client import trusting
 from plan import foreign_json, manifests
@@ -38,7 +38,7 @@ class Pulled:
     """What a pull did.
 
     Attributes:
-        transferred: bytes of manifests and blobs that Harbor sent, each once in a repository.
+        transferred: bytes of manifests and blobs that Harbor got, each once in a repository.
         delivered: image -> what came of it.
         said: image -> why it did not come, for those that did not.
     """
@@ -120,7 +120,7 @@ def pull(
     has: Callable[[ImageReference, str], bool],
     progress: Callable[[int], object],
 ) -> Pulled:
-    """Make Harbor deliver images, and with that store them: all platforms of an index.
+    """Make Harbor store images: all platforms of an index.
 
     Args:
         registries: upstream's host -> its proxy cache.
@@ -128,7 +128,7 @@ def pull(
         platform: which entry of an index is wanted.
         parallel: how many images, and how many blobs, to fetch at once.
         has: whether Harbor has stored a manifest of an image already, with all that belongs to it.
-        progress: told the number of bytes of every piece that came.
+        progress: told the number of bytes of every blob that Harbor got.
     """
     wanted = tuple(dict.fromkeys(images))
     said: dict[ImageReference, str] = {}
@@ -200,7 +200,7 @@ class _Pull:
 
     @property
     def transferred(self) -> int:
-        """Bytes of what came, each manifest and blob once in a repository."""
+        """Bytes of what Harbor got, each manifest and blob once in a repository."""
         return sum(self._sizes.values())
 
     def ask(self, image: ImageReference) -> str:
@@ -283,24 +283,19 @@ class _Pull:
 
     def _blobs(self, image: ImageReference, manifest: manifests.Manifest) -> None:
         """Fetch what a manifest refers to, each once: Harbor keeps it by repository."""
-        parts = [(image.host, image.repository, one.digest) for one in manifest.refers_to]
+        sizes = {one.digest: one.size for one in manifest.refers_to}
+        parts = [(image.host, image.repository, digest) for digest in sizes]
         with self._lock:
             for part in parts:
                 if part not in self._fetches:
-                    self._fetches[part] = self._pool.submit(self._blob, part)
+                    self._fetches[part] = self._pool.submit(self._blob, part, sizes[part[2]])
         for part in parts:
             self._fetches[part].result()
 
-    def _blob(self, part: Part) -> None:
+    def _blob(self, part: Part, size: int) -> None:
         host, repository, digest = part
-        size = 0
-
-        def came(number: int) -> None:
-            nonlocal size
-            size += number
-            self._progress(number)
-
-        fetching.blob(self._registries[host], repository, digest, came)
+        priming.prime(self._registries[host], repository, digest, size)
+        self._progress(size)
         with self._lock:
             self._sizes[part] = size
 
