@@ -13,10 +13,10 @@ from plan.login_settings import Credentials
 from plan.proxies import is_used
 from plan.settings import Settings, UpstreamProxy
 from plan.upstream_settings import UpstreamSettings
+from plan.upstream_watch import BASIC_PATH, DEBUG_ADDRESS
 from plan.upstreams import physical_name, slug
 
 REGISTRY_PORT = 5000
-DEBUG_ADDRESS = "127.0.0.1:5001"
 DATA_PATH = "/var/lib/registry"
 CREDENTIAL_HELPER_PATH = "/usr/local/bin/docker-credential-talos-cache"
 # The one label on a volume: any other would have to stay the same for ever, because a changed label
@@ -39,6 +39,15 @@ AS_ON_DOCKER_HUB = (
         '{"enabled":true,"age":"168h","interval":"24h","dryrun":false}',
     ),
 )
+# The registry runs the helper once, when it first wants a login: for a token, or for itself. Without
+# one it asks its upstream nothing any more in the second case, and never learns that it may again.
+# So the helper looks which of the two it is, and leaves a note for the watch.
+_NOTE_OF_BASIC = f"""\
+goroutines="http://$REGISTRY_HTTP_DEBUG_ADDR/debug/pprof/goroutine?debug=1"
+if busybox timeout 2 busybox wget -q -O - "$goroutines" | busybox grep -q basicHandler; then
+    : >"{BASIC_PATH}.$REGISTRY_HTTP_DEBUG_ADDR"
+fi
+"""
 # What the image runs by itself; said again behind an entrypoint of ours.
 REGISTRY_COMMAND = ("registry", "serve", "/etc/distribution/config.yml")
 
@@ -229,7 +238,8 @@ def credential_helper(credentials: Credentials | None) -> str:
             "Secret": credentials.password if credentials else "",
         }
     )
-    return f"#!/bin/sh\ncat <<'TALOS_CACHE_END'\n{answer}\nTALOS_CACHE_END\n"
+    note = "" if credentials else _NOTE_OF_BASIC
+    return f"#!/bin/sh\n{note}cat <<'TALOS_CACHE_END'\n{answer}\nTALOS_CACHE_END\n"
 
 
 def _plan(shared: _Shared, upstream: UpstreamSettings, upstream_ca: str) -> CachePlan:
