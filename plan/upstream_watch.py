@@ -12,10 +12,10 @@ from plan.upstreams import address_of
 DEBUG_ADDRESS = "127.0.0.1:5001"
 # What is not well, in one sentence for `doctor`; not there while all is. In memory, so that it ends
 # with the container.
-TROUBLE_PATH = "/dev/shm/talos-cache-trouble"
+TROUBLE_PATH = "/dev/shm/talos-cache-trouble"  # noqa: S108 - in a container of its own
 # One of these for each registry that runs, by its debug address: it has been asked for a user name
 # and a password, and has none.
-BASIC_PATH = "/dev/shm/talos-cache-basic"
+BASIC_PATH = "/dev/shm/talos-cache-basic"  # noqa: S108 - the same
 
 # Runs on busybox alone. `busybox NAME`, because an image need not have a link for every applet.
 _SCRIPT = r"""
@@ -242,21 +242,21 @@ watch() {
     seen=$sent_again
     [ -z "$by_name" ] || is_away || answers || go_away
     while :; do
-        busybox sleep 1
         if [ -e "$held" ]; then
+            busybox sleep 3
             # Not sooner after it was held: each time costs the pulls that are under way.
-            busybox sleep 2
             held_looks=$((held_looks + 1))
             [ "$held_looks" -lt 3 ] || ! is_answered "$@" || let_go
         elif [ -n "$by_name" ] && is_away; then
-            busybox sleep 2
+            busybox sleep 3
             answers && come_back
             read_counters
             seen=$sent_again
         elif is_deaf; then
-            busybox sleep 7
+            busybox sleep 8
             listen_again "$@"
         else
+            busybox sleep 1
             read_counters
             if [ -n "$by_name" ] && may_be_away && ! answers; then
                 go_away
