@@ -98,7 +98,7 @@ class CachePlan:
         credential_helper: text of the program that hands the upstream's credentials to the
             registry; a secret where `has_credentials`.
         upstream_watch: text of the program that starts the registry and then watches whether the
-            upstream answers; empty where there is nothing to watch.
+            upstream answers; empty where it asks none.
         keep_data: whether the volume outlives the stack.
         wait_seconds: how long `up` waits for the cache to answer.
     """
@@ -130,6 +130,11 @@ class CachePlan:
     def asks(self) -> str:
         """URL of what the cache connects to for its upstream: that, or a proxy before it."""
         return _asked(self.upstream_proxy, self.remote_url)
+
+    @property
+    def asks_upstream(self) -> bool:
+        """Whether it asks its upstream at all; what is offline does not."""
+        return bool(self.upstream_watch)
 
     @property
     def logical_container(self) -> str:

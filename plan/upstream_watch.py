@@ -37,6 +37,7 @@ state=/dev/shm/talos-cache
 held=$state-held
 again=$state-again
 pid_file=$state-pid
+ended=$state-ended
 # Nothing listens there, so that every attempt is refused.
 nowhere=http://127.0.0.1:1
 # Where a second registry listens that only asks the upstream one question.
@@ -146,12 +147,10 @@ requests() {
             }'
 }
 
-asks() { busybox timeout "$1" busybox wget -q -O /dev/null "$question"; }
-
 # A second registry, which keeps nothing, asks the upstream with the same certificates, proxy and
-# login. False only if a look-up takes too long there: 2 s, but a token may take 4 s.
+# login. False only if a look-up takes too long there: 2 s, but 5 s while it waits for a token.
 is_answered() {
-    busybox rm -f "$basic.$asker_debug"
+    busybox rm -f "$basic.$asker_debug" "$ended"
     (
         unset REGISTRY_HTTP_TLS_CERTIFICATE REGISTRY_HTTP_TLS_KEY
         unset REGISTRY_AUTH_HTPASSWD_PATH REGISTRY_AUTH_HTPASSWD_REALM
@@ -166,17 +165,25 @@ is_answered() {
         [ "$tries" -lt 100 ] || break
         busybox sleep 0.1
     done
-    asks 2
-    ended=$?
-    if [ "$ended" -ge 124 ] && goroutines "$asker_debug" | busybox grep -q fetchToken; then
-        asks 4
-        ended=$?
-    fi
+    (
+        busybox wget -q -O /dev/null "$question" 2>/dev/null
+        : >"$ended"
+    ) &
+    waiter=$!
+    looks=0
+    while [ ! -e "$ended" ] && [ "$looks" -lt 50 ]; do
+        busybox sleep 0.1
+        looks=$((looks + 1))
+        if [ "$looks" -eq 20 ] && ! goroutines "$asker_debug" | busybox grep -q fetchToken; then
+            break
+        fi
+    done
+    in_time=1
+    [ ! -e "$ended" ] || in_time=0
     kill "$second" 2>/dev/null
-    wait "$second" 2>/dev/null
+    wait "$second" "$waiter" 2>/dev/null
     busybox rm -rf "$state-asker"
-    # 124 or 143 where its time was up; wget itself says 0 or 1.
-    [ "$ended" -lt 124 ]
+    return "$in_time"
 }
 
 start_anew() {

@@ -21,6 +21,7 @@ import struct
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -55,6 +56,11 @@ class Gate(BaseHTTPRequestHandler):
     """Passes requests on, as it is in the mood to."""
 
     protocol_version = "HTTP/1.1"
+
+    def handle(self):
+        # A cache that has had enough.
+        with suppress(ConnectionError):
+            super().handle()
 
     def do_HEAD(self):
         self.do_GET()
