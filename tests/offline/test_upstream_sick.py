@@ -1,7 +1,10 @@
 """Upstreams that answer connections and are sick all the same; with names, and by their address."""
 
 import concurrent.futures
+import functools
+import json
 import time
+from collections import defaultdict
 
 import pytest
 import requests
@@ -60,7 +63,7 @@ def back_again(upstream):
     upstream.come_back()
 
 
-def prove(caches, folder, mood, words, uncached):
+def prove(caches, folder, mood, words, uncached, doctor_says):
     """Make the upstream sick; cached tags come, and new ones when it is well again.
 
     A pull that is the first to wait may be broken off: nodes try again.
@@ -82,7 +85,12 @@ def prove(caches, folder, mood, words, uncached):
         took = list(side_by_side.map(cached, hosts))
         assert max(took) < CACHED_SECONDS, took
         caches.wait_for_log(words)
-        assert [node.pull(host, uncached, check=False).returncode for host in hosts] != [0] * 4
+        found = doctor(caches)
+        for host in hosts:
+            assert [text for text in found[f"cache of {host}"] if doctor_says in text], found
+        for host in hosts:
+            asked_in_vain = node.pull(host, uncached, check=False)
+            assert asked_in_vain.returncode != 0, "it would not tell whether that is remembered"
         caches.upstream.come_back()
         returned = list(side_by_side.map(back, hosts))
         assert max(returned) < BACK_SECONDS, returned
@@ -92,8 +100,21 @@ def prove(caches, folder, mood, words, uncached):
     print({"cached": took, "back": returned})
 
 
+def doctor(caches):
+    """What it warns of, by what it looked at."""
+    argv, shell = ("doctor", caches.stack, "--json"), caches.checkout.shell_env(caches.stack)
+    report = json.loads(caches.checkout.ops(*argv, env=shell).stdout)
+    texts = defaultdict(list)
+    for finding in report["findings"]:
+        if finding["state"] == "warning":
+            texts[finding["about"]].append(finding["text"])
+    return texts
+
+
 def test_an_upstream_that_takes_requests_and_never_answers(caches, upstream, tmp_path):
-    prove(caches, tmp_path, lambda: upstream.become("hangs"), AWAY, uncached=TAGS)
+    says = "its upstream takes requests and does not answer"
+    hangs = functools.partial(upstream.become, "hangs")
+    prove(caches, tmp_path, hangs, AWAY, uncached=TAGS, doctor_says=says)
 
 
 def test_an_upstream_that_once_wants_a_login(caches, upstream, tmp_path):
@@ -101,11 +122,13 @@ def test_an_upstream_that_once_wants_a_login(caches, upstream, tmp_path):
     for container in caches.containers.values():
         container.exec_run(["busybox", "sh", "-c", ": >/dev/shm/talos-cache-again"])
         container.exec_run(["busybox", "sh", "-c", "kill $(cat /dev/shm/talos-cache-pid)"])
-    prove(caches, tmp_path, lambda: upstream.become("basic"), WANTS_LOGIN, uncached=TAGS + 2)
+    basic = functools.partial(upstream.become, "basic")
+    prove(caches, tmp_path, basic, WANTS_LOGIN, uncached=TAGS + 2, doctor_says=WANTS_LOGIN)
 
 
 def test_an_upstream_by_its_address_that_swallows_packets(caches, upstream, tmp_path):
-    prove(caches, tmp_path, upstream.swallow, AWAY, uncached=TAGS + 4)
+    says = "does not answer it"
+    prove(caches, tmp_path, upstream.swallow, AWAY, uncached=TAGS + 4, doctor_says=says)
 
 
 def test_one_that_is_only_slow_is_left_alone(caches, upstream):
