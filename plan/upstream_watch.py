@@ -210,7 +210,11 @@ let_go() {
 
 # A request is looked at again after every fifth look: each costs the upstream a question.
 look_at_requests() {
-    if [ "$connected" -gt 0 ]; then waits=$(requests); else waits=; fi
+    if [ "$connected" -eq 0 ]; then
+        waits=
+        return
+    fi
+    waits=$(requests)
     echo "$waits" | busybox awk '$1 % 5 == 2 { due = 1 } END { exit !due }' || return 0
     if ! is_answered "$@"; then
         hold
@@ -258,6 +262,8 @@ watch() {
             busybox sleep 3
             answers && come_back
             read_counters
+            # One that was asked before may never be answered.
+            look_at_requests "$@"
             seen=$sent_again
         elif is_deaf; then
             busybox sleep 8
@@ -288,6 +294,7 @@ while :; do
     if [ -e "$held" ]; then
         REGISTRY_PROXY_REMOTEURL=$nowhere "$@" &
     else
+        busybox rm -f "$trouble"
         "$@" &
     fi
     registry=$!
