@@ -167,6 +167,9 @@ def ask_all(questions: Sequence[Question]) -> tuple[Verdict, ...]:
     Who asks anonymously waits `PATIENCE_SECONDS` at most: looking up a name can take much longer
     where there is no network, and nothing ends that.
     """
+    # Before the threads, each of which would make one of its own.
+    for ca_pem in {question.ca_pem for question in questions}:
+        context(ca_pem)
     asked = [_Asked(question) for question in questions]
     deadline = time.monotonic() + PATIENCE_SECONDS
     return tuple(one.verdict(deadline) for one in asked)
@@ -218,8 +221,11 @@ def ask(question: Question) -> Verdict:
         return _failed(question, error)
 
 
+@functools.cache
 def context(ca_pem: str) -> ssl.SSLContext:
     """Trust as the registry has it: the public authorities, and these certificates.
+
+    Reading the authorities takes longer than all the rest of a question, so they are read once.
 
     Raises:
         ValueError: there are no certificates in it.
