@@ -55,6 +55,14 @@ _NETWORK = (
     "look at it with a browser: log in to your network, name its proxy in upstreamProxy, or "
     "correct upstreams.{host}.remoteUrl"
 )
+# What an upstream says to whoever asks for an image that is not there, and means everybody. Others
+# may call the name wrong (the Image Factory), or forbidden.
+_SAYS_ENOUGH = (
+    httpx.codes.OK,
+    httpx.codes.UNAUTHORIZED,
+    httpx.codes.TOO_MANY_REQUESTS,
+    httpx.codes.SERVICE_UNAVAILABLE,
+)
 MANIFESTS = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 # OpenSSL's numbers of what can be wrong with a certificate that is trusted otherwise.
@@ -341,7 +349,8 @@ def _of_manifests(
     repository, tag = KNOWN_IMAGES.get(question.host, ANY_IMAGE)
     url = f"{question.remote_url}/v2/{repository}/manifests/{tag}"
     answer = _get(client, url, method="HEAD", headers={"Accept": MANIFESTS, **(headers or {})})
-    if answer.status == httpx.codes.NOT_FOUND:
+    known = question.host in KNOWN_IMAGES
+    if answer.status == httpx.codes.NOT_FOUND or (not known and answer.status not in _SAYS_ENOUGH):
         return Accepted(host=question.host)
     if answer.status == httpx.codes.UNAUTHORIZED and headers is None:
         unused = ": the credentials are not used" if question.login else ""

@@ -56,6 +56,12 @@ class TestWell:
         manifest = "/v2/talos-cache/question/manifests/latest"
         assert upstream.asked == [("GET", "/v2/"), ("HEAD", manifest)]
 
+    @pytest.mark.parametrize("status", [400, 403, 405, 500])
+    def test_a_name_that_an_upstream_calls_wrong_says_nothing_of_others(self, status):
+        with answering(of(v2=OPEN, manifest=(status, JSON, b""))) as upstream:
+            assert verdict_on(upstream.url) == Accepted(host=HOST)
+            assert isinstance(verdict_on(upstream.url, "registry.k8s.io"), Useless), "it is there"
+
     def test_open_and_real(self, tmp_path):
         with registry_process.running(tmp_path) as registry:
             assert verdict_on(registry.url) == Accepted(host=HOST)
