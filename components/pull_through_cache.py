@@ -12,7 +12,6 @@ import pulumi_docker as docker
 from plan.caches import (
     CREDENTIAL_HELPER_PATH,
     DATA_PATH,
-    DEBUG_ADDRESS,
     REGISTRY_COMMAND,
     REGISTRY_PORT,
     UPSTREAM_WATCH_PATH,
@@ -20,6 +19,7 @@ from plan.caches import (
     CacheFile,
     CachePlan,
 )
+from plan.upstream_watch import DEBUG_ADDRESS
 
 # Docker's default keeps logs without limit, and a limit added later replaces every container.
 LOG_OPTS = {"max-size": "10m", "max-file": "3"}
@@ -95,7 +95,7 @@ class PullThroughCache(pulumi.ComponentResource):
                 docker.ContainerVolumeArgs(volume_name=self.volume.name, container_path=DATA_PATH)
             ],
             uploads=_uploads(plan),
-            # The watch ends by becoming the command.
+            # The watch starts the command, and starts it anew where nothing else helps.
             entrypoints=[UPSTREAM_WATCH_PATH] if plan.upstream_watch else None,
             command=list(REGISTRY_COMMAND) if plan.upstream_watch else None,
             sysctls=SYSCTLS,

@@ -15,10 +15,20 @@ from dataclasses import asdict
 from typing import Any
 
 import docker
-from docker.errors import DockerException, NotFound
+from docker.errors import APIError, DockerException, NotFound
+from docker.utils.socket import STDOUT
 from requests import RequestException
 
-from ops import caches, docker_api, doctor_nodes, endpoints, progress, stack_files, whose
+from ops import (
+    caches,
+    docker_api,
+    doctor_nodes,
+    endpoints,
+    progress,
+    stack_files,
+    upstreams_asked,
+    whose,
+)
 from ops.caches import Cache
 from ops.cluster import live, talosctl
 from ops.cluster.talosctl import Talosctl
@@ -43,6 +53,7 @@ from plan.diagnosis import (
 from plan.ownership import PROJECT_LABEL, Recorded
 from plan.settings import Settings
 from plan.talosctl import refusals
+from plan.upstream_watch import TROUBLE_PATH
 from plan.upstreams import slug
 from toolchain.installed import set_up_line
 
@@ -93,12 +104,14 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
         first = _inspected(client, plans)
         own = {name: one for name, one in first.items() if not _whose(stack, state, one)}
         answers = _answers(client, settings, plans, own, bar.update)
+        unwell, unasked = _unwell(client, stack, plans, own)
+        findings += unasked
         if found:
             for plan in clusters:
                 for of_node in doctor_nodes.examined(client, plan, found, settings.cache.image):
                     findings += of_node
                     bar.update()
-        findings += _of_caches(client, stack, settings, plans, first, answers, state)
+        findings += _of_caches(client, stack, settings, plans, first, answers, unwell, state)
     if settings.behind_harbor:
         from ops import doctor_harbor  # a quarter of a second, and most stacks have none
 
@@ -191,6 +204,45 @@ def _answers(
     return found
 
 
+def _unwell(
+    client: docker.DockerClient,
+    stack: str,
+    plans: Sequence[CachePlan],
+    containers: Mapping[str, Inspected],
+) -> tuple[dict[str, tuple[str, ...]], list[Finding]]:
+    """Name of each cache -> why no images come to it, in sentences; and what could not be asked."""
+    running = [
+        plan
+        for plan in plans
+        if plan.name in containers and containers[plan.name]["State"]["Running"]
+    ]
+    asking = [plan for plan in running if plan.asks_upstream]
+    reasons: dict[str, str] = {}
+    unasked = []
+    try:
+        if asking:
+            reasons = upstreams_asked.reasons(stack, [plan.host for plan in asking])
+    except OpsError as error:
+        text = f"they were not asked, because their credentials can't be read: {error}"
+        unasked.append(diagnosis.warning("upstreams", text))
+    found = {}
+    for plan in asking:
+        reason = reasons.get(plan.host)
+        said = f"asked from this machine: {reason}" if reason else ""
+        found[plan.name] = tuple(filter(None, (said, _trouble(client, plan))))
+    return found, unasked
+
+
+def _trouble(client: docker.DockerClient, plan: CachePlan) -> str:
+    """What the watch in a running container has noticed; empty if nothing."""
+    try:
+        _, frames = docker_api.execute(client, plan.name, ["busybox", "cat", TROUBLE_PATH])
+        said = b"".join(some for stream, some in frames if stream == STDOUT).decode().strip()
+    except APIError as error:
+        return f"its watch can't be asked: {error.explanation}"
+    return f"{said}: it serves only what is cached, until that is over" if said else ""
+
+
 def _of_caches(
     client: docker.DockerClient,
     stack: str,
@@ -198,6 +250,7 @@ def _of_caches(
     plans: Sequence[CachePlan],
     first: Mapping[str, Inspected],
     answers: Mapping[str, tuple[Answer, Answer | None]],
+    unwell: Mapping[str, tuple[str, ...]],
     state: Recorded,
 ) -> list[Finding]:
     """What was found of each cache, and of volumes that no cache has any more."""
@@ -223,6 +276,7 @@ def _of_caches(
             room=rooms.get(plan.name),
             answer=answer,
             upstream=upstream,
+            unwell=unwell.get(plan.name, ()),
         )
         findings += diagnosis.of_cache(plan, facts, stack)
     findings += [

@@ -10,7 +10,7 @@ from docker.errors import APIError
 from ops.caches import Cache
 from ops.docker_api import execute
 from ops.errors import OpsError
-from plan.caches import DEBUG_ADDRESS
+from plan.upstream_watch import DEBUG_ADDRESS
 
 _PULLED = re.compile(r'^registry_proxy_pulled_bytes_total\{type="\w+"\} (\S+)$', re.MULTILINE)
 

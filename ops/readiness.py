@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ops import docker_api
+from ops import docker_api, upstreams_asked
 from plan.caches import CachePlan
 from plan.login_settings import Credentials
 from plan.upstreams import address_of
 
 if TYPE_CHECKING:
-    from ops import upstream_login
+    from ops.upstream_login import Verdict
 
 POLL_SECONDS = 0.05
 REQUEST_TIMEOUT_SECONDS = 5
@@ -24,19 +24,23 @@ LOG_LINES = 8
 
 
 def unready(plans: Sequence[CachePlan], warn: Callable[[str], object]) -> str:
-    """Ask all caches at once until each has answered or its time is up; then their upstreams.
+    """Ask all caches at once until each has answered or its time is up; and meanwhile upstreams.
 
-    An upstream is asked only whether it takes the credentials that its cache has for it.
+    Each upstream is asked once whether images can be pulled from it.
 
     Args:
         plans: of the caches, at least one.
-        warn: told what might not work: an upstream that could not be asked.
+        warn: told what does not work and is not the stack's mistake. An upstream that nobody can
+            reach is none where it needs no login: people without a network know that.
 
     Returns:
         Empty text when all is well; else a report that names each cache that does not answer,
         with the last lines of its log, or each upstream that refuses, in its own words.
     """
-    return _silent(plans) or _refused(plans, warn)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        asked = pool.submit(upstreams_asked.of_plans, plans)
+        silent = _silent(plans)
+    return silent or _refused(plans, asked.result(), warn)
 
 
 def _silent(plans: Sequence[CachePlan]) -> str:
@@ -49,34 +53,22 @@ def _silent(plans: Sequence[CachePlan]) -> str:
     return "\n".join([f"{count} not answer:", *(_report(plan, why) for plan, why in sick)])
 
 
-def _refused(plans: Sequence[CachePlan], warn: Callable[[str], object]) -> str:
-    asked = [plan for plan in plans if plan.credentials]
-    if not asked:
+def _refused(
+    plans: Sequence[CachePlan], verdicts: "Sequence[Verdict]", warn: Callable[[str], object]
+) -> str:
+    if not verdicts:
         return ""
-    # It takes a quarter of a second to import, and most stacks have no credentials.
-    from ops import upstream_login
+    # Imported already, where somebody was asked; otherwise it takes a quarter of a second.
+    from ops.upstream_login import Accepted, Refused, Unreachable, Untrusted
 
-    verdicts = upstream_login.ask_all([_question(plan) for plan in asked])
-    for verdict in verdicts:
-        if isinstance(verdict, upstream_login.Unreachable):
-            warn(str(verdict))
-    bad = (upstream_login.Refused, upstream_login.Untrusted)
-    return "\n".join(str(verdict) for verdict in verdicts if isinstance(verdict, bad))
-
-
-def _question(plan: CachePlan) -> "upstream_login.Question":
-    from ops import upstream_login
-
-    assert plan.credentials is not None  # noqa: S101 - only such plans are asked about
-    return upstream_login.Question(
-        host=plan.host,
-        remote_url=plan.remote_url,
-        username=plan.credentials.username,
-        password=plan.credentials.password,
-        ca_pem=plan.upstream_ca,
-        proxy_url=plan.upstream_proxy.url if plan.upstream_proxy else "",
-        no_proxy=plan.upstream_proxy.no_proxy if plan.upstream_proxy else (),
-    )
+    known = {plan.host for plan in plans if plan.credentials}
+    refused = [one for one in verdicts if isinstance(one, Refused | Untrusted)]
+    failed = [one for one in refused if one.host in known]
+    for one in verdicts:
+        quiet = Accepted if one.host in known else Accepted | Unreachable
+        if one not in failed and not isinstance(one, quiet):
+            warn(str(one))
+    return "\n".join(map(str, failed))
 
 
 def _waited(plan: CachePlan) -> str:

@@ -3,22 +3,26 @@
 import json
 
 from ops import pulumi_cli, stack_files
-from plan.login_settings import SECRET_KEYS, Credentials
+from plan.login_settings import CREDENTIALS, SECRET_KEYS, Credentials, is_encrypted
 from plan.settings import Settings, decode, parse
 
 
-def settings_of(stack: str) -> Settings:
+def settings_of(stack: str, *, upstreams: bool = False) -> Settings:
     """What `stack_files.check` gives, with every secret decrypted where there is one.
+
+    Args:
+        stack: its name.
+        upstreams: whether those matter that only caches show to their upstreams.
 
     Raises:
         OpsError: the engine can't decrypt them, with what it said.
         SettingsError: with every mistake.
     """
     checked = stack_files.check(stack)
-    # Upstreams are asked by the caches alone: their credentials are nobody's concern here.
-    if not any(login and login.is_encrypted for login in _logins(checked)):
-        return checked
     raw = stack_files.read(stack_files.path_of(stack))
+    closed = any(login and login.is_encrypted for login in _logins(checked))
+    if not closed and not (upstreams and is_encrypted(raw.get(CREDENTIALS))):
+        return checked
     shown = json.loads(pulumi_cli.output(stack, "config", "--show-secrets", "--json"))
     prefix = f"{stack_files.PROJECT}:"
     opened = {

@@ -1,9 +1,11 @@
-"""Asks upstream registries, from this machine, whether they accept a stack's credentials.
+"""Asks upstream registries, from this machine, whether a stack's caches can pull from them.
 
 It goes the way that a cache goes (distribution v3.1.2, registry/proxy and internal/client/auth):
 `GET /v2/`; where that is refused, again with basic authentication, or with a token that the
-upstream's token service gives for the same user name and password. Of certificates it believes what
-the registry's image believes (Mozilla's authorities), and the private CA that it is told of.
+upstream's token service gives for the same user name and password, or for none. Where `/v2/` says
+too little, a manifest is asked for by HEAD, which no upstream counts as a pull. Of certificates it
+believes what the registry's image believes (Mozilla's authorities), and the private CA that it is
+told of.
 """
 
 import base64
@@ -12,8 +14,9 @@ import html
 import json
 import re
 import ssl
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeAlias
 from urllib.parse import SplitResult, quote, quote_plus, urlsplit
@@ -25,14 +28,41 @@ from publicsuffixlist import PublicSuffixList
 from ops import answers
 from ops.registry_words import parsed, words
 from plan.checks import MASK, ip_address
+from plan.login_settings import set_secret
+from plan.manifests import INDEX_TYPES, MANIFEST_TYPES
 from plan.proxies import is_used
 
 # For each step: to connect, and between two bytes.
 TIMEOUT_SECONDS = 5
-AT_ONCE = 16
 SHOWN_CHARACTERS = 300
 # Of an answer; words of errors and tokens are far shorter.
 ANSWER_BYTES = 256 * 1024
+# Until somebody who waits for an anonymous answer goes on without it.
+PATIENCE_SECONDS = 3
+# A repository and a tag that are there, or were, and cost nobody anything; the one of docker.io is
+# what its documentation of the limit names. Elsewhere one that is not there says enough.
+KNOWN_IMAGES = {
+    "docker.io": ("ratelimitpreview/test", "latest"),
+    "registry.k8s.io": ("pause", "3.10"),
+    "quay.io": ("prometheus/busybox", "latest"),
+    "gcr.io": ("distroless/static", "latest"),
+    "ghcr.io": ("siderolabs/kubelet", "latest"),
+}
+ANY_IMAGE = ("talos-cache/question", "latest")
+_LATER = "it has to get well itself: what is cached is served meanwhile"
+_NETWORK = (
+    "look at it with a browser: log in to your network, name its proxy in upstreamProxy, or "
+    "correct upstreams.{host}.remoteUrl"
+)
+# What an upstream says to whoever asks for an image that is not there, and means everybody. Others
+# may call the name wrong (the Image Factory), or forbidden.
+_SAYS_ENOUGH = (
+    httpx.codes.OK,
+    httpx.codes.UNAUTHORIZED,
+    httpx.codes.TOO_MANY_REQUESTS,
+    httpx.codes.SERVICE_UNAVAILABLE,
+)
+MANIFESTS = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 # OpenSSL's numbers of what can be wrong with a certificate that is trusted otherwise.
 EXPIRED, NOT_YET_VALID, OTHER_HOST, OTHER_ADDRESS = 10, 9, 62, 64
@@ -40,13 +70,15 @@ EXPIRED, NOT_YET_VALID, OTHER_HOST, OTHER_ADDRESS = 10, 9, 62, 64
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Whether an upstream accepts these credentials.
+    """Whether an upstream can be pulled from, with these credentials.
 
     Attributes:
         host: upstream registry, as in an image reference.
         remote_url: where its API is, without a slash at the end.
-        username: may be a secret as well.
+        username: may be a secret as well; empty for nobody.
         password: or token.
+        path_prefix: of its repositories. One that has it is a Harbor, which fetches what it is
+            asked for, so no manifest is asked for there.
         ca_pem: certificates to trust beside the public authorities; empty for none.
         proxy_url: of a forward proxy, which may have a password in it; empty for none.
         no_proxy: who is asked without it, as in `plan.proxies`.
@@ -54,16 +86,22 @@ class Question:
 
     host: str
     remote_url: str
-    username: str = field(repr=False)
-    password: str = field(repr=False)
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    path_prefix: str = ""
     ca_pem: str = ""
     proxy_url: str = field(default="", repr=False)
     no_proxy: tuple[str, ...] = ()
 
+    @property
+    def login(self) -> httpx.BasicAuth | None:
+        """What it is asked with; None for anonymous pulls."""
+        return httpx.BasicAuth(self.username, self.password) if self.password else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
-    """The upstream takes the credentials, or asks for none."""
+    """Images can be pulled: the upstream takes the credentials, or asks for none."""
 
     host: str
 
@@ -87,6 +125,24 @@ class Refused:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Useless:
+    """It answers, and nothing can be pulled: a cache serves only what it has.
+
+    Attributes:
+        host: upstream registry.
+        reason: as a half sentence about it.
+        fix: what to do.
+    """
+
+    host: str
+    reason: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"nothing can be pulled from {self.host}: {self.reason}; {self.fix}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Untrusted:
     """The certificate is not to be trusted, so nothing was sent: a cache would fail as well."""
 
@@ -106,16 +162,50 @@ class Unreachable:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.host} could not be asked whether it accepts the credentials: {self.reason}"
+        return f"{self.host} could not be asked whether images can be pulled: {self.reason}"
 
 
-Verdict: TypeAlias = Accepted | Refused | Untrusted | Unreachable
+Verdict: TypeAlias = Accepted | Refused | Useless | Untrusted | Unreachable
 
 
 def ask_all(questions: Sequence[Question]) -> tuple[Verdict, ...]:
-    """The verdicts, in the order of the questions, which are asked side by side."""
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        return tuple(pool.map(ask, questions))
+    """The verdicts, in the order of the questions, which are asked side by side.
+
+    Who asks anonymously waits `PATIENCE_SECONDS` at most: looking up a name can take much longer
+    where there is no network, and nothing ends that.
+    """
+    # Before the threads, each of which would make one of its own.
+    for ca_pem in {question.ca_pem for question in questions}:
+        context(ca_pem)
+    asked = [_Asked(question) for question in questions]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    return tuple(one.verdict(deadline) for one in asked)
+
+
+class _Asked:
+    """A question under way, which the program does not wait for when it ends."""
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._found: Verdict | BaseException | None = None
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    def _ask(self) -> None:
+        try:
+            self._found = ask(self._question)
+        except BaseException as error:
+            self._found = error
+
+    def verdict(self, deadline: float) -> Verdict:
+        patient = self._question.login is not None
+        self._thread.join(None if patient else max(0, deadline - time.monotonic()))
+        if self._found is None:
+            reason = f"no answer within {PATIENCE_SECONDS} s"
+            return Unreachable(host=self._question.host, reason=reason)
+        if isinstance(self._found, BaseException):
+            raise self._found
+        return self._found
 
 
 def ask(question: Question) -> Verdict:
@@ -138,8 +228,11 @@ def ask(question: Question) -> Verdict:
         return _failed(question, error)
 
 
+@functools.cache
 def context(ca_pem: str) -> ssl.SSLContext:
     """Trust as the registry has it: the public authorities, and these certificates.
+
+    Reading the authorities takes longer than all the rest of a question, so they are read once.
 
     Raises:
         ValueError: there are no certificates in it.
@@ -161,6 +254,13 @@ class _Answer:
     status: int
     headers: httpx.Headers
     text: str
+    url: str
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is made for people who look at it; no registry's answer is."""
+        kind = self.headers.get("Content-Type", "")
+        return kind.startswith("text/html") or self.text.lstrip()[:1] == "<"
 
 
 class _Transport(httpx.BaseTransport):
@@ -192,60 +292,139 @@ def _verdict(question: Question, client: httpx.Client) -> Verdict:
     url = f"{question.remote_url}/v2/"
     asked = _get(client, url)
     if asked.status != httpx.codes.UNAUTHORIZED:
-        return _judged(question, asked)
+        judged = _judged(question, asked)
+        return _of_manifests(question, client) if isinstance(judged, Accepted) else judged
     challenges = dict(_challenges(asked.headers))
-    login = httpx.BasicAuth(question.username, question.password)
     # Where both are offered the cache sends these in the end, too.
     if "basic" in challenges:
-        return _judged(question, _get(client, url, auth=login))
+        if question.login is None:
+            return _wants_login(question, f"it wants a login{_says(question, asked)}")
+        return _judged(question, _get(client, url, auth=question.login))
     if "bearer" not in challenges:
         offered = ", ".join(sorted(challenges)) or "nothing"
         said = f"it offers neither Basic nor Bearer authentication, but {offered}"
-        return Refused(host=question.host, status=asked.status, words=_clean(said, question))
+        return _can_not_log_in(question, _clean(said, question))
     return _by_token(question, client, challenges["bearer"])
 
 
 def _by_token(question: Question, client: httpx.Client, asked_for: Mapping[str, str]) -> Verdict:
     realm = asked_for.get("realm", "")
-    if why := _why_not_sent(question.remote_url, realm):
-        status = httpx.codes.UNAUTHORIZED
-        return Refused(host=question.host, status=status, words=_clean(why, question))
+    if why := _why_not_sent(question, realm):
+        return _can_not_log_in(question, _clean(why, question))
     query = {key: asked_for[key] for key in ("service", "scope") if asked_for.get(key)}
-    login = httpx.BasicAuth(question.username, question.password)
-    issued = _get(client, str(httpx.URL(realm).copy_merge_params(query)), auth=login)
+    image = None if question.login else KNOWN_IMAGES.get(question.host)
+    if question.login is None:
+        # For one repository, as a pull has it: what the challenge proposes is an example.
+        query["scope"] = f"repository:{(image or ANY_IMAGE)[0]}:pull"
+    url = str(httpx.URL(realm).copy_merge_params(query))
+    issued = _get(client, url, auth=question.login)
     if issued.status != httpx.codes.OK:
+        if question.login is None and issued.status in REFUSALS:
+            said = _says(question, issued)
+            return _wants_login(question, f"its token service gives no token without a login{said}")
         return _judged(question, issued, "its token service")
     token = _token(issued.text)
     if not token:
-        return Unreachable(host=question.host, reason="its token service answers without a token")
-    url = f"{question.remote_url}/v2/"
-    shown = _get(client, url, headers={"Authorization": f"Bearer {token}"})
+        return _useless(question, "its token service answers without a token", _LATER)
+    bearer = {"Authorization": f"Bearer {token}"}
+    if image:
+        return _of_manifests(question, client, bearer)
+    shown = _get(client, f"{question.remote_url}/v2/", headers=bearer)
     return _judged(question, shown, secrets=(token,))
+
+
+def _of_manifests(
+    question: Question, client: httpx.Client, headers: Mapping[str, str] | None = None
+) -> Verdict:
+    """What a manifest's HEAD adds to `/v2/`; that there is none says that there could be."""
+    if question.path_prefix:
+        return Accepted(host=question.host)
+    repository, tag = KNOWN_IMAGES.get(question.host, ANY_IMAGE)
+    url = f"{question.remote_url}/v2/{repository}/manifests/{tag}"
+    answer = _get(client, url, method="HEAD", headers={"Accept": MANIFESTS, **(headers or {})})
+    known = question.host in KNOWN_IMAGES
+    if answer.status == httpx.codes.NOT_FOUND or (not known and answer.status not in _SAYS_ENOUGH):
+        return Accepted(host=question.host)
+    if answer.status == httpx.codes.UNAUTHORIZED and headers is None:
+        unused = ": the credentials are not used" if question.login else ""
+        reason = f"it asks for a login at manifests, and not at /v2/, where caches look{unused}"
+        return _useless(question, reason, _without_a_cache(question))
+    return _judged(question, answer)
 
 
 def _get(
     client: httpx.Client,
     url: str,
     *,
+    method: str = "GET",
     auth: httpx.Auth | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> _Answer:
-    answer = client.get(url, auth=auth or httpx.USE_CLIENT_DEFAULT, headers=headers)
+    answer = client.request(method, url, auth=auth or httpx.USE_CLIENT_DEFAULT, headers=headers)
     text = answer.content.decode(errors="replace")
-    return _Answer(status=answer.status_code, headers=answer.headers, text=text)
+    return _Answer(
+        status=answer.status_code, headers=answer.headers, text=text, url=str(answer.url)
+    )
 
 
 def _judged(
     question: Question, answer: _Answer, who: str = "it", secrets: Sequence[str] = ()
 ) -> Verdict:
     """What a last answer means."""
+    if answer.is_page and (answer.status == httpx.codes.OK or answer.status in REFUSALS):
+        where = _clean(_address(urlsplit(answer.url)), question, secrets)
+        reason = f"{who} answers with a web page (from {where}), as a login of a network does"
+        return _useless(question, reason, _NETWORK.format(host=question.host))
     if answer.status == httpx.codes.OK:
         return Accepted(host=question.host)
     said = _clean(words(answer.text), question, secrets) or "it says nothing more"
     if answer.status in REFUSALS:
-        return Refused(host=question.host, status=answer.status, words=said)
+        return _refusal(question, answer.status, said)
+    if answer.status == httpx.codes.TOO_MANY_REQUESTS:
+        reason = f"{who} has had too many requests from here (429): {said}"
+        fix = "wait, or use an account of yours there"
+        return _useless(question, reason, fix if question.login else f"{fix}: {_set(question)}")
+    fix = _LATER if answer.status >= httpx.codes.INTERNAL_SERVER_ERROR else _NETWORK
     reason = f"{who} answers with status {answer.status}: {said}"
-    return Unreachable(host=question.host, reason=reason)
+    return _useless(question, reason, fix.format(host=question.host))
+
+
+def _refusal(question: Question, status: int, said: str) -> Verdict:
+    """What the upstream answers to somebody, or to nobody."""
+    if question.login:
+        return Refused(host=question.host, status=status, words=said)
+    if status == httpx.codes.UNAUTHORIZED:
+        return _wants_login(question, f"it lets nobody in without a login ({status}): {said}")
+    fix = f"{_NETWORK.format(host=question.host)}, or log in: {_set(question)}"
+    return _useless(question, f"it refuses this machine ({status}): {said}", fix)
+
+
+def _can_not_log_in(question: Question, why: str) -> Verdict:
+    """Of an upstream that wants a login in a way that no cache knows."""
+    if question.login:
+        return Refused(host=question.host, status=httpx.codes.UNAUTHORIZED, words=why)
+    return _useless(question, f"it wants a login, and {why}", _without_a_cache(question))
+
+
+def _without_a_cache(question: Question) -> str:
+    return f"take {question.host} out of upstreams: nodes can ask it themselves"
+
+
+def _wants_login(question: Question, reason: str) -> Useless:
+    return _useless(question, reason, f"the stack has no credentials for it: {_set(question)}")
+
+
+def _useless(question: Question, reason: str, fix: str) -> Useless:
+    return Useless(host=question.host, reason=reason, fix=fix)
+
+
+def _set(question: Question) -> str:
+    return f"{set_secret(question.host, 'username')} (then the same for password)"
+
+
+def _says(question: Question, answer: _Answer) -> str:
+    said = _clean(words(answer.text), question)
+    return f" ({answer.status}): {said}" if said else f" ({answer.status})"
 
 
 def _challenges(headers: httpx.Headers) -> Iterator[tuple[str, dict[str, str]]]:
@@ -256,29 +435,29 @@ def _challenges(headers: httpx.Headers) -> Iterator[tuple[str, dict[str, str]]]:
         yield scheme.lower(), parse_keqv_list(pairs)
 
 
-def _why_not_sent(remote_url: str, realm: str) -> str:
-    """Why the credentials are not for this token service; empty if they are.
+def _why_not_sent(question: Question, realm: str) -> str:
+    """Why this token service is not asked; empty if it is.
 
-    The cache gives them only to one at the upstream's own host and port, or in its registrable
-    domain (`realmAllowed` in registry/proxy/proxyauth.go). That they don't leave TLS is our own.
+    The cache asks only one at the upstream's own host and port, or in its registrable domain
+    (`realmAllowed` in registry/proxy/proxyauth.go). That passwords don't leave TLS is our own.
     """
     try:
-        upstream, service = urlsplit(remote_url), urlsplit(realm)
+        upstream, service = urlsplit(question.remote_url), urlsplit(realm)
         names = service.hostname
     except ValueError:
         names = None
     if not names or service.scheme not in ("http", "https"):
         return f"it names no token service that can be asked: {realm!r}"
     shown = f"{service.scheme}://{_address(service)}"
-    if (upstream.scheme, service.scheme) == ("https", "http"):
+    if question.login and (upstream.scheme, service.scheme) == ("https", "http"):
         return f"its token service {shown} has no TLS, the password was not sent to it"
     if _address(upstream) == _address(service):
         return ""
     if _share_a_domain(upstream.hostname or "", names):
         return ""
+    sends = "sends no password there" if question.login else "asks for no token there"
     return (
-        f"its token service {shown} is not in its own domain: a cache sends no password there, "
-        "and neither did this"
+        f"its token service {shown} is not in its own domain: a cache {sends}, and neither did this"
     )
 
 

@@ -2,21 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from plan import passwords, upstream_watch
 from plan.addressing import LOOPBACK, Addressing, exposes_everywhere, less_exposed
 from plan.certificates import ServerCertificate
-from plan.checks import Problem, SettingsError
+from plan.checks import Problem, SettingsError, ip_address
 from plan.login_settings import Credentials
 from plan.proxies import is_used
 from plan.settings import Settings, UpstreamProxy
 from plan.upstream_settings import UpstreamSettings
-from plan.upstreams import physical_name, slug
+from plan.upstream_watch import BASIC_PATH, DEBUG_ADDRESS
+from plan.upstreams import address_of, physical_name, slug
 
 REGISTRY_PORT = 5000
-DEBUG_ADDRESS = "127.0.0.1:5001"
 DATA_PATH = "/var/lib/registry"
 CREDENTIAL_HELPER_PATH = "/usr/local/bin/docker-credential-talos-cache"
 # The one label on a volume: any other would have to stay the same for ever, because a changed label
@@ -39,6 +39,15 @@ AS_ON_DOCKER_HUB = (
         '{"enabled":true,"age":"168h","interval":"24h","dryrun":false}',
     ),
 )
+# The registry runs the helper once, when it first wants a login: for a token, or to log in itself
+# (Basic). In the second case it asks its upstream nothing any more without one, and never learns
+# that it may again. So the helper looks which of the two it is, and leaves a note for the watch.
+_NOTE_OF_BASIC = f"""\
+goroutines="http://$REGISTRY_HTTP_DEBUG_ADDR/debug/pprof/goroutine?debug=1"
+if busybox timeout 2 busybox wget -q -O - "$goroutines" | busybox grep -q basicHandler; then
+    : >"{BASIC_PATH}.$REGISTRY_HTTP_DEBUG_ADDR"
+fi
+"""
 # What the image runs by itself; said again behind an entrypoint of ours.
 REGISTRY_COMMAND = ("registry", "serve", "/etc/distribution/config.yml")
 
@@ -89,7 +98,7 @@ class CachePlan:
         credential_helper: text of the program that hands the upstream's credentials to the
             registry; a secret where `has_credentials`.
         upstream_watch: text of the program that starts the registry and then watches whether the
-            upstream answers; empty where there is nothing to watch.
+            upstream answers; empty where it asks none.
         keep_data: whether the volume outlives the stack.
         wait_seconds: how long `up` waits for the cache to answer.
     """
@@ -123,6 +132,11 @@ class CachePlan:
         return _asked(self.upstream_proxy, self.remote_url)
 
     @property
+    def asks_upstream(self) -> bool:
+        """Whether it asks its upstream at all; what is offline does not."""
+        return bool(self.upstream_watch)
+
+    @property
     def logical_container(self) -> str:
         """Logical name of its container."""
         return f"{self.slug}-container"
@@ -152,9 +166,11 @@ def build(
         certificate: what the caches answer with; needed exactly where `cache.tls` is set.
 
     Raises:
-        SettingsError: a cache that holds credentials would be open to the local network.
+        SettingsError: a cache that holds credentials would be open to the local network, or one
+            would ask another of this stack.
     """
     _refuse_exposed_credentials(settings, addressing)
+    _refuse_own_caches(settings, addressing)
     shared = _Shared(
         settings=settings,
         addressing=addressing,
@@ -229,7 +245,8 @@ def credential_helper(credentials: Credentials | None) -> str:
             "Secret": credentials.password if credentials else "",
         }
     )
-    return f"#!/bin/sh\ncat <<'TALOS_CACHE_END'\n{answer}\nTALOS_CACHE_END\n"
+    note = "" if credentials else _NOTE_OF_BASIC
+    return f"#!/bin/sh\n{note}cat <<'TALOS_CACHE_END'\n{answer}\nTALOS_CACHE_END\n"
 
 
 def _plan(shared: _Shared, upstream: UpstreamSettings, upstream_ca: str) -> CachePlan:
@@ -343,6 +360,39 @@ def _refuse_exposed_credentials(settings: Settings, addressing: Addressing) -> N
     )
     if problems:
         raise SettingsError(problems)
+
+
+def _refuse_own_caches(settings: Settings, addressing: Addressing) -> None:
+    """Requests that come back to a cache would go round until it has no memory left."""
+    caches = {upstream.port: upstream.host for upstream in settings.cached}
+    names = {_same(host) for host in (addressing.endpoint_host, *addressing.bind_addresses)}
+    problems = tuple(
+        Problem(
+            path=path,
+            found=url,
+            rule=f"this is this stack's own cache of {caches[port]}, which asks an upstream itself",
+            fix="write where the upstream's API is; docker ps shows what listens on which port",
+        )
+        for path, url in _asked_urls(settings)
+        for host, port in [address_of(url)]
+        if port in caches and _same(host) in names
+    )
+    if problems:
+        raise SettingsError(problems)
+
+
+def _asked_urls(settings: Settings) -> Iterator[tuple[str, str]]:
+    """(path of the key, URL) of everything that caches connect to."""
+    for upstream in settings.cached:
+        yield f"upstreams.{upstream.host}.remoteUrl", upstream.remote_url
+    if proxy := settings.upstream_proxy:
+        yield "upstreamProxy.url", proxy.url
+
+
+def _same(host: str) -> str:
+    """One spelling for all of a host's."""
+    bare = host.strip("[]").lower().removesuffix(".")
+    return str(ip_address(bare) or bare)
 
 
 def _credentials_path(upstream: UpstreamSettings) -> str:

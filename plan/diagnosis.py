@@ -108,6 +108,8 @@ class CacheFacts:
         room: that is left on the volume's disk, in bytes; None where it was not measured.
         answer: to this machine.
         upstream: how the upstream answers the cache; None where it was not asked.
+        unwell: sentences on what keeps images from coming: what the upstream says to this machine,
+            and what the watch in the container says.
     """
 
     container: ContainerFacts | None
@@ -116,6 +118,7 @@ class CacheFacts:
     room: int | None = None
     answer: Answer = ANSWERS
     upstream: Answer | None = None
+    unwell: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,6 +268,8 @@ def _warnings(
             f"({upstream.why_not}): it serves only what is cached"
         )
         found.append(warning(about, text))
+    else:
+        found += [warning(about, text) for text in facts.unwell]
     # One that asks no upstream writes nothing.
     if upstream and facts.room is not None and facts.room < SCANT_BYTES:
         text = (

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from plan import loopback
 from plan.checks import Checks, text
 from plan.login_settings import HARBOR_ADMIN, HARBOR_LOGIN, Credentials
 from plan.upstream_settings import HARBOR, LABEL, UpstreamSettings, is_base_url, read_file
+from plan.upstreams import address_of
 
 # Keys that say what the stack makes in Harbor, which it does with `harborAdmin` only.
 KEYS_OF_AN_ADMIN = ("public", "retentionDays", "quota", "robot")
@@ -153,6 +155,10 @@ def _url(check: Checks, value: object) -> str:
         if isinstance(value, str) and is_base_url(f"{scheme}://{host}"):
             fix = f'write url: "{scheme}://{host}"'
         check.add("harbor.url", value, rule, fix)
+        return ""
+    if loopback.is_loopback(address_of(value)[0]):
+        rule = "nodes pull from it, and to a node loopback is the node itself"
+        check.add("harbor.url", value, rule, "write the name or address that nodes know it by")
         return ""
     return value.rstrip("/")
 

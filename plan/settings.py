@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from plan import loopback
 from plan.checks import Checks, SettingsError, ip_address, text
 from plan.cluster_settings import AUTO, ClusterSettings, parse_clusters
 from plan.config_keys import refuse_others
@@ -475,11 +476,14 @@ def _proxy_url(check: Checks, value: object) -> str:
         check.missing(path, rule, fix)
     elif isinstance(value, str) and "@" in value:
         rule = "no user name or password: a proxy's URL stands in the containers' environment"
-        fix = "run a local proxy that logs in to it (cntlm, px), and write that one's URL"
+        fix = (
+            "run a local proxy that logs in to it (cntlm, px), let it listen on the address of "
+            "Docker's bridge, and write that one's URL"
+        )
         check.add(path, value, rule, fix)
     elif not isinstance(value, str) or not is_base_url(value) or not urlsplit(value).port:
         check.add(path, value, rule, fix)
-    else:
+    elif not loopback.refuse(check, path, value, "every cache"):
         return value.rstrip("/")
     return ""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from plan import loopback
 from plan.checks import Checks, is_integer, number_in, text
 from plan.login_settings import set_secret
 from plan.upstreams import DOCKER_IO_ALIASES, KNOWN, LARGEST_OFFSET, slug
@@ -145,9 +146,9 @@ def _upstream(
     if backend == HARBOR:
         _refuse_keys_of_a_cache(check, path, group)
         if group.get("remoteUrl") is not None or host in KNOWN:
-            remote_url = _remote_url(check, path, host, group.get("remoteUrl"))
+            remote_url = _remote_url(check, path, host, group.get("remoteUrl"), "Harbor")
     elif backend == LOCAL:
-        remote_url = _remote_url(check, path, host, group.get("remoteUrl"))
+        remote_url = _remote_url(check, path, host, group.get("remoteUrl"), "the cache")
         port = _port(check, path, host, group.get("port"), base_port, free_ports)
     made = UpstreamSettings(
         host=host,
@@ -208,7 +209,7 @@ def _host(check: Checks, path: str, host: str) -> str:
         check.add(path, host, why, "write docker.io")
         return "docker.io"
     if not _HOST.fullmatch(bare):
-        fix = f"write for instance {EXAMPLE_HOST} or localhost:5000"
+        fix = f"write for instance {EXAMPLE_HOST}"
         check.add(path, host, rule, fix)
         return EXAMPLE_HOST
     name, _, port = bare.partition(":")
@@ -221,10 +222,11 @@ def _host(check: Checks, path: str, host: str) -> str:
     return bare
 
 
-def _remote_url(check: Checks, path: str, host: str, value: object) -> str | None:
+def _remote_url(check: Checks, path: str, host: str, value: object, who: str) -> str | None:
+    """The URL, which `who` asks."""
     path = f"{path}.remoteUrl"
     rule = "http:// or https:// and a host, with nothing behind it but a port (1 to 65535)"
-    usual = KNOWN[host].remote_url if host in KNOWN else f"https://{host}"
+    usual = _usual_url(host)
     if value is None:
         if host in KNOWN:
             return usual
@@ -249,7 +251,19 @@ def _remote_url(check: Checks, path: str, host: str, value: object) -> str | Non
             fix += f", and pathPrefix: {prefix} if its images are below that path"
         check.add(path, value, rule, fix)
         return None
+    if loopback.refuse(check, path, value, who):
+        return None
     return value.rstrip("/")
+
+
+def _usual_url(host: str) -> str:
+    """Where the API of an upstream probably is, as a container has to write it."""
+    if host in KNOWN:
+        return KNOWN[host].remote_url
+    name, colon, port = host.partition(":")
+    if loopback.is_loopback(name):
+        return f"http://{loopback.BRIDGE}{colon}{port}"
+    return f"https://{host}"
 
 
 def _prefix_in(url: str) -> str:

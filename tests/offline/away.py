@@ -52,6 +52,7 @@ class NamedUpstream(Upstream):
             client=client, name=name, image=str(DEFAULTS["cache.image"]), address="", port=5000
         )
         self.failing_names = folder / "names-fail"
+        self.mood = folder / "mood"
         self.double = None
 
     @property
@@ -65,7 +66,8 @@ class NamedUpstream(Upstream):
         info = self.client.api.inspect_container(self.name)
         self.ip_address = info["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
         self.enter = ["nsenter", "--net", "--target", str(info["State"]["Pid"])]
-        argv = [sys.executable, str(DOUBLE), self.ip_address, str(self.failing_names)]
+        files = [str(self.failing_names), str(self.mood)]
+        argv = [sys.executable, str(DOUBLE), self.ip_address, *files]
         nowhere = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         self.double = subprocess.Popen([*self.enter, *argv], **nowhere)
         self.wait()
@@ -93,8 +95,15 @@ class NamedUpstream(Upstream):
         """The name server answers that it can't."""
         self.failing_names.touch()
 
+    def become(self, mood):
+        """What `away_double.py` knows: both gates, the registry behind them stays as it is."""
+        fresh = self.mood.with_suffix(".new")
+        fresh.write_text(mood)
+        fresh.replace(self.mood)
+
     def come_back(self):
         self.failing_names.unlink(missing_ok=True)
+        self.mood.unlink(missing_ok=True)
         self._iptables("--flush", "INPUT")
 
     def count_requests(self):
@@ -131,15 +140,19 @@ def named_upstream(client, name, folder):
 
 
 class AwayCaches:
-    """Two caches in front of one upstream, which asks the second for tokens."""
+    """Caches in front of one upstream.
 
-    def __init__(self, checkout, stack, base_port, upstream):
+    Args:
+        remote_urls: of the upstream, by the name that images have for it.
+    """
+
+    def __init__(self, checkout, stack, base_port, upstream, remote_urls=REMOTE_URLS):
         self.checkout = checkout
         self.stack = stack
         self.upstream = upstream
-        ports = {ANONYMOUS: base_port, TOKENS: base_port + 1}
         upstreams = {
-            host: {"remoteUrl": REMOTE_URLS[host], "port": port} for host, port in ports.items()
+            host: {"remoteUrl": url, "port": base_port + offset}
+            for offset, (host, url) in enumerate(remote_urls.items())
         }
         name = f"{PREFIX}-{stack}"
         checkout.write_stack(stack, prefix=name, upstreams=upstreams, cache={"onDestroy": "delete"})
@@ -150,6 +163,9 @@ class AwayCaches:
             host: checkout.client.containers.get(cache["container"])
             for host, cache in outputs["caches"].items()
         }
+        self.by_name = [
+            self.containers[host] for host, url in remote_urls.items() if "upstream.test" in url
+        ]
         # How much each watch had said before it was last started.
         self.said_before = dict.fromkeys((one.name for one in self.containers.values()), 0)
         self.ask_the_upstreams_name_server()
@@ -160,7 +176,7 @@ class AwayCaches:
         The watch notices that first, as it would on a machine that boots without a network.
         """
         content = f"nameserver {self.upstream.ip_address}\noptions timeout:1 attempts:2\n"
-        for container in self.containers.values():
+        for container in self.by_name:
             # At once: the watch looks again after 3 s.
             self.wait_for_words(container, AWAY)
             write = f"printf '{content}' > /etc/resolv.conf".replace("\n", "\\n")
@@ -181,7 +197,8 @@ class AwayCaches:
         for container in self.containers.values():
             rows = container.top(ps_args="-eo pid,ppid,args")["Processes"]
             parents = {pid: parent for pid, parent, args in rows if UPSTREAM_WATCH_PATH in args}
-            watching = [pid for pid, parent in parents.items() if parent in parents]
+            # The entrypoint starts one that starts the one that watches.
+            watching = [pid for pid, parent in parents.items() if parents.get(parent) in parents]
             assert watching, rows
             for pid in watching:
                 # One that only lives for a moment may have ended.

@@ -1,11 +1,16 @@
 """Test double: the servers around an upstream registry. A name server, and a gate for tokens.
 
 Started inside the network namespace of a registry's container, with the container's address:
-`python away_double.py ADDRESS FILE`. The registry behind the gate is a real one.
+`python away_double.py ADDRESS NAMES MOOD`. The registry behind the gates is a real one.
 
-- UDP port 53: every name has that address; SERVFAIL for as long as FILE exists.
+- UDP port 53: every name has that address; SERVFAIL for as long as the file NAMES exists.
 - TCP port 5001: the registry of port 5000, for those who come with a token. The challenge sends
-  them to another name for it, as Docker Hub does.
+  them to another name for it, as Docker Hub does; to the same where they came by its address.
+- TCP port 5002: the same for everybody.
+
+The file MOOD says what both gates are like, and is not there while they are well:
+`hangs` (requests are read and never answered), `basic` (401, and they want a user name and a
+password), `slow` (tokens take 3 s, a blob takes its time).
 """
 
 import http.client
@@ -15,11 +20,15 @@ import socketserver
 import struct
 import sys
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 TOKEN = "a-token"
 REALM = "http://auth.upstream.test:5001/token"
+SLOW_SECONDS = 3
+PIECES = 8
 HEADER_SIZE = 12
 TYPE_A = 1
 SERVFAIL = 2
@@ -43,20 +52,27 @@ class NameServer(socketserver.BaseRequestHandler):
         connection.sendto(header + question + answer, self.client_address)
 
 
-class TokenGate(BaseHTTPRequestHandler):
-    """Hands out tokens, and passes requests on that carry one."""
+class Gate(BaseHTTPRequestHandler):
+    """Passes requests on, as it is in the mood to."""
 
     protocol_version = "HTTP/1.1"
+
+    def handle(self):
+        # A cache that has had enough.
+        with suppress(ConnectionError):
+            super().handle()
 
     def do_HEAD(self):
         self.do_GET()
 
     def do_GET(self):
-        if self.path.startswith("/token"):
-            self.answer(200, [], json.dumps({"token": TOKEN}).encode())
-        elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
-            challenge = f'Bearer realm="{REALM}",service="test"'
-            self.answer(401, [("WWW-Authenticate", challenge)], b"{}")
+        self.mood = read(sys.argv[3])
+        if self.mood == "hangs":
+            # Until the other side has had enough.
+            self.rfile.read()
+            self.close_connection = True
+        elif self.mood == "basic":
+            self.answer(401, [("WWW-Authenticate", 'Basic realm="sick"')], b"{}")
         else:
             self.pass_on()
 
@@ -78,15 +94,48 @@ class TokenGate(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            slowly = self.mood == "slow" and "/blobs/" in self.path
+            self.write_slowly(body) if slowly else self.wfile.write(body)
+
+    def write_slowly(self, body):
+        for start in range(0, len(body), size := len(body) // PIECES + 1):
+            self.wfile.write(body[start : start + size])
+            self.wfile.flush()
+            time.sleep(1)
 
     def log_message(self, *arguments):
         """Nobody reads it."""
 
 
+class TokenGate(Gate):
+    """Hands out tokens, and passes requests on that carry one."""
+
+    def pass_on(self):
+        if self.path.startswith("/token"):
+            if self.mood == "slow":
+                time.sleep(SLOW_SECONDS)
+            self.answer(200, [], json.dumps({"token": TOKEN}).encode())
+        elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            by_address = self.headers["Host"].startswith(sys.argv[1])
+            realm = f"http://{self.headers['Host']}/token" if by_address else REALM
+            challenge = f'Bearer realm="{realm}",service="test"'
+            self.answer(401, [("WWW-Authenticate", challenge)], b"{}")
+        else:
+            super().pass_on()
+
+
+def read(path):
+    try:
+        return Path(path).read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def main():
     names = socketserver.ThreadingUDPServer(("0.0.0.0", 53), NameServer)
     threading.Thread(target=names.serve_forever, daemon=True).start()
+    anonymous = ThreadingHTTPServer(("0.0.0.0", 5002), Gate)
+    threading.Thread(target=anonymous.serve_forever, daemon=True).start()
     ThreadingHTTPServer(("0.0.0.0", 5001), TokenGate).serve_forever()
 
 

@@ -15,7 +15,7 @@ from ops.errors import OpsError
 from ops.fetching import FetchError
 from ops.harbor.client import Client
 from ops.harbor.pull import TokenAuth
-from ops.upstream_login import Question, Refused, Unreachable
+from ops.upstream_login import Question, Refused, Useless
 from plan.manifests import MANIFEST_BYTES
 
 MIB = 1024 * 1024
@@ -192,7 +192,7 @@ def test_a_token_service_that_answers_anything(answer):
     asks = (401, {"WWW-Authenticate": 'Bearer realm="{url}/token"'}, b"")
     with answering(asks, answer) as url, little_memory():
         found = verdict(url)
-    assert isinstance(found, Unreachable)
+    assert isinstance(found, Useless)
     assert "answers without a token" in found.reason
 
 

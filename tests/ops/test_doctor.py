@@ -38,11 +38,13 @@ from ops.cluster.folder import (
 from ops.docker_api import Container, DockerUnavailableError
 from ops.errors import OpsError
 from plan.cluster import ClusterPlan
-from plan.diagnosis import ANSWERS, PROBLEM, Answer, problem, warning, well
+from plan.diagnosis import ANSWERS, PROBLEM, WARNING, Answer, problem, warning, well
 from plan.mirrors import Mirror
 from plan.ownership import Owner, Recorded
 from plan.settings import parse
 from plan.talosctl import Version
+from plan.upstream_watch import TROUBLE_PATH
+from tests.plan.shapes import planned
 
 ALL_STATES = [
     problem("cache of docker.io", "it is gone", "make up STACK=mine"),
@@ -99,7 +101,7 @@ def looked_at(monkeypatch):
     monkeypatch.setattr(docker_api, "bridge_gateway", lambda client: "172.17.0.1")
     seen = []
 
-    def of_caches(client, stack, settings, plans, first, answers, state):
+    def of_caches(client, stack, settings, plans, first, answers, unwell, state):
         seen.append(state)
         return [well("cache of docker.io", "looked at")]
 
@@ -413,3 +415,64 @@ def test_a_stack_with_a_cluster_wants_a_talosctl_that_can_do_it(monkeypatch, tmp
         "cluster.talosctlVersion: talosctl v1.9.0, but talosctl 1.10 to 1.14 are supported"
     )
     assert refused.state == "problem"
+
+
+class Engine:
+    """Containers of caches; what the watch in each has to say."""
+
+    def __init__(self, said=b""):
+        self.said = said
+
+    def execute(self, client, container, argv):
+        assert argv[-1] == TROUBLE_PATH
+        return "run", iter([(1, self.said), (2, b"cat: no such file")])
+
+
+@pytest.fixture
+def unwell(monkeypatch):
+    """Name of the cache -> sentences, and findings beside; by what upstreams and watches say."""
+
+    def run(*, reasons, said=b"", running=True, offline=False):
+        asked = []
+
+        def told(stack, hosts):
+            asked.append((stack, hosts))
+            return reasons(stack) if callable(reasons) else reasons
+
+        monkeypatch.setattr(doctor.upstreams_asked, "reasons", told)
+        monkeypatch.setattr(docker_api, "execute", Engine(said).execute)
+        plans = planned({"offline": offline, "upstreams": {"docker.io": {}}}).caches
+        containers = {plan.name: {"State": {"Running": running}} for plan in plans}
+        found, findings = doctor._unwell(None, "mine", plans, containers)
+        return found.get("registry-docker.io"), findings, asked
+
+    return run
+
+
+def test_what_an_upstream_says_is_told_of_its_cache(unwell):
+    found, findings, asked = unwell(reasons={"docker.io": "nothing can be pulled from docker.io"})
+    assert found == ("asked from this machine: nothing can be pulled from docker.io",)
+    assert (findings, asked) == ([], [("mine", ["docker.io"])])
+
+
+def test_what_the_watch_has_noticed_is_told(unwell):
+    found, _, _ = unwell(reasons={}, said=b"its upstream wants a user name\n")
+    assert found == (
+        "its upstream wants a user name: it serves only what is cached, until that is over",
+    )
+    assert unwell(reasons={})[0] == ()
+
+
+@pytest.mark.parametrize("without", [{"running": False}, {"offline": True}])
+def test_what_asks_no_upstream_is_left_alone(unwell, without):
+    assert unwell(reasons={}, said=b"something", **without) == (None, [], [])
+
+
+def test_credentials_that_can_not_be_read_keep_upstreams_from_being_asked(unwell):
+    def fail(stack):
+        raise OpsError("incorrect passphrase")
+
+    found, (finding,), _ = unwell(reasons=fail)
+    assert found == ()
+    assert (finding.state, finding.about) == (WARNING, "upstreams")
+    assert "incorrect passphrase" in finding.text

@@ -201,6 +201,7 @@ def test_offline_is_no_proxy_but_a_registry_that_only_reads():
 def test_offline_changes_nothing_else_of_a_cache():
     offline, online = (planned({"offline": value}).cache("quay.io") for value in (True, False))
     assert offline.upstream_watch == "", "there is no upstream to watch"
+    assert (offline.asks_upstream, online.asks_upstream) == (False, True)
     same = replace(offline, env=(), upstream_watch="")
     assert same == replace(online, env=(), upstream_watch=""), "the volume above all"
 

@@ -179,8 +179,16 @@ def test_what_is_wrong_with_how_a_container_was_made_is_all_told():
     assert "but in other" in found[1].text
 
 
+def test_an_upstream_that_answers_and_gives_nothing_is_a_warning():
+    found = of_cache(PLAN, replace(SOUND, unwell=("it is limited", "it is deaf")), STACK)
+    assert [(one.state, one.text) for one in found] == [
+        (WARNING, "it is limited"),
+        (WARNING, "it is deaf"),
+    ]
+
+
 def test_an_upstream_that_is_away_is_a_warning():
-    found = cache(upstream=REFUSED)
+    found = cache(upstream=REFUSED, unwell=("it could not be asked",))
     assert found.state == WARNING
     assert found.text == (
         "its upstream https://registry-1.docker.io does not answer it (nothing answers "

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from plan.checks import SettingsError
 from plan.cluster import environment, secret_input
 from plan.login_settings import LOGINS
+from plan.loopback import is_loopback
 from plan.mirrors import documents_patch, legacy_patch
 from plan.outputs import secrets as hidden_outputs
 from plan.settings import DEFAULTS, decode
@@ -24,7 +25,8 @@ BEHIND_HARBOR = {"backend": "harbor", "harbor": {"url": "https://harbor.example.
 DOCKER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
-names = st.lists(labels, min_size=1, max_size=4).map(".".join)
+# Numbers may be addresses, and some of them are the cache's own.
+names = st.lists(labels, min_size=1, max_size=4).map(".".join).filter(lambda n: not is_loopback(n))
 own_hosts = st.one_of(
     names, st.tuples(names, st.integers(1, 65535)).map(lambda pair: f"{pair[0]}:{pair[1]}")
 ).filter(lambda host: host not in KNOWN and host not in DOCKER_IO_ALIASES)

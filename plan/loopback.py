@@ -1,0 +1,70 @@
+"""Names and addresses that mean, to a container that asks, the container itself."""
+
+import ipaddress
+import re
+
+from plan.checks import Checks, ip_address
+from plan.upstreams import address_of
+
+# As Debian, Fedora, Alpine and Docker have them in /etc/hosts; `localhost` and all below it is
+# loopback for every resolver (RFC 6761).
+_NAMES = frozenset(
+    {"localhost.localdomain", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"}
+)
+_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
+_BITS = 32
+# The gateway of Docker's bridge on most machines, where nobody knows this one's.
+BRIDGE = "172.17.0.1"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, without brackets, is loopback or stands for every address of a machine."""
+    host = host.lower().removesuffix(".")
+    if host in _NAMES or host == "localhost" or host.endswith(".localhost"):
+        return True
+    address = ip_address(host) or _as_c_reads_it(host)
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def refuse(check: Checks, path: str, url: str, who: str) -> bool:
+    """Whether a URL leads to whoever asks it; that is a mistake, which is told.
+
+    Args:
+        check: where mistakes go.
+        path: of the key.
+        url: http or https.
+        who: asks it.
+    """
+    host, port = address_of(url)
+    if not is_loopback(host):
+        return False
+    rule = f"{who} asks it, and to a container loopback is the container itself"
+    bridge = f"{url.partition('://')[0]}://{BRIDGE}:{port}"
+    fix = (
+        f'let it listen on the address of Docker\'s bridge as well, and write that: "{bridge}" on '
+        "most machines (ip -4 address show docker0)"
+    )
+    check.add(path, url, rule, fix)
+    return True
+
+
+def _as_c_reads_it(host: str) -> ipaddress.IPv4Address | None:
+    """An IPv4 address in the spellings that C's `inet_aton` takes: `127.1`, `0x7f000001`, `0`."""
+    parts = host.split(".")
+    if len(parts) > 4 or not all(_NUMBER.fullmatch(part) for part in parts):
+        return None
+    try:
+        *first, last = (_number(part) for part in parts)
+    except ValueError:  # 08 is no octal number
+        return None
+    room = _BITS - 8 * len(first)
+    if any(number > 255 for number in first) or last >= 1 << room:
+        return None
+    above = sum(number << (_BITS - 8 * place) for place, number in enumerate(first, start=1))
+    return ipaddress.IPv4Address(above + last)
+
+
+def _number(part: str) -> int:
+    if part.startswith("0x"):
+        return int(part[2:] or "0", 16)
+    return int(part, 8 if part.startswith("0") else 10)

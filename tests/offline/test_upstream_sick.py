@@ -1,0 +1,147 @@
+"""Upstreams that answer connections and are sick all the same; with names, and by their address."""
+
+import concurrent.futures
+import functools
+import json
+import time
+from collections import defaultdict
+
+import pytest
+import requests
+
+from tests.e2e.conftest import PREFIX, WORKER
+from tests.e2e.containerd import running
+from tests.offline.away import (
+    ANONYMOUS,
+    AWAY,
+    BACK,
+    BACK_SECONDS,
+    CACHED_SECONDS,
+    TAGS,
+    TOKENS,
+    AwayCaches,
+    Node,
+    fill,
+    image,
+    named_upstream,
+    said,
+)
+
+STACK = "upstream-sick"
+BASE_PORT = 15170
+ADDRESS = "address.test"
+ADDRESS_TOKENS = "address-tokens.test"
+WANTS_LOGIN = "wants a user name and a password"
+SLOW_PULLS = 3
+
+
+@pytest.fixture(scope="module")
+def upstream(docker_client, tmp_path_factory):
+    name = f"{PREFIX}-sick-upstream-{WORKER}"
+    with named_upstream(docker_client, name, tmp_path_factory.mktemp("upstream")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def caches(checkout, upstream):
+    remote_urls = {
+        ANONYMOUS: f"http://{ANONYMOUS}:5002",
+        TOKENS: f"http://{TOKENS}:5001",
+        ADDRESS: f"http://{upstream.ip_address}:5002",
+        ADDRESS_TOKENS: f"http://{upstream.ip_address}:5001",
+    }
+    made = AwayCaches(checkout, STACK, BASE_PORT, upstream, remote_urls)
+    fill(made)
+    # Whether the watches have said that the names are found is a matter of when they looked.
+    made.said_before = {one.name: len(said(one)) for one in made.containers.values()}
+    return made
+
+
+@pytest.fixture(autouse=True)
+def back_again(upstream):
+    yield
+    upstream.come_back()
+
+
+def prove(caches, folder, mood, words, uncached, doctor_says):
+    """Make the upstream sick; cached tags come, and new ones when it is well again.
+
+    A pull that is the first to wait may be broken off: nodes try again.
+    """
+    with running(folder) as address, concurrent.futures.ThreadPoolExecutor() as side_by_side:
+        node = Node(caches, address, folder)
+
+        def cached(host):
+            started = time.monotonic()
+            for number in range(TAGS):
+                node.wait_until_pulled(host, number)
+            return time.monotonic() - started
+
+        def back(host):
+            return node.wait_until_pulled(host, uncached)
+
+        hosts = list(caches.urls)
+        mood()
+        took = list(side_by_side.map(cached, hosts))
+        assert max(took) < CACHED_SECONDS, took
+        caches.wait_for_log(words)
+        found = doctor(caches)
+        for host in hosts:
+            assert [text for text in found[f"cache of {host}"] if doctor_says in text], found
+        for host in hosts:
+            asked_in_vain = node.pull(host, uncached, check=False)
+            assert asked_in_vain.returncode != 0, "it would not tell whether that is remembered"
+        caches.upstream.come_back()
+        returned = list(side_by_side.map(back, hosts))
+        assert max(returned) < BACK_SECONDS, returned
+        caches.wait_for_log(BACK)
+        for host in hosts:
+            node.pull(host, uncached + 1)
+    print({"cached": took, "back": returned})
+
+
+def doctor(caches):
+    """What it warns of, by what it looked at."""
+    argv, shell = ("doctor", caches.stack, "--json"), caches.checkout.shell_env(caches.stack)
+    report = json.loads(caches.checkout.ops(*argv, env=shell).stdout)
+    texts = defaultdict(list)
+    for finding in report["findings"]:
+        if finding["state"] == "warning":
+            texts[finding["about"]].append(finding["text"])
+    return texts
+
+
+def test_an_upstream_that_takes_requests_and_never_answers(caches, upstream, tmp_path):
+    says = "its upstream takes requests and does not answer"
+    hangs = functools.partial(upstream.become, "hangs")
+    prove(caches, tmp_path, hangs, AWAY, uncached=TAGS, doctor_says=says)
+
+
+def test_an_upstream_that_once_wants_a_login(caches, upstream, tmp_path):
+    # A cache that has learnt that it needs a token asks for nothing else.
+    for container in caches.containers.values():
+        container.exec_run(["busybox", "sh", "-c", ": >/dev/shm/talos-cache-again"])
+        container.exec_run(["busybox", "sh", "-c", "kill $(cat /dev/shm/talos-cache-pid)"])
+    basic = functools.partial(upstream.become, "basic")
+    prove(caches, tmp_path, basic, WANTS_LOGIN, uncached=TAGS + 2, doctor_says=WANTS_LOGIN)
+
+
+def test_an_upstream_by_its_address_that_swallows_packets(caches, upstream, tmp_path):
+    says = "does not answer it"
+    prove(caches, tmp_path, upstream.swallow, AWAY, uncached=TAGS + 4, doctor_says=says)
+
+
+def test_one_that_is_only_slow_is_left_alone(caches, upstream):
+    upstream.become("slow")
+    before = {host: said(container) for host, container in caches.containers.items()}
+    for number in range(TAGS + 6, TAGS + 6 + SLOW_PULLS):
+        for host, url in caches.urls.items():
+            made = image(number)
+            headers = {"Accept": made.manifests[-1].media_type}
+            base = f"{url}/v2/{made.repository}"
+            found = requests.get(f"{base}/manifests/1", headers=headers, timeout=60)
+            assert found.status_code == 200, host
+            for blob in made.blobs:
+                requests.get(f"{base}/blobs/{blob.digest}", timeout=60).raise_for_status()
+    after = {host: said(container) for host, container in caches.containers.items()}
+    assert after == before

@@ -1,0 +1,54 @@
+"""When the engine is asked for a stack's secrets: only for those that somebody needs."""
+
+import json
+
+import pytest
+
+from ops import pulumi_cli, secret_settings, stack_files
+from plan.login_settings import Credentials
+
+SECRET = {"secure": "v1:abc"}
+LOGIN = {"username": "me", "password": "hunter2"}
+OPEN = {"credentials": {"docker.io": LOGIN}, "cacheLogin": LOGIN}
+
+
+@pytest.fixture
+def stack(monkeypatch, tmp_path):
+    """Write a stack's file; returns the commands that the engine gets."""
+    asked = []
+
+    def output(stack, *argv):
+        asked.append(argv)
+        values = {f"talos-cache:{key}": {"value": json.dumps(OPEN[key])} for key in OPEN}
+        return json.dumps(values)
+
+    file = tmp_path / "Pulumi.mine.yaml"
+    monkeypatch.setattr(stack_files, "path_of", lambda _: file)
+    monkeypatch.setattr(pulumi_cli, "output", output)
+
+    def write(**config):
+        named = {f"talos-cache:{key}": value for key, value in config.items()}
+        file.write_text(json.dumps({"config": named}))
+        return asked
+
+    return write
+
+
+def test_a_stack_without_secrets_needs_no_engine(stack):
+    asked = stack(prefix="mine")
+    assert secret_settings.settings_of("mine", upstreams=True).prefix == "mine"
+    assert asked == []
+
+
+def test_credentials_of_upstreams_are_opened_only_for_who_asks_them(stack):
+    asked = stack(credentials=SECRET)
+    assert secret_settings.settings_of("mine").credentials_for("docker.io") is None
+    assert asked == []
+    opened = secret_settings.settings_of("mine", upstreams=True)
+    assert opened.credentials_for("docker.io") == Credentials(username="me", password="hunter2")
+    assert len(asked) == 1
+
+
+def test_logins_are_opened_for_everybody(stack):
+    stack(cacheLogin=SECRET)
+    assert secret_settings.settings_of("mine").cache_login.password == "hunter2"
