@@ -6,8 +6,10 @@ ends by itself when this process does, however it ends: it reads its standard in
 closes that with our connection.
 """
 
+import secrets
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -21,7 +23,7 @@ from ops.docker_api import execute
 from ops.errors import OpsError
 from plan.caches import DATA_PATH
 from plan.manifests import MANIFEST_BYTES
-from plan.store import EMPTY, ROOT, Store, below, blob_path, parse_listing
+from plan.store import EMPTY, ROOT, STAGING, Store, below, blob_path, parse_listing
 from plan.upstreams import slug
 
 MOUNT = "/volumes"
@@ -34,6 +36,10 @@ _LINK = (
     'while [ $# -gt 0 ]; do busybox mkdir -p "${1%/*}" && printf %s "$2" >"$1.new" && '
     'busybox mv "$1.new" "$1" || exit 1; shift 2; done'
 )
+# Arguments: a cache's folder, and one below it. A link to a file that is whole appears at once, as
+# a rename does; one program does it for all of them, where one each would take seconds.
+_PLACE = 'busybox cp -rlf "$1/$2/." "$1/" && busybox rm -rf "${1:?}/${2:?}"'
+BLOCK = 512
 _UNREADABLE = (
     'for path; do [ ! -e "$path" ] || busybox cat "$path" >/dev/null 2>&1 || echo "$path"; done'
 )
@@ -96,6 +102,34 @@ class Volumes:
             self.client.api.put_archive(self.container, path, archive)
         except APIError as error:
             raise OpsError(f"writing into {path} failed: {error.explanation}") from error
+
+    def contents(self, files: Sequence[tuple[str, int]]) -> Iterator[Iterator[bytes]]:
+        """What is in each of these (path, size in bytes), in pieces; one is over with the next.
+
+        A file that has changed its size spoils those behind it: they are to be hashed.
+
+        Raises:
+            OpsError: one can't be read.
+        """
+        for start in range(0, len(files), PATHS_AT_ONCE):
+            some = files[start : start + PATHS_AT_ONCE]
+            yield from apart(self.stream("cat", *(path for path, _ in some)), some)
+
+    def place(self, root: str, staged: str) -> None:
+        """Put what is staged in a folder below a cache's into that one, each file at once.
+
+        What has the same name there is replaced: for a moment there is none. The folder is gone
+        afterwards.
+        """
+        self.run("sh", "-c", _PLACE, "sh", root, staged)
+
+    def place_links(self, root: str, links: Mapping[str, str]) -> None:
+        """Write links (path below a cache's folder -> digest), each at once, in no order."""
+        if links:
+            staged = f"{STAGING}/{secrets.token_hex(8)}"
+            files = ((f"{staged}/{path}", digest.encode()) for path, digest in links.items())
+            self.put(root, as_tar((name, len(content), [content]) for name, content in files))
+            self.place(root, staged)
 
     def link(self, links: Sequence[tuple[str, str]]) -> None:
         """Write (path, digest) links in this order; each appears whole or not at all."""
@@ -163,6 +197,37 @@ class Volumes:
                 raise
         rest = [path for path in paths if path not in found]
         return self.run("cat", *rest) if rest else b"", frozenset(found)
+
+
+def apart(stream: Iterator[bytes], files: Iterable[tuple[str, int]]) -> Iterator[Iterator[bytes]]:
+    """From files one behind the other, each of a known size, the pieces of each."""
+    rest = b""
+
+    def pieces(size: int) -> Iterator[bytes]:
+        nonlocal rest
+        while size and (rest := rest or next(stream, b"")):
+            some, rest = rest[:size], rest[size:]
+            size -= len(some)
+            yield some
+
+    for _, size in files:
+        one = pieces(size)
+        yield one
+        for _ in one:  # what nobody has taken
+            pass
+    for _ in stream:  # to its end: there it says whether it has failed
+        pass
+
+
+def as_tar(files: Iterable[tuple[str, int, Iterable[bytes]]]) -> Iterator[bytes]:
+    """A tar archive of (name, size, content) that is made while it is read."""
+    for name, size, content in files:
+        entry = tarfile.TarInfo(name)
+        entry.size = size
+        yield entry.tobuf(tarfile.PAX_FORMAT)
+        yield from content
+        yield b"\0" * (-size % BLOCK)
+    yield b"\0" * 2 * BLOCK
 
 
 def folder(cache: Cache) -> str:

@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     client = docker_api.connect()
     with opened(client, caches) as volumes:
         stores = {cache.host: store.EMPTY for cache in caches} | volumes.stores()
-        images = named or everything(stores)
+        # Each cache's behind each other: import brings those of one volume in one call.
+        images = sorted(named or everything(stores), key=lambda image: image.host)
         _refuse_incomplete(stores, images, platform)
         packed = arguments.layout == ARCHIVE
         lock = Lock(
@@ -158,11 +159,12 @@ def _write(
         _add_text(writer, archive.LAYOUT, archive.LAYOUT_CONTENT)
         _add_text(writer, archive.INDEX, archive.index_text(lock.images))
         with progress.bar("exporting", lock.size) as bar:
-            for digest, size in lock.blobs.items():
-                if not writer.has(archive.blob_member(digest)):
-                    content = _content(volumes, stores, digest)
-                    writer.add(archive.blob_member(digest), size, content, digest)
-                bar.update(size)
+            sizes = lock.blobs
+            ahead = [one for one in sizes if not writer.has(archive.blob_member(one))]
+            bar.update(sum(sizes.values()) - sum(sizes[digest] for digest in ahead))
+            for digest, content in zip(ahead, _contents(volumes, stores, ahead), strict=True):
+                writer.add(archive.blob_member(digest), sizes[digest], content, digest)
+                bar.update(sizes[digest])
             for asset in lock.boot_assets:
                 name = f"{archive.BOOT_ASSETS}{asset.path}"
                 if not writer.has(name):
@@ -174,8 +176,8 @@ def _write(
 def _write_folder(
     volumes: Volumes, stores: dict[str, Store], lock: Lock, arguments: argparse.Namespace
 ) -> None:
-    def source(digest: str) -> Iterator[bytes]:
-        return _content(volumes, stores, digest)
+    def source(digests: Sequence[str]) -> Iterator[Iterator[bytes]]:
+        return _contents(volumes, stores, digests)
 
     with _full_disk_told(arguments.file):
         if arguments.layout == FLAT:
@@ -224,10 +226,16 @@ def _begin(writer: ArchiveWriter, client: docker.DockerClient, lock: Lock, besid
         writer.add(archive.REGISTRY_IMAGE, size, content, digest)
 
 
-def _content(volumes: Volumes, stores: dict[str, Store], digest: str) -> Iterator[bytes]:
-    """A blob, from the first cache that has it."""
-    cache = next(one for one in volumes.present if digest in stores[one.host].blobs)
-    return volumes.stream("cat", f"{folder(cache)}/{blob_path(digest)}")
+def _contents(
+    volumes: Volumes, stores: dict[str, Store], digests: Sequence[str]
+) -> Iterator[Iterator[bytes]]:
+    """These blobs one after the other, each from the first cache that has it."""
+    files = []
+    for digest in digests:
+        cache = next(one for one in volumes.present if digest in stores[one.host].blobs)
+        size = stores[cache.host].blobs[digest]
+        files.append((f"{folder(cache)}/{blob_path(digest)}", size))
+    return volumes.contents(files)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

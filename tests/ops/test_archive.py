@@ -15,9 +15,10 @@ import zstandard
 from docker.errors import ImageNotFound
 
 from ops import docker_api
-from ops.archive import export, importing, reading
+from ops.archive import export, importing, reading, writing
 from ops.archive.writing import ArchiveWriter
 from ops.errors import OpsError
+from ops.volumes import Volumes
 from plan import archive
 from plan.archive import ArchiveError, BootAsset, Lock
 
@@ -65,6 +66,31 @@ def test_what_was_written_whole_is_not_written_again(path):
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
+def test_what_was_whole_when_it_was_killed_is_there_up_to_the_last_note(path, monkeypatch):
+    monkeypatch.setattr(writing, "NOTE_SECONDS", 3600)
+    killed = ArchiveWriter(path, key="lock")
+    killed.add("one", len(CONTENT["one"]), [CONTENT["one"]])
+    killed.add("two", len(CONTENT["two"]), [CONTENT["two"]])
+    assert write(path) == ["two", "three"], "a note for every member would take most of the time"
+    assert members(path) == CONTENT
+
+
+def test_a_disk_that_is_too_full_for_a_note_keeps_what_was_noted_before(path, monkeypatch):
+    monkeypatch.setattr(writing, "NOTE_SECONDS", 3600)
+    writer = ArchiveWriter(path, key="lock")
+    for name in ("one", "two"):
+        writer.add(name, len(CONTENT[name]), [CONTENT[name]])
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        writer.close()
+    assert write(path) == ["two", "three"]
+    assert members(path) == CONTENT
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_for_other_images_it_begins_again(path):
     write(path, ["one", "two"], finish=False)
     assert write(path, key="another lock") == list(CONTENT)
@@ -109,9 +135,10 @@ def test_the_lock_has_the_digest_of_the_registry_image_also_after_it_was_broken_
     export._begin(writer, docker, lock, path.parent)
     # As if it had been killed before the image was whole.
     writer._ends.pop(archive.REGISTRY_IMAGE)
-    writer._note(archive.LOCK)
+    writer._note()
     writer.close()
-    export._write(docker, argparse.Namespace(present=()), {}, lock, path)
+    nothing = Volumes(client=None, container="", caches=(), present=())
+    export._write(docker, nothing, {}, lock, path)
     found = members(path)
     image = found[archive.REGISTRY_IMAGE]
     assert image == b"registry:3, saved 2 times"
