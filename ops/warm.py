@@ -274,14 +274,22 @@ def _in_parallel(
 
 def _parts(doing: _Run, image: ImageReference, bar: "tqdm[Any]") -> tuple[Descriptor, ...]:
     """Fetch an image's manifests; its config and layers."""
-    manifest = _manifest(doing, image, image.wanted)
-    if manifest.is_index:
-        entry = manifests.for_platform(manifest, doing.platform)
-        if entry is None:
-            raise fetching.FetchError(f"{image}: there is none for {doing.platform}")
-        manifest = _manifest(doing, image, entry.digest)
+    parts: list[Descriptor] = []
+    asked, ahead = set[str](), [image.wanted]
+    while ahead:
+        if (reference := ahead.pop()) in asked:
+            continue
+        asked.add(reference)
+        manifest = _manifest(doing, image, reference)
+        if manifest.is_index:
+            entries = store.entries(manifest, image, doing.platform)
+            if entries is None:
+                raise fetching.FetchError(f"{image}: there is none for {doing.platform}")
+            ahead += [entry.digest for entry in entries]
+        else:
+            parts += manifest.refers_to
     bar.update()
-    return manifest.refers_to
+    return tuple(parts)
 
 
 def _manifest(doing: _Run, image: ImageReference, reference: str) -> manifests.Manifest:

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -21,7 +22,7 @@ from ops.archive.writing import ArchiveWriter
 from ops.caches import of_settings
 from ops.cluster.folder import talos_home
 from ops.errors import OpsError
-from ops.verify import everything, verified
+from ops.verify import Result, everything, told_aside, verified
 from ops.volumes import Volumes, folder, opened
 from plan import archive, manifests, store
 from plan.archive import BootAsset, Lock, LockedImage
@@ -61,8 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
     with opened(client, caches) as volumes:
         stores = {cache.host: store.EMPTY for cache in caches} | volumes.stores()
         # Each cache's behind each other: import brings those of one volume in one call.
-        images = sorted(named or everything(stores), key=lambda image: image.host)
-        _refuse_incomplete(stores, images, platform)
+        asked = sorted(named or everything(stores), key=lambda image: image.host)
+        results = verified(stores, asked, platform, {})
+        images = tuple(result.image for result in results if not result.faults)
+        left_out = tuple(result for result in results if result.faults)
+        if not images or (named and left_out):
+            _refuse_incomplete(left_out, platform)
         packed = arguments.layout == ARCHIVE
         lock = Lock(
             platform=str(platform),
@@ -83,10 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
         "images": len(lock.images),
         "blobs": len(lock.blobs),
         "bootAssets": len(lock.boot_assets),
+        "leftOut": [str(result.image) for result in left_out],
     }
     words = f"{arguments.file}: {len(lock.images)} images, {len(lock.boot_assets)} boot assets"
     print(json.dumps(report, indent=2) if arguments.json else f"{words}, {size / 1e6:.1f} MB")
-    return 0
+    return _tell_left_out(left_out, platform)
 
 
 def assets_root() -> Path:
@@ -116,17 +122,28 @@ def boot_assets() -> tuple[BootAsset, ...]:
         )
 
 
-def _refuse_incomplete(
-    stores: dict[str, Store], images: Sequence[ImageReference], platform: Platform
-) -> None:
-    if not images:
+def _refuse_incomplete(incomplete: Sequence[Result], platform: Platform) -> None:
+    """Stop where there is nothing to export, or not all of what a list names."""
+    if not incomplete:
         raise OpsError("the caches hold no image: pull some, or fill them with warm")
-    incomplete = [one.image for one in verified(stores, images, platform, {}) if one.faults]
-    if incomplete:
-        raise OpsError(
-            f"{len(incomplete)} images are not complete for {platform}: verify tells what is "
-            f"missing, warm fetches it\n{listed(incomplete)}"
+    raise OpsError(
+        f"{len(incomplete)} images are not complete for {platform}: verify tells what is "
+        f"missing, warm fetches it\n{listed([one.image for one in incomplete])}"
+    )
+
+
+def _tell_left_out(left_out: Sequence[Result], platform: Platform) -> int:
+    """Say what is not in the archive; 1 if somebody may miss some of it."""
+    for result in left_out:
+        if result.is_aside:
+            print(f"left out: {told_aside(result)}", file=sys.stderr)
+    if lacking := [result.image for result in left_out if not result.is_aside]:
+        print(
+            f"export: {len(lacking)} images are left out, because they are not complete for "
+            f"{platform}: verify tells what is missing, warm fetches it\n{listed(lacking)}",
+            file=sys.stderr,
         )
+    return int(bool(lacking))
 
 
 def _refuse_too_large(lock: Lock) -> None:
