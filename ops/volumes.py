@@ -27,6 +27,8 @@ from plan.store import EMPTY, ROOT, STAGING, Store, below, blob_path, parse_list
 from plan.upstreams import slug
 
 MOUNT = "/volumes"
+# What nobody has written to for so long is under way no more: no download pauses for an hour.
+UNWRITTEN_MINUTES = 60
 # The official image has these as programs, ours only through busybox; the kernel's limit for
 # arguments is 2 MiB, a path below ROOT has up to about 110 bytes.
 PATHS_AT_ONCE = 5000
@@ -46,6 +48,10 @@ _UNREADABLE = (
 # Nothing but blobs and links: files under way have other names, and may be gone before `stat`.
 _FILES = (
     "cd /volumes && find . -name _uploads -prune -o -type f '(' -name data -o -name link ')' "
+    "-exec busybox stat -c '%s %n' {} +"
+)
+_UPLOADS = (
+    f"cd {MOUNT} && find . -type f -name data -path '*/_uploads/*' -mmin +{UNWRITTEN_MINUTES} "
     "-exec busybox stat -c '%s %n' {} +"
 )
 _TAGS = (
@@ -91,6 +97,18 @@ class Volumes:
         if status != 0:
             words = said.decode(errors="replace").strip()
             raise OpsError(f"looking into the caches' volumes failed ({status}): {words}")
+
+    def remove_uploads(self) -> tuple[int, int]:
+        """Remove what was to become a blob, and nobody writes any more; how many, and bytes.
+
+        The registry keeps a body whose digest was wrong.
+        """
+        lines = self.run("sh", "-c", _UPLOADS).decode().splitlines() if self.present else []
+        sizes = {path: int(size) for size, _, path in (line.partition(" ") for line in lines)}
+        folders = [f"{MOUNT}/{path.removeprefix('./').removesuffix('/data')}" for path in sizes]
+        for start in range(0, len(folders), PATHS_AT_ONCE):
+            self.run("busybox", "rm", "-rf", *folders[start : start + PATHS_AT_ONCE])
+        return len(sizes), sum(sizes.values())
 
     def put(self, path: str, archive: Iterator[bytes]) -> None:
         """Unpack a tar archive into a folder below MOUNT.

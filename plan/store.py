@@ -79,6 +79,16 @@ class Store:
         found = {one: intact(one, content) for one, content in self.manifests.items()}
         return {digest: manifest for digest, manifest in found.items() if manifest}
 
+    @cached_property
+    def gone(self) -> frozenset[str]:
+        """Digests that a repository links, of files that are not there.
+
+        The registry writes a link when it has the file. While it runs it remembers what it had,
+        goes on announcing it, and does not fetch it again.
+        """
+        linked = (one.revisions | one.layers for one in self.repositories.values())
+        return frozenset[str]().union(*linked) - self.blobs.keys()
+
     def repository(self, name: str) -> Repository:
         """What is linked in a repository; nothing where there is none of that name."""
         return self.repositories.get(name, _NO_REPOSITORY)

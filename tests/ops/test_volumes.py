@@ -4,8 +4,10 @@
 """
 
 import io
+import os
 import subprocess
 import tarfile
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -349,3 +351,26 @@ def test_a_tag_that_means_another_image_is_moved_at_once(volumes, caches):
     assert (root / current).stat().st_ino != before
     (moved,) = [call for call in volumes.calls if ops.volumes._LINK in call]
     assert moved[-2:] == (f"{folder(ghcr)}/{current}", digest_of(IMAGE))
+
+
+def test_a_download_that_nobody_writes_any_more_goes(volumes, caches):
+    old, new = (upload(volumes, cache, b"wrong") for cache in caches)
+    then = time.time() - 2 * 60 * 60
+    os.utime(old, (then, then))
+    assert volumes.remove_uploads() == (1, 5)
+    assert (old.parent.exists(), new.exists()) == (False, True)
+    assert volumes.remove_uploads() == (0, 0)
+
+
+def upload(volumes, cache, content):
+    """As the registry leaves it where a body has the wrong digest."""
+    root = volumes.root / folder(cache).removeprefix(f"{MOUNT}/")
+    made = root / "repositories" / "team/app" / "_uploads" / "01a21c03-f466-7e25-af6c-5afed629cc0a"
+    made.mkdir(parents=True)
+    (made / "startedat").write_text("2026-11-27T07:59:13Z")
+    (made / "data").write_bytes(content)
+    return made / "data"
+
+
+def test_without_a_volume_there_is_no_download():
+    assert Volumes(client=None, container="", caches=(), present=()).remove_uploads() == (0, 0)
