@@ -20,12 +20,15 @@ def words(text: str) -> str:
     if isinstance(content, Mapping):
         errors = content.get("errors")
         found = errors if isinstance(errors, list) else [content]
-        said = [
-            next((str(one[key]) for key in _KEYS if one.get(key)), "")
-            for one in found
-            if isinstance(one, Mapping)
-        ]
+        said = [_message(one) for one in found if isinstance(one, Mapping)]
     return "; ".join(filter(None, said)) or text
+
+
+def _message(error: Mapping[str, object]) -> str:
+    message = next((str(error[key]) for key in _KEYS if error.get(key)), "")
+    # "unknown error" says nothing: a pull-through cache has its upstream's status behind it.
+    detail = error.get("detail")
+    return f"{message}: {detail}" if error.get("code") == "UNKNOWN" and detail else message
 
 
 def parsed(text: str) -> object:

@@ -94,3 +94,10 @@ def test_where_it_said_nothing_the_fault_is_told_once():
         f"layer {OWN}: delivered, but not stored; the cache's log says why",
     )
     assert reasons(IMAGE, [fault(WRONG_SIZE)], {}) == (f"layer {OWN}: wrong size; repair mends it",)
+
+
+def test_a_file_that_is_gone_is_told_whatever_the_cache_said_of_it():
+    said = {("ghcr.io", OWN): "peer closed connection", ("ghcr.io", str(IMAGE)): "500 no"}
+    lost = fault(MISSING)
+    why = f"layer {OWN}: its file is gone from the volume; repair mends it"
+    assert reasons(IMAGE, [lost], said, {(IMAGE.host, OWN)}) == (why,)
