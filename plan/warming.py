@@ -96,13 +96,17 @@ def reasons(
     `gone` has (host, digest) of what the cache once had: while it runs it remembers that.
     """
 
+    def is_gone(fault: Fault) -> bool:
+        # A manifest comes again by itself: only what it remembers of blobs does it not look up.
+        return fault.part in ("config", "layer") and (image.host, fault.digest) in gone
+
     def reason(fault: Fault) -> str:
-        if (image.host, fault.digest) in gone:
+        if is_gone(fault):
             return f"{fault.part} {fault.digest}: its file is gone from the volume; repair mends it"
         return said.get((image.host, fault.digest)) or _in_words(fault)
 
     of_image = said.get((image.host, str(image)))
-    if of_image and not any((image.host, fault.digest) in gone for fault in faults):
+    if of_image and not any(map(is_gone, faults)):
         return (of_image,)
     return tuple(dict.fromkeys(map(reason, faults)))
 

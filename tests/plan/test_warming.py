@@ -1,5 +1,7 @@
 """What crosses the upstream link: every blob once, whoever wants it."""
 
+from dataclasses import replace
+
 import pytest
 
 from plan.images import ImageReference
@@ -101,3 +103,5 @@ def test_a_file_that_is_gone_is_told_whatever_the_cache_said_of_it():
     lost = fault(MISSING)
     why = f"layer {OWN}: its file is gone from the volume; repair mends it"
     assert reasons(IMAGE, [lost], said, {(IMAGE.host, OWN)}) == (why,)
+    manifest = replace(lost, part="manifest")
+    assert reasons(IMAGE, [manifest], said, {(IMAGE.host, OWN)}) == ("500 no",)
