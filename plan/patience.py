@@ -7,12 +7,12 @@ all.
 
 import re
 from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 
 # Of all waits of a run together.
 TOTAL_SECONDS = 300.0
 FIRST_SECONDS, LONGEST_SECONDS = 2.0, 60.0
 _TEMPORARY = (429, 502, 503, 504)
+_DATE = "%a, %d %b %Y %H:%M:%S GMT"
 _IN_WORDS = re.compile(r"unexpected HTTP status: (\d{3})")
 
 
@@ -34,11 +34,9 @@ def asked_seconds(retry_after: str, now: datetime) -> float | None:
     if text.isascii() and text.isdigit():
         return float(text)
     try:
-        until = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+        until = datetime.strptime(text, _DATE).replace(tzinfo=timezone.utc)
+    except ValueError:
         return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=timezone.utc)
     return max(0.0, (until - now).total_seconds())
 
 

@@ -18,9 +18,12 @@ from ops import docker_api
 from ops.archive import export, importing, reading, writing
 from ops.archive.writing import ArchiveWriter
 from ops.errors import OpsError
+from ops.verify import Result
 from ops.volumes import Volumes
-from plan import archive
+from plan import archive, store
 from plan.archive import ArchiveError, BootAsset, Lock
+from plan.images import ImageReference, Platform
+from plan.store import Fault
 
 OF_ABC = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 CONTENT = {"one": b"1" * 1000, "two": b"2" * 513, "three": b""}
@@ -381,3 +384,34 @@ def test_a_note_that_is_damaged_counts_as_none(path, noted):
     path.with_name(f"{path.name}.partial.json").write_text(noted)
     assert write(path) == list(CONTENT)
     assert members(path) == CONTENT
+
+
+def left_out(kind, tag="v1"):
+    image = ImageReference(host="docker.io", repository="team/a", tag=tag)
+    fault = Fault(part="layer", digest=OF_ABC, size=3, problem=store.MISSING)
+    return Result(image=image, size=3, faults=(fault,), kind=kind)
+
+
+AMD64 = Platform(os="linux", architecture="amd64")
+
+
+def test_what_nobody_has_pulled_is_left_out_and_that_is_no_failure(capsys):
+    assert export._tell_left_out([left_out(store.LOOKED_AT)], AMD64) == 0
+    assert capsys.readouterr().err == (
+        "left out: docker.io/team/a:v1: only its manifest was asked for, never the image\n"
+    )
+    assert export._tell_left_out([], AMD64) == 0
+
+
+def test_an_image_that_is_left_out_is_named_and_is_a_failure(capsys):
+    assert export._tell_left_out([left_out(store.IMAGE)], AMD64) == 1
+    said = capsys.readouterr().err
+    assert "1 images are left out, because they are not complete for linux/amd64" in said
+    assert said.splitlines()[-1].strip() == "docker.io/team/a:v1"
+
+
+def test_without_anything_to_export_it_says_what_to_do():
+    with pytest.raises(OpsError, match="the caches hold no image"):
+        export._refuse_incomplete([], AMD64)
+    with pytest.raises(OpsError, match="1 images are not complete for linux/amd64"):
+        export._refuse_incomplete([left_out(store.IMAGE)], AMD64)

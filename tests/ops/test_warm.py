@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from ops import warm
+from ops import fetching, warm
 from ops.caches import Cache
 from ops.fetching import FetchError
 from ops.volumes import folder
@@ -268,3 +268,11 @@ def test_how_to_go_on_is_told():
         "to go on, run warm again: what is complete stays, and is not fetched again"
     )
     assert "go on" not in warm._of_caches(replace(report, failures=()))
+
+
+def test_when_a_registry_wants_to_be_asked_again_is_kept(busy):
+    busy.refusing = "/v2/"
+    with pytest.raises(FetchError) as caught:
+        fetching.manifest(fetching.source(f"{busy.url}/v2"), "team/b", "v1")
+    assert (caught.value.status, caught.value.retry_after) == (429, "7")
+    assert caught.value.is_temporary
