@@ -99,6 +99,7 @@ class _Run:
         fetched_manifests: (host, repository, digest) -> size in bytes, of those not held before.
         wanted: host -> what its cache lacked of configs and layers.
         patience: seconds that may still be waited for busy upstreams.
+        given_up: host -> how its upstream said that it is too busy for that.
     """
 
     caches: Mapping[str, Cache]
@@ -110,6 +111,7 @@ class _Run:
     fetched_manifests: dict[tuple[str, str, str], int] = field(default_factory=dict)
     wanted: dict[str, tuple[Wanted, ...]] = field(default_factory=dict)
     patience: float = patience.TOTAL_SECONDS
+    given_up: dict[str, fetching.FetchError] = field(default_factory=dict)
 
     @property
     def to_fetch(self) -> tuple[tuple[str, Wanted], ...]:
@@ -275,8 +277,9 @@ def _in_parallel(
         this = _Round(doing, again=tries < BROKEN_OFF_TRIES)
         for number, outcome in this.outcomes(ahead, items, work):
             outcomes[number] = outcome
-        given_up = _waited(doing, this.busy, len(this.later), tries)
-        ahead = [number for number in sorted(this.later) if items[number][0][0] not in given_up]
+        if this.later:
+            _wait(doing, this.busy, tries)
+        ahead = [one for one in sorted(this.later) if items[one][0][0] not in doing.given_up]
         tries += 1
     return outcomes
 
@@ -314,9 +317,10 @@ class _Round:
     ) -> Outcome | None:
         """What the work gives; None, and what was said noted, where it fails."""
         host, _ = key
-        if host in self.busy:
-            self._doing.said[key] = f"not asked for, because of {self.busy[host]}"
-            self.later.add(number)
+        if error := self._doing.given_up.get(host) or self.busy.get(host):
+            self._doing.said[key] = f"not asked for, because of {error}"
+            if host not in self._doing.given_up:
+                self.later.add(number)
             return None
         try:
             outcome = work(item)
@@ -334,33 +338,25 @@ class _Round:
         return None
 
 
-def _waited(
-    doing: _Run, busy: Mapping[str, fetching.FetchError], count: int, tries: int
-) -> set[str]:
-    """Wait as long as busy upstreams want, or as seems right; the hosts that want too much."""
-    if not count:
-        return set()
+def _wait(doing: _Run, busy: Mapping[str, fetching.FetchError], tries: int) -> None:
+    """Wait as long as busy upstreams want, or as seems right; give up those that want too much."""
     now = datetime.now(timezone.utc)
-    asked = {host: patience.asked_seconds(one.retry_after, now) for host, one in busy.items()}
-    pauses = {host: patience.pause(tries, asked[host], doing.patience) for host in busy}
-    for host, seconds in pauses.items():
+    # An answer that was broken off is worth another try soon.
+    longest = 0.0 if busy else min(patience.FIRST_SECONDS, doing.patience)
+    waited_for = "an answer was broken off"
+    for host, error in busy.items():
+        asked = patience.asked_seconds(error.retry_after, now)
+        seconds = patience.pause(tries, asked, doing.patience)
         if seconds is None:
-            wanted = asked[host]
-            wants = "" if wanted is None else f", which wants {wanted:.0f} s"
-            progress.tell(f"{host} is busy{wants}: it is not asked again in this run")
-    given_up = {host for host, seconds in pauses.items() if seconds is None}
-    waits = [seconds for seconds in pauses.values() if seconds is not None]
-    # What was broken off only is tried again soon.
-    longest = max(waits, default=0.0 if busy else min(patience.FIRST_SECONDS, doing.patience))
+            doing.given_up[host] = error
+            wants = "" if asked is None else f" and wants {asked:.0f} s"
+            progress.tell(f"{host} is busy{wants}: it is not asked again in this run ({error})")
+        elif seconds > longest:
+            longest, waited_for = seconds, f"{host} is busy ({error})"
     if longest:
-        names = ", ".join(sorted(busy.keys() - given_up)) or "a cache"
-        said = "; ".join(sorted({str(one) for host, one in busy.items() if host not in given_up}))
-        progress.tell(
-            f"{names}: {said or 'an answer was broken off'}. Trying again in {longest:.0f} s"
-        )
+        progress.tell(f"{waited_for}: trying again in {longest:.0f} s")
         _sleep(longest)
         doing.patience -= longest
-    return given_up
 
 
 def _sleep(seconds: float) -> None:

@@ -48,7 +48,9 @@ def pause(tries: int, asked: float | None, left: float) -> float | None:
         asked: what the upstream asks for; None where it does not say.
         left: seconds that may be waited still.
     """
-    if asked is not None:
-        return asked if asked <= left else None
-    doubled = FIRST_SECONDS * 2.0 ** min(tries, 10)
-    return min(doubled, LONGEST_SECONDS, left) if left >= 1 else None
+    wanted = asked or 0.0
+    if left < 1 or wanted > left:
+        return None
+    # An upstream that says "at once" time and again is busy all the same.
+    doubled = min(FIRST_SECONDS * 2.0 ** min(tries, 10), LONGEST_SECONDS)
+    return min(max(wanted, doubled), left)

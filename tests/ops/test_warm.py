@@ -161,7 +161,7 @@ def test_a_busy_upstream_is_waited_for_and_then_all_of_it_comes(
     waited = heals(2)
     assert filled(cache) == {}
     assert waited == [2, 4] or (refusing, method) == ("/blobs/", "GET"), "an answer broken off"
-    assert "Trying again in 2 s" in capsys.readouterr().err
+    assert "trying again in 2 s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("status", "said"), [(429, "429"), (503, "503 Service Unavailable")])
@@ -223,7 +223,7 @@ def test_an_upstream_is_waited_for_as_long_as_it_asks(waits, capsys):
     assert warm._in_parallel(doing, items, refusing(error)) == ["a", "b"]
     assert (waits, doing.said) == ([70], {})
     assert doing.patience == patience.TOTAL_SECONDS - 70
-    assert "docker.io: 429 slow down. Trying again in 70 s" in capsys.readouterr().err
+    assert "docker.io is busy (429 slow down): trying again in 70 s" in capsys.readouterr().err
 
 
 def test_one_that_asks_for_too_much_is_given_up_and_the_others_are_not(waits, capsys):
@@ -243,7 +243,10 @@ def test_one_that_asks_for_too_much_is_given_up_and_the_others_are_not(waits, ca
     items = [((host, "a"), host) for host in ("docker.io", "quay.io")]
     assert warm._in_parallel(doing, items, work) == [None, "quay.io"]
     assert (waits, doing.said) == ([2], {("docker.io", "a"): "429"})
-    assert "docker.io is busy, which wants 3600 s: it is not asked" in capsys.readouterr().err
+    assert "docker.io is busy and wants 3600 s: it is not asked again" in capsys.readouterr().err
+    assert warm._in_parallel(doing, items, work) == [None, "quay.io"], "nor for anything else"
+    assert doing.said == {("docker.io", "a"): "not asked for, because of 429"}
+    assert waits == [2]
 
 
 def test_an_answer_that_is_broken_off_is_fetched_again_twice(waits):

@@ -61,13 +61,13 @@ def test_a_retry_after_is_seconds_or_a_date(header, seconds):
 
 def test_what_an_upstream_asks_for_is_waited_for_or_not_at_all():
     assert patience.pause(5, 70.0, 300.0) == 70
-    assert patience.pause(0, 0.0, 300.0) == 0
     assert patience.pause(0, 301.0, 300.0) is None
 
 
-def test_without_a_wish_every_pause_is_twice_the_last_and_they_end():
+@pytest.mark.parametrize("asked", [None, 0.0])
+def test_without_a_wish_every_pause_is_twice_the_last_and_they_end(asked):
     left, pauses = patience.TOTAL_SECONDS, []
-    while (seconds := patience.pause(len(pauses), None, left)) is not None:
+    while (seconds := patience.pause(len(pauses), asked, left)) is not None:
         pauses.append(seconds)
         left -= seconds
     assert pauses[:6] == [2, 4, 8, 16, 32, 60]
