@@ -380,3 +380,17 @@ def test_below_a_path_repositories_have_the_names_that_nodes_use():
 def test_what_is_not_below_a_path_is_not_listed():
     assert store.below(held(), "tea").repositories == {}, "team is another path"
     assert store.below(held(), "team/app").repositories == {}, "the path itself is no repository"
+
+
+def test_what_is_linked_and_not_there_is_gone():
+    assert held().gone == frozenset()
+    paths = {store.blob_path(digest_of(one)) for one in (LAYER, IMAGE)}
+    left = [(path, size) for path, size in files(*ALL) if path not in paths]
+    assert held(left).gone == {digest_of(LAYER), digest_of(IMAGE)}
+
+
+def test_a_manifest_that_is_listed_twice_is_one_part():
+    tag = attached(LIST)
+    made = volume((IMAGE,), (CONFIG, LAYER), {tag: index(entry(IMAGE), entry(IMAGE))})
+    assert told(made, tagged(tag)) == []
+    assert len(store.parts(made, tagged(tag), AMD64)) == 4

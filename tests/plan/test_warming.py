@@ -99,7 +99,7 @@ def test_where_it_said_nothing_the_fault_is_told_once():
 
 
 def test_a_file_that_is_gone_is_told_whatever_the_cache_said_of_it():
-    said = {("ghcr.io", OWN): "peer closed connection", ("ghcr.io", str(IMAGE)): "500 no"}
+    said = {(IMAGE.host, OWN): "peer closed connection", (IMAGE.host, str(IMAGE)): "500 no"}
     lost = fault(MISSING)
     why = f"layer {OWN}: its file is gone from the volume; repair mends it"
     assert reasons(IMAGE, [lost], said, {(IMAGE.host, OWN)}) == (why,)
