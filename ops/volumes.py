@@ -38,9 +38,33 @@ _LINK = (
     'while [ $# -gt 0 ]; do busybox mkdir -p "${1%/*}" && printf %s "$2" >"$1.new" && '
     'busybox mv "$1.new" "$1" || exit 1; shift 2; done'
 )
-# Arguments: a cache's folder, and one below it. A link to a file that is whole appears at once, as
-# a rename does; one program does it for all of them, where one each would take seconds.
-_PLACE = 'busybox cp -rlf "$1/$2/." "$1/" && busybox rm -rf "${1:?}/${2:?}"'
+# Arguments: a folder, path, digest, path, digest ...
+_WRITE = """
+busybox mkdir -p "$1" && cd "$1" && shift || exit 1
+while [ $# -gt 0 ]; do echo "${1%/*}"; shift 2; done | busybox xargs busybox mkdir -p || exit 1
+while [ $# -gt 0 ]; do printf %s "$2" >"$1" || exit 1; shift 2; done
+"""
+# Arguments: a cache's folder, and one below it. What that one lacks is renamed into it, as high up
+# as can be and many at once, for a program takes longer than a rename; in the order of names, so
+# tags come behind what they lead to. Where the registry makes a folder meanwhile, it is done again.
+_PLACE = """
+merge() {
+    local from=$1 to=$2 one
+    set --
+    for one in "$from"/*; do
+        [ -e "$one" ] || continue
+        if [ ! -e "$to/${one##*/}" ]; then set -- "$@" "$one"; continue; fi
+        [ $# = 0 ] || busybox mv "$@" "$to/" || exit 1
+        set --
+        if [ -d "$one" ]
+        then merge "$one" "$to/${one##*/}"
+        else busybox mv "$one" "$to/${one##*/}" || exit 1
+        fi
+    done
+    [ $# = 0 ] || busybox mv "$@" "$to/" || exit 1
+}
+{ (merge "$1/$2" "$1") || (merge "$1/$2" "$1"); } && busybox rm -rf "${1:?}/${2:?}"
+"""
 BLOCK = 512
 _UNREADABLE = (
     'for path; do [ ! -e "$path" ] || busybox cat "$path" >/dev/null 2>&1 || echo "$path"; done'
@@ -134,19 +158,21 @@ class Volumes:
             yield from apart(self.stream("cat", *(path for path, _ in some)), some)
 
     def place(self, root: str, staged: str) -> None:
-        """Put what is staged in a folder below a cache's into that one, each file at once.
+        """Put what is staged in a folder below a cache's into that one; each file is there at once.
 
-        What has the same name there is replaced: for a moment there is none. The folder is gone
-        afterwards.
+        A file of the same name is replaced. The folder is gone afterwards.
         """
         self.run("sh", "-c", _PLACE, "sh", root, staged)
 
     def place_links(self, root: str, links: Mapping[str, str]) -> None:
-        """Write links (path below a cache's folder -> digest), each at once, in no order."""
+        """Write links (path below a cache's folder -> digest), tags behind what they lead to."""
+        staged = f"{STAGING}/{secrets.token_hex(8)}"
+        paths = list(links)
+        for start in range(0, len(paths), LINKS_AT_ONCE):
+            some = paths[start : start + LINKS_AT_ONCE]
+            words = (word for path in some for word in (path, links[path]))
+            self.run("sh", "-c", _WRITE, "sh", f"{root}/{staged}", *words)
         if links:
-            staged = f"{STAGING}/{secrets.token_hex(8)}"
-            files = ((f"{staged}/{path}", digest.encode()) for path, digest in links.items())
-            self.put(root, as_tar((name, len(content), [content]) for name, content in files))
             self.place(root, staged)
 
     def link(self, links: Sequence[tuple[str, str]]) -> None:

@@ -47,6 +47,8 @@ BATCH_BYTES = 32 * 1024 * 1024
 BATCH_BLOBS = 2000
 # Below STAGING: a folder that looks like the cache's own, and what goes there from another volume.
 _STAGED = f"{STAGING}/new"
+# Arguments: the caches' folders, which a volume that was just made does not have.
+_EMPTY = f'busybox mkdir -p "$@" && for one; do busybox rm -rf "$one/{STAGING}" || exit 1; done'
 # Arguments: a folder that has staged blobs, another one, and those of them that it is to have.
 _COPY = (
     'from=$1 to=$2; shift 2; busybox mkdir -p "$to" && cd "$from" && '
@@ -214,10 +216,7 @@ def _staging(into: _Into) -> Iterator[None]:
 
 
 def _unstage(into: _Into) -> None:
-    into.volumes.run(
-        "busybox", "rm", "-rf", *(f"{folder(cache)}/{STAGING}" for cache in into.caches.values())
-    )
-    into.volumes.run("busybox", "mkdir", "-p", *(folder(cache) for cache in into.caches.values()))
+    into.volumes.run("sh", "-c", _EMPTY, "sh", *map(folder, into.caches.values()))
 
 
 @contextmanager
@@ -468,31 +467,22 @@ def _place(assets: Sequence[BootAsset], staged: Path) -> None:
 
 
 def _link(lock: Lock, into: _Into) -> None:
-    """Link what is not linked yet; tags last, and one that means another image at once."""
+    """Link what is not linked yet; of each image its tag last."""
     links: dict[str, dict[str, str]] = {host: {} for host in into.caches}
-    tags: dict[str, dict[str, str]] = {host: {} for host in into.caches}
-    moved: list[tuple[str, str]] = []
     for locked in lock.images:
-        image, cache = locked.image, into.caches[locked.image.host]
+        image = locked.image
         held = into.stores[image.host].repository(image.repository)
-        name = cache.stored(image.repository)
+        name = into.caches[image.host].stored(image.repository)
         for part in locked.parts:
             is_manifest = part.part in archive.MANIFESTS
             if part.digest not in (held.revisions if is_manifest else held.layers):
                 link = store.revision_link if is_manifest else store.layer_link
                 links[image.host][link(name, part.digest)] = part.digest
-        before = held.tags.get(image.tag)
-        if image.tag and before != locked.digest:
-            current, history = store.tag_links(name, image.tag, locked.digest)
-            links[image.host][history] = locked.digest
-            if before:
-                moved.append((f"{folder(cache)}/{current}", locked.digest))
-            else:
-                tags[image.host][current] = locked.digest
-    for some in (links, tags):
-        for host, cache in into.caches.items():
-            into.volumes.place_links(folder(cache), some[host])
-    into.volumes.link(moved)
+        if image.tag and held.tags.get(image.tag) != locked.digest:
+            for path in store.tag_links(name, image.tag, locked.digest):
+                links[image.host][path] = locked.digest
+    for host, cache in into.caches.items():
+        into.volumes.place_links(folder(cache), links[host])
 
 
 def _forget(client: docker.DockerClient, lock: Lock, into: _Into, stack: str) -> None:

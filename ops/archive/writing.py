@@ -43,6 +43,7 @@ class ArchiveWriter:
         self._ends = self._written_before()
         self._noted_ends = len(self._ends)
         self._noted_at = 0.0
+        self._compressor = zstandard.ZstdCompressor(level=LEVEL)
         self._file: BinaryIO = os.fdopen(
             os.open(self._partial, os.O_RDWR | os.O_CREAT, PRIVATE), "r+b"
         )
@@ -76,7 +77,7 @@ class ArchiveWriter:
         entry = tarfile.TarInfo(name)
         entry.size = size
         hashed, written = hashlib.sha256(), 0
-        with zstandard.ZstdCompressor(level=LEVEL).stream_writer(self._file, closefd=False) as out:
+        with self._compressor.stream_writer(self._file, closefd=False) as out:
             out.write(entry.tobuf(tarfile.PAX_FORMAT))
             for chunk in content:
                 hashed.update(chunk)
@@ -95,7 +96,7 @@ class ArchiveWriter:
 
     def finish(self) -> None:
         """End the archive and give it its name."""
-        with zstandard.ZstdCompressor(level=LEVEL).stream_writer(self._file, closefd=False) as out:
+        with self._compressor.stream_writer(self._file, closefd=False) as out:
             out.write(b"\0" * 2 * BLOCK)
         self._sync()
         self._file.close()

@@ -425,6 +425,16 @@ def test_what_is_damaged_already_is_taken_from_the_archive(empty, archive, embed
         empty.make("down", OTHER)
 
 
+def test_a_disk_that_fills_is_told(empty, archive):
+    """A volume of 20 MB, and an image of 60."""
+    small = {"type": "tmpfs", "device": "tmpfs", "o": "size=20m"}
+    empty.client.api.create_volume(f"{PREFIX}-{OTHER}-docker.io", driver_opts=small)
+    done = imported(empty, archive)
+    assert done.returncode == 1
+    assert "no space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_two_imports_at_once_are_both_complete(empty, archive):
     line = ops_line("import", OTHER, str(archive))
     env = empty.shell_env(OTHER)
