@@ -5,9 +5,11 @@
 
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -372,3 +374,77 @@ def upload(volumes, cache, content):
 
 def test_without_a_volume_there_is_no_download():
     assert Volumes(client=None, container="", caches=(), present=()).remove_uploads() == (0, 0)
+
+
+def linked(*digits):
+    return {
+        path: f"sha256:{digit * 64}"
+        for digit in digits
+        for path in (
+            store.layer_link("team/app", f"sha256:{digit * 64}"),
+            store.tag_links("team/app", f"v{digit}", "")[0],
+        )
+    }
+
+
+def links_in(volumes, cache):
+    root = volumes.root / folder(cache).removeprefix(f"{MOUNT}/")
+    return {
+        str(file.relative_to(root)): file.read_text() for file in root.rglob("*") if file.is_file()
+    }
+
+
+def test_links_come_to_those_that_are_there_and_many_take_a_few_calls(volumes, monkeypatch):
+    cache = volumes.caches[0]
+    volumes.place_links(folder(cache), {})
+    assert volumes.calls == []
+    volumes.place_links(folder(cache), linked("1", "2"))
+    monkeypatch.setattr(ops.volumes, "LINKS_AT_ONCE", 3)
+    volumes.calls.clear()
+    changed = dict.fromkeys(linked("2"), f"sha256:{'9' * 64}")
+    volumes.place_links(folder(cache), {**linked("3", "4"), **changed})
+    assert links_in(volumes, cache) == {**linked("1", "2", "3", "4"), **changed}
+    assert len(volumes.calls) == 3, "two to write six of them, one to give them their place"
+
+
+def test_whenever_it_ends_a_tag_leads_to_something(volumes, tmp_path, monkeypatch):
+    """Each rename is stopped at in turn, as by a kill."""
+    cache = volumes.caches[0]
+    volumes.place_links(folder(cache), linked("1"))
+    counted = tmp_path / "renames"
+    busybox(
+        tmp_path,
+        monkeypatch,
+        f'[ "$1" != mv ] || {{ echo >>{counted}; [ $(wc -l <{counted}) -le $MOST ] || exit 1; }}',
+    )
+    for most in range(10):
+        counted.write_text("")
+        monkeypatch.setenv("MOST", str(most))
+        with suppress(subprocess.CalledProcessError):
+            volumes.place_links(folder(cache), linked("2"))
+        there = {path for path in links_in(volumes, cache) if path.startswith("repositories")}
+        tags = [path for path in there if "/tags/" in path]
+        layers = [path for path in there if "/_layers/" in path]
+        assert len(tags) <= len(layers)
+        if len(tags) == 2:
+            return
+    pytest.fail("it never came to its end")
+
+
+def test_a_folder_that_the_registry_makes_meanwhile_is_no_matter(volumes, tmp_path, monkeypatch):
+    cache = volumes.caches[0]
+    root = volumes.root / folder(cache).removeprefix(f"{MOUNT}/")
+    made = root / store.layer_link("team/app", f"sha256:{'5' * 64}")
+    once = f'[ "$1" != mv ] || [ -e {made} ] || {{ mkdir -p {made.parent}; printf 5 >{made}; }}'
+    busybox(tmp_path, monkeypatch, once)
+    volumes.place_links(folder(cache), linked("1"))
+    assert links_in(volumes, cache) == {**linked("1"), str(made.relative_to(root)): "5"}
+
+
+def busybox(tmp_path, monkeypatch, before):
+    """The real one, before which this is run."""
+    program = tmp_path / "bin" / "busybox"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\n{before}\nexec {shutil.which("busybox")} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
