@@ -32,9 +32,9 @@ REMOVED_AT_ONCE = 500
 # Links, and what nobody has written to for long. What is under way may be gone before `stat`, and
 # is not looked at.
 _FILES = (
-    f"cd {MOUNT} && find . -type f '(' -name link -o "
+    f"cd {MOUNT} && find . -type f '(' -name link ! -path '*/{STAGING}*/*' -o "
     "'(' -name data -path '*/_uploads/*' -o -name '*.tmp' -o -name '*.new' "
-    f"-o -path '*/{STAGING}/*' ')' -mmin +{UNWRITTEN_MINUTES} ')' "
+    f"-o -path '*/{STAGING}*/*' ')' -mmin +{UNWRITTEN_MINUTES} ')' "
     "-exec busybox stat -c '%s,%Y %n' {} +"
 )
 # Level by level: what held only empty folders is empty then. No name here has a space.

@@ -23,7 +23,7 @@ from ops.docker_api import execute
 from ops.errors import OpsError
 from plan.caches import DATA_PATH
 from plan.manifests import MANIFEST_BYTES
-from plan.store import EMPTY, ROOT, STAGING, Store, below, blob_path, parse_listing
+from plan.store import EMPTY, LINKS_STAGING, ROOT, Store, below, blob_path, parse_listing
 from plan.upstreams import slug
 
 MOUNT = "/volumes"
@@ -33,11 +33,6 @@ UNWRITTEN_MINUTES = 60
 # arguments is 2 MiB, a path below ROOT has up to about 110 bytes.
 PATHS_AT_ONCE = 5000
 LINKS_AT_ONCE = 2000
-# Arguments: path, digest, path, digest ...
-_LINK = (
-    'while [ $# -gt 0 ]; do busybox mkdir -p "${1%/*}" && printf %s "$2" >"$1.new" && '
-    'busybox mv "$1.new" "$1" || exit 1; shift 2; done'
-)
 # Arguments: a folder, path, digest, path, digest ...
 _WRITE = """
 busybox mkdir -p "$1" && cd "$1" && shift || exit 1
@@ -166,7 +161,7 @@ class Volumes:
 
     def place_links(self, root: str, links: Mapping[str, str]) -> None:
         """Write links (path below a cache's folder -> digest), tags behind what they lead to."""
-        staged = f"{STAGING}/{secrets.token_hex(8)}"
+        staged = f"{LINKS_STAGING}/{secrets.token_hex(8)}"
         paths = list(links)
         for start in range(0, len(paths), LINKS_AT_ONCE):
             some = paths[start : start + LINKS_AT_ONCE]
@@ -174,12 +169,6 @@ class Volumes:
             self.run("sh", "-c", _WRITE, "sh", f"{root}/{staged}", *words)
         if links:
             self.place(root, staged)
-
-    def link(self, links: Sequence[tuple[str, str]]) -> None:
-        """Write (path, digest) links in this order; each appears whole or not at all."""
-        for start in range(0, len(links), LINKS_AT_ONCE):
-            some = links[start : start + LINKS_AT_ONCE]
-            self.run("sh", "-c", _LINK, "sh", *(word for link in some for word in link))
 
     def stores(self) -> dict[str, Store]:
         """Host -> what its cache holds, repositories by the names that nodes use for them.

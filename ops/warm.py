@@ -426,8 +426,7 @@ def _settled(doing: _Run, images: Sequence[ImageReference]) -> tuple[Result, ...
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         stores = doing.volumes.stores()
-        if links := list(_missing_links(doing, stores)):
-            doing.volumes.link(links)
+        if _linked(doing, stores):
             continue
         results = verified(stores, images, doing.platform, {})
         awaited = any(is_awaited(one.image, one.faults, doing.said) for one in results)
@@ -436,12 +435,18 @@ def _settled(doing: _Run, images: Sequence[ImageReference]) -> tuple[Result, ...
         time.sleep(POLL_SECONDS)
 
 
-def _missing_links(doing: _Run, stores: Mapping[str, Store]) -> Iterator[tuple[str, str]]:
+def _linked(doing: _Run, stores: Mapping[str, Store]) -> bool:
+    """Write the links that can be written now; whether there were any."""
+    any_missing = False
     for host, wanted in doing.wanted.items():
         cache = doing.caches[host]
-        for repository, digest in missing_links(stores[host], wanted):
-            link = store.layer_link(cache.stored(repository), digest)
-            yield f"{folder(cache)}/{link}", digest
+        links = {
+            store.layer_link(cache.stored(repository), digest): digest
+            for repository, digest in missing_links(stores[host], wanted)
+        }
+        doing.volumes.place_links(folder(cache), links)
+        any_missing = any_missing or bool(links)
+    return any_missing
 
 
 def _readable(report: Report | None, filled: "Filled | None") -> str:

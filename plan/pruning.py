@@ -40,7 +40,7 @@ _REVISION = re.compile(r"repositories/(.+)/_manifests/revisions/sha256/([0-9a-f]
 _LAYER = re.compile(r"repositories/(.+)/_layers/sha256/([0-9a-f]{64})/link")
 _UPLOAD = re.compile(r"(repositories/.+/_uploads/[^/]+)/data")
 # Beside a file, while it is written: the registry's, and those of `import`; and what it stages.
-_UNFINISHED = re.compile(rf".+\.(?:tmp|new)|{STAGING}/.+")
+_UNFINISHED = re.compile(rf".+\.(?:tmp|new)|{STAGING}[^/]*/.+")
 
 
 class PruneError(Exception):

@@ -18,6 +18,8 @@ from plan.manifests import Descriptor, Manifest, intact
 ROOT = "docker/registry/v2"
 # Where `import` keeps a blob while it comes, below ROOT; the registry does not look there.
 STAGING = "talos-cache-import"
+# And where links are made, each time in a folder of its own: `warm` may run beside an import.
+LINKS_STAGING = f"{STAGING}-links"
 # A link is a file that holds a digest: "sha256:" and 64 digits.
 LINK_BYTES = 71
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

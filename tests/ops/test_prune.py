@@ -20,6 +20,7 @@ LEFT_OVER = (
     "repositories/app/_layers/sha256/a/link.1.tmp",
     "blobs/sha256/ab/x/data.new",
     "talos-cache-import/new/blobs/sha256/ab/x/data",
+    "talos-cache-import-links/0123/repositories/app/_layers/sha256/a/link",
 )
 LINK = "repositories/app/_layers/sha256/a/link"
 BLOB = "blobs/sha256/ab/x/data"

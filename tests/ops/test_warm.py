@@ -35,8 +35,10 @@ class VolumesDouble:
     def stores(self):
         return {"docker.io": self.seen.pop(0) if len(self.seen) > 1 else self.seen[0]}
 
-    def link(self, links):
-        self.written += links
+    def place_links(self, root, links):
+        if not links:
+            return
+        self.written += [(f"{root}/{path}", digest) for path, digest in links.items()]
         self.seen[0] = Store(
             blobs=self.seen[0].blobs,
             repositories=dict.fromkeys(["team/a", "team/b"], self.seen[0].repositories["team/a"]),
