@@ -14,6 +14,7 @@ import httpx
 from ops import answers, registry_words
 from ops.caches import Cache
 from ops.readiness import anybody
+from plan import patience
 from plan.manifests import INDEX_TYPES, MANIFEST_BYTES, MANIFEST_TYPES
 
 # Between two bytes, and to connect: a cold cache first waits for its upstream.
@@ -21,10 +22,30 @@ TIMEOUT = httpx.Timeout(120, connect=5)
 CHUNK_BYTES = 1024 * 1024
 _ACCEPT = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 _WORDS_LENGTH = 200
+_NOBODYS = f"sha256:{'0' * 64}"
 
 
 class FetchError(Exception):
-    """A registry did not deliver; the text has its own words."""
+    """A registry did not deliver; the text has its own words.
+
+    Attributes:
+        status: of its answer; 0 where there was none, or where that was not what is wrong.
+        retry_after: the header of that name.
+        is_broken_off: whether an answer ended too early.
+    """
+
+    def __init__(
+        self, text: str, *, status: int = 0, retry_after: str = "", is_broken_off: bool = False
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.retry_after = retry_after
+        self.is_broken_off = is_broken_off
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether it says that it may deliver later."""
+        return patience.is_temporary(self.status, str(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +132,19 @@ def blob(registry: Source, repository: str, digest: str, progress: Callable[[int
     _fetch(registry, path, digest, lambda chunk: progress(len(chunk)))
 
 
+def upstream_trouble(registry: Source, repository: str) -> FetchError | None:
+    """Why a cache can't get anything from its upstream; None where it can.
+
+    By tag a cache says "manifest unknown" whatever its upstream has said. Of a blob that nobody has
+    it passes on what is not 404. That costs the upstream one HEAD.
+    """
+    try:
+        blob(registry, repository, _NOBODYS, lambda _: None)
+    except FetchError as error:
+        return error if error.status not in (0, httpx.codes.NOT_FOUND) else None
+    return None
+
+
 def words(answer: httpx.Response) -> str:
     """The start of what an answer says, on one line."""
     return " ".join(registry_words.words(answer.text).split())[:_WORDS_LENGTH]
@@ -123,12 +157,19 @@ def _fetch(registry: Source, path: str, digest: str, take: Callable[[bytes], obj
         with registry.client.stream("GET", url) as answer:
             if answer.status_code != httpx.codes.OK:
                 answer.read()
-                raise FetchError(f"{url}: {answer.status_code} {words(answer)}")
+                raise FetchError(
+                    f"{url}: {answer.status_code} {words(answer)}",
+                    status=answer.status_code,
+                    retry_after=answer.headers.get("Retry-After", ""),
+                )
             for chunk in answer.iter_raw(CHUNK_BYTES):
                 hashed.update(chunk)
                 take(chunk)
     except httpx.HTTPError as error:
-        raise FetchError(f"{url}: {error or type(error).__name__}") from error
+        broken_off = isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError))
+        raise FetchError(
+            f"{url}: {error or type(error).__name__}", is_broken_off=broken_off
+        ) from error
     if digest and f"sha256:{hashed.hexdigest()}" != digest:
         raise FetchError(f"{url}: what came has another digest (sha256:{hashed.hexdigest()})")
 

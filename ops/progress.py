@@ -1,5 +1,9 @@
-"""The progress bar of every long step: on stderr, and only where somebody looks."""
+"""The progress bar of every long step: on stderr, and only where somebody looks.
 
+What a step waits for is told there as well, whoever looks.
+"""
+
+import sys
 from typing import Any
 
 from tqdm import tqdm
@@ -21,3 +25,8 @@ def bar(what: str, total: int | None, *, unit: str = "B") -> "tqdm[Any]":
         disable=None,  # where stderr is no terminal
         leave=False,
     )
+
+
+def tell(line: str) -> None:
+    """Print a line where the bars are, beside those that are there."""
+    tqdm.write(line, file=sys.stderr)

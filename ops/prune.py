@@ -18,7 +18,7 @@ from ops import docker_api, image_lists, ledger, progress, stack_files
 from ops.caches import Cache, of_settings
 from ops.errors import OpsError
 from ops.stopping import not_back, stopped
-from ops.volumes import MOUNT, Volumes, by_folder, folder, opened
+from ops.volumes import MOUNT, UNWRITTEN_MINUTES, Volumes, by_folder, folder, opened
 from plan import pruning
 from plan.checks import listed
 from plan.images import ImageReference, parse_list
@@ -29,12 +29,12 @@ from plan.upstreams import slug
 
 # As many as keep the bar moving.
 REMOVED_AT_ONCE = 500
-# Links, and what nobody has written to for an hour: no download pauses for so long. What is under
-# way may be gone before `stat`, and is not looked at.
+# Links, and what nobody has written to for long. What is under way may be gone before `stat`, and
+# is not looked at.
 _FILES = (
-    f"cd {MOUNT} && find . -type f '(' -name link -o "
+    f"cd {MOUNT} && find . -type f '(' -name link ! -path '*/{STAGING}*/*' -o "
     "'(' -name data -path '*/_uploads/*' -o -name '*.tmp' -o -name '*.new' "
-    f"-o -path '*/{STAGING}/*' ')' -mmin +60 ')' "
+    f"-o -path '*/{STAGING}*/*' ')' -mmin +{UNWRITTEN_MINUTES} ')' "
     "-exec busybox stat -c '%s,%Y %n' {} +"
 )
 # Level by level: what held only empty folders is empty then. No name here has a space.
@@ -246,10 +246,11 @@ def _refuse(decision: Decision) -> None:
     refused = list(decision.refused.values())
     reasons = f"\n{listed(refused)}" if refused else ""
     if not decision.fits:
+        shown = _telling_apart(decision.floor, decision.budget)
         raise OpsError(
-            f"{_amount(decision.floor)} have to stay, of them {_amount(decision.pinned)} pinned, "
-            f"more than --to {_amount(decision.budget)}: give a larger size, or pin fewer images; "
-            f"nothing was changed{reasons}"
+            f"{shown(decision.floor)} have to stay, of them {shown(decision.pinned)} pinned, more "
+            f"than --to {shown(decision.budget)}: give a larger size, or pin fewer images; nothing "
+            f"was changed{reasons}"
         )
     if reasons:
         print(f"prune: left alone, because nobody knows what is needed:{reasons}", file=sys.stderr)
@@ -294,7 +295,16 @@ def _last_line(decision: Decision, after: Mapping[str, int], *, done: bool) -> s
 
 
 def _amount(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+    if size >= 1e9:
+        return f"{size / 1e9:.2f} GB"
+    if size >= 1e6:
+        return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e3:.1f} kB" if size >= 1e3 else f"{size} B"
+
+
+def _telling_apart(one: int, other: int) -> Callable[[int], str]:
+    """How to write two sizes: rounded, or every byte where they would look the same."""
+    return _amount if _amount(one) != _amount(other) else "{:,} bytes".format
 
 
 def _as_json(decision: Decision, *, done: bool, after: Mapping[str, int]) -> str:

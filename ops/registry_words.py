@@ -27,11 +27,7 @@ def words(text: str) -> str:
     if isinstance(content, Mapping):
         errors = content.get("errors")
         found = errors if isinstance(errors, list) else [content]
-        said = [
-            next((str(one[key]) for key in _KEYS if one.get(key)), "")
-            for one in found
-            if isinstance(one, Mapping)
-        ]
+        said = [_message(one) for one in found if isinstance(one, Mapping)]
     return "; ".join(filter(None, said)) or (_page(text) if _PAGE.match(text) else text)
 
 
@@ -40,6 +36,13 @@ def _page(text: str) -> str:
     found = _HEADING.search(text)
     heading = " ".join(html.unescape(found["text"]).split()) if found else ""
     return f'a web page, "{heading}"' if heading else "a web page"
+
+
+def _message(error: Mapping[str, object]) -> str:
+    message = next((str(error[key]) for key in _KEYS if error.get(key)), "")
+    # "unknown error" says nothing: a pull-through cache has its upstream's status behind it.
+    detail = error.get("detail")
+    return f"{message}: {detail}" if error.get("code") == "UNKNOWN" and detail else message
 
 
 def parsed(text: str) -> object:

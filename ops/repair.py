@@ -1,4 +1,4 @@
-"""`repair`: finds blobs whose content is not theirs, removes them, and fetches them again.
+"""`repair`: finds blobs whose content is not theirs, or gone, and fetches them again.
 
 The registry does not look at what it serves: one damaged blob fails every pull of its image for
 ever. Removing it is not enough while the registry runs, because it remembers what it had: it is
@@ -20,7 +20,7 @@ from ops.errors import OpsError
 from ops.stopping import not_back, stopped
 from ops.volumes import Volumes, folder, opened
 from ops.warm import POLL_SECONDS, SETTLE_SECONDS
-from plan.store import Store, blob_folder
+from plan.store import DAMAGED, MISSING, Store, blob_folder
 
 _NOT_STORED = "it was delivered, but not stored; the cache's log says why"
 _STILL = "what is in the volume is damaged, still or again"
@@ -28,9 +28,10 @@ _STILL = "what is in the volume is damaged, still or again"
 
 @dataclass(frozen=True, kw_only=True)
 class Mended:
-    """One damaged blob.
+    """One blob that was damaged or missing.
 
     Attributes:
+        problem: DAMAGED or MISSING.
         size: in bytes, of the file that was damaged.
         fetched: whether it was fetched again, and is whole in the volume now.
         why_not: why it is not; empty if it is, and where it is gone and no image needs it.
@@ -38,6 +39,7 @@ class Mended:
 
     host: str
     digest: str
+    problem: str
     size: int
     fetched: bool
     why_not: str
@@ -55,10 +57,16 @@ def run(arguments: argparse.Namespace) -> int:
     with opened(client, of_settings(settings), writable=True) as volumes:
         stores = volumes.stores()
         everything = {host: held.blobs for host, held in stores.items()}
-        damaged = hashing.damaged(volumes, stores, everything)
+        missing = _missing(volumes, stores)
+        damaged = {
+            host: found | missing[host]
+            for host, found in hashing.damaged(volumes, stores, everything).items()
+        }
         sick = [cache for cache in volumes.present if damaged[cache.host]]
         silent = {
-            cache.host: _removed(client, volumes, cache, damaged[cache.host], arguments.stack)
+            cache.host: _removed(
+                client, volumes, cache, damaged[cache.host] - missing[cache.host], arguments.stack
+            )
             for cache in sick
         }
         said: dict[tuple[str, str], str] = {}
@@ -70,8 +78,18 @@ def run(arguments: argparse.Namespace) -> int:
                     held = stores[cache.host]
                     said[cache.host, digest] = _fetched(cache, held, digest, why_not, bar.update)
         mended = _mended(volumes, stores, said)
-    print(_as_json(mended) if arguments.json else _report(mended, stores))
+        uploads = volumes.remove_uploads()
+    print(_as_json(mended, uploads) if arguments.json else _report(mended, stores, uploads))
     return int(any(one.why_not for one in mended))
+
+
+def _missing(volumes: Volumes, stores: Mapping[str, Store]) -> dict[str, frozenset[str]]:
+    """Host -> blobs that are linked and not there, nor were when they were looked for before.
+
+    What is stored while a volume is listed may show its link alone.
+    """
+    again = volumes.stores() if any(held.gone for held in stores.values()) else stores
+    return {host: held.gone & again[host].gone for host, held in stores.items()}
 
 
 def _removed(
@@ -81,11 +99,15 @@ def _removed(
     digests: Collection[str],
     stack: str,
 ) -> str:
-    """Remove blobs from a cache that is stopped meanwhile; why it can't be asked then, if so."""
+    """Remove blobs from a cache that is stopped meanwhile; why it can't be asked then, if so.
+
+    With its memory goes what it remembers of blobs whose files are gone.
+    """
     paths = [f"{folder(cache)}/{blob_folder(digest)}" for digest in sorted(digests)]
     try:
         with stopped(client, cache, stack) as ran:
-            volumes.run("busybox", "rm", "-rf", *paths)
+            if paths:
+                volumes.run("busybox", "rm", "-rf", *paths)
         return not_back(cache) if ran else "its cache does not run"
     except (OpsError, APIError) as error:
         return str(error)
@@ -146,9 +168,17 @@ def _mended(
             why_not = why_not or _NOT_STORED
         else:
             why_not = ""
-        size = stores[host].blobs[digest]
-        fetched = there and not why_not
-        mended.append(Mended(host=host, digest=digest, size=size, fetched=fetched, why_not=why_not))
+        held = stores[host].blobs
+        mended.append(
+            Mended(
+                host=host,
+                digest=digest,
+                problem=DAMAGED if digest in held else MISSING,
+                size=held.get(digest, 0),
+                fetched=there and not why_not,
+                why_not=why_not,
+            )
+        )
     return mended
 
 
@@ -163,27 +193,40 @@ def _settled(volumes: Volumes, wanted: Collection[tuple[str, str]]) -> dict[str,
         time.sleep(POLL_SECONDS)
 
 
-def _report(mended: list[Mended], stores: Mapping[str, Store]) -> str:
+def _report(mended: list[Mended], stores: Mapping[str, Store], uploads: tuple[int, int]) -> str:
     lines = [f"{one.host}  {one.digest}  {_outcome(one)}" for one in mended]
     blobs = sum(len(held.blobs) for held in stores.values())
-    lines.append(f"{blobs} blobs hashed, {len(mended)} damaged")
+    missing = sum(one.problem == MISSING for one in mended)
+    lines.append(f"{blobs} blobs hashed, {len(mended) - missing} damaged, {missing} missing")
+    if uploads[0]:
+        lines.append(
+            f"{uploads[0]} unfinished downloads removed ({uploads[1]} bytes): nobody has written "
+            "to them for an hour"
+        )
     if any(one.why_not for one in mended):
         lines.append("what is missing now comes with the next pull, with warm, or with import")
     return "\n".join(lines)
 
 
 def _outcome(one: Mended) -> str:
+    before = "its file was gone" if one.problem == MISSING else "removed"
     if one.fetched:
-        return "removed, fetched again"
+        return f"{before}, fetched again"
     if one.why_not == _STILL:
         return f"not mended: {_STILL}"
     return (
-        f"removed, not fetched again: {one.why_not}"
+        f"{before}, not fetched again: {one.why_not}"
         if one.why_not
         else "removed, no image needs it"
     )
 
 
-def _as_json(mended: list[Mended]) -> str:
-    whole = not any(one.why_not for one in mended)
-    return json.dumps({"whole": whole, "damaged": [asdict(one) for one in mended]}, indent=2)
+def _as_json(mended: list[Mended], uploads: tuple[int, int]) -> str:
+    return json.dumps(
+        {
+            "whole": not any(one.why_not for one in mended),
+            "damaged": [asdict(one) for one in mended],
+            "unfinishedDownloads": {"removed": uploads[0], "bytes": uploads[1]},
+        },
+        indent=2,
+    )

@@ -16,7 +16,7 @@ from ops.volumes import opened
 from plan import store
 from plan.images import ImageReference, Platform
 from plan.settings import Settings
-from plan.store import Fault, Store
+from plan.store import MISSING, Fault, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +24,21 @@ class Result:
     """One image, its size in bytes as far as it is known, and what it lacks.
 
     Attributes:
+        kind: see `store.kind`.
         advice: why, and what to do, where that is not what the faults say by themselves.
     """
 
     image: ImageReference
     size: int
     faults: tuple[Fault, ...]
+    kind: str = store.IMAGE
     advice: str = ""
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether it lacks something and no node misses that: nobody has pulled it."""
+        missing = all(fault.problem == MISSING for fault in self.faults)
+        return self.kind != store.IMAGE and bool(self.faults) and missing
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -48,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = image_lists.named(arguments, hosts, settings)
     local, behind = image_lists.by_backend(wanted, settings)
     results: tuple[Result, ...] = ()
+    aside: tuple[Result, ...] = ()
     strays: list[tuple[str, str]] = []
     if local or not wanted:
         results, strays = _in_volumes(settings, local, platform, deep=arguments.deep)
@@ -56,7 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
 
         asked = harbor_images.access(secret_settings.settings_of(arguments.stack))
         results += harbor_images.verify(asked, behind, platform)
-    print(_as_json(results, strays, arguments) if arguments.json else _table(results, strays))
+    if not wanted:  # what a list names is wanted, whatever it is
+        aside = tuple(result for result in results if result.is_aside)
+        results = tuple(result for result in results if not result.is_aside)
+    if arguments.json:
+        print(_as_json(results, strays, arguments, aside))
+    else:
+        print(_table(results, strays, aside))
     return int(not _is_complete(results, strays))
 
 
@@ -90,7 +105,8 @@ def verified(
         broken = damaged.get(image.host, frozenset())
         parts, faults = store.examined(stores[image.host], image, platform, broken)
         size = sum(part.size for part in parts)
-        results.append(Result(image=image, size=size, faults=faults))
+        kind = store.kind(stores[image.host], image, faults)
+        results.append(Result(image=image, size=size, faults=faults, kind=kind))
     return tuple(results)
 
 
@@ -126,8 +142,19 @@ def _is_complete(results: Sequence[Result], strays: Sequence[tuple[str, str]]) -
     return bool(results) and not strays and not any(result.faults for result in results)
 
 
-def _table(results: Sequence[Result], strays: Sequence[tuple[str, str]]) -> str:
-    lines = []
+def told_aside(result: Result) -> str:
+    """Why it is not one of the images, in a line."""
+    why = {
+        store.LOOKED_AT: "only its manifest was asked for, never the image",
+        store.ATTACHED: f"belongs to {store.subject_of(result.image.tag)}, and is not all here",
+    }
+    return f"{result.image}: {why[result.kind]}"
+
+
+def _table(
+    results: Sequence[Result], strays: Sequence[tuple[str, str]], aside: Sequence[Result]
+) -> str:
+    lines = [f"not counted: {told_aside(result)}" for result in aside]
     for result in results:
         for fault in result.faults:
             what = f"{fault.part} {fault.digest}".rstrip()
@@ -146,7 +173,10 @@ def _table(results: Sequence[Result], strays: Sequence[tuple[str, str]]) -> str:
 
 
 def _as_json(
-    results: Sequence[Result], strays: Sequence[tuple[str, str]], arguments: argparse.Namespace
+    results: Sequence[Result],
+    strays: Sequence[tuple[str, str]],
+    arguments: argparse.Namespace,
+    aside: Sequence[Result],
 ) -> str:
     return json.dumps(
         {
@@ -162,6 +192,7 @@ def _as_json(
                 }
                 for result in results
             ],
+            "notCounted": [{"image": str(result.image), "kind": result.kind} for result in aside],
             "damagedElsewhere": [{"host": host, "digest": digest} for host, digest in strays],
         },
         indent=2,

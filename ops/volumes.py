@@ -6,8 +6,10 @@ ends by itself when this process does, however it ends: it reads its standard in
 closes that with our connection.
 """
 
+import secrets
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -21,25 +23,54 @@ from ops.docker_api import execute
 from ops.errors import OpsError
 from plan.caches import DATA_PATH
 from plan.manifests import MANIFEST_BYTES
-from plan.store import EMPTY, ROOT, Store, below, blob_path, parse_listing
+from plan.store import EMPTY, LINKS_STAGING, ROOT, Store, below, blob_path, parse_listing
 from plan.upstreams import slug
 
 MOUNT = "/volumes"
+# What nobody has written to for so long is under way no more: no download pauses for an hour.
+UNWRITTEN_MINUTES = 60
 # The official image has these as programs, ours only through busybox; the kernel's limit for
 # arguments is 2 MiB, a path below ROOT has up to about 110 bytes.
 PATHS_AT_ONCE = 5000
 LINKS_AT_ONCE = 2000
-# Arguments: path, digest, path, digest ...
-_LINK = (
-    'while [ $# -gt 0 ]; do busybox mkdir -p "${1%/*}" && printf %s "$2" >"$1.new" && '
-    'busybox mv "$1.new" "$1" || exit 1; shift 2; done'
-)
+# Arguments: a folder, path, digest, path, digest ...
+_WRITE = """
+busybox mkdir -p "$1" && cd "$1" && shift || exit 1
+while [ $# -gt 0 ]; do echo "${1%/*}"; shift 2; done | busybox xargs busybox mkdir -p || exit 1
+while [ $# -gt 0 ]; do printf %s "$2" >"$1" || exit 1; shift 2; done
+"""
+# Arguments: a cache's folder, and one below it. What that one lacks is renamed into it, as high up
+# as can be and many at once, for a program takes longer than a rename; in the order of names, so
+# tags come behind what they lead to. Where the registry makes a folder meanwhile, it is done again.
+_PLACE = """
+merge() {
+    local from=$1 to=$2 one
+    set --
+    for one in "$from"/*; do
+        [ -e "$one" ] || continue
+        if [ ! -e "$to/${one##*/}" ]; then set -- "$@" "$one"; continue; fi
+        [ $# = 0 ] || busybox mv "$@" "$to/" || exit 1
+        set --
+        if [ -d "$one" ]
+        then merge "$one" "$to/${one##*/}"
+        else busybox mv "$one" "$to/${one##*/}" || exit 1
+        fi
+    done
+    [ $# = 0 ] || busybox mv "$@" "$to/" || exit 1
+}
+{ (merge "$1/$2" "$1") || (merge "$1/$2" "$1"); } && busybox rm -rf "${1:?}/${2:?}"
+"""
+BLOCK = 512
 _UNREADABLE = (
     'for path; do [ ! -e "$path" ] || busybox cat "$path" >/dev/null 2>&1 || echo "$path"; done'
 )
 # Nothing but blobs and links: files under way have other names, and may be gone before `stat`.
 _FILES = (
     "cd /volumes && find . -name _uploads -prune -o -type f '(' -name data -o -name link ')' "
+    "-exec busybox stat -c '%s %n' {} +"
+)
+_UPLOADS = (
+    f"cd {MOUNT} && find . -type f -name data -path '*/_uploads/*' -mmin +{UNWRITTEN_MINUTES} "
     "-exec busybox stat -c '%s %n' {} +"
 )
 _TAGS = (
@@ -86,6 +117,18 @@ class Volumes:
             words = said.decode(errors="replace").strip()
             raise OpsError(f"looking into the caches' volumes failed ({status}): {words}")
 
+    def remove_uploads(self) -> tuple[int, int]:
+        """Remove what was to become a blob, and nobody writes any more; how many, and bytes.
+
+        The registry keeps a body whose digest was wrong.
+        """
+        lines = self.run("sh", "-c", _UPLOADS).decode().splitlines() if self.present else []
+        sizes = {path: int(size) for size, _, path in (line.partition(" ") for line in lines)}
+        folders = [f"{MOUNT}/{path.removeprefix('./').removesuffix('/data')}" for path in sizes]
+        for start in range(0, len(folders), PATHS_AT_ONCE):
+            self.run("busybox", "rm", "-rf", *folders[start : start + PATHS_AT_ONCE])
+        return len(sizes), sum(sizes.values())
+
     def put(self, path: str, archive: Iterator[bytes]) -> None:
         """Unpack a tar archive into a folder below MOUNT.
 
@@ -97,11 +140,35 @@ class Volumes:
         except APIError as error:
             raise OpsError(f"writing into {path} failed: {error.explanation}") from error
 
-    def link(self, links: Sequence[tuple[str, str]]) -> None:
-        """Write (path, digest) links in this order; each appears whole or not at all."""
-        for start in range(0, len(links), LINKS_AT_ONCE):
-            some = links[start : start + LINKS_AT_ONCE]
-            self.run("sh", "-c", _LINK, "sh", *(word for link in some for word in link))
+    def contents(self, files: Sequence[tuple[str, int]]) -> Iterator[Iterator[bytes]]:
+        """What is in each of these (path, size in bytes), in pieces; one is over with the next.
+
+        A file that has changed its size spoils those behind it: they are to be hashed.
+
+        Raises:
+            OpsError: one can't be read.
+        """
+        for start in range(0, len(files), PATHS_AT_ONCE):
+            some = files[start : start + PATHS_AT_ONCE]
+            yield from apart(self.stream("cat", *(path for path, _ in some)), some)
+
+    def place(self, root: str, staged: str) -> None:
+        """Put what is staged in a folder below a cache's into that one; each file is there at once.
+
+        A file of the same name is replaced. The folder is gone afterwards.
+        """
+        self.run("sh", "-c", _PLACE, "sh", root, staged)
+
+    def place_links(self, root: str, links: Mapping[str, str]) -> None:
+        """Write links (path below a cache's folder -> digest), tags behind what they lead to."""
+        staged = f"{LINKS_STAGING}/{secrets.token_hex(8)}"
+        paths = list(links)
+        for start in range(0, len(paths), LINKS_AT_ONCE):
+            some = paths[start : start + LINKS_AT_ONCE]
+            words = (word for path in some for word in (path, links[path]))
+            self.run("sh", "-c", _WRITE, "sh", f"{root}/{staged}", *words)
+        if links:
+            self.place(root, staged)
 
     def stores(self) -> dict[str, Store]:
         """Host -> what its cache holds, repositories by the names that nodes use for them.
@@ -163,6 +230,37 @@ class Volumes:
                 raise
         rest = [path for path in paths if path not in found]
         return self.run("cat", *rest) if rest else b"", frozenset(found)
+
+
+def apart(stream: Iterator[bytes], files: Iterable[tuple[str, int]]) -> Iterator[Iterator[bytes]]:
+    """From files one behind the other, each of a known size, the pieces of each."""
+    rest = b""
+
+    def pieces(size: int) -> Iterator[bytes]:
+        nonlocal rest
+        while size and (rest := rest or next(stream, b"")):
+            some, rest = rest[:size], rest[size:]
+            size -= len(some)
+            yield some
+
+    for _, size in files:
+        one = pieces(size)
+        yield one
+        for _ in one:  # what nobody has taken
+            pass
+    for _ in stream:  # to its end: there it says whether it has failed
+        pass
+
+
+def as_tar(files: Iterable[tuple[str, int, Iterable[bytes]]]) -> Iterator[bytes]:
+    """A tar archive of (name, size, content) that is made while it is read."""
+    for name, size, content in files:
+        entry = tarfile.TarInfo(name)
+        entry.size = size
+        yield entry.tobuf(tarfile.PAX_FORMAT)
+        yield from content
+        yield b"\0" * (-size % BLOCK)
+    yield b"\0" * 2 * BLOCK
 
 
 def folder(cache: Cache) -> str:

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import docker
+import httpx
 from tqdm import tqdm
 
 from ops import docker_api, fetching, image_lists, metrics, progress, secret_settings
@@ -21,7 +23,7 @@ from ops.errors import OpsError
 from ops.readiness import failure, wait_for_answer
 from ops.verify import Result, verified
 from ops.volumes import Volumes, folder, opened
-from plan import manifests, store
+from plan import manifests, patience, store
 from plan.checks import listed
 from plan.images import ImageReference, Platform
 from plan.manifests import Descriptor
@@ -38,6 +40,8 @@ DEFAULT_PARALLEL = 4
 # The registry stores a blob after its answer has ended; a slow disk takes its time for that.
 SETTLE_SECONDS = 30
 POLL_SECONDS = 0.2
+# How often something is tried again whose answer was broken off: the upstream sends it anew.
+BROKEN_OFF_TRIES = 2
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
@@ -94,6 +98,8 @@ class _Run:
         said: (host, image or digest) -> why the cache did not deliver it.
         fetched_manifests: (host, repository, digest) -> size in bytes, of those not held before.
         wanted: host -> what its cache lacked of configs and layers.
+        patience: seconds that may still be waited for busy upstreams.
+        given_up: host -> how its upstream said that it is too busy for that.
     """
 
     caches: Mapping[str, Cache]
@@ -104,6 +110,8 @@ class _Run:
     said: dict[tuple[str, str], str] = field(default_factory=dict)
     fetched_manifests: dict[tuple[str, str, str], int] = field(default_factory=dict)
     wanted: dict[str, tuple[Wanted, ...]] = field(default_factory=dict)
+    patience: float = patience.TOTAL_SECONDS
+    given_up: dict[str, fetching.FetchError] = field(default_factory=dict)
 
     @property
     def to_fetch(self) -> tuple[tuple[str, Wanted], ...]:
@@ -202,6 +210,7 @@ def warm(
         for cache in concerned:  # one may have been started anew a moment ago
             wait_for_answer(cache.local_endpoint, SETTLE_SECONDS)
         after = [metrics.pulled(client, cache) for cache in concerned]
+    gone = {(host, digest) for host, held in stores.items() for digest in held.gone}
     return Report(
         images=len(images),
         complete_before=len(images) - len(missing),
@@ -209,7 +218,7 @@ def warm(
         unique_bytes=doing.unique_bytes,
         seconds=time.monotonic() - started,
         failures=tuple(
-            Failure(image=one.image, why=reasons(one.image, one.faults, doing.said))
+            Failure(image=one.image, why=reasons(one.image, one.faults, doing.said, gone))
             for one in failed
         ),
     )
@@ -258,39 +267,154 @@ def _in_parallel(
     items: Sequence[tuple[tuple[str, str], Item]],
     work: Callable[[Item], Outcome],
 ) -> list[Outcome | None]:
-    """What the work gives for each (key, item); None, and what was said noted, where it fails."""
+    """What the work gives for each (key, item); None, and what was said noted, where it fails.
 
-    def tried(one: tuple[tuple[str, str], Item]) -> Outcome | None:
-        key, item = one
-        try:
-            return work(item)
-        except (fetching.FetchError, manifests.ManifestError) as error:
-            doing.said[key] = str(error)
+    Where an upstream is busy it is left in peace, and asked again after a while.
+    """
+    outcomes: list[Outcome | None] = [None] * len(items)
+    ahead, tries = list(range(len(items))), 0
+    while ahead:
+        this = _Round(doing, again=tries < BROKEN_OFF_TRIES)
+        for number, outcome in this.outcomes(ahead, items, work):
+            outcomes[number] = outcome
+        if this.later:
+            _wait(doing, this.busy, tries)
+        ahead = [one for one in sorted(this.later) if items[one][0][0] not in doing.given_up]
+        tries += 1
+    return outcomes
+
+
+class _Round:
+    """Tries each of many things once.
+
+    Attributes:
+        busy: host -> how its upstream said that it is busy; it is asked no more.
+        later: numbers of what may come when it is tried again.
+    """
+
+    def __init__(self, doing: _Run, *, again: bool) -> None:
+        self._doing = doing
+        self._again = again
+        self.busy: dict[str, fetching.FetchError] = {}
+        self.later: set[int] = set()
+
+    def outcomes(
+        self,
+        numbers: Iterable[int],
+        items: Sequence[tuple[tuple[str, str], Item]],
+        work: Callable[[Item], Outcome],
+    ) -> Iterator[tuple[int, Outcome | None]]:
+        """With their numbers, what the work gives for those of these numbers."""
+
+        def one(number: int) -> tuple[int, Outcome | None]:
+            return number, self._tried(number, *items[number], work)
+
+        with ThreadPoolExecutor(max_workers=self._doing.parallel) as pool:
+            yield from pool.map(one, numbers)
+
+    def _tried(
+        self, number: int, key: tuple[str, str], item: Item, work: Callable[[Item], Outcome]
+    ) -> Outcome | None:
+        """What the work gives; None, and what was said noted, where it fails."""
+        host, _ = key
+        if error := self._doing.given_up.get(host) or self.busy.get(host):
+            self._doing.said[key] = f"not asked for, because of {error}"
+            if host not in self._doing.given_up:
+                self.later.add(number)
             return None
+        try:
+            outcome = work(item)
+        except manifests.ManifestError as error:
+            self._doing.said[key] = str(error)
+        except fetching.FetchError as error:
+            self._doing.said[key] = str(error)
+            if error.is_temporary:
+                self.busy.setdefault(host, error)
+            if error.is_temporary or (error.is_broken_off and self._again):
+                self.later.add(number)
+        else:
+            self._doing.said.pop(key, None)
+            return outcome
+        return None
 
-    with ThreadPoolExecutor(max_workers=doing.parallel) as pool:
-        return list(pool.map(tried, items))
+
+def _wait(doing: _Run, busy: Mapping[str, fetching.FetchError], tries: int) -> None:
+    """Wait as long as busy upstreams want, or as seems right; give up those that want too much."""
+    now = datetime.now(timezone.utc)
+    # An answer that was broken off is worth another try soon.
+    longest = 0.0 if busy else min(patience.FIRST_SECONDS, doing.patience)
+    waited_for = "an answer was broken off"
+    for host, error in busy.items():
+        asked = patience.asked_seconds(error.retry_after, now)
+        seconds = patience.pause(tries, asked, doing.patience)
+        if seconds is None:
+            doing.given_up[host] = error
+            wants = "" if asked is None else f" and wants {asked:.0f} s"
+            progress.tell(f"{host} is busy{wants}: it is not asked again in this run ({error})")
+        elif seconds > longest:
+            longest, waited_for = seconds, f"{host} is busy ({error})"
+    if longest:
+        progress.tell(f"{waited_for}: trying again in {longest:.0f} s")
+        _sleep(longest)
+        doing.patience -= longest
+
+
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def _parts(doing: _Run, image: ImageReference, bar: "tqdm[Any]") -> tuple[Descriptor, ...]:
     """Fetch an image's manifests; its config and layers."""
-    manifest = _manifest(doing, image, image.wanted)
-    if manifest.is_index:
-        entry = manifests.for_platform(manifest, doing.platform)
-        if entry is None:
-            raise fetching.FetchError(f"{image}: there is none for {doing.platform}")
-        manifest = _manifest(doing, image, entry.digest)
+    parts: list[Descriptor] = []
+    asked, ahead = set[str](), [image.wanted]
+    while ahead:
+        if (reference := ahead.pop()) in asked:
+            continue
+        asked.add(reference)
+        manifest = _manifest(doing, image, reference)
+        if manifest.is_index:
+            entries = store.entries(manifest, image, doing.platform)
+            if entries is None:
+                raise fetching.FetchError(f"{image}: there is none for {doing.platform}")
+            ahead += [entry.digest for entry in entries]
+        else:
+            parts += manifest.refers_to
     bar.update()
-    return manifest.refers_to
+    return tuple(parts)
 
 
 def _manifest(doing: _Run, image: ImageReference, reference: str) -> manifests.Manifest:
     cache = fetching.of_cache(doing.caches[image.host])
-    content = fetching.manifest(cache, image.repository, reference)
+    try:
+        content = fetching.manifest(cache, image.repository, reference)
+    except fetching.FetchError as error:
+        raise _explained(doing, image, error) from error
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     if not has_manifest(doing.stores[image.host], image.repository, digest):
         doing.fetched_manifests[image.host, image.repository, digest] = len(content)
     return manifests.parse(content)
+
+
+def _explained(
+    doing: _Run, image: ImageReference, error: fetching.FetchError
+) -> fetching.FetchError:
+    """The same with what its upstream says, where the cache keeps that to itself.
+
+    Whatever else is found out about the upstream of a host that does not deliver belongs here: what
+    is given back has its status and its Retry-After, and is tried again by these.
+    """
+    if error.status != httpx.codes.NOT_FOUND:
+        return error
+    cache = fetching.of_cache(doing.caches[image.host])
+    trouble = fetching.upstream_trouble(cache, image.repository)
+    if trouble is None:
+        return error
+    _, _, words = str(trouble).partition(": ")
+    return fetching.FetchError(
+        f"{error}; its upstream: {words}",
+        status=trouble.status,
+        retry_after=trouble.retry_after,
+    )
 
 
 def _settled(doing: _Run, images: Sequence[ImageReference]) -> tuple[Result, ...]:
@@ -302,8 +426,7 @@ def _settled(doing: _Run, images: Sequence[ImageReference]) -> tuple[Result, ...
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         stores = doing.volumes.stores()
-        if links := list(_missing_links(doing, stores)):
-            doing.volumes.link(links)
+        if _linked(doing, stores):
             continue
         results = verified(stores, images, doing.platform, {})
         awaited = any(is_awaited(one.image, one.faults, doing.said) for one in results)
@@ -312,12 +435,18 @@ def _settled(doing: _Run, images: Sequence[ImageReference]) -> tuple[Result, ...
         time.sleep(POLL_SECONDS)
 
 
-def _missing_links(doing: _Run, stores: Mapping[str, Store]) -> Iterator[tuple[str, str]]:
+def _linked(doing: _Run, stores: Mapping[str, Store]) -> bool:
+    """Write the links that can be written now; whether there were any."""
+    any_missing = False
     for host, wanted in doing.wanted.items():
         cache = doing.caches[host]
-        for repository, digest in missing_links(stores[host], wanted):
-            link = store.layer_link(cache.stored(repository), digest)
-            yield f"{folder(cache)}/{link}", digest
+        links = {
+            store.layer_link(cache.stored(repository), digest): digest
+            for repository, digest in missing_links(stores[host], wanted)
+        }
+        doing.volumes.place_links(folder(cache), links)
+        any_missing = any_missing or bool(links)
+    return any_missing
 
 
 def _readable(report: Report | None, filled: "Filled | None") -> str:
@@ -339,6 +468,8 @@ def _of_caches(report: Report) -> str:
         lines.append(f"from upstream: not known, a cache was started anew meanwhile; {unique}")
     else:
         lines.append(f"from upstream: {report.upstream_bytes / 1e6:.1f} MB, {unique}, {ratio}")
+    if report.failures:
+        lines.append("to go on, run warm again: what is complete stays, and is not fetched again")
     return "\n".join(lines)
 
 

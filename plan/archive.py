@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from plan import foreign_json, store
@@ -102,7 +103,7 @@ class Lock:
     images: tuple[LockedImage, ...]
     boot_assets: tuple[BootAsset, ...]
 
-    @property
+    @cached_property
     def blobs(self) -> dict[str, int]:
         """Digest -> size in bytes of every blob, once."""
         return {part.digest: part.size for image in self.images for part in image.parts}
@@ -112,13 +113,13 @@ class Lock:
         """Bytes of all blobs and boot assets."""
         return sum(self.blobs.values()) + sum(asset.size for asset in self.boot_assets)
 
-    @property
+    @cached_property
     def manifests(self) -> frozenset[str]:
         """Digests of all manifests and indexes."""
         parts = (part for image in self.images for part in image.parts)
         return frozenset(part.digest for part in parts if part.part in MANIFESTS)
 
-    @property
+    @cached_property
     def by_host(self) -> dict[str, set[str]]:
         """Upstream -> digests of the blobs that its images have."""
         found: dict[str, set[str]] = {}

@@ -48,11 +48,16 @@ class Descriptor:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """An index (of manifests) or a manifest (of config and layers)."""
+    """An index (of manifests) or a manifest (of config and layers).
+
+    Attributes:
+        subject: digest of the manifest that it says something about, as a signature does; or empty.
+    """
 
     media_type: str
     is_index: bool
     refers_to: tuple[Descriptor, ...]
+    subject: str = ""
 
 
 def parse(content: bytes) -> Manifest:
@@ -76,6 +81,7 @@ def parse(content: bytes) -> Manifest:
             media_type=str(media_type),
             is_index=is_index,
             refers_to=tuple(_children(value) if is_index else _parts(value)),
+            subject=_subject(value.get("subject")),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ManifestError(f"an incomplete manifest: {error!r}") from error
@@ -104,6 +110,21 @@ def for_platform(index: Manifest, platform: Platform) -> Descriptor | None:
         ),
         None,
     )
+
+
+def chosen(index: Manifest, platform: Platform) -> Descriptor | None:
+    """The entry that a node takes: the one for its platform, or else the first without any.
+
+    Such a one is an index of its own, or an image that does not say what it is for. So does
+    containerd (`LimitManifests` in core/images/handlers.go).
+    """
+    unsaid = (entry for entry in index.refers_to if entry.platform is None)
+    return for_platform(index, platform) or next(unsaid, None)
+
+
+def _subject(value: object) -> str:
+    """What is wrong with it does not make an image unreadable: nodes do not look at it."""
+    return str(value.get("digest", "")) if isinstance(value, Mapping) else ""
 
 
 def _children(index: Mapping[str, Any]) -> Iterable[Descriptor]:

@@ -1,8 +1,9 @@
 """What of the caches goes so that the rest fits into a size; pinned images stay.
 
-What goes is an image: a tag, or a manifest that no tag leads to, with everything that nothing else
-needs. Each cache has a volume of its own, and volumes share nothing. Sizes are those of blobs and
-of what is left over; links, of 71 bytes each, are not counted.
+What goes is an image: a tag, or a manifest that no tag leads to, with what belongs to it (such as
+signatures) and everything that nothing else needs. Each cache has a volume of its own, and volumes
+share nothing. Sizes are those of blobs and of what is left over; links, of 71 bytes each, are not
+counted.
 
 Nothing is decided by guesswork: where a manifest can't be read, nobody knows what it needs, and
 its cache is left alone.
@@ -39,7 +40,7 @@ _REVISION = re.compile(r"repositories/(.+)/_manifests/revisions/sha256/([0-9a-f]
 _LAYER = re.compile(r"repositories/(.+)/_layers/sha256/([0-9a-f]{64})/link")
 _UPLOAD = re.compile(r"(repositories/.+/_uploads/[^/]+)/data")
 # Beside a file, while it is written: the registry's, and those of `import`; and what it stages.
-_UNFINISHED = re.compile(rf".+\.(?:tmp|new)|{STAGING}/[^/]+")
+_UNFINISHED = re.compile(rf".+\.(?:tmp|new)|{STAGING}[^/]*/.+")
 
 
 class PruneError(Exception):
@@ -88,7 +89,9 @@ class Unit:
         image: with a tag; or with a digest where no tag leads to it.
         root: digest of its manifest or index.
         last_used: day (UTC); empty where nobody knows.
-        manifests: digests of the root and of all below it that the cache has.
+        manifests: digests of the root, of all below it, and of what belongs to these, as far as the
+            cache has them.
+        attached: tags of what belongs to it.
         blobs: digests of all of its blobs that the cache has, manifests included.
         pinned: whether it has to stay.
     """
@@ -97,6 +100,7 @@ class Unit:
     root: str
     last_used: str
     manifests: frozenset[str]
+    attached: frozenset[str]
     blobs: frozenset[str]
     pinned: bool
 
@@ -285,8 +289,11 @@ class _Cache:
             else:
                 self.manifests[digest] = manifest
         self.refusal = _damage(self.host, damaged)
-        # Repository -> digests of the manifests of pinned images.
+        # Repository -> digest of a manifest -> (tag, or none, and digest) of what belongs to it.
+        self.attached = {name: self._attached(one) for name, one in self.store.repositories.items()}
+        # Repository -> digests of the manifests of pinned images, and tags of what belongs to them.
         self.pinned: dict[str, frozenset[str]] = {}
+        self.pinned_tags: set[tuple[str, str]] = set()
         for image in pins:
             if image.host == self.host:
                 self._pin(image)
@@ -302,6 +309,21 @@ class _Cache:
                 found.add(digest)
                 ahead += _children(self.manifests[digest])
         return frozenset(found)
+
+    def with_attached(self, name: str, root: str) -> tuple[frozenset[str], frozenset[str]]:
+        """The manifest, all below it, and what belongs to these; the tags of the latter."""
+        repository, attached = self.store.repositories[name], self.attached[name]
+        found: set[str] = set()
+        tags: set[str] = set()
+        ahead = [root]
+        while ahead:
+            new = self.below(repository, ahead.pop()) - found
+            found |= new
+            for digest in new:
+                for tag, belonging in attached.get(digest, ()):
+                    ahead.append(belonging)
+                    tags |= {tag} if tag else set()
+        return frozenset(found), frozenset(tags)
 
     def blobs_of(self, digests: Iterable[str]) -> frozenset[str]:
         """These manifests, and what they refer to, as far as it is there."""
@@ -323,7 +345,12 @@ class _Cache:
         kept = {name: set(pinned) for name, pinned in self.pinned.items()}
         for unit in staying:
             kept.setdefault(unit.image.repository, set()).update(unit.manifests)
-        tags = {(unit.image.repository, unit.image.tag) for unit in staying if unit.image.tag}
+        tags = {
+            (unit.image.repository, tag)
+            for unit in staying
+            for tag in (unit.image.tag, *unit.attached)
+            if tag
+        } | self.pinned_tags
         needed = {name: self.blobs_of(digests) for name, digests in kept.items()}
         everywhere = frozenset[str]().union(*needed.values())
         left_over = _left_over(self.volume.files)
@@ -351,7 +378,8 @@ class _Cache:
         if not root:
             return
         repository = self.store.repositories[image.repository]
-        found = self.below(repository, root)
+        found, tags = self.with_attached(image.repository, root)
+        self.pinned_tags |= {(image.repository, tag) for tag in tags}
         self.pinned[image.repository] = self.pinned.get(image.repository, frozenset()) | found
         # What is linked was there; what was never pulled, as other platforms, is not.
         linked = repository.revisions | (frozenset() if image.digest else {root})
@@ -362,34 +390,53 @@ class _Cache:
                 "layers are its: warm or import it, or take it out of the list"
             )
 
+    def _attached(self, repository: Repository) -> dict[str, list[tuple[str, str]]]:
+        """Digest of a manifest -> (tag, or none, and digest) of what belongs to it; all there."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for tag, root in sorted(repository.tags.items()):
+            subject = store.subject_of(tag)
+            if subject != root and self._has(repository, subject) and self._has(repository, root):
+                found.setdefault(subject, []).append((tag, root))
+        for digest in sorted(repository.revisions & self.manifests.keys()):
+            subject = self.manifests[digest].subject
+            if self._has(repository, subject):
+                found.setdefault(subject, []).append(("", digest))
+        return found
+
     def _units(self, days: Days) -> Iterator[Unit]:
         for name, repository in self.store.repositories.items():
-            tagged: set[str] = set()
+            belonging = {one for attached in self.attached[name].values() for one in attached}
+            covered: set[str] = set()
             for tag, root in sorted(repository.tags.items()):
-                if below := self.below(repository, root):
-                    tagged |= below
+                if (tag, root) not in belonging and self._has(repository, root):
                     link, _ = tag_links(name, tag, root)
                     image = ImageReference(host=self.host, repository=name, tag=tag)
-                    yield self._unit(image, root, below, link, days)
-            loose = {one for one in repository.revisions if self._has(repository, one)} - tagged
-            children = {child for one in loose for child in _children(self.manifests[one])}
-            for root in sorted(loose - children):
-                image = ImageReference(host=self.host, repository=name, digest=root)
-                below = self.below(repository, root)
-                yield self._unit(image, root, below, revision_link(name, root), days)
+                    unit = self._unit(image, root, link, days)
+                    covered |= unit.manifests
+                    yield unit
+            loose = {one for one in repository.revisions if self._has(repository, one)} - covered
+            others = {child for one in loose for child in _children(self.manifests[one])}
+            others |= {digest for _, digest in belonging}
+            # Those first that are no part of another; whatever is part of each other comes last.
+            for root in sorted(loose, key=lambda one: (one in others, one)):
+                if root not in covered:
+                    image = ImageReference(host=self.host, repository=name, digest=root)
+                    unit = self._unit(image, root, revision_link(name, root), days)
+                    covered |= unit.manifests
+                    yield unit
 
-    def _unit(
-        self, image: ImageReference, root: str, below: frozenset[str], link: str, days: Days
-    ) -> Unit:
+    def _unit(self, image: ImageReference, root: str, link: str, days: Days) -> Unit:
+        found, tags = self.with_attached(image.repository, root)
         # A tag's link is written anew whenever its upstream confirms it: a use as well.
         written = self.volume.files[link].day if link in self.volume.files else ""
-        names = [name_of(image.repository, one) for one in (image.tag, *below) if one]
+        names = [name_of(image.repository, one) for one in (image.tag, *found) if one]
         return Unit(
             image=image,
             root=root,
             last_used=max(written, *(days.get(name, "") for name in names)),
-            manifests=below,
-            blobs=self.blobs_of(below),
+            manifests=found,
+            attached=tags,
+            blobs=self.blobs_of(found),
             pinned=root in self.pinned.get(image.repository, ()),
         )
 

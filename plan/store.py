@@ -6,21 +6,32 @@ the content. Source of the layout: `registry/storage/paths.go` of distribution v
 """
 
 import re
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from plan import manifests
 from plan.images import ImageReference, Platform
+from plan.manifests import Descriptor, Manifest, intact
 
 ROOT = "docker/registry/v2"
 # Where `import` keeps a blob while it comes, below ROOT; the registry does not look there.
 STAGING = "talos-cache-import"
+# And where links are made, each time in a folder of its own: `warm` may run beside an import.
+LINKS_STAGING = f"{STAGING}-links"
 # A link is a file that holds a digest: "sha256:" and 64 digits.
 LINK_BYTES = 71
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _BLOB = re.compile(r"blobs/sha256/[0-9a-f]{2}/([0-9a-f]{64})/data")
 _LINK = re.compile(r"repositories/(.+)/(_layers|_manifests/revisions)/sha256/([0-9a-f]{64})/link")
 _TAG = re.compile(r"repositories/(.+)/_manifests/tags/([^/]+)/current/link")
+
+_ATTACHED = re.compile(r"sha256-([0-9a-f]{64})(?:\..+)?")
+
+IMAGE = "image"
+ATTACHED = "attached"
+LOOKED_AT = "looked at"
 
 MISSING = "missing"
 WRONG_SIZE = "wrong size"
@@ -63,6 +74,22 @@ class Store:
     def size(self) -> int:
         """Bytes of all blobs."""
         return sum(self.blobs.values())
+
+    @cached_property
+    def readable(self) -> Mapping[str, Manifest]:
+        """Every manifest and index that is there and not damaged."""
+        found = {one: intact(one, content) for one, content in self.manifests.items()}
+        return {digest: manifest for digest, manifest in found.items() if manifest}
+
+    @cached_property
+    def gone(self) -> frozenset[str]:
+        """Digests that a repository links, of files that are not there.
+
+        The registry writes a link when it has the file. While it runs it remembers what it had,
+        goes on announcing it, and does not fetch it again.
+        """
+        linked = (one.revisions | one.layers for one in self.repositories.values())
+        return frozenset[str]().union(*linked) - self.blobs.keys()
 
     def repository(self, name: str) -> Repository:
         """What is linked in a repository; nothing where there is none of that name."""
@@ -216,6 +243,71 @@ def parts(store: Store, image: ImageReference, platform: Platform) -> tuple[Part
     return examined(store, image, platform)[0]
 
 
+def entries(
+    index: Manifest, image: ImageReference, platform: Platform
+) -> tuple[Descriptor, ...] | None:
+    """Which manifests of an index an image needs; None where there is none for the platform.
+
+    What belongs to another image has no platform: all of it is needed.
+    """
+    if subject_of(image.tag):
+        return index.refers_to
+    entry = manifests.chosen(index, platform)
+    return None if entry is None else (entry,)
+
+
+def subject_of(tag: str) -> str:
+    """The digest of what a tag belongs to, by its name; empty where it belongs to nothing.
+
+    `sha256-DIGEST` is the referrers tag schema of the distribution specification; cosign adds
+    `.sig`, `.att` or `.sbom`.
+    """
+    match = _ATTACHED.fullmatch(tag)
+    return f"sha256:{match[1]}" if match else ""
+
+
+def kind(store: Store, image: ImageReference, faults: Collection[Fault]) -> str:
+    """What a tag of a cache is.
+
+    Returns:
+        IMAGE, ATTACHED (it belongs to another image), or LOOKED_AT: somebody has asked for the
+        manifest alone, and nobody has pulled the image.
+
+    Args:
+        store: of the image's cache.
+        image: with a tag.
+        faults: what it lacks, for some platform.
+    """
+    repository = store.repository(image.repository)
+    root = repository.tags.get(image.tag, "")
+    if subject_of(image.tag) not in ("", root):
+        return ATTACHED
+    missing = faults and all(fault.problem == MISSING for fault in faults)
+    return LOOKED_AT if missing and _never_pulled(store, repository, root) else IMAGE
+
+
+def _never_pulled(store: Store, repository: Repository, root: str) -> bool:
+    """Whether nothing is there of it, for any platform, that other images have not brought."""
+    readable = {
+        digest: store.readable[digest] for digest in repository.revisions & store.readable.keys()
+    }
+    if root not in readable:
+        return False
+    own, ahead = set[str](), [root]
+    while ahead:
+        if (digest := ahead.pop()) in readable and digest not in own:
+            own.add(digest)
+            if readable[digest].is_index:
+                ahead += [entry.digest for entry in readable[digest].refers_to]
+    there = repository.layers & store.blobs.keys()
+    others = _blobs_of(readable[digest] for digest in readable.keys() - own)
+    return not (_blobs_of(readable[digest] for digest in own) & there) - others
+
+
+def _blobs_of(found: Iterable[Manifest]) -> set[str]:
+    return {entry.digest for one in found if not one.is_index for entry in one.refers_to}
+
+
 def examined(
     store: Store,
     image: ImageReference,
@@ -240,15 +332,21 @@ class _Walk:
         self.damaged = damaged
         self.repository = store.repository(image.repository)
         self.seen: dict[str, Part] = {}
+        # Not a recursion: indexes may lie as deep in each other as somebody likes.
+        self.ahead: deque[tuple[str, int | None]] = deque()
 
     def faults(self) -> Iterator[Fault]:
         root = self.image.digest or self.repository.tags.get(self.image.tag, "")
         if not root:
             yield Fault(part="tag", digest="", size=0, problem=MISSING)
             return
-        yield from self._manifest(root)
+        self.ahead.append((root, None))
+        while self.ahead:
+            yield from self._manifest(*self.ahead.popleft())
 
-    def _manifest(self, digest: str, size: int | None = None) -> Iterator[Fault]:
+    def _manifest(self, digest: str, size: int | None) -> Iterator[Fault]:
+        if digest in self.seen:
+            return
         content = self.store.manifests.get(digest)
         held = self.store.blobs.get(digest)
         known = held if size is None else size
@@ -256,24 +354,24 @@ class _Walk:
         if digest not in self.repository.revisions or content is None:
             yield Fault(part="manifest", digest=digest, size=known or 0, problem=MISSING)
             return
-        manifest = manifests.intact(digest, content)
+        manifest = intact(digest, content)
         if manifest is None:
             yield Fault(part="manifest", digest=digest, size=known or 0, problem=DAMAGED)
         elif manifest.is_index:
             self.seen[digest] = Part(part="index", digest=digest, size=len(content))
-            yield from self._entry(manifest)
+            yield from self._entries(manifest)
         else:
             for entry in manifest.refers_to:
                 yield from self._blob(entry)
 
-    def _entry(self, index: manifests.Manifest) -> Iterator[Fault]:
-        entry = manifests.for_platform(index, self.platform)
-        if entry is None:
+    def _entries(self, index: Manifest) -> Iterator[Fault]:
+        wanted = entries(index, self.image, self.platform)
+        if wanted is None:
             yield Fault(part="platform", digest="", size=0, problem=MISSING)
         else:
-            yield from self._manifest(entry.digest, entry.size)
+            self.ahead.extend((entry.digest, entry.size) for entry in wanted)
 
-    def _blob(self, entry: manifests.Descriptor) -> Iterator[Fault]:
+    def _blob(self, entry: Descriptor) -> Iterator[Fault]:
         if entry.digest in self.seen:
             return
         self.seen[entry.digest] = Part(part=entry.part, digest=entry.digest, size=entry.size)

@@ -13,7 +13,7 @@ from plan import manifests
 from plan.archive import MANIFESTS, ArchiveError, LockedImage
 from plan.images import ImageListError, ImageReference, parse_list
 from plan.manifests import Manifest, ManifestError
-from plan.store import Part
+from plan.store import Part, subject_of
 from plan.upstreams import DOCKER_IO_ALIASES
 
 BLOB_FOLDER = "blob"
@@ -80,10 +80,9 @@ def images(contents: Mapping[str, bytes], blobs: Mapping[str, int]) -> tuple[Loc
         roots += [(f"@{one}", one) for one in sorted(parsed.keys() - below - tagged)]
         for suffix, digest in roots:
             image = _reference(f"{repository.name}{suffix}")
-            parts = _parts(image, digest, repository, parsed, blobs)
-            unique = tuple({part.digest: part for part in parts}.values())
+            parts = tuple(_parts(image, digest, repository, parsed, blobs))
             media_type = parsed[digest].media_type
-            found.append(LockedImage(image=image, media_type=media_type, parts=unique))
+            found.append(LockedImage(image=image, media_type=media_type, parts=parts))
     if not found:
         raise ArchiveError("it has no image")
     return tuple(found)
@@ -113,26 +112,33 @@ def _parts(
     parsed: Mapping[str, Manifest],
     blobs: Mapping[str, int],
 ) -> list[Part]:
-    manifest, size = parsed[digest], len(repository.manifests[digest])
-    if not manifest.is_index:
-        own = Part(part="manifest", digest=digest, size=size)
-        parts = [
-            Part(part=one.part, digest=one.digest, size=one.size) for one in manifest.refers_to
-        ]
-        for part in parts:
-            if blobs.get(part.digest) != part.size:
-                raise ArchiveError(
-                    f"it does not have all of {image}: the {part.part} {part.digest} is missing "
-                    "or has another size"
-                )
-        return [own, *parts]
-    children = [one.digest for one in manifest.refers_to if one.digest in parsed]
-    if not children:
-        raise ArchiveError(f"it does not have all of {image}: no platform of it is there")
-    found = [Part(part="index", digest=digest, size=size)]
-    for child in children:
-        found += _parts(image, child, repository, parsed, blobs)
-    return found
+    found: dict[str, Part] = {}
+    ahead = [digest]
+    while ahead:  # indexes may lie as deep in each other as somebody likes
+        if (one := ahead.pop()) in found:
+            continue
+        manifest, size = parsed[one], len(repository.manifests[one])
+        if manifest.is_index:
+            found[one] = Part(part="index", digest=one, size=size)
+            children = [entry.digest for entry in manifest.refers_to if entry.digest in parsed]
+            if not children and not subject_of(image.tag):
+                raise ArchiveError(f"it does not have all of {image}: no platform of it is there")
+            ahead += reversed(children)
+        else:
+            found[one] = Part(part="manifest", digest=one, size=size)
+            found |= {part.digest: part for part in _blobs(image, manifest, blobs)}
+    return list(found.values())
+
+
+def _blobs(image: ImageReference, manifest: Manifest, blobs: Mapping[str, int]) -> list[Part]:
+    parts = [Part(part=one.part, digest=one.digest, size=one.size) for one in manifest.refers_to]
+    for part in parts:
+        if blobs.get(part.digest) != part.size:
+            raise ArchiveError(
+                f"it does not have all of {image}: the {part.part} {part.digest} is missing or has "
+                "another size"
+            )
+    return parts
 
 
 def _parsed(digest: str, content: bytes) -> Manifest:

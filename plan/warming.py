@@ -4,7 +4,7 @@ distribution fetches a blob again for every repository that asks for it. A blob 
 from another repository needs only a link.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from plan.images import ImageReference
@@ -86,14 +86,29 @@ def is_awaited(
 
 
 def reasons(
-    image: ImageReference, faults: Iterable[Fault], said: Mapping[tuple[str, str], str]
+    image: ImageReference,
+    faults: Iterable[Fault],
+    said: Mapping[tuple[str, str], str],
+    gone: Collection[tuple[str, str]] = (),
 ) -> tuple[str, ...]:
-    """Why an image is not complete, each reason once; arguments as for `is_awaited`."""
-    if of_image := said.get((image.host, str(image))):
+    """Why an image is not complete, each reason once; arguments as for `is_awaited`.
+
+    `gone` has (host, digest) of what the cache once had: while it runs it remembers that.
+    """
+
+    def is_gone(fault: Fault) -> bool:
+        # A manifest comes again by itself: only what it remembers of blobs does it not look up.
+        return fault.part in ("config", "layer") and (image.host, fault.digest) in gone
+
+    def reason(fault: Fault) -> str:
+        if is_gone(fault):
+            return f"{fault.part} {fault.digest}: its file is gone from the volume; repair mends it"
+        return said.get((image.host, fault.digest)) or _in_words(fault)
+
+    of_image = said.get((image.host, str(image)))
+    if of_image and not any(map(is_gone, faults)):
         return (of_image,)
-    return tuple(
-        dict.fromkeys(said.get((image.host, fault.digest)) or _in_words(fault) for fault in faults)
-    )
+    return tuple(dict.fromkeys(map(reason, faults)))
 
 
 def _is_linked(store: Store, repository: str, digest: str) -> bool:

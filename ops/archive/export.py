@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -21,7 +22,7 @@ from ops.archive.writing import ArchiveWriter
 from ops.caches import of_settings
 from ops.cluster.folder import talos_home
 from ops.errors import OpsError
-from ops.verify import everything, verified
+from ops.verify import Result, everything, told_aside, verified
 from ops.volumes import Volumes, folder, opened
 from plan import archive, manifests, store
 from plan.archive import BootAsset, Lock, LockedImage
@@ -60,8 +61,13 @@ def run(arguments: argparse.Namespace) -> int:
     client = docker_api.connect()
     with opened(client, caches) as volumes:
         stores = {cache.host: store.EMPTY for cache in caches} | volumes.stores()
-        images = named or everything(stores)
-        _refuse_incomplete(stores, images, platform)
+        # Each cache's behind each other: import brings those of one volume in one call.
+        asked = sorted(named or everything(stores), key=lambda image: image.host)
+        results = verified(stores, asked, platform, {})
+        images = tuple(result.image for result in results if not result.faults)
+        left_out = tuple(result for result in results if result.faults)
+        if not images or (named and left_out):
+            _refuse_incomplete(left_out, platform)
         packed = arguments.layout == ARCHIVE
         lock = Lock(
             platform=str(platform),
@@ -82,10 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
         "images": len(lock.images),
         "blobs": len(lock.blobs),
         "bootAssets": len(lock.boot_assets),
+        "leftOut": [str(result.image) for result in left_out],
     }
     words = f"{arguments.file}: {len(lock.images)} images, {len(lock.boot_assets)} boot assets"
     print(json.dumps(report, indent=2) if arguments.json else f"{words}, {size / 1e6:.1f} MB")
-    return 0
+    return _tell_left_out(left_out, platform)
 
 
 def assets_root() -> Path:
@@ -115,17 +122,28 @@ def boot_assets() -> tuple[BootAsset, ...]:
         )
 
 
-def _refuse_incomplete(
-    stores: dict[str, Store], images: Sequence[ImageReference], platform: Platform
-) -> None:
-    if not images:
+def _refuse_incomplete(incomplete: Sequence[Result], platform: Platform) -> None:
+    """Stop where there is nothing to export, or not all of what a list names."""
+    if not incomplete:
         raise OpsError("the caches hold no image: pull some, or fill them with warm")
-    incomplete = [one.image for one in verified(stores, images, platform, {}) if one.faults]
-    if incomplete:
-        raise OpsError(
-            f"{len(incomplete)} images are not complete for {platform}: verify tells what is "
-            f"missing, warm fetches it\n{listed(incomplete)}"
+    raise OpsError(
+        f"{len(incomplete)} images are not complete for {platform}: verify tells what is "
+        f"missing, warm fetches it\n{listed([one.image for one in incomplete])}"
+    )
+
+
+def _tell_left_out(left_out: Sequence[Result], platform: Platform) -> int:
+    """Say what is not in the archive; 1 if somebody may miss some of it."""
+    for result in left_out:
+        if result.is_aside:
+            print(f"left out: {told_aside(result)}", file=sys.stderr)
+    if lacking := [result.image for result in left_out if not result.is_aside]:
+        print(
+            f"export: {len(lacking)} images are left out, because they are not complete for "
+            f"{platform}: verify tells what is missing, warm fetches it\n{listed(lacking)}",
+            file=sys.stderr,
         )
+    return int(bool(lacking))
 
 
 def _refuse_too_large(lock: Lock) -> None:
@@ -158,11 +176,12 @@ def _write(
         _add_text(writer, archive.LAYOUT, archive.LAYOUT_CONTENT)
         _add_text(writer, archive.INDEX, archive.index_text(lock.images))
         with progress.bar("exporting", lock.size) as bar:
-            for digest, size in lock.blobs.items():
-                if not writer.has(archive.blob_member(digest)):
-                    content = _content(volumes, stores, digest)
-                    writer.add(archive.blob_member(digest), size, content, digest)
-                bar.update(size)
+            sizes = lock.blobs
+            ahead = [one for one in sizes if not writer.has(archive.blob_member(one))]
+            bar.update(sum(sizes.values()) - sum(sizes[digest] for digest in ahead))
+            for digest, content in zip(ahead, _contents(volumes, stores, ahead), strict=True):
+                writer.add(archive.blob_member(digest), sizes[digest], content, digest)
+                bar.update(sizes[digest])
             for asset in lock.boot_assets:
                 name = f"{archive.BOOT_ASSETS}{asset.path}"
                 if not writer.has(name):
@@ -174,8 +193,8 @@ def _write(
 def _write_folder(
     volumes: Volumes, stores: dict[str, Store], lock: Lock, arguments: argparse.Namespace
 ) -> None:
-    def source(digest: str) -> Iterator[bytes]:
-        return _content(volumes, stores, digest)
+    def source(digests: Sequence[str]) -> Iterator[Iterator[bytes]]:
+        return _contents(volumes, stores, digests)
 
     with _full_disk_told(arguments.file):
         if arguments.layout == FLAT:
@@ -224,10 +243,16 @@ def _begin(writer: ArchiveWriter, client: docker.DockerClient, lock: Lock, besid
         writer.add(archive.REGISTRY_IMAGE, size, content, digest)
 
 
-def _content(volumes: Volumes, stores: dict[str, Store], digest: str) -> Iterator[bytes]:
-    """A blob, from the first cache that has it."""
-    cache = next(one for one in volumes.present if digest in stores[one.host].blobs)
-    return volumes.stream("cat", f"{folder(cache)}/{blob_path(digest)}")
+def _contents(
+    volumes: Volumes, stores: dict[str, Store], digests: Sequence[str]
+) -> Iterator[Iterator[bytes]]:
+    """These blobs one after the other, each from the first cache that has it."""
+    files = []
+    for digest in digests:
+        cache = next(one for one in volumes.present if digest in stores[one.host].blobs)
+        size = stores[cache.host].blobs[digest]
+        files.append((f"{folder(cache)}/{blob_path(digest)}", size))
+    return volumes.contents(files)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

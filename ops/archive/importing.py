@@ -14,7 +14,7 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,17 +32,28 @@ from ops.archive.reading import CHUNK_BYTES, Members
 from ops.caches import Cache, of_settings
 from ops.errors import OpsError
 from ops.stopping import not_back, stopped
-from ops.volumes import Volumes, folder, opened
+from ops.volumes import Volumes, as_tar, folder, opened
 from plan import archive, store, talos_cache
 from plan.archive import ArchiveError, BootAsset, Lock
 from plan.caches import VOLUME_LABELS
 from plan.checks import listed
 from plan.settings import Settings
-from plan.store import STAGING, Store, blob_folder, blob_path
+from plan.store import STAGING, Store, blob_path
 from toolchain.paths import user_cache
 from toolchain.steps import only_one
 
-BLOCK = 512
+# What goes to Docker in one call; what was not finished is lost when the import is broken off.
+BATCH_BYTES = 32 * 1024 * 1024
+BATCH_BLOBS = 2000
+# Below STAGING: a folder that looks like the cache's own, and what goes there from another volume.
+_STAGED = f"{STAGING}/new"
+# Arguments: the caches' folders, which a volume that was just made does not have.
+_EMPTY = f'busybox mkdir -p "$@" && for one; do busybox rm -rf "$one/{STAGING}" || exit 1; done'
+# Arguments: a folder that has staged blobs, another one, and those of them that it is to have.
+_COPY = (
+    'from=$1 to=$2; shift 2; busybox mkdir -p "$to" && cd "$from" && '
+    'busybox tar -c -f - "$@" | busybox tar -x -f - -C "$to"'
+)
 # As talosctl leaves its downloads: nothing of them is secret.
 PROGRAM, FILE = 0o755, 0o644
 
@@ -62,9 +73,23 @@ class _Into:
     wanted: Mapping[str, set[str]]
     damaged: Mapping[str, frozenset[str]]
 
-    def has(self, host: str, digest: str) -> bool:
-        """Whether a cache holds a blob, and it is whole."""
-        return digest in self.stores[host].blobs and digest not in self.damaged[host]
+    def wanting(self, digest: str) -> tuple[Cache, ...]:
+        """The caches that want a blob, and do not have it whole."""
+        return tuple(
+            self.caches[host]
+            for host, digests in self.wanted.items()
+            if digest in digests
+            and (digest not in self.stores[host].blobs or digest in self.damaged[host])
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Blob:
+    """A blob that comes; its content is gone with the next one."""
+
+    digest: str
+    size: int
+    content: IO[bytes]
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -191,9 +216,7 @@ def _staging(into: _Into) -> Iterator[None]:
 
 
 def _unstage(into: _Into) -> None:
-    into.volumes.run(
-        "busybox", "rm", "-rf", *(f"{folder(cache)}/{STAGING}" for cache in into.caches.values())
-    )
+    into.volumes.run("sh", "-c", _EMPTY, "sh", *map(folder, into.caches.values()))
 
 
 @contextmanager
@@ -276,9 +299,9 @@ class _Came:
     """What has come of an archive.
 
     Attributes:
-        new: how many blobs a cache lacked.
         names: of all members behind the registry's image.
         manifests: digest -> content of every manifest and index.
+        new: how many blobs a cache lacked.
     """
 
     new: int = 0
@@ -293,7 +316,8 @@ def _members(members: Members, lock: Lock, into: _Into, staged: Path) -> _Came:
     sizes = {name: lock.blobs[digest] for name, digest in blobs.items()}
     sizes |= {name: asset.size for name, asset in assets.items()}
     came, manifests = _Came(), lock.manifests
-    with progress.bar("importing", lock.size) as bar:
+
+    def coming() -> Iterator[_Blob]:
         while (member := members.next()) is not None:
             _refuse_unknown(member, sizes, came.names)
             came.names.add(member.name)
@@ -302,11 +326,20 @@ def _members(members: Members, lock: Lock, into: _Into, staged: Path) -> _Came:
                 if digest in manifests:
                     came.manifests[digest] = content.read()
                     content = io.BytesIO(came.manifests[digest])
-                came.new += _take_blob(into, digest, member.size, content)
+                yield _Blob(digest=digest, size=member.size, content=content)
                 bar.update(member.size)
             elif asset := assets.get(member.name):
-                _take_asset(asset, content, staged)
-                bar.update(member.size)
+                between.append((asset, content))  # Docker is not kept waiting for those
+                return
+
+    between: list[tuple[BootAsset, IO[bytes]]] = []
+    with progress.bar("importing", lock.size) as bar:
+        came.new += _take_blobs(into, coming())
+        while between:
+            asset, content = between.pop()
+            _take_asset(asset, content, staged)
+            bar.update(asset.size)
+            came.new += _take_blobs(into, coming())
     return came
 
 
@@ -323,8 +356,9 @@ def _refuse_unknown(member: tarfile.TarInfo, sizes: Mapping[str, int], before: s
 
 def _files(files: talos_layout.Files, lock: Lock, into: _Into) -> int:
     """Take every blob and manifest that an image has from a folder; how many were new."""
-    new, seen = 0, set[str]()
-    with progress.bar("importing", lock.size) as bar:
+    seen = set[str]()
+
+    def coming() -> Iterator[_Blob]:
         for name, size, content in files:
             if talos_layout.is_blob(name):
                 digest = talos_cache.blob_digest(name)
@@ -335,48 +369,82 @@ def _files(files: talos_layout.Files, lock: Lock, into: _Into) -> int:
             # A manifest is in every repository that has it, and in the file of its tag.
             if digest in lock.blobs and digest not in seen:
                 seen.add(digest)
-                new += _take_blob(into, digest, size, content)
+                yield _Blob(digest=digest, size=size, content=content)
                 bar.update(size)
+
+    with progress.bar("importing", lock.size) as bar:
+        new = _take_blobs(into, coming())
     if lost := lock.blobs.keys() - seen:
         raise ArchiveError(f"it was changed while it was read: {min(lost)} is there no more")
     return new
 
 
-def _take_blob(into: _Into, digest: str, size: int, content: IO[bytes]) -> bool:
-    """Put a blob into every volume that wants it; whether one lacked it."""
-    wanting = [
-        into.caches[host]
-        for host, digests in into.wanted.items()
-        if digest in digests and not into.has(host, digest)
-    ]
-    if not wanting:
-        _compare(digest, _copied(content))
-        return False
-    first = f"{folder(wanting[0])}/{STAGING}"
-    staged = digest.removeprefix("sha256:")
-    into.volumes.run("busybox", "mkdir", "-p", first)
+def _take_blobs(into: _Into, coming: Iterator[_Blob]) -> int:
+    """Put blobs into every volume that wants them, many at once; how many one lacked."""
+    ahead, new = _Ahead(_wanted(into, coming)), 0
+    while ahead.blob is not None:
+        home, taken = into.wanting(ahead.blob.digest)[0], list[str]()
+        into.volumes.put(folder(home), as_tar(_batch(into, ahead, home, taken)))
+        _place_blobs(into, home, taken)
+        new += len(taken)
+    return new
+
+
+def _wanted(into: _Into, coming: Iterator[_Blob]) -> Iterator[_Blob]:
+    for blob in coming:
+        if into.wanting(blob.digest):
+            yield blob
+        else:
+            _compare(blob.digest, _copied(blob.content))
+
+
+class _Ahead:
+    """Blobs that come; the first that is not taken yet can be looked at."""
+
+    def __init__(self, coming: Iterator[_Blob]) -> None:
+        self._coming = coming
+        self.blob = next(coming, None)
+
+    def go_on(self) -> None:
+        """The next one."""
+        self.blob = next(self._coming, None)
+
+
+def _batch(
+    into: _Into, ahead: _Ahead, home: Cache, taken: list[str]
+) -> Iterator[tuple[str, int, Iterable[bytes]]]:
+    """(path to stage it at, size, content) of blobs that go to one volume first, noted as taken."""
+    size = 0
+    while (blob := ahead.blob) and into.wanting(blob.digest)[0] == home:
+        if taken and (size + blob.size > BATCH_BYTES or len(taken) == BATCH_BLOBS):
+            return
+        yield f"{_STAGED}/{blob_path(blob.digest)}", blob.size, _checked(blob)
+        taken.append(blob.digest)
+        size += blob.size
+        ahead.go_on()
+
+
+def _place_blobs(into: _Into, home: Cache, digests: Sequence[str]) -> None:
+    """Give blobs that are staged in one volume their place in all that want them."""
+    others: dict[Cache, list[str]] = {}
+    for digest in digests:
+        for cache in into.wanting(digest):
+            if cache != home:
+                others.setdefault(cache, []).append(blob_path(digest))
+    staged = f"{folder(home)}/{_STAGED}"
+    for cache, paths in others.items():
+        # First within its volume: a copy from another one takes its time.
+        into.volumes.run("sh", "-c", _COPY, "sh", staged, f"{folder(cache)}/{_STAGED}", *paths)
+        into.volumes.place(folder(cache), _STAGED)
+    into.volumes.place(folder(home), _STAGED)
+
+
+def _checked(blob: _Blob) -> Iterator[bytes]:
     hashed = hashlib.sha256()
-    into.volumes.put(first, _as_tar(staged, size, content, hashed))
-    _compare(digest, f"sha256:{hashed.hexdigest()}")
-    # Its own volume last: what has its place there is no longer staged.
-    for cache in reversed(wanting):
-        own = f"{folder(cache)}/{STAGING}"
-        if cache != wanting[0]:  # first within its volume: a copy from another one takes its time
-            into.volumes.run("busybox", "mkdir", "-p", own)
-            into.volumes.run("busybox", "cp", f"{first}/{staged}", f"{own}/{staged}")
-        into.volumes.run("busybox", "mkdir", "-p", f"{folder(cache)}/{blob_folder(digest)}")
-        into.volumes.run("busybox", "mv", f"{own}/{staged}", f"{folder(cache)}/{blob_path(digest)}")
-    return True
-
-
-def _as_tar(name: str, size: int, content: IO[bytes], hashed: "hashlib._Hash") -> Iterator[bytes]:
-    entry = tarfile.TarInfo(name)
-    entry.size = size
-    yield entry.tobuf(tarfile.PAX_FORMAT)
-    while chunk := content.read(CHUNK_BYTES):
+    while chunk := blob.content.read(CHUNK_BYTES):
         hashed.update(chunk)
         yield chunk
-    yield b"\0" * (-size % BLOCK) + b"\0" * 2 * BLOCK
+    _compare(blob.digest, f"sha256:{hashed.hexdigest()}")
 
 
 def _take_asset(asset: BootAsset, content: IO[bytes], staged: Path) -> None:
@@ -399,18 +467,22 @@ def _place(assets: Sequence[BootAsset], staged: Path) -> None:
 
 
 def _link(lock: Lock, into: _Into) -> None:
-    links: list[tuple[str, str]] = []
-    tags: list[tuple[str, str]] = []
+    """Link what is not linked yet; of each image its tag last."""
+    links: dict[str, dict[str, str]] = {host: {} for host in into.caches}
     for locked in lock.images:
-        image, cache = locked.image, into.caches[locked.image.host]
-        root, repository = folder(cache), cache.stored(image.repository)
+        image = locked.image
+        held = into.stores[image.host].repository(image.repository)
+        name = into.caches[image.host].stored(image.repository)
         for part in locked.parts:
-            link = store.revision_link if part.part in archive.MANIFESTS else store.layer_link
-            links.append((f"{root}/{link(repository, part.digest)}", part.digest))
-        if image.tag:
-            current, history = store.tag_links(repository, image.tag, locked.digest)
-            tags += [(f"{root}/{history}", locked.digest), (f"{root}/{current}", locked.digest)]
-    into.volumes.link([*links, *tags])
+            is_manifest = part.part in archive.MANIFESTS
+            if part.digest not in (held.revisions if is_manifest else held.layers):
+                link = store.revision_link if is_manifest else store.layer_link
+                links[image.host][link(name, part.digest)] = part.digest
+        if image.tag and held.tags.get(image.tag) != locked.digest:
+            for path in store.tag_links(name, image.tag, locked.digest):
+                links[image.host][path] = locked.digest
+    for host, cache in into.caches.items():
+        into.volumes.place_links(folder(cache), links[host])
 
 
 def _forget(client: docker.DockerClient, lock: Lock, into: _Into, stack: str) -> None:

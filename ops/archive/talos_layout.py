@@ -10,7 +10,7 @@ import json
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -44,8 +44,8 @@ _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 # What a folder is made of: path, size in bytes, content; the content is gone with the next one.
 Files = Iterator[tuple[str, int, IO[bytes]]]
-# Gives a blob's content, by its digest.
-Source = Callable[[str], Iterable[bytes]]
+# Gives blobs' contents by their digests, one after the other: each is gone with the next one.
+Source = Callable[[Sequence[str]], Iterable[Iterable[bytes]]]
 
 
 def reader(path: Path) -> Callable[[], Files]:
@@ -111,17 +111,21 @@ def write_flat(path: Path, wanted: Iterable[LockedImage], source: Source) -> Non
     """
     files = talos_cache.files(wanted)
     partial = path.with_name(f"{path.name}.partial")
-    with progress.bar("exporting", sum(part.size for part in files.values())) as bar:
-        for name, part in files.items():
+    # A tag's file has no digest in its name: the tag may have moved since.
+    ahead = {
+        name: part
+        for name, part in files.items()
+        if not (name.endswith(part.digest.replace(":", "-")) and (partial / name).exists())
+    }
+    with progress.bar("exporting", sum(part.size for part in ahead.values())) as bar:
+        for name, part, content in _with_contents(ahead, source):
             target = partial / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            # A tag's file has no digest in its name: the tag may have moved since.
-            if target.name != part.digest.replace(":", "-") or not target.exists():
-                new = target.with_name(f"{target.name}.new")
-                with new.open("wb") as file:
-                    for chunk in _checked(part, source(part.digest)):
-                        file.write(chunk)
-                new.rename(target)
+            new = target.with_name(f"{target.name}.new")
+            with new.open("wb") as file:
+                for chunk in _checked(part, content):
+                    file.write(chunk)
+            new.rename(target)
             bar.update(part.size)
     for name, _, _ in _flat(partial):
         if name not in files:  # of a run with another list
@@ -156,6 +160,14 @@ def write_oci(
     (partial / INDEX).write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     (partial / LAYOUT).write_text(LAYOUT_CONTENT)
     partial.rename(path)
+
+
+def _with_contents(
+    files: Mapping[str, Part], source: Source
+) -> Iterator[tuple[str, Part, Iterable[bytes]]]:
+    contents = source([part.digest for part in files.values()])
+    for (name, part), content in zip(files.items(), contents, strict=True):
+        yield name, part, content
 
 
 def _flat(path: Path) -> Files:
@@ -230,8 +242,8 @@ def _write_layer(
             ):
                 for folder in sorted({str(one) for name in files for one in _parents(name)}):
                     members.addfile(_entry(folder, 0, tarfile.DIRTYPE))
-                for name, part in files.items():
-                    content = _Content(_checked(part, source(part.digest)))
+                for name, part, pieces in _with_contents(files, source):
+                    content = _Content(_checked(part, pieces))
                     members.addfile(_entry(name, part.size, tarfile.REGTYPE), content)
                     content.end()
                     bar.update(part.size)

@@ -8,7 +8,9 @@ import hashlib
 import json
 import os
 import tarfile
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +22,8 @@ from plan import foreign_json
 # Layers are compressed already: more would cost time and gain nothing.
 LEVEL = 3
 BLOCK = 512
+# Between two notes; each takes a moment, and a run that is killed loses what came since the last.
+NOTE_SECONDS = 1.0
 PRIVATE = 0o600
 
 
@@ -37,6 +41,9 @@ class ArchiveWriter:
         self._noted = path.with_name(f"{path.name}.partial.json")
         self._key = hashlib.sha256(key.encode()).hexdigest()
         self._ends = self._written_before()
+        self._noted_ends = len(self._ends)
+        self._noted_at = 0.0
+        self._compressor = zstandard.ZstdCompressor(level=LEVEL)
         self._file: BinaryIO = os.fdopen(
             os.open(self._partial, os.O_RDWR | os.O_CREAT, PRIVATE), "r+b"
         )
@@ -50,6 +57,7 @@ class ArchiveWriter:
     def begin_again(self) -> None:
         """Throw away what a run before has written."""
         self._ends = {}
+        self._noted_ends = 0
         self._noted.unlink(missing_ok=True)
         self._file.seek(0)
         self._file.truncate()
@@ -69,7 +77,7 @@ class ArchiveWriter:
         entry = tarfile.TarInfo(name)
         entry.size = size
         hashed, written = hashlib.sha256(), 0
-        with zstandard.ZstdCompressor(level=LEVEL).stream_writer(self._file, closefd=False) as out:
+        with self._compressor.stream_writer(self._file, closefd=False) as out:
             out.write(entry.tobuf(tarfile.PAX_FORMAT))
             for chunk in content:
                 hashed.update(chunk)
@@ -82,27 +90,35 @@ class ArchiveWriter:
                 f"{name} is damaged: {written} bytes with digest {found}, and not {size} bytes "
                 f"with {digest or 'any'}. Run repair, then export again"
             )
-        self._note(name)
+        self._ends[name] = self._file.tell()
+        if time.monotonic() - self._noted_at > NOTE_SECONDS:
+            self._note()
 
     def finish(self) -> None:
         """End the archive and give it its name."""
-        with zstandard.ZstdCompressor(level=LEVEL).stream_writer(self._file, closefd=False) as out:
+        with self._compressor.stream_writer(self._file, closefd=False) as out:
             out.write(b"\0" * 2 * BLOCK)
         self._sync()
         self._file.close()
         self._partial.rename(self._path)
-        self._noted.unlink()
+        self._noted.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Leave it as it is, to be gone on with."""
-        self._file.close()
+        """Leave what is whole of it, to be gone on with."""
+        if self._file.closed:
+            return
+        with self._file, suppress(OSError):  # of a full disk: what was noted before is as true
+            self._file.truncate(max(self._ends.values(), default=0))
+            if len(self._ends) > self._noted_ends:
+                self._note()
 
-    def _note(self, name: str) -> None:
+    def _note(self) -> None:
         self._sync()
-        self._ends[name] = self._file.tell()
         new = self._noted.with_name(f"{self._noted.name}.new")
         new.write_text(json.dumps({"key": self._key, "ends": self._ends}))
         new.rename(self._noted)
+        self._noted_ends = len(self._ends)
+        self._noted_at = time.monotonic()
 
     def _sync(self) -> None:
         self._file.flush()

@@ -1,5 +1,6 @@
 """Images carried in one archive to a Docker that has nothing and reaches nobody."""
 
+import dataclasses
 import io
 import json
 import os
@@ -424,6 +425,16 @@ def test_what_is_damaged_already_is_taken_from_the_archive(empty, archive, embed
         empty.make("down", OTHER)
 
 
+def test_a_disk_that_fills_is_told(empty, archive):
+    """A volume of 20 MB, and an image of 60."""
+    small = {"type": "tmpfs", "device": "tmpfs", "o": "size=20m"}
+    empty.client.api.create_volume(f"{PREFIX}-{OTHER}-docker.io", driver_opts=small)
+    done = imported(empty, archive)
+    assert done.returncode == 1
+    assert "no space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_two_imports_at_once_are_both_complete(empty, archive):
     line = ops_line("import", OTHER, str(archive))
     env = empty.shell_env(OTHER)
@@ -455,6 +466,69 @@ def test_an_incomplete_or_damaged_image_is_not_exported(up, tmp_path):
         assert not target.exists()
     finally:
         assert ops(up, "repair").returncode == 0
+
+
+def test_what_was_only_looked_at_is_left_out_and_all_the_rest_is_carried(
+    up, empty, embedded_upstream, tmp_path
+):
+    """As a tool that looks for updates does it, and a client that looks for signatures."""
+    looked_at = images.multi_platform("docker.io", "team/looked-at", "v1", b"never pulled")
+    referrers = images.multi_platform("docker.io", "team/big", "v2", b"what belongs to it")
+    tag = BIG.manifests[0].digest.replace(":", "-")
+    for image in (looked_at, dataclasses.replace(referrers, tag=tag)):
+        embedded_upstream.push(image)
+        url = f"http://127.0.0.1:{BASE_PORT}/v2/{image.repository}/manifests/{image.tag}"
+        accept = {"Accept": "application/vnd.oci.image.index.v1+json"}
+        assert requests.head(url, headers=accept, timeout=30).status_code == 200
+    nested = nested_index("docker.io", "team/nested", "v1")
+    embedded_upstream.push(nested)
+    fetch_all(nested, f"http://127.0.0.1:{BASE_PORT}/v2/team/nested")
+    told = ops(up, "verify", "--json")
+    assert told.returncode == 0, told.stdout
+    assert {one["kind"] for one in json.loads(told.stdout)["notCounted"]} == {
+        "looked at",
+        "attached",
+    }
+    file = tmp_path / "rest.tar.zst"
+    done = ops(up, "export", str(file), "--no-boot-assets", "--json")
+    assert done.returncode == 0, done.stderr
+    left_out = {looked_at.reference, f"docker.io/team/big:{tag}"}
+    assert set(json.loads(done.stdout)["leftOut"]) == left_out
+    assert all(f"left out: {reference}: " in done.stderr for reference in left_out)
+    assert imported(empty, file).returncode == 0
+    assert complete(empty) == (True, ALL | {nested.reference})
+
+
+def fetch_all(image, url):
+    """As nodes do; skopeo does not take an index in an index."""
+    names = [image.tag, *(manifest.digest for manifest in image.manifests)]
+    for name in names:
+        accept = {"Accept": ", ".join({manifest.media_type for manifest in image.manifests})}
+        requests.get(f"{url}/manifests/{name}", headers=accept, timeout=30).raise_for_status()
+    for blob in image.blobs:
+        found = requests.get(f"{url}/blobs/{blob.digest}", timeout=30)
+        assert found.content == blob.content
+
+
+def nested_index(host, repository, tag):
+    """An index whose only entry is an index."""
+    inner = images.multi_platform(host, repository, tag, b"in an index in an index")
+    index = inner.manifests[-1]
+    content = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": index.media_type,
+            "manifests": [
+                {
+                    "mediaType": index.media_type,
+                    "digest": index.digest,
+                    "size": len(index.content),
+                }
+            ],
+        }
+    ).encode()
+    outer = dataclasses.replace(index, content=content)
+    return dataclasses.replace(inner, manifests=(*inner.manifests, outer))
 
 
 def test_boot_assets_are_carried_too(up, empty, tmp_path):

@@ -17,7 +17,7 @@ from plan.settings import DEFAULTS
 from plan.store import ROOT, blob_path
 from tests.checkout import ops_line
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
-from tests.offline.volumes import cut_short, damage, in_container, once_stored, path
+from tests.offline.volumes import FOLDER, cut_short, damage, in_container, once_stored, path
 from tests.upstream_log import requests_answered
 
 STACK = "verify"
@@ -219,6 +219,38 @@ def test_a_blob_that_is_gone_is_told_and_comes_with_the_next_pull(sick):
     assert not wait_for_answer(f"http://127.0.0.1:{BASE_PORT}", 30)
     pull_through(HELLO)
     assert faults(sick) == set()
+
+
+@pytest.mark.parametrize("part", ["layer", "manifest"])
+def test_a_file_that_is_gone_while_the_cache_runs_is_fetched_again(sick, part):
+    """The registry goes on announcing what it remembers of a blob; a manifest it looks up."""
+    digest = layer(HELLO) if part == "layer" else HELLO.manifests[0].digest
+    remove = once_stored(digest, f"busybox rm {path(digest)}")
+    in_container(sick.client, f"{NAME}-docker.io", remove)
+    assert faults(sick) == {(HELLO.reference, part, digest, "missing")}
+    if part == "layer":
+        warmed = ops(sick, "warm", *listed(sick, HELLO.reference))
+        assert warmed.returncode == 1
+        assert f"layer {digest}: its file is gone from the volume; repair mends it" in warmed.stdout
+    done = ops(sick, "repair")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{digest}  its file was gone, fetched again" in done.stdout
+    assert "0 damaged, 1 missing" in done.stdout
+    assert faults(sick, "--deep") == set()
+    pull_through(HELLO)
+
+
+def test_a_download_that_nobody_writes_any_more_goes_with_repair(sick):
+    uploads = f"{FOLDER}/repositories/library/hello/_uploads"
+    make = " && ".join(
+        f"mkdir -p {uploads}/{one} && printf wrong > {uploads}/{one}/data" for one in ("old", "new")
+    )
+    touch = f"busybox touch -d '2026-01-01 12:00' {uploads}/old/data"
+    in_container(sick.client, f"{NAME}-docker.io", f"{make} && {touch}")
+    report = json.loads(ops(sick, "repair", "--json").stdout)
+    assert report["unfinishedDownloads"] == {"removed": 1, "bytes": 5}
+    left = in_container(sick.client, f"{NAME}-docker.io", f"ls {uploads}; rm -r {uploads}/new")
+    assert left.split() == ["new"], "that was written just now"
 
 
 @pytest.mark.parametrize(

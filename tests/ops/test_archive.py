@@ -15,11 +15,15 @@ import zstandard
 from docker.errors import ImageNotFound
 
 from ops import docker_api
-from ops.archive import export, importing, reading
+from ops.archive import export, importing, reading, writing
 from ops.archive.writing import ArchiveWriter
 from ops.errors import OpsError
-from plan import archive
+from ops.verify import Result
+from ops.volumes import Volumes
+from plan import archive, store
 from plan.archive import ArchiveError, BootAsset, Lock
+from plan.images import ImageReference, Platform
+from plan.store import Fault
 
 OF_ABC = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 CONTENT = {"one": b"1" * 1000, "two": b"2" * 513, "three": b""}
@@ -63,6 +67,31 @@ def test_what_was_written_whole_is_not_written_again(path):
     assert path.read_bytes().startswith(before)
     assert members(path) == CONTENT
     assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_what_was_whole_when_it_was_killed_is_there_up_to_the_last_note(path, monkeypatch):
+    monkeypatch.setattr(writing, "NOTE_SECONDS", 3600)
+    killed = ArchiveWriter(path, key="lock")
+    killed.add("one", len(CONTENT["one"]), [CONTENT["one"]])
+    killed.add("two", len(CONTENT["two"]), [CONTENT["two"]])
+    assert write(path) == ["two", "three"], "a note for every member would take most of the time"
+    assert members(path) == CONTENT
+
+
+def test_a_disk_that_is_too_full_for_a_note_keeps_what_was_noted_before(path, monkeypatch):
+    monkeypatch.setattr(writing, "NOTE_SECONDS", 3600)
+    writer = ArchiveWriter(path, key="lock")
+    for name in ("one", "two"):
+        writer.add(name, len(CONTENT[name]), [CONTENT[name]])
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        writer.close()
+    assert write(path) == ["two", "three"]
+    assert members(path) == CONTENT
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_for_other_images_it_begins_again(path):
@@ -109,9 +138,10 @@ def test_the_lock_has_the_digest_of_the_registry_image_also_after_it_was_broken_
     export._begin(writer, docker, lock, path.parent)
     # As if it had been killed before the image was whole.
     writer._ends.pop(archive.REGISTRY_IMAGE)
-    writer._note(archive.LOCK)
+    writer._note()
     writer.close()
-    export._write(docker, argparse.Namespace(present=()), {}, lock, path)
+    nothing = Volumes(client=None, container="", caches=(), present=())
+    export._write(docker, nothing, {}, lock, path)
     found = members(path)
     image = found[archive.REGISTRY_IMAGE]
     assert image == b"registry:3, saved 2 times"
@@ -354,3 +384,34 @@ def test_a_note_that_is_damaged_counts_as_none(path, noted):
     path.with_name(f"{path.name}.partial.json").write_text(noted)
     assert write(path) == list(CONTENT)
     assert members(path) == CONTENT
+
+
+def left_out(kind, tag="v1"):
+    image = ImageReference(host="docker.io", repository="team/a", tag=tag)
+    fault = Fault(part="layer", digest=OF_ABC, size=3, problem=store.MISSING)
+    return Result(image=image, size=3, faults=(fault,), kind=kind)
+
+
+AMD64 = Platform(os="linux", architecture="amd64")
+
+
+def test_what_nobody_has_pulled_is_left_out_and_that_is_no_failure(capsys):
+    assert export._tell_left_out([left_out(store.LOOKED_AT)], AMD64) == 0
+    assert capsys.readouterr().err == (
+        "left out: docker.io/team/a:v1: only its manifest was asked for, never the image\n"
+    )
+    assert export._tell_left_out([], AMD64) == 0
+
+
+def test_an_image_that_is_left_out_is_named_and_is_a_failure(capsys):
+    assert export._tell_left_out([left_out(store.IMAGE)], AMD64) == 1
+    said = capsys.readouterr().err
+    assert "1 images are left out, because they are not complete for linux/amd64" in said
+    assert said.splitlines()[-1].strip() == "docker.io/team/a:v1"
+
+
+def test_without_anything_to_export_it_says_what_to_do():
+    with pytest.raises(OpsError, match="the caches hold no image"):
+        export._refuse_incomplete([], AMD64)
+    with pytest.raises(OpsError, match="1 images are not complete for linux/amd64"):
+        export._refuse_incomplete([left_out(store.IMAGE)], AMD64)

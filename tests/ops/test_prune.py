@@ -19,7 +19,8 @@ LEFT_OVER = (
     "repositories/app/_uploads/1/data",
     "repositories/app/_layers/sha256/a/link.1.tmp",
     "blobs/sha256/ab/x/data.new",
-    "talos-cache-import/0123",
+    "talos-cache-import/new/blobs/sha256/ab/x/data",
+    "talos-cache-import-links/0123/repositories/app/_layers/sha256/a/link",
 )
 LINK = "repositories/app/_layers/sha256/a/link"
 BLOB = "blobs/sha256/ab/x/data"
@@ -88,3 +89,36 @@ def test_what_a_cluster_needs_is_pinned_with_its_node_image(talosctl):
 def test_a_cluster_that_there_is_not_is_told():
     with pytest.raises(OpsError, match="the stack has no cluster 'dev'; its clusters: none"):
         sets("--keep-cluster", "dev")
+
+
+def refusal(**sizes):
+    return prune.pruning.Decision(
+        going=(), before={}, after={}, strays={}, sets=(), refused={}, **sizes
+    )
+
+
+@pytest.mark.parametrize(
+    ("floor", "budget", "said"),
+    [
+        (102_400, 100_000, "102.4 kB have to stay, of them 900 B pinned, more than --to 100.0 kB"),
+        (
+            100_010,
+            100_000,
+            "100,010 bytes have to stay, of them 900 bytes pinned, more than --to 100,000 bytes",
+        ),
+        (3_000_000_001, 3_000_000_000, "3,000,000,001 bytes have to stay"),
+        (8_100_000, 1_000_000, "8.1 MB have to stay"),
+    ],
+)
+def test_rounding_does_not_hide_why_nothing_goes(floor, budget, said):
+    with pytest.raises(OpsError) as refused:
+        prune._refuse(refusal(floor=floor, pinned=900, budget=budget))
+    assert str(refused.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(0, "0 B"), (999, "999 B"), (40_000, "40.0 kB"), (2_000_000, "2.0 MB"), (10**9, "1.00 GB")],
+)
+def test_little_is_not_shown_as_nothing(size, shown):
+    assert prune._amount(size) == shown

@@ -7,7 +7,7 @@ import pytest
 from ops import fetching, hashing, repair
 from ops.caches import Cache
 from ops.errors import OpsError
-from plan.store import Repository, Store
+from plan.store import MISSING, Repository, Store
 
 CACHE = Cache(host="docker.io", name="registry-docker.io", local_endpoint="", image="registry")
 MANIFEST, LAYER, ORPHAN = (f"sha256:{letter * 64}" for letter in "abc")
@@ -78,7 +78,7 @@ def mended(digest, why_not, *found):
     """What is said of one blob that was removed, where the volume holds `found` afterwards."""
     said = {("docker.io", digest): why_not}
     [one] = repair._mended(VolumesDouble(*found), {"docker.io": HELD}, said)
-    return one, repair._report([one], {"docker.io": HELD})
+    return one, repair._report([one], {"docker.io": HELD}, (0, 0))
 
 
 @pytest.mark.parametrize("digest", [MANIFEST, LAYER])
@@ -98,7 +98,9 @@ def test_what_no_image_needs_is_not_asked_for_and_not_called_fetched(asked):
         assert fetched(ORPHAN, why_not) == why_not
         found, said = mended(ORPHAN, why_not, ())
         assert (found.fetched, found.why_not) == (False, "")
-        assert said == f"docker.io  {ORPHAN}  removed, no image needs it\n3 blobs hashed, 1 damaged"
+        assert said == (
+            f"docker.io  {ORPHAN}  removed, no image needs it\n3 blobs hashed, 1 damaged, 0 missing"
+        )
     assert asked == []
 
 
@@ -135,6 +137,37 @@ def test_what_is_damaged_again_is_not_called_fetched(sick):
     found, said = mended(LAYER, "", (LAYER,))
     assert found.fetched is False
     assert f"{LAYER}  not mended: what is in the volume is damaged, still or again\n" in said
+
+
+GONE = Store(blobs={MANIFEST: 5}, repositories=HELD.repositories)
+
+
+def test_a_blob_that_is_linked_and_not_there_is_missing():
+    assert HELD.gone == frozenset()
+    assert GONE.gone == {LAYER}
+    looks = VolumesDouble((MANIFEST,))
+    assert repair._missing(looks, {"docker.io": GONE}) == {"docker.io": frozenset([LAYER])}
+
+
+def test_what_was_only_just_stored_is_not_missing():
+    looks = VolumesDouble((MANIFEST, LAYER))
+    assert repair._missing(looks, {"docker.io": GONE}) == {"docker.io": frozenset()}
+
+
+def test_where_nothing_is_missing_nobody_looks_again():
+    assert repair._missing(None, {"docker.io": HELD}) == {"docker.io": frozenset()}
+
+
+def test_a_blob_that_was_missing_is_told_apart_from_a_damaged_one():
+    said = {("docker.io", LAYER): ""}
+    [one] = repair._mended(VolumesDouble((LAYER,)), {"docker.io": GONE}, said)
+    assert (one.problem, one.size, one.fetched) == (MISSING, 0, True)
+    told = repair._report([one], {"docker.io": GONE}, (2, 700))
+    assert told.splitlines() == [
+        f"docker.io  {LAYER}  its file was gone, fetched again",
+        "1 blobs hashed, 0 damaged, 1 missing",
+        "2 unfinished downloads removed (700 bytes): nobody has written to them for an hour",
+    ]
 
 
 def removed(monkeypatch, *, ran=True, not_back="", error=None):

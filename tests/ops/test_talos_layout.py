@@ -30,9 +30,14 @@ LOCKED = LockedImage(
 LAYER = MADE.blobs[1]
 
 
-def source(digest):
-    content = CONTENTS[digest]
-    return [content[:7], content[7:]]
+def source(digests):
+    for content in map(CONTENTS.get, digests):
+        yield [content[:7], content[7:]]
+
+
+def of(contents):
+    """What gives these, one after the other."""
+    return lambda digests: ([contents[digest]] for digest in digests)
 
 
 def flat(path):
@@ -77,7 +82,7 @@ def test_a_layer_of_the_size_that_layers_have(tmp_path):
         ),
     )
     path = tmp_path / "made"
-    talos_layout.write_oci(path, [locked], AMD64, lambda digest: [contents[digest]])
+    talos_layout.write_oci(path, [locked], AMD64, of(contents))
     assert read(path) == (locked,)
 
 
@@ -101,9 +106,7 @@ def test_the_layout_says_its_platform_and_holds_one_layer(tmp_path):
     "content", [b"X", b"X" + LAYER.content[1:], LAYER.content + b"X"], ids=["short", "same", "long"]
 )
 def test_a_damaged_blob_is_not_exported(write, content, tmp_path):
-    def sick(digest):
-        return [content] if digest == LAYER.digest else source(digest)
-
+    sick = of({**CONTENTS, LAYER.digest: content})
     more = (AMD64,) if write is talos_layout.write_oci else ()
     with pytest.raises(OpsError, match=r"the layer sha256:\w+ is damaged"):
         write(tmp_path / "made", [LOCKED], *more, sick)
@@ -113,11 +116,12 @@ def test_a_damaged_blob_is_not_exported(write, content, tmp_path):
 def test_a_flat_folder_that_was_broken_off_is_gone_on_with(tmp_path):
     asked = []
 
-    def until_the_layer(digest):
-        asked.append(digest)
-        if digest == LAYER.digest and asked.count(digest) == 1:
-            raise OpsError("Docker went away")
-        return source(digest)
+    def until_the_layer(digests):
+        for digest, content in zip(digests, source(digests), strict=True):
+            asked.append(digest)
+            if digest == LAYER.digest and asked.count(digest) == 1:
+                raise OpsError("Docker went away")
+            yield content
 
     with pytest.raises(OpsError, match="went away"):
         talos_layout.write_flat(tmp_path / "made", [LOCKED], until_the_layer)

@@ -4,9 +4,13 @@
 """
 
 import io
+import os
+import shutil
 import subprocess
 import tarfile
-from dataclasses import dataclass, replace
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ import pytest
 import ops.volumes
 from ops.archive import importing
 from ops.caches import of_settings
+from ops.errors import OpsError
 from ops.prune import _read, _stored
 from ops.volumes import MOUNT, Volumes, folder
 from plan import pruning, store
@@ -35,19 +40,19 @@ PREFIX = "proxy-ghcr.io"
 
 @dataclass(frozen=True, kw_only=True)
 class LocalVolumes(Volumes):
-    """Volumes in a folder; `stream` is refused."""
+    """Volumes in a folder; `calls` would have gone to Docker."""
 
     root: Path
-
-    def run(self, *argv):
-        here = [word.replace(MOUNT, str(self.root)) for word in argv]
-        return subprocess.run(here, capture_output=True, check=True).stdout
+    calls: list = field(default_factory=list)
 
     def stream(self, *argv):
-        raise NotImplementedError
+        self.calls.append(argv)
+        here = [word.replace(MOUNT, str(self.root)) for word in argv]
+        yield subprocess.run(here, capture_output=True, check=True).stdout
 
     def put(self, path, archive):
         """As Docker does: what comes is there at once, whether the rest comes or not."""
+        self.calls.append(path)
         place = path.replace(MOUNT, str(self.root))
         argv = ["tar", "--extract", f"--directory={place}"]
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as tar:
@@ -149,6 +154,17 @@ def into(volumes, lock):
     )
 
 
+def taken(to, *blobs):
+    """How many were new."""
+    return importing._take_blobs(to, iter(blobs))
+
+
+def blob(content):
+    return importing._Blob(
+        digest=digest_of(content), size=len(content), content=io.BytesIO(content)
+    )
+
+
 def files_in(volumes):
     return {str(one.relative_to(volumes.root)) for one in volumes.root.rglob("*") if one.is_file()}
 
@@ -169,7 +185,7 @@ class Cut(io.BytesIO):
 def test_a_blob_that_does_not_come_leaves_nothing_behind(volumes, content, error):
     to = into(volumes, {"ghcr.io": {digest_of(LAYER)}})
     with pytest.raises(error), importing._staging(to):
-        importing._take_blob(to, digest_of(LAYER), len(LAYER), content)
+        taken(to, importing._Blob(digest=digest_of(LAYER), size=len(LAYER), content=content))
     assert files_in(volumes) == set()
 
 
@@ -187,11 +203,84 @@ def test_what_a_killed_import_has_left_goes_with_the_next(volumes):
 def test_a_blob_of_two_caches_gets_its_place_in_both_and_nothing_else_is_left(volumes):
     to = into(volumes, {host: {digest_of(LAYER)} for host in ("ghcr.io", "quay.io")})
     with importing._staging(to):
-        assert importing._take_blob(to, digest_of(LAYER), len(LAYER), io.BytesIO(LAYER))
+        assert taken(to, blob(LAYER)) == 1
     places = {f"{folder(one)}/{store.blob_path(digest_of(LAYER))}" for one in volumes.caches}
     assert files_in(volumes) == {place.removeprefix(f"{MOUNT}/") for place in places}
     for place in places:
         assert (volumes.root / place.removeprefix(f"{MOUNT}/")).read_bytes() == LAYER
+
+
+SMALL = [b"blob %d" % number for number in range(300)]
+
+
+def test_many_blobs_take_a_few_calls_however_many_they_are(volumes):
+    to = into(volumes, {"ghcr.io": {digest_of(one) for one in SMALL}})
+    volumes.calls.clear()
+    assert taken(to, *map(blob, SMALL)) == len(SMALL)
+    assert len(volumes.calls) == 2, "one brings them, one gives them their place"
+    held = volumes.stores_as_they_are()["ghcr.io"].blobs
+    assert held == {digest_of(one): len(one) for one in SMALL}
+
+
+def test_what_came_whole_stays_where_a_later_one_does_not_come(volumes, monkeypatch):
+    monkeypatch.setattr(importing, "BATCH_BYTES", len(SMALL[0]))
+    to = into(volumes, {"ghcr.io": {digest_of(one) for one in (*SMALL, LAYER)}})
+    cut = importing._Blob(digest=digest_of(LAYER), size=len(LAYER), content=Cut(b"half"))
+    with pytest.raises(tarfile.ReadError), importing._staging(to):
+        taken(to, blob(SMALL[0]), cut)
+    assert files_in(volumes) == {place_of(volumes, "ghcr.io", SMALL[0])}
+
+
+def place_of(volumes, host, content):
+    cache = by_host(volumes.caches)[host]
+    return f"{folder(cache)}/{store.blob_path(digest_of(content))}".removeprefix(f"{MOUNT}/")
+
+
+def test_as_many_blobs_as_the_limit_says_go_in_one_call(volumes, monkeypatch):
+    monkeypatch.setattr(importing, "BATCH_BLOBS", 100)
+    to = into(volumes, {"ghcr.io": {digest_of(one) for one in SMALL}})
+    volumes.calls.clear()
+    assert taken(to, *map(blob, SMALL)) == len(SMALL)
+    assert len(volumes.calls) == 2 * 3
+
+
+def test_a_damaged_blob_is_replaced_and_one_that_no_volume_lacks_is_compared(volumes):
+    to = into(volumes, {"ghcr.io": {digest_of(LAYER)}})
+    damaged = volumes.root / place_of(volumes, "ghcr.io", LAYER)
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"damaged")
+    assert taken(to, blob(LAYER), blob(b"wanted by nobody")) == 1
+    assert damaged.read_bytes() == LAYER
+    with pytest.raises(ArchiveError, match="a file in it was changed"):
+        taken(to, replace(blob(b"?"), digest=digest_of(b"!")))
+
+
+def test_many_blobs_are_read_in_one_call(volumes):
+    to = into(volumes, {"ghcr.io": {digest_of(one) for one in SMALL}})
+    taken(to, *map(blob, SMALL))
+    root = folder(to.caches["ghcr.io"])
+    files = [(f"{root}/{store.blob_path(digest_of(one))}", len(one)) for one in SMALL]
+    volumes.calls.clear()
+    assert [b"".join(pieces) for pieces in volumes.contents(files)] == SMALL
+    assert len(volumes.calls) == 1
+
+
+def test_what_is_read_of_a_volume_is_what_was_asked_for():
+    """However it comes in pieces, and whoever does not take all of it."""
+    files = [("a", 3), ("b", 0), ("c", 4), ("d", 2)]
+    read = ops.volumes.apart(iter([b"aa", b"ac", b"cccd", b"d"]), files)
+    assert [b"".join(pieces) for pieces in read] == [b"aaa", b"", b"cccc", b"dd"]
+    read = ops.volumes.apart(iter([b"aaacccc", b"dd"]), files)
+    assert [next(pieces, b"") for pieces in read] == [b"aaa", b"", b"cccc", b"dd"]
+
+
+def test_what_fails_at_the_end_of_reading_is_told():
+    def failing():
+        yield b"aaa"
+        raise OpsError("a file is gone")
+
+    with pytest.raises(OpsError, match="a file is gone"):
+        list(ops.volumes.apart(failing(), [("a", 3)]))
 
 
 def test_a_manifest_that_is_too_large_is_not_read(volumes, caches, monkeypatch):
@@ -223,9 +312,139 @@ def test_an_imported_image_is_linked_where_its_cache_looks_for_it(volumes, cache
         path.parent.mkdir(parents=True)
         path.write_bytes(one)
     into = importing._Into(
-        volumes=volumes, caches={"ghcr.io": ghcr}, stores={}, wanted={}, damaged={}
+        volumes=volumes,
+        caches={"ghcr.io": ghcr},
+        stores=volumes.stores(),
+        wanted={},
+        damaged={},
     )
     importing._link(lock, into)
     assert set(volumes.stores_as_they_are()["ghcr.io"].repositories) == {f"{PREFIX}/team/app"}
     assert volumes.stores()["ghcr.io"].repository("team/app").tags == {"v1": digest_of(IMAGE)}
     assert faults(volumes.stores()["ghcr.io"], IMAGES[0], AMD64, frozenset()) == ()
+    volumes.calls.clear()
+    importing._link(lock, replace(into, stores=volumes.stores()))
+    assert not [call for call in volumes.calls if call == folder(ghcr)], "all of it is linked"
+
+
+def test_a_tag_that_means_another_image_is_moved_at_once(volumes, caches):
+    """Its link is renamed into its place, and is never missing."""
+    ghcr = by_host(caches)["ghcr.io"]
+    root = volumes.root / folder(ghcr).removeprefix(f"{MOUNT}/")
+    name = ghcr.stored("team/app")
+    current, history = store.tag_links(name, "v1", digest_of(b"old"))
+    for path in (current, history):
+        (root / path).parent.mkdir(parents=True)
+        (root / path).write_text(digest_of(b"old"))
+    before = (root / current).stat().st_ino
+    part = Part(part="manifest", digest=digest_of(IMAGE), size=len(IMAGE))
+    lock = Lock(
+        platform="linux/amd64",
+        registry_image="",
+        registry_digest="",
+        images=(LockedImage(image=IMAGES[0], media_type=MANIFEST, parts=(part,)),),
+        boot_assets=(),
+    )
+    to = replace(into(volumes, {}), stores=volumes.stores())
+    volumes.calls.clear()
+    importing._link(lock, to)
+    assert volumes.stores()["ghcr.io"].repository("team/app").tags == {"v1": digest_of(IMAGE)}
+    assert (root / history).read_text() == digest_of(b"old"), "the history stays"
+    assert (root / current).stat().st_ino != before
+
+
+def test_a_download_that_nobody_writes_any_more_goes(volumes, caches):
+    old, new = (upload(volumes, cache, b"wrong") for cache in caches)
+    then = time.time() - 2 * 60 * 60
+    os.utime(old, (then, then))
+    assert volumes.remove_uploads() == (1, 5)
+    assert (old.parent.exists(), new.exists()) == (False, True)
+    assert volumes.remove_uploads() == (0, 0)
+
+
+def upload(volumes, cache, content):
+    """As the registry leaves it where a body has the wrong digest."""
+    root = volumes.root / folder(cache).removeprefix(f"{MOUNT}/")
+    made = root / "repositories" / "team/app" / "_uploads" / "01a21c03-f466-7e25-af6c-5afed629cc0a"
+    made.mkdir(parents=True)
+    (made / "startedat").write_text("2026-11-27T07:59:13Z")
+    (made / "data").write_bytes(content)
+    return made / "data"
+
+
+def test_without_a_volume_there_is_no_download():
+    assert Volumes(client=None, container="", caches=(), present=()).remove_uploads() == (0, 0)
+
+
+def linked(*digits):
+    return {
+        path: f"sha256:{digit * 64}"
+        for digit in digits
+        for path in (
+            store.layer_link("team/app", f"sha256:{digit * 64}"),
+            store.tag_links("team/app", f"v{digit}", "")[0],
+        )
+    }
+
+
+def links_in(volumes, cache):
+    root = volumes.root / folder(cache).removeprefix(f"{MOUNT}/")
+    return {
+        str(file.relative_to(root)): file.read_text() for file in root.rglob("*") if file.is_file()
+    }
+
+
+def test_links_come_to_those_that_are_there_and_many_take_a_few_calls(volumes, monkeypatch):
+    cache = volumes.caches[0]
+    volumes.place_links(folder(cache), {})
+    assert volumes.calls == []
+    volumes.place_links(folder(cache), linked("1", "2"))
+    monkeypatch.setattr(ops.volumes, "LINKS_AT_ONCE", 3)
+    volumes.calls.clear()
+    changed = dict.fromkeys(linked("2"), f"sha256:{'9' * 64}")
+    volumes.place_links(folder(cache), {**linked("3", "4"), **changed})
+    assert links_in(volumes, cache) == {**linked("1", "2", "3", "4"), **changed}
+    assert len(volumes.calls) == 3, "two to write six of them, one to give them their place"
+
+
+def test_whenever_it_ends_a_tag_leads_to_something(volumes, tmp_path, monkeypatch):
+    """Each rename is stopped at in turn, as by a kill."""
+    cache = volumes.caches[0]
+    volumes.place_links(folder(cache), linked("1"))
+    counted = tmp_path / "renames"
+    busybox(
+        tmp_path,
+        monkeypatch,
+        f'[ "$1" != mv ] || {{ echo >>{counted}; [ $(wc -l <{counted}) -le $MOST ] || exit 1; }}',
+    )
+    for most in range(10):
+        counted.write_text("")
+        monkeypatch.setenv("MOST", str(most))
+        with suppress(subprocess.CalledProcessError):
+            volumes.place_links(folder(cache), linked("2"))
+        there = {path for path in links_in(volumes, cache) if path.startswith("repositories")}
+        tags = [path for path in there if "/tags/" in path]
+        layers = [path for path in there if "/_layers/" in path]
+        assert len(tags) <= len(layers)
+        if len(tags) == 2:
+            return
+    pytest.fail("it never came to its end")
+
+
+def test_a_folder_that_the_registry_makes_meanwhile_is_no_matter(volumes, tmp_path, monkeypatch):
+    cache = volumes.caches[0]
+    root = volumes.root / folder(cache).removeprefix(f"{MOUNT}/")
+    made = root / store.layer_link("team/app", f"sha256:{'5' * 64}")
+    once = f'[ "$1" != mv ] || [ -e {made} ] || {{ mkdir -p {made.parent}; printf 5 >{made}; }}'
+    busybox(tmp_path, monkeypatch, once)
+    volumes.place_links(folder(cache), linked("1"))
+    assert links_in(volumes, cache) == {**linked("1"), str(made.relative_to(root)): "5"}
+
+
+def busybox(tmp_path, monkeypatch, before):
+    """The real one, before which this is run."""
+    program = tmp_path / "bin" / "busybox"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\n{before}\nexec {shutil.which("busybox")} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")

@@ -1,15 +1,19 @@
 """`warm` where the registry can't be made to behave so: tests/offline has the real one."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from ops import warm
+from ops import fetching, warm
 from ops.caches import Cache
+from ops.fetching import FetchError
 from ops.volumes import folder
+from plan import patience
 from plan.images import ImageReference, Platform
 from plan.store import EMPTY, Repository, Store, layer_link
 from plan.warming import Wanted
+from tests.ops import busy_upstream
+from tests.real_registry import running
 
 BLOB = "sha256:" + "a" * 64
 CACHE = Cache(host="docker.io", name="registry-docker.io", local_endpoint="", image="registry")
@@ -31,8 +35,10 @@ class VolumesDouble:
     def stores(self):
         return {"docker.io": self.seen.pop(0) if len(self.seen) > 1 else self.seen[0]}
 
-    def link(self, links):
-        self.written += links
+    def place_links(self, root, links):
+        if not links:
+            return
+        self.written += [(f"{root}/{path}", digest) for path, digest in links.items()]
         self.seen[0] = Store(
             blobs=self.seen[0].blobs,
             repositories=dict.fromkeys(["team/a", "team/b"], self.seen[0].repositories["team/a"]),
@@ -79,3 +85,199 @@ def test_what_was_not_delivered_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(warm, "SETTLE_SECONDS", 3600)
     result, _ = settled(EMPTY, said={("docker.io", str(IMAGE)): "404 manifest unknown"}.items())
     assert result.faults
+
+
+@pytest.fixture
+def busy():
+    with busy_upstream.running() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def cache(tmp_path, busy):
+    """A real cache of it, anonymous as the product starts one."""
+    helper = tmp_path / "anonymous"
+    helper.write_text('#!/bin/sh\necho \'{"ServerURL":"x","Username":"","Secret":""}\'\n')
+    helper.chmod(0o755)
+    settings = {
+        "REGISTRY_PROXY_REMOTEURL": busy.url,
+        "REGISTRY_PROXY_EXEC_COMMAND": str(helper),
+    }
+    with running(tmp_path, **settings) as registry:
+        yield replace(CACHE, local_endpoint=registry.url)
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Seconds that were waited for; nobody really waits."""
+    seen = []
+    monkeypatch.setattr(warm, "_sleep", seen.append)
+    return seen
+
+
+def run_of(cache):
+    return warm._Run(
+        caches={"docker.io": cache},
+        volumes=None,
+        stores={"docker.io": EMPTY},
+        platform=Platform(os="linux", architecture="amd64"),
+        parallel=1,
+    )
+
+
+def filled(cache, *images):
+    """What was said where something did not come."""
+    doing = run_of(cache)
+    warm._fill(doing, images or [IMAGE])
+    return doing.said
+
+
+@pytest.fixture
+def heals(busy, monkeypatch):
+    """The upstream is well again after so many waits."""
+
+    def after(count):
+        seen = []
+
+        def sleep(seconds):
+            seen.append(seconds)
+            if len(seen) == count:
+                busy.refusing = ""
+
+        monkeypatch.setattr(warm, "_sleep", sleep)
+        return seen
+
+    return after
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("refusing", "method"),
+    [("/v2/", ""), ("/manifests/", "GET"), ("/blobs/", ""), ("/blobs/", "GET")],
+)
+def test_a_busy_upstream_is_waited_for_and_then_all_of_it_comes(
+    cache, busy, heals, capsys, status, refusing, method
+):
+    """Seen through a real cache, which hides most of it."""
+    busy.status, busy.refusing, busy.method = status, refusing, method
+    waited = heals(2)
+    assert filled(cache) == {}
+    assert waited == [2, 4] or (refusing, method) == ("/blobs/", "GET"), "an answer broken off"
+    assert "trying again in 2 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("status", "said"), [(429, "429"), (503, "503 Service Unavailable")])
+def test_an_upstream_that_stays_busy_is_given_up_and_told(cache, busy, waits, status, said):
+    busy.status, busy.refusing = status, "/v2/"
+    [(_, why)] = filled(cache).items()
+    assert sum(waits) == patience.TOTAL_SECONDS
+    assert (
+        f"{cache.local_endpoint}/v2/team/b/manifests/v1: 404 manifest unknown; its upstream: "
+        in why
+    )
+    assert said in why
+
+
+def test_while_an_upstream_is_busy_it_is_not_asked_for_the_next(cache, busy, waits, monkeypatch):
+    monkeypatch.setattr(patience, "pause", lambda *_: None)
+    busy.refusing = "/v2/"
+    many = [replace(IMAGE, tag=f"v{number}") for number in range(20)]
+    said = filled(cache, *many)
+    assert len(said) == 20
+    assert sum("not asked for, because of " in why for why in said.values()) == 19
+    asked = [path for _, path in busy.seen if path != "/v2/"]
+    assert len(asked) == 3, "HEAD and GET of one tag, HEAD of a blob that nobody has"
+    assert waits == []
+
+
+def test_an_image_that_there_is_not_is_not_waited_for(cache, busy, waits):
+    missing = replace(IMAGE, tag="v9")
+    said = filled(cache, missing, IMAGE)
+    assert list(said) == [("docker.io", str(missing))]
+    assert said["docker.io", str(missing)].endswith("/v2/team/b/manifests/v9: 404 manifest unknown")
+    assert waits == []
+
+
+@pytest.mark.parametrize(("status", "said"), [(401, "401 authentication"), (403, "403 requested")])
+def test_what_the_cache_hides_of_a_refusal_is_told(cache, busy, waits, status, said):
+    busy.status, busy.refusing = status, "/team/"
+    [why] = filled(cache).values()
+    assert f"404 manifest unknown; its upstream: {said}" in why
+    assert waits == []
+
+
+def refusing(*errors):
+    """Work that fails with each of these, and then gives its item."""
+    left = list(errors)
+
+    def work(item):
+        if left:
+            raise left.pop(0)
+        return item
+
+    return work
+
+
+def test_an_upstream_is_waited_for_as_long_as_it_asks(waits, capsys):
+    doing = run_of(CACHE)
+    error = FetchError("429 slow down", status=429, retry_after="70")
+    items = [(("docker.io", "a"), "a"), (("docker.io", "b"), "b")]
+    assert warm._in_parallel(doing, items, refusing(error)) == ["a", "b"]
+    assert (waits, doing.said) == ([70], {})
+    assert doing.patience == patience.TOTAL_SECONDS - 70
+    assert "docker.io is busy (429 slow down): trying again in 70 s" in capsys.readouterr().err
+
+
+def test_one_that_asks_for_too_much_is_given_up_and_the_others_are_not(waits, capsys):
+    doing = run_of(CACHE)
+    errors = {
+        "docker.io": FetchError("429", status=429, retry_after="3600"),
+        "quay.io": FetchError("503", status=503),
+    }
+
+    def work(host):
+        if error := errors.get(host):
+            if host == "quay.io":
+                del errors[host]
+            raise error
+        return host
+
+    items = [((host, "a"), host) for host in ("docker.io", "quay.io")]
+    assert warm._in_parallel(doing, items, work) == [None, "quay.io"]
+    assert (waits, doing.said) == ([2], {("docker.io", "a"): "429"})
+    assert "docker.io is busy and wants 3600 s: it is not asked again" in capsys.readouterr().err
+    assert warm._in_parallel(doing, items, work) == [None, "quay.io"], "nor for anything else"
+    assert doing.said == {("docker.io", "a"): "not asked for, because of 429"}
+    assert waits == [2]
+
+
+def test_an_answer_that_is_broken_off_is_fetched_again_twice(waits):
+    doing = run_of(CACHE)
+    broken = FetchError("peer closed connection", is_broken_off=True)
+    assert warm._in_parallel(doing, [(("h", "a"), "a")], refusing(broken, broken)) == ["a"]
+    assert warm._in_parallel(doing, [(("h", "a"), "a")], refusing(*[broken] * 3)) == [None]
+    assert doing.said == {("h", "a"): "peer closed connection"}
+    assert waits == [2] * 4
+
+
+def test_how_to_go_on_is_told():
+    report = warm.Report(
+        images=1,
+        complete_before=0,
+        upstream_bytes=0,
+        unique_bytes=0,
+        seconds=1.0,
+        failures=(warm.Failure(image=IMAGE, why=("429",)),),
+    )
+    assert warm._of_caches(report).endswith(
+        "to go on, run warm again: what is complete stays, and is not fetched again"
+    )
+    assert "go on" not in warm._of_caches(replace(report, failures=()))
+
+
+def test_when_a_registry_wants_to_be_asked_again_is_kept(busy):
+    busy.refusing = "/v2/"
+    with pytest.raises(FetchError) as caught:
+        fetching.manifest(fetching.source(f"{busy.url}/v2"), "team/b", "v1")
+    assert (caught.value.status, caught.value.retry_after) == (429, "7")
+    assert caught.value.is_temporary

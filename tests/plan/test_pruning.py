@@ -475,3 +475,119 @@ def test_wherever_it_ends_no_tag_leads_to_nothing_and_the_next_finishes(steps):
 def test_an_empty_set_of_caches_is_no_matter():
     decision = pruning.decide([], {"kept": [ref(tag="old")]}, {}, 0, AMD64)
     assert (decision.going, decision.before, decision.floor) == ((), {}, 0)
+
+
+def about(subject, *layers):
+    """A manifest that says what it belongs to."""
+    content = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor(b"{}"),
+        "layers": [descriptor(layer) for layer in layers],
+        "subject": descriptor(subject),
+    }
+    return json.dumps(content).encode()
+
+
+def attached_tag(content, suffix=""):
+    return f"{digest_of(content).replace(':', '-')}{suffix}"
+
+
+def referrers(*contents):
+    entries = [descriptor(one, MANIFEST) for one in contents]
+    return json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
+
+
+SBOM, SIGNED = b"an sbom", b"a signature"
+OF_OLD = image(SIGNED)
+SBOM_OF_OLD = about(OLD_IMAGE, SBOM)
+
+
+def with_belongings():
+    """`two`, where `old` has a signature, an artifact that names it, and a list of these."""
+    disk = two()
+    listed = referrers(SBOM_OF_OLD)
+    made = (OF_OLD, SBOM_OF_OLD, listed)
+    tags = {attached_tag(OLD_IMAGE, ".sig"): OF_OLD, attached_tag(OLD_IMAGE): listed}
+    return disk.repository("app", made, (SIGNED, SBOM, CONFIG), tags)
+
+
+def test_what_belongs_to_an_image_goes_with_it():
+    disk = with_belongings()
+    decision = decided(disk, to=SIZE - 1)
+    assert names(decision) == ["app:old"]
+    after = pruned(disk, decision)
+    assert set(after.store.repositories["app"].tags) == {"new"}
+    assert after.size == SIZE - len(OLD) - len(OLD_IMAGE)
+    assert store.faults(after.store, ref(tag="new"), AMD64) == ()
+
+
+def test_what_belongs_to_an_image_stays_with_it():
+    disk = with_belongings()
+    days = {"app:old": "2026-11-20", "app:new": "2026-11-01"}
+    decision = decided(disk, to=disk.volume.size - 1, days=days)
+    assert names(decision) == ["app:new"]
+    after = pruned(disk, decision)
+    for tag in ("old", attached_tag(OLD_IMAGE, ".sig"), attached_tag(OLD_IMAGE)):
+        assert store.faults(after.store, ref(tag=tag), AMD64) == ()
+
+
+def test_what_belongs_to_an_image_stays_while_another_tag_leads_there():
+    disk = with_belongings().repository("app", (), (), {"same": OLD_IMAGE})
+    days = {**DAYS, "app:same": "2026-11-25"}
+    after = pruned(disk, decided(disk, to=SIZE, days=days))
+    assert attached_tag(OLD_IMAGE) in after.store.repositories["app"].tags
+
+
+@pytest.mark.parametrize("keep", [ref(tag="old"), ref(digest=digest_of(OLD_IMAGE))])
+def test_what_belongs_to_a_pinned_image_stays(keep):
+    disk = with_belongings()
+    decision = decided(disk, to=disk.volume.size - 1, keep=[keep])
+    assert names(decision) == ["app:new"]
+    after = pruned(disk, decision, [keep])
+    for tag in (attached_tag(OLD_IMAGE, ".sig"), attached_tag(OLD_IMAGE)):
+        assert store.faults(after.store, ref(tag=tag), AMD64) == ()
+
+
+def test_what_belongs_to_an_image_of_an_index_goes_with_the_index():
+    disk = Disk().repository("app", (BOTH, OLD_IMAGE), (BASE, OLD, CONFIG), {"v1": BOTH})
+    disk.repository("app", (OF_OLD,), (SIGNED,), {attached_tag(OLD_IMAGE, ".sig"): OF_OLD})
+    assert names(decision := decided(disk)) == ["app:v1"]
+    assert pruned(disk, decision).store == store.EMPTY
+
+
+def test_what_belongs_to_an_image_that_is_not_here_goes_by_itself():
+    disk = two().repository("app", (OF_OLD,), (SIGNED,), {f"sha256-{'0' * 64}.sig": OF_OLD})
+    assert f"app:sha256-{'0' * 64}.sig" in names(decided(disk))
+
+
+def test_a_tag_that_names_the_digest_of_its_own_image_is_an_image():
+    disk = Disk().repository("app", (OLD_IMAGE,), (BASE, OLD, CONFIG), {"v1": OLD_IMAGE})
+    disk.repository("app", (), (), {attached_tag(OLD_IMAGE): OLD_IMAGE})
+    assert names(decided(disk)) == ["app:v1", f"app:{attached_tag(OLD_IMAGE)}"][::-1]
+
+
+def test_what_belongs_to_each_other_goes_together():
+    """Nobody makes such a thing, and everything is in one image all the same."""
+    disk = Disk().repository("app", (OLD_IMAGE, NEW_IMAGE), (BASE, OLD, NEW, CONFIG))
+    tags = {attached_tag(OLD_IMAGE): NEW_IMAGE, attached_tag(NEW_IMAGE): OLD_IMAGE}
+    disk.repository("app", (), (), tags)
+    (only,) = (decision := decided(disk)).going
+    assert only.image.digest == min(map(digest_of, (OLD_IMAGE, NEW_IMAGE)))
+    assert pruned(disk, decision).store == store.EMPTY
+
+
+def test_an_index_that_belongs_to_its_own_image_is_no_riddle():
+    own = json.loads(referrers(OLD_IMAGE)) | {"subject": descriptor(OLD_IMAGE)}
+    listed = json.dumps(own).encode()
+    disk = Disk().repository("app", (listed, OLD_IMAGE), (BASE, OLD, CONFIG))
+    assert len((decision := decided(disk)).going) == 1
+    assert pruned(disk, decision).store == store.EMPTY
+
+
+@pytest.mark.parametrize("subject", ["", [], {}, {"digest": 1}, None, 3])
+def test_a_subject_that_is_none_makes_no_image_unreadable(subject):
+    content = json.dumps(json.loads(OLD_IMAGE) | {"subject": subject}).encode()
+    disk = Disk().repository("app", (content,), (BASE, OLD, CONFIG), {"v1": content})
+    decision = decided(disk)
+    assert (names(decision), decision.refused) == (["app:v1"], {})

@@ -17,6 +17,7 @@ ALLOWED = {
     "dataclasses",
     "datetime",
     "difflib",
+    "functools",
     "hashlib",
     "ipaddress",
     "itertools",

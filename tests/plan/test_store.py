@@ -67,6 +67,149 @@ def held(listing=None, names=None, contents=(LIST, IMAGE)):
     return dataclasses.replace(read, manifests=by_digest)
 
 
+def entry(content, architecture=""):
+    """One of an index; of a nested one, or of an artifact, without a platform."""
+    kind = MANIFEST if b"layers" in content else INDEX
+    platform = {"platform": {"os": "linux", "architecture": architecture}} if architecture else {}
+    return descriptor(content, kind, **platform)
+
+
+def index(*entries):
+    return json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
+
+
+def image(*layers, config=CONFIG):
+    content = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor(config),
+        "layers": [descriptor(layer) for layer in layers],
+    }
+    return json.dumps(content).encode()
+
+
+def volume(manifests_there, blobs, names):
+    """A volume with one repository: manifests, blobs, and tag -> manifest or index."""
+    there = dict.fromkeys((*manifests_there, *names.values()))
+    files = {store.blob_path(digest_of(one)): len(one) for one in (*there, *blobs)}
+    links = [store.revision_link("team/app", digest_of(one)) for one in there]
+    links += [store.layer_link("team/app", digest_of(one)) for one in blobs]
+    tagged = {store.tag_links("team/app", tag, "")[0]: digest_of(one) for tag, one in names.items()}
+    read = store.parse_listing([*files.items(), *((link, 71) for link in links)], tagged)
+    return dataclasses.replace(read, manifests={digest_of(one): one for one in there})
+
+
+NESTED = index(entry(LIST))
+SIGNATURE = image(b"a signature", config=b"of a signature")
+REFERRERS = index(entry(SIGNATURE), entry(IMAGE))
+
+
+def tagged(tag):
+    return dataclasses.replace(WANTED, tag=tag)
+
+
+def attached(content, suffix=""):
+    return f"{digest_of(content).replace(':', '-')}{suffix}"
+
+
+def kind(made, tag="v1"):
+    return store.kind(made, tagged(tag), store.faults(made, tagged(tag), AMD64))
+
+
+def test_an_index_in_an_index_is_an_image_that_nodes_pull():
+    made = volume((LIST, IMAGE), (CONFIG, LAYER), {"v1": NESTED})
+    assert told(made) == []
+    assert [part.part for part in store.parts(made, WANTED, AMD64)] == [
+        *("index", "index", "manifest", "config", "layer")
+    ]
+    assert told(volume((LIST, IMAGE), (CONFIG,), {"v1": NESTED})) == [
+        ("layer", digest_of(LAYER), store.MISSING)
+    ]
+
+
+def test_indexes_may_lie_in_each_other_as_deep_as_somebody_likes():
+    made = [IMAGE]
+    for _ in range(2000):
+        made.append(index(entry(made[-1])))
+    assert told(volume(made, (CONFIG, LAYER), {"v1": made[-1]})) == []
+
+
+@pytest.mark.parametrize("suffix", ["", ".sig", ".att", ".sbom"])
+def test_what_belongs_to_an_image_is_told_by_its_tag(suffix):
+    tag = attached(IMAGE, suffix)
+    assert store.subject_of(tag) == digest_of(IMAGE)
+    made = volume((IMAGE, SIGNATURE), (), {tag: REFERRERS, "v1": LIST})
+    assert kind(made, tag) == store.ATTACHED
+
+
+@pytest.mark.parametrize("tag", ["v1", "sha256-abc", f"sha512-{'a' * 64}", f"x-sha256-{'a' * 64}"])
+def test_what_another_tag_names_belongs_to_nothing(tag):
+    assert store.subject_of(tag) == ""
+
+
+def test_an_image_that_is_tagged_with_its_own_digest_is_an_image():
+    tag = attached(LIST)
+    assert kind(volume((IMAGE,), (CONFIG, LAYER), {tag: LIST}), tag) == store.IMAGE
+
+
+def test_of_what_belongs_to_an_image_everything_is_needed_whatever_its_platform():
+    tag = attached(LIST)
+    made = volume((SIGNATURE, IMAGE), (CONFIG, LAYER), {tag: REFERRERS})
+    assert told(made, tagged(tag)) == [
+        ("config", digest_of(b"of a signature"), store.MISSING),
+        ("layer", digest_of(b"a signature"), store.MISSING),
+    ]
+    blobs = (CONFIG, LAYER, b"of a signature", b"a signature")
+    assert told(volume((SIGNATURE, IMAGE), blobs, {tag: REFERRERS}), tagged(tag)) == []
+    assert told(volume((), (), {tag: index()}), tagged(tag)) == []
+
+
+OTHER = image(b"of another", LAYER, config=b"another config")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        volume((), (), {"v1": LIST}),
+        volume((), (), {"v1": IMAGE}),
+        volume((), (), {"v1": NESTED}),
+        volume((LIST, IMAGE), (), {"v1": NESTED}),
+        # Another image has brought the layer that both have.
+        volume((), (b"of another", LAYER, b"another config"), {"v1": IMAGE, "v2": OTHER}),
+    ],
+)
+def test_an_image_of_which_manifests_alone_are_there_was_looked_at(made):
+    assert told(made) != []
+    assert kind(made) == store.LOOKED_AT
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        volume((IMAGE,), (CONFIG, LAYER), {"v1": LIST}),
+        volume((IMAGE,), (CONFIG,), {"v1": LIST}),
+        volume((IMAGE,), (LAYER,), {"v1": LIST}),
+        # Of another platform than the one that is looked for.
+        volume(
+            (IMAGE,),
+            (CONFIG, LAYER),
+            {"v1": index(entry(b"layers", "amd64"), entry(IMAGE, "arm64"))},
+        ),
+        volume((), (), {"v2": IMAGE}),
+        held(names={store.tag_links("team/app", "v1", "")[0]: digest_of(b"gone")}),
+        held(contents=(LIST[:-1] + b" ", IMAGE)),
+        held(files(LIST, IMAGE, CONFIG)),
+    ],
+)
+def test_an_image_of_which_anything_is_there_was_pulled(made):
+    assert kind(made) == store.IMAGE
+
+
+def test_what_is_damaged_was_not_only_looked_at():
+    made = dataclasses.replace(held(), blobs={**held().blobs, digest_of(LAYER): 1})
+    assert kind(made) == store.IMAGE
+
+
 def told(made, image=WANTED, platform=AMD64, damaged=()):
     found = store.faults(made, image, platform, frozenset(damaged))
     return [(fault.part, fault.digest, fault.problem) for fault in found]
@@ -158,7 +301,13 @@ def test_a_tag_whose_link_holds_no_digest_is_missing():
 
 def test_an_index_without_the_platform_is_told():
     s390x = Platform(os="linux", architecture="s390x")
-    assert told(held(), platform=s390x) == [("platform", "", store.MISSING)]
+    made = volume((IMAGE,), (CONFIG, LAYER), {"v1": index(entry(IMAGE, "amd64"))})
+    assert told(made, platform=s390x) == [("platform", "", store.MISSING)]
+
+
+def test_where_none_is_for_the_platform_a_node_takes_the_first_that_says_none():
+    s390x = Platform(os="linux", architecture="s390x")
+    assert told(held(), platform=s390x) == [("manifest", digest_of(b"unsaid"), store.MISSING)]
 
 
 def test_files_that_are_no_blobs_and_no_links_are_passed_over():
@@ -231,3 +380,17 @@ def test_below_a_path_repositories_have_the_names_that_nodes_use():
 def test_what_is_not_below_a_path_is_not_listed():
     assert store.below(held(), "tea").repositories == {}, "team is another path"
     assert store.below(held(), "team/app").repositories == {}, "the path itself is no repository"
+
+
+def test_what_is_linked_and_not_there_is_gone():
+    assert held().gone == frozenset()
+    paths = {store.blob_path(digest_of(one)) for one in (LAYER, IMAGE)}
+    left = [(path, size) for path, size in files(*ALL) if path not in paths]
+    assert held(left).gone == {digest_of(LAYER), digest_of(IMAGE)}
+
+
+def test_a_manifest_that_is_listed_twice_is_one_part():
+    tag = attached(LIST)
+    made = volume((IMAGE,), (CONFIG, LAYER), {tag: index(entry(IMAGE), entry(IMAGE))})
+    assert told(made, tagged(tag)) == []
+    assert len(store.parts(made, tagged(tag), AMD64)) == 4

@@ -183,3 +183,19 @@ def test_an_index_without_any_platform_is_refused():
 
 def test_nothing_at_all_is_refused():
     assert refused({}) == "it has no image"
+
+
+def test_indexes_may_lie_in_each_other_as_deep_as_somebody_likes():
+    """And in each other twice: looked at for every way there, it would never end."""
+    made = [ONE]
+    for _ in range(2000):
+        made.append(index(made[-1], made[-1]))
+    (image,) = read(named("ghcr.io/team/app", *made, v1=made[-1]))
+    assert [one.part for one in image.parts[-4:]] == ["index", "manifest", "config", "layer"]
+
+
+def test_a_list_of_what_belongs_to_an_image_may_be_empty():
+    tag = f"sha256-{'a' * 64}"
+    (image,) = read(named("ghcr.io/team/app", **{tag: index()}))
+    assert [one.part for one in image.parts] == ["index"]
+    assert "no platform of it is there" in refused(named("ghcr.io/team/app", v1=index()))

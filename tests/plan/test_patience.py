@@ -1,0 +1,75 @@
+"""Which refusals are worth a second try, and how long is waited for it."""
+
+from datetime import datetime, timezone
+
+import pytest
+
+from plan import patience
+
+NOW = datetime(2026, 11, 27, 8, 0, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (429, "too many requests"),
+        (502, ""),
+        (503, ""),
+        (504, ""),
+        (500, "unknown error: received unexpected HTTP status: 503 Service Unavailable"),
+    ],
+)
+def test_a_busy_upstream_is_asked_again(status, words):
+    assert patience.is_temporary(status, words)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (0, "the connection was refused"),
+        (401, "authentication required"),
+        (403, "denied"),
+        (404, "manifest unknown"),
+        (500, "unknown error: dial tcp: lookup nowhere"),
+        (500, "unknown error: received unexpected HTTP status: 500 Internal Server Error"),
+    ],
+)
+def test_what_would_be_the_same_again_is_not(status, words):
+    assert not patience.is_temporary(status, words)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7),
+        (" 120 ", 120),
+        ("0", 0),
+        ("Fri, 27 Nov 2026 08:01:30 GMT", 90),
+        ("Fri, 27 Nov 2026 07:00:00 GMT", 0),
+        ("", None),
+        ("soon", None),
+        ("Fri, 27 Nov 2026 09:01:30 +0100", None),
+        ("-5", None),
+        ("1.5", None),
+        ("²", None),
+        ("Fri, 99 Nov 2026 08:00:00 GMT", None),
+    ],
+)
+def test_a_retry_after_is_seconds_or_a_date(header, seconds):
+    assert patience.asked_seconds(header, NOW) == seconds
+
+
+def test_what_an_upstream_asks_for_is_waited_for_or_not_at_all():
+    assert patience.pause(5, 70.0, 300.0) == 70
+    assert patience.pause(0, 301.0, 300.0) is None
+
+
+@pytest.mark.parametrize("asked", [None, 0.0])
+def test_without_a_wish_every_pause_is_twice_the_last_and_they_end(asked):
+    left, pauses = patience.TOTAL_SECONDS, []
+    while (seconds := patience.pause(len(pauses), asked, left)) is not None:
+        pauses.append(seconds)
+        left -= seconds
+    assert pauses[:6] == [2, 4, 8, 16, 32, 60]
+    assert sum(pauses) == patience.TOTAL_SECONDS
+    assert max(pauses) == patience.LONGEST_SECONDS
