@@ -62,7 +62,11 @@ class Source:
 
 
 def source(
-    url: str, *, auth: httpx.Auth | None = None, context: ssl.SSLContext | None = None
+    url: str,
+    *,
+    auth: httpx.Auth | None = None,
+    context: ssl.SSLContext | None = None,
+    transport: httpx.BaseTransport | None = None,
 ) -> Source:
     """A registry that is asked without the environment's proxies: it is here, or in one's network.
 
@@ -70,6 +74,7 @@ def source(
         url: what stands before the name of a repository.
         auth: how to say who asks; None for nobody.
         context: what to trust; None for what everybody does.
+        transport: how it is reached; None for the plain way.
     """
     headers = {"Accept": _ACCEPT, **answers.IDENTITY}
     # A registry that can't store what its upstream sent resets the connection after its answer:
@@ -80,6 +85,7 @@ def source(
         verify=True if context is None else context,
         timeout=TIMEOUT,
         limits=single_use,
+        transport=transport,
         trust_env=False,
         headers=headers,
         follow_redirects=True,

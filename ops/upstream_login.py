@@ -216,7 +216,7 @@ def ask(question: Question) -> Verdict:
     """
     try:
         with httpx.Client(
-            transport=_Transport(question),
+            transport=Transport(question),
             trust_env=False,
             timeout=TIMEOUT_SECONDS,
             follow_redirects=True,
@@ -263,7 +263,7 @@ class _Answer:
         return kind.startswith("text/html") or self.text.lstrip()[:1] == "<"
 
 
-class _Transport(httpx.BaseTransport):
+class Transport(httpx.BaseTransport):
     """Asks through the proxy whom a cache would ask through it, redirects included."""
 
     def __init__(self, question: Question) -> None:
@@ -277,6 +277,7 @@ class _Transport(httpx.BaseTransport):
             self._proxied = httpx.HTTPTransport(verify=trusted, trust_env=False, proxy=proxy)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Pass it on to whoever it is to go through."""
         try:
             proxied = is_used(str(request.url), self._no_proxy)
         except ValueError as error:  # where a redirect leads
@@ -284,6 +285,7 @@ class _Transport(httpx.BaseTransport):
         return (self._proxied if proxied else self._direct).handle_request(request)
 
     def close(self) -> None:
+        """Close the connections."""
         self._direct.close()
         self._proxied.close()
 

@@ -14,6 +14,7 @@ from plan.settings import Settings, UpstreamProxy
 from plan.upstream_settings import UpstreamSettings
 
 if TYPE_CHECKING:
+    from ops.fetching import Source
     from ops.upstream_login import Question, Verdict
 
 
@@ -48,6 +49,40 @@ def reasons(stack: str, hosts: Collection[str] | None = None) -> dict[str, str]:
     from ops.upstream_login import Accepted
 
     return {one.host: str(one) for one in verdicts if not isinstance(one, Accepted)}
+
+
+def sources_below_paths(stack: str) -> "dict[str, Source]":
+    """Upstream -> where its cache gets images from, for upstreams whose images are below a path.
+
+    Images go by the names that nodes use for them.
+
+    Args:
+        stack: its name.
+
+    Raises:
+        OpsError: the credentials can't be read.
+        SettingsError: with every mistake of the stack's file.
+    """
+    settings = docker_config.with_logins(secret_settings.settings_of(stack, upstreams=True))
+    files = stack_files.named_files(settings)
+    return {
+        one.host: _source(_of_settings(settings, one, files.get(one.ca_file, "")))
+        for one in settings.cached
+        if one.path_prefix
+    }
+
+
+def _source(question: "Question") -> "Source":
+    from ops import fetching
+    from ops.harbor.pull import TokenAuth
+    from ops.upstream_login import Transport
+
+    keys = f'credentials["{question.host}"]'
+    return fetching.source(
+        f"{question.remote_url}/v2/{question.path_prefix}",
+        auth=TokenAuth(question.username, question.password, keys),
+        transport=Transport(question),
+    )
 
 
 def _asked(questions: "Sequence[Question]") -> "tuple[Verdict, ...]":

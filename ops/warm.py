@@ -17,7 +17,16 @@ import docker
 import httpx
 from tqdm import tqdm
 
-from ops import docker_api, fetching, image_lists, metrics, progress, secret_settings
+from ops import (
+    docker_api,
+    fetching,
+    image_lists,
+    metrics,
+    priming,
+    progress,
+    secret_settings,
+    upstreams_asked,
+)
 from ops.caches import Cache, of_settings
 from ops.errors import OpsError
 from ops.readiness import failure, wait_for_answer
@@ -95,6 +104,7 @@ class _Run:
     Attributes:
         caches: by host.
         stores: host -> what its cache held before.
+        below: host -> its upstream, where that may be a proxy cache that has to fetch first.
         said: (host, image or digest) -> why the cache did not deliver it.
         fetched_manifests: (host, repository, digest) -> size in bytes, of those not held before.
         wanted: host -> what its cache lacked of configs and layers.
@@ -107,6 +117,7 @@ class _Run:
     stores: Mapping[str, Store]
     platform: Platform
     parallel: int
+    below: Mapping[str, fetching.Source] = field(default_factory=dict)
     said: dict[tuple[str, str], str] = field(default_factory=dict)
     fetched_manifests: dict[tuple[str, str, str], int] = field(default_factory=dict)
     wanted: dict[str, tuple[Wanted, ...]] = field(default_factory=dict)
@@ -151,20 +162,27 @@ def run(arguments: argparse.Namespace) -> int:
             "which images? --images FILE, --talos VERSION, --cluster NAME or --nodes NAME"
         )
     local, behind = image_lists.by_backend(images, settings)
-    report = _warm_caches(settings, local, platform, arguments.parallel) if local else None
+    report = _warm_caches(arguments, settings, local, platform) if local else None
     filled = None
     if behind:
         from ops.harbor import images as harbor_images  # few stacks have one
 
         asked = harbor_images.access(settings)
         filled = harbor_images.warm(asked, behind, platform, arguments.parallel)
-    print(_as_json(report, filled) if arguments.json else _readable(report, filled))
+    sick = _sick(arguments.stack, report) if report else {}
+    print(_as_json(report, filled, sick) if arguments.json else _readable(report, filled, sick))
     return int(bool((report and report.failures) or (filled and filled.failures)))
 
 
 def _warm_caches(
-    settings: Settings, images: Sequence[ImageReference], platform: Platform, parallel: int
+    arguments: argparse.Namespace,
+    settings: Settings,
+    images: Sequence[ImageReference],
+    platform: Platform,
 ) -> Report:
+    below: Mapping[str, fetching.Source] = {}
+    if any(upstream.path_prefix for upstream in settings.cached) and not settings.offline:
+        below = upstreams_asked.sources_below_paths(arguments.stack)
     # Two clusters of a stack are warmed at once: what one fetches the other would fetch again.
     with only_one(user_cache() / "locks" / f"warm-{settings.prefix}.lock"):
         return warm(
@@ -172,9 +190,16 @@ def _warm_caches(
             of_settings(settings),
             images,
             platform,
-            parallel,
+            arguments.parallel,
             offline=settings.offline,
+            below=below,
         )
+
+
+def _sick(stack: str, report: Report) -> dict[str, str]:
+    """Upstream -> why nothing can be pulled from it, of those from which not everything came."""
+    hosts = {failed.image.host for failed in report.failures}
+    return upstreams_asked.reasons(stack, hosts) if hosts else {}
 
 
 def warm(
@@ -185,8 +210,18 @@ def warm(
     parallel: int,
     *,
     offline: bool,
+    below: Mapping[str, fetching.Source] | None = None,
 ) -> Report:
     """Fetch what the caches lack of these images; what is complete is not touched.
+
+    Args:
+        client: of Docker.
+        caches: of the stack.
+        images: that are wanted.
+        platform: which entry of an index is wanted.
+        parallel: how much to fetch at once.
+        offline: whether the caches ask no upstream.
+        below: host -> its upstream, where that may be a proxy cache that has to fetch first.
 
     Raises:
         OpsError: something is missing and the set is offline, or a cache does not answer.
@@ -204,6 +239,7 @@ def warm(
             stores=stores,
             platform=platform,
             parallel=parallel,
+            below=below or {},
         )
         _fill(doing, missing)
         failed = [one for one in _settled(doing, images) if one.faults]
@@ -253,13 +289,25 @@ def _fill(doing: _Run, missing: Sequence[ImageReference]) -> None:
         _in_parallel(
             doing,
             [((host, blob.digest), (host, blob)) for host, blob in doing.to_fetch],
-            lambda one: fetching.blob(
-                fetching.of_cache(doing.caches[one[0]]),
-                one[1].repositories[0],
-                one[1].digest,
-                bar.update,
-            ),
+            lambda one: _blob(doing, *one, bar),
         )
+
+
+def _blob(doing: _Run, host: str, wanted: Wanted, bar: "tqdm[Any]") -> None:
+    """Fetch a blob through its cache.
+
+    A proxy cache of Harbor tells a cache that it does not have what it would have to fetch: it is
+    made to fetch first (docs/adr/0018).
+    """
+    cache, repository = fetching.of_cache(doing.caches[host]), wanted.repositories[0]
+    try:
+        fetching.blob(cache, repository, wanted.digest, bar.update)
+    except fetching.FetchError as error:
+        upstream = doing.below.get(host)
+        if upstream is None or error.status != httpx.codes.NOT_FOUND:
+            raise
+        priming.prime(upstream, repository, wanted.digest, wanted.size)
+        fetching.blob(cache, repository, wanted.digest, bar.update)
 
 
 def _in_parallel(
@@ -449,8 +497,11 @@ def _linked(doing: _Run, stores: Mapping[str, Store]) -> bool:
     return any_missing
 
 
-def _readable(report: Report | None, filled: "Filled | None") -> str:
+def _readable(
+    report: Report | None, filled: "Filled | None", sick: Mapping[str, str] | None = None
+) -> str:
     parts = [_of_caches(report)] if report else []
+    parts += (sick or {}).values()
     if filled:
         parts.append(_of_harbor(filled))
     return "\n".join(parts)
@@ -491,7 +542,9 @@ def _not_complete(failures: Iterable[tuple[ImageReference, Sequence[str]]]) -> l
     ]
 
 
-def _as_json(report: Report | None, filled: "Filled | None") -> str:
+def _as_json(
+    report: Report | None, filled: "Filled | None", sick: Mapping[str, str] | None = None
+) -> str:
     shown: dict[str, object] = {}
     if report:
         shown |= {
@@ -504,6 +557,7 @@ def _as_json(report: Report | None, filled: "Filled | None") -> str:
             "ratio": report.ratio,
             "seconds": round(report.seconds, 3),
             "notComplete": _listed((failed.image, failed.why) for failed in report.failures),
+            "upstreams": sick or {},
         }
     if filled:
         shown["harbor"] = {

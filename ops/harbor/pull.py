@@ -56,11 +56,15 @@ class TokenAuth(httpx.Auth):
     Args:
         username: whose tokens; empty for anybody's, which open what is public.
         password: of that user.
+        keys: of the configuration, where these come from.
     """
 
-    def __init__(self, username: str, password: str) -> None:
+    def __init__(
+        self, username: str, password: str, keys: str = "harborLogin (or harborAdmin)"
+    ) -> None:
         self._user = httpx.BasicAuth(username, password) if username else None
         self._name = f"the user {username}" if username else "who has not logged in"
+        self._keys = keys
         self._tokens: dict[str, str] = {}
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -92,8 +96,8 @@ class TokenAuth(httpx.Auth):
         project = url.path.split("/")[2]
         return (
             f"Harbor at {_origin(url)}: {self._name} may not pull from the project {project}, or "
-            "there is none of this name: correct harborLogin (or harborAdmin), or let that account "
-            "pull from the project"
+            f"there is none of this name: correct {self._keys}, or let that account pull from the "
+            "project"
         )
 
 

@@ -40,13 +40,13 @@ def test_caches_that_hold_nothing_prove_nothing():
 
 def test_what_harbor_holds_otherwise_is_told_in_its_own_words():
     known = Result(image=IMAGE, size=0, faults=LACKING.faults, advice="name it by its tag")
-    first, second, last = verify._table([known], []).splitlines()
+    first, second, last = verify._table([known], [], ()).splitlines()
     assert first.startswith("missing     docker.io/team/a:v1")
     assert second.strip() == "name it by its tag"
     assert last == "0 of 1 images are complete (0.0 MB)", "and no word of warm or repair"
-    assert verify._table([known, LACKING], []).endswith("repair")
+    assert verify._table([known, LACKING], [], ()).endswith("repair")
     arguments = argparse.Namespace(platform="linux/amd64", deep=False)
-    [image] = json.loads(verify._as_json([known], [], arguments))["images"]
+    [image] = json.loads(verify._as_json([known], [], arguments, ()))["images"]
     assert image["advice"] == "name it by its tag"
 
 
