@@ -20,8 +20,9 @@ def settings_of(stack: str, *, upstreams: bool = False) -> Settings:
     """
     checked = stack_files.check(stack)
     raw = stack_files.read(stack_files.path_of(stack))
-    closed = any(login and login.is_encrypted for login in _logins(checked))
-    if not closed and not (upstreams and is_encrypted(raw.get(CREDENTIALS))):
+    logins = [*_logins(checked), *(dict(checked.credentials).values() if upstreams else ())]
+    whole = upstreams and is_encrypted(raw.get(CREDENTIALS))
+    if not whole and not any(login and login.is_encrypted for login in logins):
         return checked
     shown = json.loads(pulumi_cli.output(stack, "config", "--show-secrets", "--json"))
     prefix = f"{stack_files.PROJECT}:"

@@ -40,9 +40,13 @@ def test_a_stack_without_secrets_needs_no_engine(stack):
     assert asked == []
 
 
-def test_credentials_of_upstreams_are_opened_only_for_who_asks_them(stack):
-    asked = stack(credentials=SECRET)
-    assert secret_settings.settings_of("mine").credentials_for("docker.io") is None
+@pytest.mark.parametrize(
+    "credentials", [SECRET, {"docker.io": {"username": SECRET, "password": SECRET}}]
+)
+def test_credentials_of_upstreams_are_opened_only_for_who_asks_them(stack, credentials):
+    asked = stack(credentials=credentials)
+    found = secret_settings.settings_of("mine").credentials_for("docker.io")
+    assert found is None or found.is_encrypted
     assert asked == []
     opened = secret_settings.settings_of("mine", upstreams=True)
     assert opened.credentials_for("docker.io") == Credentials(username="me", password="hunter2")
