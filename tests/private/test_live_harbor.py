@@ -30,6 +30,8 @@ HELLO = IMAGES[0]
 INDEX = "quay.io/two-platforms:v1"
 # Large beside its manifest, and not to be compressed.
 LARGE = images.single("docker.io", "library/large", "1", random.Random(1).randbytes(200_000))
+# Nothing has asked Harbor for it yet. Larger than what is under way when one hangs up.
+COLD = images.single("docker.io", "library/cold", "1", random.Random(2).randbytes(20_000_000))
 # What the double was made with.
 ADMIN = ("admin", "Harbor12345")
 BEHIND = {"docker.io": {"backend": "harbor"}, "quay.io": {"backend": "harbor"}}
@@ -243,8 +245,24 @@ def test_a_laptops_cache_has_harbor_as_its_upstream(up, double, embedded_upstrea
         wait_until_stored(up, laptop)
     assert size <= double.sent_bytes - sent < 2 * size, "layers came from Harbor once"
     assert double.upstream_bytes - upstream < size, "and not from the Internet again"
+    cold_image_comes_by_warm(up, laptop, double, embedded_upstream)
     assert places_with(up, laptop, (password,)).shown == []
     up.make("down", laptop)
+
+
+def cold_image_comes_by_warm(up, laptop, double, embedded_upstream):
+    """Harbor tells a cache that what it would have to fetch is not there."""
+    embedded_upstream.push(COLD)
+    size = sum(len(blob.content) for blob in COLD.blobs)
+    said = up.make("preview", laptop)
+    assert "docker.io: with a proxy cache of Harbor's below pathPrefix" in said.stdout + said.stderr
+    with pytest.raises(PullError):
+        pull(f"http://127.0.0.1:{PORT + 200}/proxy-docker.io", COLD, by_digest=False)
+    (up.path / "cold.txt").write_text(f"{COLD.reference}\n")
+    sent = double.sent_bytes
+    warmed = json.loads(up.ops("warm", laptop, "--images", "cold.txt", "--json", check=True).stdout)
+    assert (warmed["complete"], warmed["fetched"]) == (True, 1)
+    assert double.sent_bytes - sent < 1.5 * size, "it was not sent here to be thrown away"
 
 
 def test_a_wrong_login_for_projects_of_others_is_named_with_its_key(up, double):
