@@ -198,8 +198,13 @@ def _warm_caches(
 
 def _sick(stack: str, report: Report) -> dict[str, str]:
     """Upstream -> why nothing can be pulled from it, of those from which not everything came."""
-    hosts = {failed.image.host for failed in report.failures}
-    return upstreams_asked.reasons(stack, hosts) if hosts else {}
+    hosts = sorted({failed.image.host for failed in report.failures})
+    if not hosts:
+        return {}
+    try:
+        return upstreams_asked.reasons(stack, hosts)
+    except OpsError as error:  # the report is worth more
+        return dict.fromkeys(hosts, f"{', '.join(hosts)}: not asked what is wrong: {error}")
 
 
 def warm(
@@ -501,7 +506,7 @@ def _readable(
     report: Report | None, filled: "Filled | None", sick: Mapping[str, str] | None = None
 ) -> str:
     parts = [_of_caches(report)] if report else []
-    parts += (sick or {}).values()
+    parts += dict.fromkeys((sick or {}).values())
     if filled:
         parts.append(_of_harbor(filled))
     return "\n".join(parts)

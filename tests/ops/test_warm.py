@@ -281,3 +281,80 @@ def test_when_a_registry_wants_to_be_asked_again_is_kept(busy):
         fetching.manifest(fetching.source(f"{busy.url}/v2"), "team/b", "v1")
     assert (caught.value.status, caught.value.retry_after) == (429, "7")
     assert caught.value.is_temporary
+
+
+class Priming:
+    """A cache that refuses a blob until its upstream has been made to fetch it."""
+
+    def __init__(self, monkeypatch, status=404):
+        self.primed = []
+        self.status = status
+        monkeypatch.setattr(fetching, "blob", self._blob)
+        monkeypatch.setattr(warm.priming, "prime", lambda *asked: self.primed.append(asked))
+
+    def _blob(self, registry, repository, digest, progress):
+        if not self.primed:
+            raise FetchError("it is not there", status=self.status)
+
+
+def fetch(below):
+    wanted = Wanted(digest=BLOB, size=7, fetch=True, repositories=("team/b",))
+    doing = warm._Run(
+        caches={"docker.io": CACHE},
+        volumes=VolumesDouble([EMPTY]),
+        stores={"docker.io": EMPTY},
+        platform=Platform(os="linux", architecture="amd64"),
+        parallel=1,
+        below=below,
+    )
+    warm._blob(doing, "docker.io", wanted, warm.tqdm(disable=True))
+
+
+def test_an_upstream_that_has_to_fetch_first_is_made_to(monkeypatch):
+    cache = Priming(monkeypatch)
+    fetch({"docker.io": "a Harbor"})
+    assert cache.primed == [("a Harbor", "team/b", BLOB, 7)]
+
+
+@pytest.mark.parametrize(("below", "status"), [({}, 404), ({"docker.io": "a Harbor"}, 429)])
+def test_no_other_refusal_has_an_upstream_asked(monkeypatch, below, status):
+    cache = Priming(monkeypatch, status)
+    with pytest.raises(FetchError):
+        fetch(below)
+    assert cache.primed == []
+
+
+def failed():
+    return warm.Report(
+        images=1,
+        complete_before=0,
+        upstream_bytes=0,
+        unique_bytes=0,
+        seconds=0,
+        failures=(warm.Failure(image=IMAGE, why=("no",)),),
+    )
+
+
+def test_upstreams_from_which_not_all_came_are_asked_why(monkeypatch):
+    asked = []
+
+    def reasons(stack, hosts):
+        asked.append((stack, hosts))
+        return {"docker.io": "docker.io says 429"}
+
+    monkeypatch.setattr(warm.upstreams_asked, "reasons", reasons)
+    sick = warm._sick("mine", failed())
+    assert asked == [("mine", ["docker.io"])]
+    assert "docker.io says 429" in warm._readable(failed(), None, sick).splitlines()
+    assert warm._sick("mine", replace(failed(), failures=())) == {}
+    assert len(asked) == 1
+
+
+def test_what_came_is_told_also_where_nobody_can_be_asked(monkeypatch):
+    def reasons(stack, hosts):
+        raise warm.OpsError("no passphrase")
+
+    monkeypatch.setattr(warm.upstreams_asked, "reasons", reasons)
+    shown = warm._readable(failed(), None, warm._sick("mine", failed()))
+    assert "docker.io: not asked what is wrong: no passphrase" in shown
+    assert "1 images: 0 complete before" in shown

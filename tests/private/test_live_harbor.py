@@ -260,7 +260,8 @@ def cold_image_comes_by_warm(up, laptop, double, embedded_upstream):
         pull(f"http://127.0.0.1:{PORT + 200}/proxy-docker.io", COLD, by_digest=False)
     (up.path / "cold.txt").write_text(f"{COLD.reference}\n")
     sent = double.sent_bytes
-    warmed = json.loads(up.ops("warm", laptop, "--images", "cold.txt", "--json", check=True).stdout)
+    words = ("--images", "cold.txt", "--json")
+    warmed = json.loads(up.ops("warm", laptop, *words, check=True, env=up.shell_env(laptop)).stdout)
     assert (warmed["complete"], warmed["fetched"]) == (True, 1)
     assert double.sent_bytes - sent < 1.5 * size, "it was not sent here to be thrown away"
 
