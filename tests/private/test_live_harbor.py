@@ -295,7 +295,7 @@ def test_a_wrong_login_for_projects_of_others_is_named_with_its_key(up, double):
     without = up.make("up", other, check=False)
     shown = without.stdout + without.stderr
     assert "plain text" not in shown
-    assert "is private, or there is none" in shown
+    assert "is private, or there is none" in shown, shown
     up.make("down", other)
 
 
