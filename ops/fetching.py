@@ -6,7 +6,8 @@ API: the OCI distribution specification, v1.1.
 import functools
 import hashlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -156,46 +157,17 @@ def words(answer: httpx.Response) -> str:
     return " ".join(registry_words.words(answer.text).split())[:_WORDS_LENGTH]
 
 
-def _fetch(registry: Source, path: str, digest: str, take: Callable[[bytes], object]) -> None:
-    hashed = hashlib.sha256()
-    url = f"{registry.url}/{path}"
-    try:
-        with registry.client.stream("GET", url) as answer:
-            if answer.status_code != httpx.codes.OK:
-                answer.read()
-                raise FetchError(
-                    f"{url}: {answer.status_code} {words(answer)}",
-                    status=answer.status_code,
-                    retry_after=answer.headers.get("Retry-After", ""),
-                )
-            for chunk in answer.iter_raw(CHUNK_BYTES):
-                hashed.update(chunk)
-                take(chunk)
-    except httpx.HTTPError as error:
-        broken_off = isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError))
-        raise FetchError(
-            f"{url}: {error or type(error).__name__}", is_broken_off=broken_off
-        ) from error
-    if digest and f"sha256:{hashed.hexdigest()}" != digest:
-        raise FetchError(f"{url}: what came has another digest (sha256:{hashed.hexdigest()})")
-
-
 def head(registry: Source, repository: str, reference: str) -> str:
     """The digest of a manifest or an index, by the registry's word; its content is not sent.
 
     Raises:
         FetchError: the registry does not have it and can't get it, or does not say.
     """
-    url = f"{registry.url}/{repository}/manifests/{reference}"
-    try:
-        answer = registry.client.head(url)
-    except httpx.HTTPError as error:
-        raise FetchError(f"{url}: {error or type(error).__name__}") from error
-    if answer.status_code != httpx.codes.OK:
-        raise FetchError(f"{url}: {answer.status_code} {answer.reason_phrase}")
-    digest = answer.headers.get("Docker-Content-Digest", "")
+    path = f"{repository}/manifests/{reference}"
+    with asked(registry, "HEAD", path) as answer:
+        digest = answer.headers.get("Docker-Content-Digest", "")
     if not digest.startswith("sha256:"):
-        raise FetchError(f"{url}: it answers without a digest")
+        raise FetchError(f"{registry.url}/{path}: it answers without a digest")
     return str(digest)
 
 
@@ -205,11 +177,49 @@ def begin(registry: Source, path: str) -> None:
     Raises:
         FetchError: the registry does not have it and can't get it.
     """
+    with asked(registry, "GET", path):
+        pass
+
+
+@contextmanager
+def asked(
+    registry: Source, method: str, path: str, expected: Collection[int] = (httpx.codes.OK,)
+) -> Iterator[httpx.Response]:
+    """What a registry answers, as it begins; it is hung up on at the end.
+
+    Args:
+        registry: to ask.
+        method: GET or HEAD.
+        path: below the registry's URL.
+        expected: statuses that are no refusal.
+
+    Raises:
+        FetchError: there is no answer, another one, or not all of it.
+    """
     url = f"{registry.url}/{path}"
     try:
-        with registry.client.stream("GET", url) as answer:
-            if answer.status_code != httpx.codes.OK:
+        with registry.client.stream(method, url) as answer:
+            if answer.status_code not in expected:
                 answer.read()
-                raise FetchError(f"{url}: {answer.status_code} {words(answer)}")
+                raise FetchError(
+                    f"{url}: {answer.status_code} {words(answer) or answer.reason_phrase}",
+                    status=answer.status_code,
+                    retry_after=answer.headers.get("Retry-After", ""),
+                )
+            yield answer
     except httpx.HTTPError as error:
-        raise FetchError(f"{url}: {error or type(error).__name__}") from error
+        broken_off = isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError))
+        raise FetchError(
+            f"{url}: {error or type(error).__name__}", is_broken_off=broken_off
+        ) from error
+
+
+def _fetch(registry: Source, path: str, digest: str, take: Callable[[bytes], object]) -> None:
+    hashed = hashlib.sha256()
+    with asked(registry, "GET", path) as answer:
+        for chunk in answer.iter_raw(CHUNK_BYTES):
+            hashed.update(chunk)
+            take(chunk)
+    if digest and f"sha256:{hashed.hexdigest()}" != digest:
+        url = f"{registry.url}/{path}"
+        raise FetchError(f"{url}: what came has another digest (sha256:{hashed.hexdigest()})")

@@ -9,13 +9,16 @@ import time
 
 import httpx
 
-from ops import fetching
+from ops import fetching, progress
 from ops.fetching import FetchError, Source
 
 # How long a blob may take: so many seconds, and more for what is large.
 LEAST_SECONDS = 120.0
 SLOWEST_BYTES_A_SECOND = 250_000
 FIRST_POLL_SECONDS, MOST_POLL_SECONDS = 0.1, 2.0
+# Harbor's own fetch may fail when it has answered already, and nobody is told: so often it is asked
+# again. If it was still at it, it fetches the blob twice at worst.
+AGAIN_SECONDS = 60.0
 
 
 def prime(registry: Source, repository: str, digest: str, size: int) -> None:
@@ -34,15 +37,26 @@ def prime(registry: Source, repository: str, digest: str, size: int) -> None:
     if _is_stored(registry, path):
         return
     fetching.begin(registry, path)
+    url, started, begun = f"{registry.url}/{path}", time.monotonic(), 1
     allowed = LEAST_SECONDS + size / SLOWEST_BYTES_A_SECOND
-    deadline = time.monotonic() + allowed
+    why = "is there a quota, or room on its disk? Its own log (Harbor's core) says why"
     pause = FIRST_POLL_SECONDS
     while not _is_stored(registry, path):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - started
+        if waited > allowed:
             raise FetchError(
-                f"{registry.url}/{path}: it was asked for, and is not stored after {allowed:.0f} s:"
-                " is there a quota, or room on its disk? Its own log (Harbor's core) says why"
+                f"{url}: it was asked for, and is not stored after {allowed:.0f} s: {why}"
             )
+        if waited > begun * AGAIN_SECONDS:
+            if begun == 1:
+                progress.tell(
+                    f"{url}: waiting until Harbor has stored it, for {allowed:.0f} s at most"
+                )
+            begun += 1
+            try:
+                fetching.begin(registry, path)
+            except FetchError as error:  # what it is still fetching may come all the same
+                why = f"asked for again, it says {error}"
         time.sleep(pause)
         pause = min(2 * pause, MOST_POLL_SECONDS)
 
@@ -53,11 +67,6 @@ def _is_stored(registry: Source, path: str) -> bool:
     Raises:
         FetchError: neither it does, nor that it is not there.
     """
-    url = f"{registry.url}/{path}"
-    try:
-        status = registry.client.head(url).status_code
-    except httpx.HTTPError as error:
-        raise FetchError(f"{url}: {error or type(error).__name__}") from error
-    if status not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
-        raise FetchError(f"{url}: {status} {httpx.codes.get_reason_phrase(status)}")
-    return status == httpx.codes.OK
+    expected = (httpx.codes.OK, httpx.codes.NOT_FOUND)
+    with fetching.asked(registry, "HEAD", path, expected) as answer:
+        return answer.status_code == httpx.codes.OK

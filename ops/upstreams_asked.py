@@ -51,19 +51,18 @@ def reasons(stack: str, hosts: Collection[str] | None = None) -> dict[str, str]:
     return {one.host: str(one) for one in verdicts if not isinstance(one, Accepted)}
 
 
-def sources_below_paths(stack: str) -> "dict[str, Source]":
+def sources_below_paths(settings: Settings) -> "dict[str, Source]":
     """Upstream -> where its cache gets images from, for upstreams whose images are below a path.
 
     Images go by the names that nodes use for them.
 
     Args:
-        stack: its name.
+        settings: of the stack, with its upstreams' credentials opened.
 
     Raises:
-        OpsError: the credentials can't be read.
-        SettingsError: with every mistake of the stack's file.
+        OpsError: the credentials in Docker's own configuration can't be read.
     """
-    settings = docker_config.with_logins(secret_settings.settings_of(stack, upstreams=True))
+    settings = docker_config.with_logins(settings)
     files = stack_files.named_files(settings)
     return {
         one.host: _source(_of_settings(settings, one, files.get(one.ca_file, "")))

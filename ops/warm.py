@@ -25,6 +25,7 @@ from ops import (
     priming,
     progress,
     secret_settings,
+    stack_files,
     upstreams_asked,
 )
 from ops.caches import Cache, of_settings
@@ -51,6 +52,7 @@ SETTLE_SECONDS = 30
 POLL_SECONDS = 0.2
 # How often something is tried again whose answer was broken off: the upstream sends it anew.
 BROKEN_OFF_TRIES = 2
+_GO_ON = "to go on, run warm again: what is complete stays, and is not fetched again"
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
@@ -153,7 +155,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Fill the caches with the images of a list; 1 if one is not complete afterwards."""
     if arguments.parallel < 1:
         raise OpsError(f"--parallel {arguments.parallel}: at least 1")
-    settings = secret_settings.settings_of(arguments.stack)
+    paths = _has_paths(stack_files.check(arguments.stack))
+    settings = secret_settings.settings_of(arguments.stack, upstreams=paths)
     platform = image_lists.platform(arguments)
     hosts = {upstream.host for upstream in settings.upstreams}
     images = image_lists.named(arguments, hosts, settings)
@@ -163,14 +166,22 @@ def run(arguments: argparse.Namespace) -> int:
         )
     local, behind = image_lists.by_backend(images, settings)
     report = _warm_caches(arguments, settings, local, platform) if local else None
-    filled = None
+    filled, trouble = None, None
     if behind:
         from ops.harbor import images as harbor_images  # few stacks have one
 
-        asked = harbor_images.access(settings)
-        filled = harbor_images.warm(asked, behind, platform, arguments.parallel)
+        try:
+            asked = harbor_images.access(settings)
+            filled = harbor_images.warm(asked, behind, platform, arguments.parallel)
+        except OpsError as error:  # what the caches got is told all the same
+            trouble = error
     sick = _sick(arguments.stack, report) if report else {}
-    print(_as_json(report, filled, sick) if arguments.json else _readable(report, filled, sick))
+    if arguments.json:
+        print(_as_json(report, filled, sick, trouble))
+    elif report or filled:
+        print(_readable(report, filled, sick))
+    if trouble:
+        raise trouble
     return int(bool((report and report.failures) or (filled and filled.failures)))
 
 
@@ -180,9 +191,6 @@ def _warm_caches(
     images: Sequence[ImageReference],
     platform: Platform,
 ) -> Report:
-    below: Mapping[str, fetching.Source] = {}
-    if any(upstream.path_prefix for upstream in settings.cached) and not settings.offline:
-        below = upstreams_asked.sources_below_paths(arguments.stack)
     # Two clusters of a stack are warmed at once: what one fetches the other would fetch again.
     with only_one(user_cache() / "locks" / f"warm-{settings.prefix}.lock"):
         return warm(
@@ -192,8 +200,13 @@ def _warm_caches(
             platform,
             arguments.parallel,
             offline=settings.offline,
-            below=below,
+            below=upstreams_asked.sources_below_paths(settings) if _has_paths(settings) else {},
         )
+
+
+def _has_paths(settings: Settings) -> bool:
+    """Whether an upstream is asked whose images are below a path."""
+    return not settings.offline and any(upstream.path_prefix for upstream in settings.cached)
 
 
 def _sick(stack: str, report: Report) -> dict[str, str]:
@@ -525,7 +538,7 @@ def _of_caches(report: Report) -> str:
     else:
         lines.append(f"from upstream: {report.upstream_bytes / 1e6:.1f} MB, {unique}, {ratio}")
     if report.failures:
-        lines.append("to go on, run warm again: what is complete stays, and is not fetched again")
+        lines.append(_GO_ON)
     return "\n".join(lines)
 
 
@@ -536,6 +549,8 @@ def _of_harbor(filled: "Filled") -> str:
         f"{len(filled.failures)} failed; {filled.seconds:.1f} s, "
         f"{filled.transferred / 1e6:.1f} MB fetched by it"
     )
+    if filled.said:
+        lines.append(_GO_ON)
     return "\n".join(lines)
 
 
@@ -548,7 +563,10 @@ def _not_complete(failures: Iterable[tuple[ImageReference, Sequence[str]]]) -> l
 
 
 def _as_json(
-    report: Report | None, filled: "Filled | None", sick: Mapping[str, str] | None = None
+    report: Report | None,
+    filled: "Filled | None",
+    sick: Mapping[str, str] | None = None,
+    trouble: OpsError | None = None,
 ) -> str:
     shown: dict[str, object] = {}
     if report:
@@ -573,6 +591,8 @@ def _as_json(
             "seconds": round(filled.seconds, 3),
             "notComplete": _listed(filled.failures),
         }
+    if trouble:
+        shown["harbor"] = {"complete": False, "error": str(trouble)}
     return json.dumps(shown, indent=2)
 
 

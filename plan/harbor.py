@@ -37,7 +37,7 @@ _UNLIMITED = -1
 _FOR_EVER = -1
 _DAILY = "0 0 0 * * *"  # seconds first, as Harbor's scheduler has it
 _TEMPLATES = ("nDaysSinceLastPull", "nDaysSinceLastPush")
-GIVEN_UP = "the description of its registry endpoint says no more that this stack made it"
+GIVEN_UP = "the description of its registry endpoint no longer says that this stack made it"
 Json = Mapping[str, Any]
 
 
@@ -149,6 +149,7 @@ class Step:
         method: of the request.
         path: below `/api/v2.0`.
         body: of the request; it may hold secrets.
+        differs: what Harbor has that makes it needed, where that is not said by the rest.
     """
 
     does: str
@@ -156,6 +157,7 @@ class Step:
     method: str
     path: str
     body: Json | None = field(default=None, repr=False)
+    differs: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -614,7 +616,13 @@ def _retention_steps(plan: HarborPlan, project: Json, there: Json | None) -> Ite
     if there is None and retention_id(project):
         # While the project names one, Harbor makes it no other.
         path = f"/projects/{project['project_id']}/metadatas/retention_id"
-        yield Step(does="delete", what=f"{what} that is gone", method="DELETE", path=path)
+        yield Step(
+            does="delete",
+            what=f"{what} that is gone",
+            method="DELETE",
+            path=path,
+            differs=f"the project {project['name']} names a retention policy that is gone",
+        )
     if plan.retention_days is None:
         if there is not None:
             path = f"/retentions/{there['id']}"

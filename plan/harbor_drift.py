@@ -78,6 +78,6 @@ def differences(
     ]
     return (
         *(_SAYS["create"].format(f"the project {one.name}") for one in missing),
-        *(_SAYS[step.does].format(step.what) for step in steps),
+        *(step.differs or _SAYS[step.does].format(step.what) for step in steps),
         *(f"the project {name}: {harbor.GIVEN_UP}" for name in harbor.given_up(plan, found, made)),
     )

@@ -143,11 +143,16 @@ def not_stored(image_faults: Iterable[Fault], delivered: Delivered, seconds: flo
     return f"{parts}: delivered, but Harbor has not stored it within {seconds:.0f} s: {why}"
 
 
-def awaited(images: Iterable[ImageReference]) -> str:
+def not_known(error: str) -> str:
+    """Why nobody knows whether an image is complete that was delivered."""
+    return f"delivered, but whether Harbor has stored it is not known: {error}"
+
+
+def awaited(images: Iterable[ImageReference], seconds: float) -> str:
     """One line on what Harbor has still to store: how many images, and of which upstreams."""
     by_host = Counter(image.host for image in images)
     hosts = ", ".join(f"{count} of {host}" for host, count in by_host.items())
-    return f"waiting until Harbor has stored what came: {hosts}"
+    return f"waiting until Harbor has stored what came: {hosts}, for {seconds:.0f} s at most"
 
 
 def _written_anew(child: str | None, platform: Platform, under: str = "") -> str:

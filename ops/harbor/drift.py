@@ -3,8 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import httpx
-
 from ops.errors import OpsError
 from ops.harbor import access, work
 from ops.harbor.client import Client
@@ -12,10 +10,6 @@ from plan import harbor_drift
 from plan.checks import listed
 from plan.harbor import Found, HarborPlan, RefusalError, Step, is_ours
 from plan.harbor_drift import Recorded
-
-# A preview waits for it: what takes longer is not looked at.
-TIMEOUT = httpx.Timeout(10, connect=5)
-AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +49,9 @@ def look(plan: HarborPlan, recorded: Recorded | None) -> Look:
 
 def _differences(plan: HarborPlan, recorded: Recorded) -> tuple[str, ...]:
     """What differs; settings that this Harbor can't have are told by the update itself."""
+    # A preview waits for it: what takes longer is not looked at.
     with Client(
-        plan.url, plan.username, plan.password, plan.ca_pem, plan.secrets, TIMEOUT
+        plan.url, plan.username, plan.password, plan.ca_pem, plan.secrets, access.TIMEOUT
     ) as harbor:
         found = work.look(harbor, plan)
         try:
@@ -68,7 +63,7 @@ def _differences(plan: HarborPlan, recorded: Recorded) -> tuple[str, ...]:
 
 
 def _settings(harbor: Client, plan: HarborPlan, found: Found) -> list[Step]:
-    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+    with ThreadPoolExecutor(max_workers=access.AT_ONCE) as pool:
         of_each = pool.map(
             lambda project: work.setting_steps(harbor, plan, project), work.ours(plan, found)
         )

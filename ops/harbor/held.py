@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from ops.harbor.client import Client
+from ops.harbor.client import Client, HarborError
 from ops.harbor.work import repository_path
 from ops.verify import Result
 from plan import harbor_images
@@ -72,10 +72,8 @@ class Held:
         Args:
             delivered: what came of each image.
             tell: told what is awaited, whenever that is something else.
-            seconds: how long to wait at most, for all of them together.
-
-        Raises:
-            HarborError: Harbor can't be asked.
+            seconds: how long to wait at most, for all of them together. A Harbor that can't be
+                asked meanwhile is asked again until then.
         """
         results: dict[ImageReference, Result] = {}
         awaited = {image: _Awaited(what) for image, what in delivered.items()}
@@ -88,7 +86,7 @@ class Held:
                 if not results[image].faults or results[image].advice:
                     del awaited[image]
             if awaited:
-                if (line := harbor_images.awaited(awaited)) != told:
+                if (line := harbor_images.awaited(awaited, seconds)) != told:
                     tell(told := line)
                 time.sleep(min(POLL_SECONDS, seconds))
         return tuple(results[image] for image in delivered)
@@ -97,10 +95,15 @@ class Held:
         self, image: ImageReference, waiting: "_Awaited", seconds: float, *, late: bool
     ) -> Result:
         """What an image lacks; with advice where it is not to be waited for any longer."""
-        result = replace(self.of(image), advice="")
-        if not result.faults:
-            return result
-        waiting.look(lambda digest: self.has(image, digest))
+        try:
+            result = replace(self.of(image), advice="")
+            if not result.faults:
+                return result
+            waiting.look(lambda digest: self.has(image, digest))
+        except HarborError as error:
+            advice = harbor_images.not_known(str(error)) if late else ""
+            faults = harbor_images.faults(image, None, None, None)
+            return Result(image=image, size=0, faults=faults, advice=advice)
         if waiting.is_stuck():
             repository = f"{self._project(image.host)}/{image.repository}"
             advice = harbor_images.never_stored(

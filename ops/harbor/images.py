@@ -1,6 +1,5 @@
 """Images of upstreams behind Harbor: whether it holds them, and having it hold them."""
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,7 +96,7 @@ def warm(
         registries = {host: _registry(asked, host) for host in {image.host for image in missing}}
         with progress.bar("filling Harbor", None) as bar:
             pulled = pull.pull(registries, missing, platform, parallel, held.has, bar.update)
-        after = held.settled(pulled.delivered, _tell, SETTLE_SECONDS)
+        after = held.settled(pulled.delivered, progress.tell, SETTLE_SECONDS)
     results = {one.image: one for one in (*before, *after)}
     return Filled(
         results=tuple(results[image] for image in images),
@@ -115,7 +114,3 @@ def _client(asked: Access) -> Client:
 def _registry(asked: Access, host: str) -> Source:
     project = asked.harbor.project(host)
     return pull.source(asked.harbor.url, project, asked.username, asked.password, asked.ca_pem)
-
-
-def _tell(line: str) -> None:
-    print(f"  {line}, for {SETTLE_SECONDS} s at most", file=sys.stderr)

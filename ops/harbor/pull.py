@@ -16,7 +16,8 @@ import httpx
 
 from ops import answers, fetching, priming
 from ops.fetching import FetchError, Source
-from ops.harbor.client import trusting
+from ops.harbor.busy import Upstream
+from ops.harbor.client import HarborError, trusting
 from plan import foreign_json, manifests
 from plan.harbor import mirror_url
 from plan.harbor_images import Delivered
@@ -142,7 +143,7 @@ def pull(
     ) -> Outcome | None:
         try:
             return work(item)
-        except (FetchError, manifests.ManifestError) as error:
+        except (FetchError, HarborError, manifests.ManifestError) as error:
             said.update(dict.fromkeys(names, str(error)))
             return None
 
@@ -192,7 +193,7 @@ class _Pull:
         has: Callable[[ImageReference, str], bool],
         progress: Callable[[int], object],
     ) -> None:
-        self._registries = registries
+        self._upstreams = {host: Upstream(host, one) for host, one in registries.items()}
         self._platform = platform
         self._pool = pool
         self._has = has
@@ -217,7 +218,9 @@ class _Pull:
         tagged = ""
         if image.tag:
             try:
-                tagged = fetching.head(self._registries[image.host], image.repository, image.tag)
+                tagged = self._upstreams[image.host].ask(
+                    lambda registry: fetching.head(registry, image.repository, image.tag)
+                )
             except FetchError:
                 if not image.digest:
                     raise
@@ -260,13 +263,14 @@ class _Pull:
         )
 
     def _others(self, image: ImageReference, platforms: Sequence[str]) -> str:
-        """Fetch the other platforms, for which Harbor waits; why one did not come."""
-        try:
-            for digest in platforms:
+        """Fetch the other platforms, for which Harbor waits; why the first did not come."""
+        why = ""
+        for digest in platforms:
+            try:
                 self._walk(image, digest)
-        except (FetchError, manifests.ManifestError) as error:
-            return str(error)
-        return ""
+            except (FetchError, HarborError, manifests.ManifestError) as error:
+                why = why or str(error)
+        return why
 
     def _walk(self, image: ImageReference, digest: str) -> None:
         """Fetch a manifest, or an index, with all that it refers to and Harbor does not have."""
@@ -280,7 +284,9 @@ class _Pull:
             self._blobs(image, manifest)
 
     def _manifest(self, image: ImageReference, digest: str) -> manifests.Manifest:
-        content = fetching.manifest(self._registries[image.host], image.repository, digest)
+        content = self._upstreams[image.host].ask(
+            lambda registry: fetching.manifest(registry, image.repository, digest)
+        )
         with self._lock:
             self._sizes[image.host, image.repository, digest] = len(content)
         return manifests.parse(content)
@@ -298,7 +304,9 @@ class _Pull:
 
     def _blob(self, part: Part, size: int) -> None:
         host, repository, digest = part
-        priming.prime(self._registries[host], repository, digest, size)
+        self._upstreams[host].ask(
+            lambda registry: priming.prime(registry, repository, digest, size)
+        )
         self._progress(size)
         with self._lock:
             self._sizes[part] = size

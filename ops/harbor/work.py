@@ -7,6 +7,7 @@ Harbor itself, so that a later run finds what a killed one has left.
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
@@ -21,8 +22,10 @@ from plan.harbor import Found, HarborPlan, Json, RefusalError, Step
 # Harbor asks the upstream itself, and says 400 where that is "unhealthy", 500 where Docker Hub does
 # not take the credentials.
 SICK = (400, 500)
-# How Harbor answers for a retention policy that is gone.
+# How Harbor answers for a retention policy that is gone, and how long after 500 it is asked again:
+# that may be a failure that passes, and what is gone is made anew.
 NO_RETENTION = (404, 500)
+AGAIN_SECONDS = 2.0
 PREVIOUS_VARIABLE = "PULUMI_COMMAND_STDOUT"
 Made = dict[str, Any]
 
@@ -116,9 +119,18 @@ def ours(plan: HarborPlan, found: Found) -> list[Json]:
 def setting_steps(harbor: Client, plan: HarborPlan, project: Json) -> tuple[Step, ...]:
     """What the retention and the quota of one of the stack's projects need."""
     number = plans.retention_id(project)
-    retention = harbor.found(f"/retentions/{number}", NO_RETENTION) if number else None
+    retention = _retention(harbor, f"/retentions/{number}") if number else None
     quotas = harbor.all("/quotas", reference="project", reference_id=str(project["project_id"]))
     return plans.setting_steps(plan, project, retention, quotas[0] if quotas else None)
+
+
+def _retention(harbor: Client, path: str) -> Json | None:
+    """A retention policy; None where it is gone, as Harbor says twice."""
+    found: Json | None = harbor.found(path, NO_RETENTION)
+    if found is None:
+        time.sleep(AGAIN_SECONDS)
+        found = harbor.found(path, NO_RETENTION)
+    return found
 
 
 def _check_robot(plan: HarborPlan, found: Found) -> None:

@@ -173,11 +173,30 @@ def test_a_policy_that_is_gone_while_the_project_names_it_is_made_again(run, pla
             raise FailedError(status, "UNKNOWN", "internal server error")
 
     known.meanwhile = as_harbor
-    assert "retention of the project proxy-quay.io" in drift.look(plan, recorded(run, plan)).warning
+    seen = drift.look(plan, recorded(run, plan))
+    assert "the project proxy-quay.io names a retention policy that is gone" in seen.warning
+    assert "gone should" not in seen.warning
     done = run("update", plan)
     assert done.returncode == 0, done.stderr
     assert known.project("proxy-quay.io")["metadata"].get("retention_id") != gone
     assert drift.look(plan, recorded(run, plan)) == drift.Look()
+
+
+def test_a_policy_that_harbor_fails_to_give_once_is_not_gone(run, made, known):
+    failed = []
+
+    def fails_once(method, path):
+        if path.startswith("/retentions/") and (method, path) not in failed:
+            failed.append((method, path))
+            raise FailedError(500, "UNKNOWN", "internal server error")
+
+    known.meanwhile = fails_once
+    assert drift.look(made, recorded(run, made)) == drift.Look()
+    failed.clear()
+    known.requests.clear()
+    assert run("update", made).returncode == 0
+    assert len(failed) == len(made.projects)
+    assert not [path for method, path in known.requests if method in ("POST", "DELETE")]
 
 
 def test_what_must_not_be_changed_is_told_and_the_update_says_it_too(run, plan, known):
@@ -199,7 +218,7 @@ def test_a_quota_that_harbor_has_no_more_is_told(run, made, known):
 def test_what_somebody_has_taken_over_is_told_once(run, made, known):
     the(known.registries, "proxy-quay.io")["description"] = "the platform team has this now"
     seen = drift.look(made, recorded(run, made))
-    assert "says no more that this stack made it" in seen.warning
+    assert "no longer says that this stack made it" in seen.warning
     done = run("update", made)
     assert json.loads(done.stdout)["projects"]["quay.io"]["made"] is False
     assert drift.look(made, recorded(run, made, 1)) == drift.Look(repairs=1)

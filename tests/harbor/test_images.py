@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from ops import fetching, priming
-from ops.harbor import held, images, pull, work
+from ops.harbor import busy, held, images, pull, work
 from ops.harbor.client import Client, HarborError
 from ops.harbor.images import Access
 from ops.harbor.pull import source
@@ -20,8 +20,9 @@ from plan.manifests import MANIFEST_TYPES
 from tests.harbor import api, tls
 from tests.harbor.api import Harbor
 from tests.harbor.conftest import LARGE, PACE, PROJECT, QUAY, ROBOT_SECRET, SHARED
-from tests.harbor.proxy import Proxy, UpstreamError
-from tests.harbor.server import Server
+from tests.harbor.failures import FailedError, internal, not_found
+from tests.harbor.proxy import TOO_MANY, Proxy, UpstreamError
+from tests.harbor.server import Handler, Server
 
 AMD64 = Platform(os="linux", architecture="amd64")
 ARM64 = Platform(os="linux", architecture="arm64")
@@ -84,10 +85,14 @@ def warm(access, *wanted, platform=AMD64):
 
 
 class TestPull:
-    def test_every_byte_is_counted_once_and_no_layer_is_sent_here(self, robot, made):
+    def test_every_byte_is_counted_once_and_no_layer_is_sent_here(self, robot):
+        answers = []
+        robot.client.event_hooks["response"].append(answers.append)
         done, blobs = pulled(robot, image("v1"), image("v2"), image("v1"))
         assert blobs < done.transferred < blobs + 10_000, "manifests come on top"
-        assert made.sent_bytes < 10_000
+        of_blobs = [one for one in answers if "/blobs/" in one.url.path and one.is_success]
+        assert {one.request.method for one in of_blobs} == {"GET", "HEAD"}
+        assert sum(one.num_bytes_downloaded for one in of_blobs) == 0
         assert len(SHARED) + len(LARGE) < blobs < len(SHARED) + len(LARGE) + 1000
 
     def test_no_tag_is_asked_for_but_by_head_and_that_comes_first(self, robot, made, index):
@@ -141,7 +146,7 @@ class TestPull:
 
     def test_a_blob_that_is_not_stored_fails_its_images(self, robot, monkeypatch):
         monkeypatch.setattr(priming, "LEAST_SECONDS", 1)
-        digest = f"sha256:{hashlib.sha256(LARGE).hexdigest()}"
+        digest = digest_of(LARGE)
         stored = Proxy._take_blob
 
         def refused(proxy, found, content):
@@ -160,7 +165,155 @@ class TestPull:
         monkeypatch.setattr(Proxy, "_passed_on", gone)
         done, _ = pulled(robot, image("v1"))
         assert set(done.said) == {image("v1")}
-        assert "500" in done.said[image("v1")]
+        assert "500 internal server error" in done.said[image("v1")]
+
+    def test_a_blob_that_harbor_fails_to_fetch_is_asked_for_again(self, robot, monkeypatch, capsys):
+        """It has answered by then, so that nobody is told."""
+        monkeypatch.setattr(priming, "AGAIN_SECONDS", 0.2)
+        stored, failed = Proxy._put_blob, []
+
+        def fails_once(proxy, digest):
+            if digest not in failed:
+                failed.append(digest)
+                raise UpstreamError("broken off")
+            stored(proxy, digest)
+
+        monkeypatch.setattr(Proxy, "_put_blob", fails_once)
+        done, _ = pulled(robot, image("v1", "team/single"))
+        assert done.said == {}
+        told = capsys.readouterr().err
+        for digest in failed:
+            assert f"/team/single/blobs/{digest}: waiting until Harbor has stored it" in told
+
+    def test_what_it_says_to_that_is_why_it_does_not_come(self, robot, monkeypatch):
+        monkeypatch.setattr(priming, "AGAIN_SECONDS", 0.2)
+        monkeypatch.setattr(priming, "LEAST_SECONDS", 1)
+        answered, asked = Proxy._cold_blob, []
+
+        def once(proxy, digest):
+            asked.append(digest)
+            if asked.count(digest) > 1:
+                raise FailedError(403, "DENIED", "not any more")
+            return answered(proxy, digest)
+
+        monkeypatch.setattr(Proxy, "_cold_blob", once)
+        monkeypatch.setattr(Proxy, "_put_blob", lambda *_: None)
+        wanted = image("v1", "team/single")
+        why = pulled(robot, wanted)[0].said[wanted]
+        assert re.search("is not stored after 1 s: asked for again, .*: 403 not any more", why)
+        assert "quota" not in why
+
+    def test_harbor_says_no_more_of_what_it_has_stored_for_one_image(self, robot):
+        def has(one, digest):
+            if one.tag == "v1":
+                raise HarborError("Harbor does not answer")
+            return False
+
+        done, _ = pulled(robot, image("v1"), image("v2"), has=has)
+        assert done.said == {image("v1"): "Harbor does not answer"}
+        assert set(done.delivered) == {image("v2")}
+
+    def test_a_platform_that_does_not_come_stops_no_other(self, robot, registry, made, asked):
+        children = index_of(registry, "team/three", amd64=b"a3", arm64=b"b3", s390x=b"c3")
+        registry.file_of(digest_of(b"b3")).unlink()
+        one = image("v1", "team/three")
+        (delivered,) = pulled(robot, one)[0].delivered.values()
+        asked.until_listed(children[0], "team/three")
+        asked.until_listed(children[2], "team/three")
+        gone = digest_of(b"b3")
+        assert f"/team/three/blobs/{gone}: 404 blob {gone} not found" in delivered.left_out
+
+
+@pytest.fixture
+def refuse(monkeypatch):
+    """Have Harbor refuse so many of the requests with this method and this in their path."""
+    answered = Handler._pull
+
+    def refuse(method, part, status=429, times=1, **headers):
+        left = [status] * times
+
+        def instead(handler, *found):
+            if left and handler.command == method and part in handler.path:
+                error = FailedError(left.pop(), "TOOMANYREQUESTS", str(TOO_MANY))
+                error.headers = headers
+                raise error
+            answered(handler, *found)
+
+        monkeypatch.setattr(Handler, "_pull", instead)
+
+    return refuse
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Seconds that were waited for; nobody really waits."""
+    seen = []
+    monkeypatch.setattr(busy, "_sleep", seen.append)
+    return seen
+
+
+class TestBusy:
+    """A refusal that passes must end no image: Harbor remembers an index for seven days."""
+
+    @pytest.mark.parametrize(
+        ("method", "part", "status"),
+        [
+            ("HEAD", "/manifests/v1", 429),
+            ("GET", "/manifests/sha256:", 502),
+            ("HEAD", "/blobs/", 503),
+            ("GET", "/blobs/", 429),
+        ],
+    )
+    def test_it_is_asked_again(self, robot, asked, refuse, waits, capsys, method, part, status):
+        refuse(method, part, status)
+        done, _ = pulled(robot, image("v1"))
+        assert (done.said, waits) == ({}, [2])
+        told = capsys.readouterr().err
+        assert re.search(rf"quay.io is busy \(.*{part}.*: {status} .*\): trying again in 2 s", told)
+        asked.wait()
+        assert len(asked.artifact("v1")["references"]) == 2
+
+    def test_for_as_long_as_it_wants(self, robot, refuse, waits):
+        refuse("GET", "/blobs/", **{"Retry-After": "70"})
+        done, _ = pulled(robot, image("v1"))
+        assert (done.said, waits) == ({}, [70])
+
+    def test_one_that_wants_too_much_is_given_up(self, robot, refuse, waits, capsys):
+        refuse("HEAD", "/manifests/v1", **{"Retry-After": "3600"})
+        done, _ = pulled(robot, image("v1"))
+        assert "/manifests/v1: 429 Too Many Requests" in done.said[image("v1")]
+        assert waits == []
+        assert "quay.io is busy and wants 3600 s: it is not asked again" in capsys.readouterr().err
+
+    def test_an_answer_that_breaks_off_is_asked_for_again(self, robot, monkeypatch, waits):
+        broken, answered = [], Handler._pull
+
+        def breaks_off(handler, *found):
+            if handler.command == "GET" and "/manifests/" in handler.path and len(broken) < 3:
+                broken.append(handler.path)
+                handler.close_connection = True
+            else:
+                answered(handler, *found)
+
+        monkeypatch.setattr(Handler, "_pull", breaks_off)
+        done, _ = pulled(robot, image("v1"))
+        assert list(done.said) == [image("v1")]
+        assert pulled(robot, image("v1"))[0].said == {}
+        assert waits == [2, 4]
+
+    def test_one_that_stays_busy_is_given_up_before_an_index_is_spoilt(
+        self, access, made, refuse, waits, capsys, monkeypatch
+    ):
+        refuse("GET", "/blobs/", times=10**6)
+        monkeypatch.setattr(images, "SETTLE_SECONDS", 0)
+        many = [image("v1"), image("v2"), image("v1", "team/other")]
+        filled = images.warm(access, many, AMD64, 1)
+        assert sum(waits) == busy.TOTAL_SECONDS < 400 / 2
+        first, *rest = [why for _, (why,) in filled.failures]
+        assert "429 too many requests to upstream registry" in first
+        assert all(why.startswith("not asked for, because of ") for why in rest)
+        assert [path for method, path in made.pulls if "other/manifests/sha256" in path] == []
+        assert capsys.readouterr().err.count("it is not asked again in this run") == 1
 
 
 class TestTokens:
@@ -257,6 +410,35 @@ class TestHeld:
             of(robot, image("v1"))
 
 
+class TestSettled:
+    """Harbor's API fails now and then, also in the eight minutes that it is asked after a pull."""
+
+    def settled(self, client, known, robot, monkeypatch, failures, seconds):
+        monkeypatch.setattr(held, "POLL_SECONDS", 0.05)
+        done, _ = pulled(robot, image("v1", "team/single"))
+
+        def fails(method, path):
+            if "/artifacts/" in path and failures:
+                failures.pop()
+                raise internal()
+
+        known.meanwhile = fails
+        lists = held.Held(client, lambda host: f"proxy-{host}", AMD64)
+        [result] = lists.settled(done.delivered, lambda _: None, seconds)
+        return result
+
+    def test_what_it_does_not_say_it_is_asked_again(self, client, known, robot, monkeypatch):
+        failures = [True] * 7
+        result = self.settled(client, known, robot, monkeypatch, failures, 5000 * PACE)
+        assert (result.faults, result.advice, failures) == ((), "", [])
+
+    def test_until_the_time_is_up(self, client, known, robot, monkeypatch):
+        result = self.settled(client, known, robot, monkeypatch, [True] * 10**6, 0.5)
+        assert result.faults
+        assert result.advice.startswith("delivered, but whether Harbor has stored it is not known:")
+        assert "500 internal server error" in result.advice
+
+
 def manifest_of(registry, repository, layer):
     kind = "application/vnd.oci.image"
     return {
@@ -265,6 +447,23 @@ def manifest_of(registry, repository, layer):
         "config": {"mediaType": f"{kind}.config.v1+json", **registry.blob(repository, b"{}")},
         "layers": [{"mediaType": f"{kind}.layer.v1.tar", **registry.blob(repository, layer)}],
     }
+
+
+def index_of(registry, repository, **layers):
+    """Make an index as `v1`, of one layer for each architecture; the digests of its manifests."""
+    entries = []
+    for architecture, layer in layers.items():
+        platform = {"os": "linux", "architecture": architecture}
+        child = registry.manifest(repository, manifest_of(registry, repository, layer))
+        entries.append({"mediaType": MANIFEST_TYPES[0], **child, "platform": platform})
+    kind = "application/vnd.oci.image.index.v1+json"
+    index = {"schemaVersion": 2, "mediaType": kind, "manifests": entries}
+    registry.manifest(repository, index, "v1")
+    return [one["digest"] for one in entries]
+
+
+def digest_of(content):
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 class TestWarm:
@@ -345,18 +544,31 @@ class TestWarm:
     def test_another_platform_that_does_not_come_is_no_failure(self, access, made, registry):
         made.harbor.background.pace = 0.02
         repository = "team/partly"
-        entries = []
-        for architecture, layer in (("amd64", b"whole"), ("arm64", b"gone")):
-            platform = {"os": "linux", "architecture": architecture}
-            child = registry.manifest(repository, manifest_of(registry, repository, layer))
-            entries.append({"mediaType": MANIFEST_TYPES[0], **child, "platform": platform})
-        registry.file_of(f"sha256:{hashlib.sha256(b'gone').hexdigest()}").unlink()
-        kind = "application/vnd.oci.image.index.v1+json"
-        index = {"schemaVersion": 2, "mediaType": kind, "manifests": entries}
-        registry.manifest(repository, index, "v1")
+        index_of(registry, repository, amd64=b"whole", arm64=b"gone")
+        gone = digest_of(b"gone")
+        registry.file_of(gone).unlink()
         assert warm(access, image("v1", repository)).failures == ()
         [(_, (why,))] = warm(access, image("v1", repository), platform=ARM64).failures
-        assert "404" in why or "500" in why
+        assert f"/{repository}/blobs/{gone}: 404 blob {gone} not found" in why
+
+    def test_what_is_awaited_of_all_upstreams_is_told_at_once(
+        self, access, known, registry, monkeypatch
+    ):
+        told = []
+
+        def not_yet(method, path):
+            if path.endswith("/artifacts/v1") and not told:
+                raise not_found("the artifact")
+
+        known.meanwhile = not_yet
+        monkeypatch.setattr(images.progress, "tell", told.append)
+        registry.image("library/busybox", "v1", b"busybox")
+        wanted = (image("v1", "team/single"), image("v1", "library/busybox", host="docker.io"))
+        assert warm(access, *wanted).failures == ()
+        assert told[0] == (
+            "waiting until Harbor has stored what came: 1 of quay.io, 1 of docker.io, for 250 s at "
+            "most"
+        )
 
     def test_a_robot_that_may_read_does_it_as_well(self, access, plan, client, made):
         made.harbor.robots.clear()

@@ -1,11 +1,14 @@
 """`warm` where the registry can't be made to behave so: tests/offline has the real one."""
 
+import argparse
+import json
 from dataclasses import dataclass, field, replace
 
 import pytest
 
-from ops import fetching, warm
+from ops import fetching, priming, pulumi_cli, stack_files, warm
 from ops.caches import Cache
+from ops.errors import OpsError
 from ops.fetching import FetchError
 from ops.volumes import folder
 from plan import patience
@@ -275,10 +278,19 @@ def test_how_to_go_on_is_told():
     assert "go on" not in warm._of_caches(replace(report, failures=()))
 
 
-def test_when_a_registry_wants_to_be_asked_again_is_kept(busy):
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda upstream: fetching.manifest(upstream, "team/b", "v1"),
+        lambda upstream: fetching.head(upstream, "team/b", "v1"),
+        lambda upstream: fetching.begin(upstream, f"team/b/blobs/{BLOB}"),
+        lambda upstream: priming.prime(upstream, "team/b", BLOB, 7),
+    ],
+)
+def test_when_a_registry_wants_to_be_asked_again_is_kept(busy, ask):
     busy.refusing = "/v2/"
     with pytest.raises(FetchError) as caught:
-        fetching.manifest(fetching.source(f"{busy.url}/v2"), "team/b", "v1")
+        ask(fetching.source(f"{busy.url}/v2"))
     assert (caught.value.status, caught.value.retry_after) == (429, "7")
     assert caught.value.is_temporary
 
@@ -352,9 +364,85 @@ def test_upstreams_from_which_not_all_came_are_asked_why(monkeypatch):
 
 def test_what_came_is_told_also_where_nobody_can_be_asked(monkeypatch):
     def reasons(stack, hosts):
-        raise warm.OpsError("no passphrase")
+        raise OpsError("no passphrase")
 
     monkeypatch.setattr(warm.upstreams_asked, "reasons", reasons)
     shown = warm._readable(failed(), None, warm._sick("mine", failed()))
     assert "docker.io: not asked what is wrong: no passphrase" in shown
     assert "1 images: 0 complete before" in shown
+
+
+HARBOR = {"url": "http://127.0.0.1:1"}  # nobody is there
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run the command for a stack with one cache here, which gets its image, and a Harbor."""
+    monkeypatch.setattr("plan.loopback.is_loopback", lambda _: False)
+    whole = replace(failed(), complete_before=1, failures=())
+    monkeypatch.setattr(warm.docker_api, "connect", lambda: None)
+    monkeypatch.setattr(warm, "user_cache", lambda: tmp_path)
+    monkeypatch.setattr(warm, "warm", lambda *_, **__: whole)
+
+    def run(*options, **config):
+        upstreams = {"docker.io": {}, "quay.io": {"backend": "harbor"}}
+        config = {"upstreams": upstreams, "harbor": HARBOR, **config}
+        named = {f"talos-cache:{key}": value for key, value in config.items()}
+        file = tmp_path / "Pulumi.mine.yaml"
+        file.write_text(json.dumps({"config": named}))
+        monkeypatch.setattr(stack_files, "path_of", lambda _: file)
+        images = tmp_path / "images"
+        images.write_text("docker.io/team/b:v1\nquay.io/team/b:v1\n")
+        parser = argparse.ArgumentParser()
+        warm.add_arguments(parser)
+        arguments = parser.parse_args(["--images", str(images), *options])
+        arguments.stack = "mine"
+        return warm.run(arguments)
+
+    return run
+
+
+def test_what_the_caches_got_is_told_whatever_becomes_of_harbor(run, capsys):
+    with pytest.raises(OpsError, match=r"Harbor at http://127\.0\.0\.1:1 does not answer"):
+        run()
+    assert "1 images: 1 complete before, 0 fetched, 0 failed" in capsys.readouterr().out
+
+
+def test_and_as_json_that_harbor_is_not(run, capsys):
+    with pytest.raises(OpsError):
+        run("--json")
+    told = json.loads(capsys.readouterr().out)
+    assert told["complete"]
+    assert not told["harbor"]["complete"]
+    assert "Harbor at http://127.0.0.1:1 does not answer" in told["harbor"]["error"]
+
+
+def test_secrets_are_opened_once_for_caches_and_upstreams(monkeypatch, run):
+    """Each time costs a start of the engine."""
+    asked, sources = [], []
+    login = {"username": "me", "password": "hunter2"}
+
+    def output(stack, *argv):
+        asked.append(argv)
+        opened = {"credentials": {"docker.io": login}, "harborLogin": login}
+        return json.dumps(
+            {f"talos-cache:{key}": {"value": json.dumps(opened[key])} for key in opened}
+        )
+
+    def warmed(*_, below, **__):
+        sources.extend(below.values())
+        return replace(failed(), complete_before=1, failures=())
+
+    monkeypatch.setattr(pulumi_cli, "output", output)
+    monkeypatch.setattr(warm, "warm", warmed)
+    with pytest.raises(OpsError, match="does not answer"):
+        run(
+            upstreams={
+                "docker.io": {"remoteUrl": "https://harbor.lan", "pathPrefix": "proxy-docker.io"},
+                "quay.io": {"backend": "harbor"},
+            },
+            credentials={"secure": "v1:abc"},
+            harborLogin={"secure": "v1:abc"},
+        )
+    assert len(asked) == 1
+    assert [one.url for one in sources] == ["https://harbor.lan/v2/proxy-docker.io"]

@@ -129,6 +129,6 @@ def test_what_is_not_stored_in_time():
 
 def test_what_is_awaited_is_counted_by_upstream():
     other = ImageReference(host="ghcr.io", repository="x", tag="v1")
-    assert harbor_images.awaited([BY_TAG, other, BY_DIGEST]) == (
-        "waiting until Harbor has stored what came: 2 of quay.io, 1 of ghcr.io"
+    assert harbor_images.awaited([BY_TAG, other, BY_DIGEST], 480) == (
+        "waiting until Harbor has stored what came: 2 of quay.io, 1 of ghcr.io, for 480 s at most"
     )
