@@ -201,17 +201,22 @@ def asked(
         with registry.client.stream(method, url) as answer:
             if answer.status_code not in expected:
                 answer.read()
-                raise FetchError(
-                    f"{url}: {answer.status_code} {words(answer) or answer.reason_phrase}",
-                    status=answer.status_code,
-                    retry_after=answer.headers.get("Retry-After", ""),
-                )
+                raise refusal(url, answer)
             yield answer
     except httpx.HTTPError as error:
         broken_off = isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError))
         raise FetchError(
             f"{url}: {error or type(error).__name__}", is_broken_off=broken_off
         ) from error
+
+
+def refusal(url: object, answer: httpx.Response) -> FetchError:
+    """What a refusal comes to, whose content has been read."""
+    return FetchError(
+        f"{url}: {answer.status_code} {words(answer) or answer.reason_phrase}",
+        status=answer.status_code,
+        retry_after=answer.headers.get("Retry-After", ""),
+    )
 
 
 def _fetch(registry: Source, path: str, digest: str, take: Callable[[bytes], object]) -> None:

@@ -340,10 +340,10 @@ def _token(answer: httpx.Response) -> str:
     answers.cut(answer, TOKEN_BYTES)
     answer.read()
     if not answer.is_success:
-        raise FetchError(
-            f"{answer.url.copy_with(query=None)}: {answer.status_code} {fetching.words(answer)}: "
-            "are the user name and the password right?"
-        )
+        error = fetching.refusal(answer.url.copy_with(query=None), answer)
+        if error.is_temporary:
+            raise error
+        raise FetchError(f"{error}: are the user name and the password right?")
     try:
         given = foreign_json.read(answer.content)
         if not isinstance(given, Mapping):

@@ -273,6 +273,19 @@ class TestBusy:
         asked.wait()
         assert len(asked.artifact("v1")["references"]) == 2
 
+    def test_so_is_its_token_service(self, robot, monkeypatch, waits):
+        answered, left = Handler._token, [True]
+
+        def busy_once(handler, query):
+            if left:
+                left.pop()
+                raise FailedError(503, "UNAVAILABLE", "starting")
+            answered(handler, query)
+
+        monkeypatch.setattr(Handler, "_token", busy_once)
+        done, _ = pulled(robot, image("v1", "team/single"))
+        assert (done.said, waits) == ({}, [2])
+
     def test_for_as_long_as_it_wants(self, robot, refuse, waits):
         refuse("GET", "/blobs/", **{"Retry-After": "70"})
         done, _ = pulled(robot, image("v1"))

@@ -10,6 +10,7 @@ from ops import fetching, priming, pulumi_cli, stack_files, warm
 from ops.caches import Cache
 from ops.errors import OpsError
 from ops.fetching import FetchError
+from ops.harbor.images import Filled
 from ops.volumes import folder
 from plan import patience
 from plan.images import ImageReference, Platform
@@ -276,6 +277,12 @@ def test_how_to_go_on_is_told():
         "to go on, run warm again: what is complete stays, and is not fetched again"
     )
     assert "go on" not in warm._of_caches(replace(report, failures=()))
+
+
+@pytest.mark.parametrize("said", [{}, {IMAGE: "429"}])
+def test_and_behind_harbor_where_something_did_not_come(said):
+    filled = Filled(results=(), complete_before=0, transferred=0, seconds=1, said=said)
+    assert ("to go on, run warm again" in warm._readable(None, filled)) == bool(said)
 
 
 @pytest.mark.parametrize(
