@@ -132,3 +132,10 @@ def test_what_is_awaited_is_counted_by_upstream():
     assert harbor_images.awaited([BY_TAG, other, BY_DIGEST], 480) == (
         "waiting until Harbor has stored what came: 2 of quay.io, 1 of ghcr.io, for 480 s at most"
     )
+
+
+def test_what_harbor_does_not_say_is_told_in_its_words():
+    assert harbor_images.not_known("Harbor at https://h does not answer") == (
+        "delivered, but whether Harbor has stored it is not known: Harbor at https://h does not "
+        "answer"
+    )
