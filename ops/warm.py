@@ -475,7 +475,8 @@ class _Patience:
         self, host: str, error: fetching.FetchError, asked: float | None, *, all_of_it: bool
     ) -> str:
         if not all_of_it:
-            return f"{host} goes on refusing some of its {self._what} and is asked for the others ({error})"
+            what = f"some of its {self._what} and is asked for the others"
+            return f"{host} goes on refusing {what} ({error})"
         if patience.lasts_for_hours(str(error)):
             return (
                 f"{host} gives no more {self._what} for hours: what it has given comes all the "
