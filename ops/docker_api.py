@@ -1,14 +1,14 @@
 """The few questions this project asks Docker itself, through the `docker` package."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import docker
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils.socket import frames_iter
-from requests import ReadTimeout
+from requests import ReadTimeout, RequestException
 
 from ops.host import BRIDGE_INTERFACE, interface_address
 from plan.addressing import EVERY_ADDRESS
@@ -181,6 +181,33 @@ def execute(
     attached = client.api.exec_start(started, socket=True)
     getattr(attached, "_sock", attached).sendall(b"\n")
     return started, frames_iter(attached, tty=False)
+
+
+@contextmanager
+def sent(content: Iterable[bytes]) -> Iterator[Iterator[bytes]]:
+    """Content to be sent to Docker in this block; what fails while it is read is told as it is.
+
+    The `docker` package reads what it sends, and would call every OSError in that one of its
+    connection.
+
+    Raises:
+        OSError: the content can't be read.
+    """
+    failed: list[OSError] = []
+
+    def noted() -> Iterator[bytes]:
+        try:
+            yield from content
+        except OSError as error:
+            failed.append(error)
+            raise
+
+    try:
+        yield noted()
+    except RequestException:
+        if failed:
+            raise failed[0] from None
+        raise
 
 
 def last_log_lines(client: docker.DockerClient, name: str, lines: int) -> str:

@@ -12,6 +12,7 @@ from ops.docker_api import execute
 from ops.errors import OpsError
 from plan.upstream_watch import DEBUG_ADDRESS
 
+_STARTED = re.compile(r"^process_start_time_seconds (\S+)$", re.MULTILINE)
 _PULLED = re.compile(r'^registry_proxy_pulled_bytes_total\{type="\w+"\} (\S+)$', re.MULTILINE)
 
 
@@ -20,7 +21,8 @@ class Pulled:
     """What a cache has got from its upstream.
 
     Attributes:
-        since: when the cache was started, and began to count.
+        since: when the registry was started, and began to count, in its own words. Its container
+            says another time, because the watch in it starts the program alone.
         size: bytes of manifests and blobs since then.
     """
 
@@ -44,11 +46,20 @@ def pulled(client: docker.DockerClient, cache: Cache) -> Pulled:
     """
     url = f"http://{DEBUG_ADDRESS}/metrics"
     try:
-        since = str(client.api.inspect_container(cache.name)["State"]["StartedAt"])
         _, printed = execute(client, cache.name, ["wget", "-q", "-O", "-", url])
         said = b"".join(some for _, some in printed).decode(errors="replace")
     except APIError as error:
         raise OpsError(f"{cache.name} can't be asked: {error.explanation}") from error
-    if not (values := _PULLED.findall(said)):
-        raise OpsError(f"{cache.name} does not say what it has pulled: {said[:200].strip()}")
-    return Pulled(since=since, size=int(sum(map(float, values))))
+    return of_text(cache.name, said)
+
+
+def of_text(name: str, said: str) -> Pulled:
+    """What a cache of this name says.
+
+    Raises:
+        OpsError: it does not.
+    """
+    started, values = _STARTED.search(said), _PULLED.findall(said)
+    if not (started and values):
+        raise OpsError(f"{name} does not say what it has pulled: {said[:200].strip()}")
+    return Pulled(since=started[1], size=int(sum(map(float, values))))

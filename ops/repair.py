@@ -3,6 +3,10 @@
 The registry does not look at what it serves: one damaged blob fails every pull of its image for
 ever. Removing it is not enough while the registry runs, because it remembers what it had: it is
 stopped meanwhile, so that whoever kills this leaves none that does.
+
+Where content expires (`cache.ttl`), what no image needs any more is left alone. An image whose
+blobs have expired with those of another repository is mended: the registry would go on announcing
+them.
 """
 
 import argparse

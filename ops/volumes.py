@@ -19,7 +19,7 @@ from docker.utils.socket import STDOUT
 
 from ops import passing
 from ops.caches import Cache
-from ops.docker_api import execute
+from ops.docker_api import execute, sent
 from ops.errors import OpsError
 from plan.caches import DATA_PATH
 from plan.manifests import MANIFEST_BYTES
@@ -134,9 +134,11 @@ class Volumes:
 
         Raises:
             OpsError: Docker can't.
+            OSError: the archive can't be read.
         """
         try:
-            self.client.api.put_archive(self.container, path, archive)
+            with sent(archive) as content:
+                self.client.api.put_archive(self.container, path, content)
         except APIError as error:
             raise OpsError(f"writing into {path} failed: {error.explanation}") from error
 

@@ -7,8 +7,10 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -110,8 +112,6 @@ class _Run:
         said: (host, image or digest) -> why the cache did not deliver it.
         fetched_manifests: (host, repository, digest) -> size in bytes, of those not held before.
         wanted: host -> what its cache lacked of configs and layers.
-        patience: seconds that may still be waited for busy upstreams.
-        given_up: host -> how its upstream said that it is too busy for that.
     """
 
     caches: Mapping[str, Cache]
@@ -123,8 +123,6 @@ class _Run:
     said: dict[tuple[str, str], str] = field(default_factory=dict)
     fetched_manifests: dict[tuple[str, str, str], int] = field(default_factory=dict)
     wanted: dict[str, tuple[Wanted, ...]] = field(default_factory=dict)
-    patience: float = patience.TOTAL_SECONDS
-    given_up: dict[str, fetching.FetchError] = field(default_factory=dict)
 
     @property
     def to_fetch(self) -> tuple[tuple[str, Wanted], ...]:
@@ -296,6 +294,7 @@ def _fill(doing: _Run, missing: Sequence[ImageReference]) -> None:
     with progress.bar("manifests", len(missing), unit="image") as bar:
         parts = _in_parallel(
             doing,
+            "images",
             [((image.host, str(image)), image) for image in missing],
             lambda image: _parts(doing, image, bar),
         )
@@ -306,6 +305,7 @@ def _fill(doing: _Run, missing: Sequence[ImageReference]) -> None:
     with progress.bar("fetching", sum(blob.size for _, blob in doing.to_fetch)) as bar:
         _in_parallel(
             doing,
+            "blobs",
             [((host, blob.digest), (host, blob)) for host, blob in doing.to_fetch],
             lambda one: _blob(doing, *one, bar),
         )
@@ -319,34 +319,60 @@ def _blob(doing: _Run, host: str, wanted: Wanted, bar: "tqdm[Any]") -> None:
     """
     cache, repository = fetching.of_cache(doing.caches[host]), wanted.repositories[0]
     try:
-        fetching.blob(cache, repository, wanted.digest, bar.update)
+        with _counted(bar) as tell:
+            fetching.blob(cache, repository, wanted.digest, tell)
     except fetching.FetchError as error:
         upstream = doing.below.get(host)
         if upstream is None or error.status != httpx.codes.NOT_FOUND:
             raise
         priming.prime(upstream, repository, wanted.digest, wanted.size)
-        fetching.blob(cache, repository, wanted.digest, bar.update)
+        with _counted(bar) as tell:
+            fetching.blob(cache, repository, wanted.digest, tell)
+
+
+@contextmanager
+def _counted(bar: "tqdm[Any]") -> Iterator[Callable[[int], object]]:
+    """To tell a bar what comes of a blob; it is taken back where not all of it does."""
+    came: list[int] = []
+
+    def tell(size: int) -> None:
+        came.append(size)
+        bar.update(size)
+
+    try:
+        yield tell
+    except fetching.FetchError:
+        bar.update(-sum(came))
+        raise
 
 
 def _in_parallel(
     doing: _Run,
+    what: str,
     items: Sequence[tuple[tuple[str, str], Item]],
     work: Callable[[Item], Outcome],
 ) -> list[Outcome | None]:
     """What the work gives for each (key, item); None, and what was said noted, where it fails.
 
-    Where an upstream is busy it is left in peace, and asked again after a while.
+    Where an upstream is busy it is left in peace, and asked again after a while. What is given up
+    is given up for items of this kind: a limit on manifests is none on blobs.
     """
     outcomes: list[Outcome | None] = [None] * len(items)
-    ahead, tries = list(range(len(items))), 0
+    ahead, broken_off, patient = list(range(len(items))), Counter[int](), _Patience(what)
     while ahead:
-        this = _Round(doing, again=tries < BROKEN_OFF_TRIES)
+        this = _Round(doing)
         for number, outcome in this.outcomes(ahead, items, work):
             outcomes[number] = outcome
-        if this.later:
-            _wait(doing, this.busy, tries)
-        ahead = [one for one in sorted(this.later) if items[one][0][0] not in doing.given_up]
-        tries += 1
+        again = [
+            one for one in ahead if one in this.broken_off and broken_off[one] < BROKEN_OFF_TRIES
+        ]
+        broken_off.update(again)
+        given_up = patient.wait(this.busy, this.delivered, broken_off=bool(again))
+        put_off = [one for one in ahead if one in this.put_off]
+        refused = [one for one in ahead if one in this.refused]
+        # What was refused comes last: one thing may be refused for ever, and keeps none back.
+        ahead = [one for one in (*put_off, *again) if not given_up.get(items[one][0][0])]
+        ahead += [one for one in refused if items[one][0][0] not in given_up]
     return outcomes
 
 
@@ -355,14 +381,19 @@ class _Round:
 
     Attributes:
         busy: host -> how its upstream said that it is busy; it is asked no more.
-        later: numbers of what may come when it is tried again.
+        delivered: hosts from which something came.
+        put_off: numbers of what was not asked for, because the host is busy.
+        refused: of what may come later, as its upstream says.
+        broken_off: of what did not come whole.
     """
 
-    def __init__(self, doing: _Run, *, again: bool) -> None:
+    def __init__(self, doing: _Run) -> None:
         self._doing = doing
-        self._again = again
         self.busy: dict[str, fetching.FetchError] = {}
-        self.later: set[int] = set()
+        self.delivered: set[str] = set()
+        self.put_off: set[int] = set()
+        self.refused: set[int] = set()
+        self.broken_off: set[int] = set()
 
     def outcomes(
         self,
@@ -383,10 +414,10 @@ class _Round:
     ) -> Outcome | None:
         """What the work gives; None, and what was said noted, where it fails."""
         host, _ = key
-        if error := self._doing.given_up.get(host) or self.busy.get(host):
-            self._doing.said[key] = f"not asked for, because of {error}"
-            if host not in self._doing.given_up:
-                self.later.add(number)
+        if error := self.busy.get(host):
+            # Why it was refused itself says more.
+            self._doing.said.setdefault(key, f"not asked for, because of {error}")
+            self.put_off.add(number)
             return None
         try:
             outcome = work(item)
@@ -396,33 +427,77 @@ class _Round:
             self._doing.said[key] = str(error)
             if error.is_temporary:
                 self.busy.setdefault(host, error)
-            if error.is_temporary or (error.is_broken_off and self._again):
-                self.later.add(number)
+                self.refused.add(number)
+            elif error.is_broken_off:
+                self.broken_off.add(number)
         else:
             self._doing.said.pop(key, None)
+            self.delivered.add(host)
             return outcome
         return None
 
 
-def _wait(doing: _Run, busy: Mapping[str, fetching.FetchError], tries: int) -> None:
-    """Wait as long as busy upstreams want, or as seems right; give up those that want too much."""
-    now = datetime.now(timezone.utc)
-    # An answer that was broken off is worth another try soon.
-    longest = 0.0 if busy else min(patience.FIRST_SECONDS, doing.patience)
-    waited_for = "an answer was broken off"
-    for host, error in busy.items():
-        asked = patience.asked_seconds(error.retry_after, now)
-        seconds = patience.pause(tries, asked, doing.patience)
-        if seconds is None:
-            doing.given_up[host] = error
-            wants = "" if asked is None else f" and wants {asked:.0f} s"
-            progress.tell(f"{host} is busy{wants}: it is not asked again in this run ({error})")
-        elif seconds > longest:
-            longest, waited_for = seconds, f"{host} is busy ({error})"
-    if longest:
-        progress.tell(f"{waited_for}: trying again in {longest:.0f} s")
-        _sleep(longest)
-        doing.patience -= longest
+class _Patience:
+    """How long busy upstreams are waited for, all together."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._left = patience.TOTAL_SECONDS
+        self._in_vain = Counter[str]()  # host -> rounds one after the other in which nothing came
+
+    def wait(
+        self,
+        busy: Mapping[str, fetching.FetchError],
+        delivered: Collection[str],
+        *,
+        broken_off: bool,
+    ) -> dict[str, bool]:
+        """Wait as long as busy upstreams want, or as seems right; give up what takes too long.
+
+        Args:
+            busy: host -> how its upstream said that it is busy.
+            delivered: hosts from which something came, before or after that.
+            broken_off: whether an answer was broken off, which is worth another try soon.
+
+        Returns:
+            Host -> whether all of it is given up, or only what it has refused.
+        """
+        now, given_up = datetime.now(timezone.utc), dict[str, bool]()
+        longest = min(patience.FIRST_SECONDS, self._left) if broken_off and not busy else 0.0
+        waited_for = "an answer was broken off"
+        for host, error in busy.items():
+            self._in_vain[host] = 0 if host in delivered else self._in_vain[host] + 1
+            asked = patience.asked_seconds(error.retry_after, now)
+            tries = max(self._in_vain[host] - 1, 0)
+            seconds = patience.pause(tries, asked, self._left)
+            if seconds is None or patience.lasts_for_hours(str(error)):
+                # A limit is on whoever asks; another refusal may be of this one thing.
+                limited = error.status == httpx.codes.TOO_MANY_REQUESTS
+                given_up[host] = limited or self._in_vain[host] > 1
+                progress.tell(self._given_up(host, error, asked, all_of_it=given_up[host]))
+            elif seconds > longest:
+                longest, waited_for = seconds, f"{host} is busy ({error})"
+        if longest:
+            total = f"{patience.TOTAL_SECONDS:.0f} s in all"
+            progress.tell(f"{waited_for}: trying again in {longest:.0f} s ({total})")
+            _sleep(longest)
+            self._left -= longest
+        return given_up
+
+    def _given_up(
+        self, host: str, error: fetching.FetchError, asked: float | None, *, all_of_it: bool
+    ) -> str:
+        if not all_of_it:
+            what = f"some of its {self._what} and is asked for the others"
+            return f"{host} goes on refusing {what} ({error})"
+        if patience.lasts_for_hours(str(error)):
+            return (
+                f"{host} gives no more {self._what} for hours: what it has given comes all the "
+                "same. To go on, run warm again then, or at once with an account of yours in "
+                f'credentials["{host}"] ({error})'
+            )
+        wants = "" if asked is None else f" and wants {asked:.0f} s"
+        return f"{host} is busy{wants}: no more {self._what} are asked of it in this run ({error})"
 
 
 def _sleep(seconds: float) -> None:

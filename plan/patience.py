@@ -8,11 +8,13 @@ all.
 import re
 from datetime import datetime, timezone
 
-# Of all waits of a run together.
+# Of all waits together, for images' manifests and for blobs each.
 TOTAL_SECONDS = 300.0
 FIRST_SECONDS, LONGEST_SECONDS = 2.0, 60.0
 _TEMPORARY = (429, 502, 503, 504)
 _DATE = "%a, %d %b %Y %H:%M:%S GMT"
+# Docker Hub's, which counts pulls in some hours; limits of other registries are on some seconds.
+_FOR_HOURS = re.compile(r"\bpull rate limit\b")
 _IN_WORDS = re.compile(r"unexpected HTTP status: (\d{3})")
 
 
@@ -21,6 +23,11 @@ def is_temporary(status: int, words: str) -> bool:
     if status == 500 and (match := _IN_WORDS.search(words)):
         status = int(match[1])
     return status in _TEMPORARY
+
+
+def lasts_for_hours(words: str) -> bool:
+    """Whether a refusal says that it is the limit on pulls, which no run can wait for."""
+    return bool(_FOR_HOURS.search(words))
 
 
 def asked_seconds(retry_after: str, now: datetime) -> float | None:

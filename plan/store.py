@@ -83,13 +83,20 @@ class Store:
 
     @cached_property
     def gone(self) -> frozenset[str]:
-        """Digests that a repository links, of files that are not there.
+        """Digests that a repository links and an image of it may need, of files that are not there.
 
         The registry writes a link when it has the file. While it runs it remembers what it had,
-        goes on announcing it, and does not fetch it again.
+        goes on announcing it, and does not fetch it again. What expires (`cache.ttl`) leaves links
+        too: the registry takes away the manifest's and that of one repository, with the file.
         """
-        linked = (one.revisions | one.layers for one in self.repositories.values())
-        return frozenset[str]().union(*linked) - self.blobs.keys()
+        needed = (one.revisions | self._needed(one) for one in self.repositories.values())
+        return frozenset[str]().union(*needed) - self.blobs.keys()
+
+    def _needed(self, repository: Repository) -> frozenset[str]:
+        """Of what a repository links, configs and layers that its manifests name, or may name."""
+        if repository.revisions - self.readable.keys():
+            return repository.layers
+        return repository.layers & _blobs_of(self.readable[one] for one in repository.revisions)
 
     def repository(self, name: str) -> Repository:
         """What is linked in a repository; nothing where there is none of that name."""
@@ -287,21 +294,25 @@ def kind(store: Store, image: ImageReference, faults: Collection[Fault]) -> str:
 
 
 def _never_pulled(store: Store, repository: Repository, root: str) -> bool:
-    """Whether nothing is there of it, for any platform, that other images have not brought."""
+    """Whether nothing ever came of it, for any platform, that other images have not brought."""
     readable = {
         digest: store.readable[digest] for digest in repository.revisions & store.readable.keys()
     }
     if root not in readable:
         return False
+    lost = repository.revisions - readable.keys()
     own, ahead = set[str](), [root]
     while ahead:
-        if (digest := ahead.pop()) in readable and digest not in own:
+        digest = ahead.pop()
+        if digest in lost:
+            return False  # it has lost a manifest, and nobody knows what that one named
+        if digest in readable and digest not in own:
             own.add(digest)
             if readable[digest].is_index:
                 ahead += [entry.digest for entry in readable[digest].refers_to]
-    there = repository.layers & store.blobs.keys()
     others = _blobs_of(readable[digest] for digest in readable.keys() - own)
-    return not (_blobs_of(readable[digest] for digest in own) & there) - others
+    # A link is proof of a pull, whether the file is there still or not.
+    return not (_blobs_of(readable[digest] for digest in own) & repository.layers) - others
 
 
 def _blobs_of(found: Iterable[Manifest]) -> set[str]:

@@ -49,10 +49,12 @@ BATCH_BLOBS = 2000
 _STAGED = f"{STAGING}/new"
 # Arguments: the caches' folders, which a volume that was just made does not have.
 _EMPTY = f'busybox mkdir -p "$@" && for one; do busybox rm -rf "$one/{STAGING}" || exit 1; done'
-# Arguments: a folder that has staged blobs, another one, and those of them that it is to have.
+# Arguments: a folder that has staged blobs, another one, and those of them that it is to have. What
+# the first tar can't read it leaves out, and goes on: that all of it went is noted beside them.
 _COPY = (
     'from=$1 to=$2; shift 2; busybox mkdir -p "$to" && cd "$from" && '
-    'busybox tar -c -f - "$@" | busybox tar -x -f - -C "$to"'
+    '{ busybox tar -c -f - "$@" && : >"$to.whole"; } | busybox tar -x -f - -C "$to" && '
+    'busybox rm "$to.whole"'
 )
 # As talosctl leaves its downloads: nothing of them is secret.
 PROGRAM, FILE = 0o755, 0o644
@@ -271,7 +273,8 @@ def _load_checked(checked: IO[bytes], client: docker.DockerClient, image: str, l
             f"this machine: write cache.image: {lock.registry_image}"
         )
     try:
-        client.images.load(iter(lambda: checked.read(CHUNK_BYTES), b""))
+        with docker_api.sent(iter(lambda: checked.read(CHUNK_BYTES), b"")) as content:
+            client.images.load(content)
         client.images.get(image)
     except (APIError, ImageNotFound) as error:
         raise ArchiveError(f"Docker does not take its registry image: {error}") from error

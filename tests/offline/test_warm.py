@@ -170,8 +170,21 @@ def test_a_run_that_is_killed_is_gone_on_with(up, embedded_upstream):
     assert bytes_sent(embedded_upstream) - before <= unique(*MANY) + 2 * 8_100_000
 
 
-def test_a_cache_that_is_started_anew_meanwhile_makes_no_ratio_up(up, embedded_upstream):
-    made, file = pushed_and_listed(up, embedded_upstream, "anew", 300)
+def restart_container(checkout):
+    checkout.client.api.restart(f"{NAME}-docker.io", timeout=1)
+
+
+def restart_registry(checkout):
+    """As the watch does it in the container, which goes on."""
+    script = ': >/dev/shm/talos-cache-again; kill "$(cat /dev/shm/talos-cache-pid)"'
+    in_container(checkout.client, f"{NAME}-docker.io", script)
+
+
+@pytest.mark.parametrize(("restart", "first"), [(restart_container, 300), (restart_registry, 320)])
+def test_a_cache_that_is_started_anew_meanwhile_makes_no_ratio_up(
+    up, embedded_upstream, restart, first
+):
+    made, file = pushed_and_listed(up, embedded_upstream, f"anew-{first}", first)
     before = bytes_sent(embedded_upstream)
     process = subprocess.Popen(
         command(up, "--images", str(file), "--parallel", "1", "--json"),
@@ -181,7 +194,7 @@ def test_a_cache_that_is_started_anew_meanwhile_makes_no_ratio_up(up, embedded_u
     )
     while bytes_sent_so_far(embedded_upstream) - before < unique(*made) / 4:
         assert process.poll() is None, "it ended before the cache could be started anew"
-    up.client.api.restart(f"{NAME}-docker.io", timeout=1)
+    restart(up)
     printed, _ = process.communicate(timeout=120)
     report = json.loads(printed)
     assert (report["upstreamBytes"], report["ratio"]) == (None, None)

@@ -47,6 +47,7 @@ class BusyUpstream:
         status: of its refusals.
         refusing: which requests it refuses: a word in their path, or nothing for none.
         method: which method of these alone, or nothing for all.
+        says: media type and content of its refusals.
         seen: (method, path) of all requests.
     """
 
@@ -55,13 +56,14 @@ class BusyUpstream:
         self.status = 429
         self.refusing = ""
         self.method = ""
+        self.says = ("text/html", b"<html>busy</html>")
         self.seen: list[tuple[str, str]] = []
 
     def answer(self, method: str, path: str) -> tuple[int, str, bytes]:
         """Status, media type and content of what is answered."""
         self.seen.append((method, path))
         if self.refusing and self.refusing in path and self.method in ("", method):
-            return self.status, "text/html", b"<html>busy</html>"
+            return self.status, *self.says
         if path == "/v2/":
             return 200, "application/json", b"{}"
         blobs = {digest_of(one): one for one in (CONFIG, LAYER)}

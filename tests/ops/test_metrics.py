@@ -1,7 +1,21 @@
 """What caches have got between two looks; tests/offline asks real ones."""
 
+import contextlib
+import socket
+import time
+
+import httpx
+import pytest
+
+from ops import fetching, metrics
+from ops.caches import Cache
+from ops.errors import OpsError
 from ops.metrics import Pulled, difference
 from ops.warm import Report, _readable
+from tests.ops import busy_upstream
+from tests.real_registry import running
+
+CACHE = Cache(host="docker.io", name="registry-docker.io", local_endpoint="", image="registry")
 
 
 def pulled(size, since="09:00"):
@@ -45,3 +59,75 @@ def test_what_is_not_known_is_said_and_no_number_made_up():
     assert "from upstream: not known, a cache was started anew meanwhile; unique: 2.0 MB" in (
         _readable(unknown, None)
     )
+
+
+@contextlib.contextmanager
+def counting(folder, upstream):
+    """A real cache; gives what its debug address says."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        debug = f"127.0.0.1:{free.getsockname()[1]}"
+    settings = {
+        "REGISTRY_PROXY_REMOTEURL": upstream.url,
+        "REGISTRY_HTTP_DEBUG_ADDR": debug,
+        "REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED": "true",
+    }
+    with running(folder, **settings) as registry:
+
+        def said():
+            return httpx.get(f"http://{debug}/metrics").text
+
+        yield registry, said
+
+
+def test_a_registry_that_was_started_again_has_begun_to_count_anew(tmp_path):
+    """Also in a container that was not: the watch in it starts the program alone."""
+    with busy_upstream.running() as upstream:
+        with counting(tmp_path, upstream) as (registry, said):
+            fetching.manifest(fetching.source(f"{registry.url}/v2"), "team/a", "v1")
+            first, second = metrics.of_text("c", said()), metrics.of_text("c", said())
+        time.sleep(0.1)  # the time of its start is counted in hundredths
+        with counting(tmp_path, upstream) as (_, said):
+            anew = metrics.of_text("c", said())
+    assert first == second
+    assert first.size > 0
+    assert anew.size == 0
+    assert anew.since != first.since
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "404 page not found",
+        'registry_proxy_pulled_bytes_total{type="blob"} 5\n',
+        "process_start_time_seconds 1.7e+09\n",
+    ],
+)
+def test_a_cache_that_does_not_say_all_of_it_is_told(said):
+    with pytest.raises(OpsError, match="registry-x does not say what it has pulled: "):
+        metrics.of_text("registry-x", said)
+
+
+class DockerDouble:
+    """A double of a Docker whose container is the same, whatever runs in it."""
+
+    def __init__(self):
+        self.api = self
+
+    def inspect_container(self, name):
+        return {"State": {"StartedAt": "2026-11-27T08:00:00Z"}}
+
+
+def test_it_is_the_program_that_counts_and_not_its_container(monkeypatch):
+    seen = iter(["1.5e+09", "1.6e+09"])
+
+    def execute(*_):
+        text = (
+            f"process_start_time_seconds {next(seen)}\n"
+            'registry_proxy_pulled_bytes_total{type="blob"} 5\n'
+        )
+        return "id", iter([(1, text[:30].encode()), (1, text[30:].encode())])
+
+    monkeypatch.setattr(metrics, "execute", execute)
+    before, after = (metrics.pulled(DockerDouble(), CACHE) for _ in range(2))
+    assert before.size == after.size == 5
+    assert difference([before], [after]) is None

@@ -1,5 +1,6 @@
 """What `repair` says of a damaged blob; tests/offline damages real ones."""
 
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from ops import fetching, hashing, repair
 from ops.caches import Cache
 from ops.errors import OpsError
-from plan.store import MISSING, Repository, Store
+from plan.store import MISSING, ROOT, Repository, Store, parse_listing
+from tests.ops import busy_upstream
+from tests.real_registry import running
 
 CACHE = Cache(host="docker.io", name="registry-docker.io", local_endpoint="", image="registry")
 MANIFEST, LAYER, ORPHAN = (f"sha256:{letter * 64}" for letter in "abc")
@@ -156,6 +159,55 @@ def test_what_was_only_just_stored_is_not_missing():
 
 def test_where_nothing_is_missing_nobody_looks_again():
     assert repair._missing(None, {"docker.io": HELD}) == {"docker.io": frozenset()}
+
+
+def test_what_has_expired_is_not_missing(tmp_path):
+    """In a real cache that keeps content for a while (cache.ttl): it leaves links behind."""
+    root = tmp_path / "data" / ROOT
+    deadline = time.monotonic() + 120
+    with busy_upstream.running() as upstream:
+        settings = {"REGISTRY_PROXY_REMOTEURL": upstream.url, "REGISTRY_PROXY_TTL": "2s"}
+        with running(tmp_path, REGISTRY_STORAGE_DELETE_ENABLED="true", **settings) as cache:
+            held = expired(cache, root, deadline)
+            while not linked_in(held):  # one was stored only after the other had expired
+                held = expired(cache, root, deadline)
+    assert not linked_in(held) & held.blobs.keys()
+    assert held.gone == frozenset()
+
+
+def expired(cache, root, deadline):
+    """What a cache holds when an image of two repositories has come, and has expired."""
+    source = fetching.source(f"{cache.url}/v2")
+    blobs = [busy_upstream.digest_of(one) for one in (busy_upstream.CONFIG, busy_upstream.LAYER)]
+    for name in ("team/a", "team/b"):
+        fetching.manifest(source, name, "v1")
+        for digest in blobs:
+            fetching.blob(source, name, digest, lambda size: None)
+    while True:
+        held = held_in(root)
+        revisions = [one for repo in held.repositories.values() for one in repo.revisions]
+        if held.repositories and not revisions and not held.blobs.keys() & set(blobs):
+            return held
+        assert time.monotonic() < deadline, "it does not expire"
+        time.sleep(0.1)
+
+
+def linked_in(held):
+    return frozenset[str]().union(*(one.layers for one in held.repositories.values()))
+
+
+def held_in(root):
+    """What a registry's folder holds."""
+    listed = [(str(one.relative_to(root)), size_of(one)) for one in root.rglob("*")]
+    return parse_listing(((path, size) for path, size in listed if size is not None), {})
+
+
+def size_of(path):
+    """In bytes; None where it is no file, or none any more."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except FileNotFoundError:
+        return None
 
 
 def test_a_blob_that_was_missing_is_told_apart_from_a_damaged_one():

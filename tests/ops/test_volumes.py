@@ -3,17 +3,23 @@
 `LocalVolumes` is a double of the container: it runs the same programs on a folder of this machine.
 """
 
+import errno
+import gzip
 import io
 import os
 import shutil
+import socket
 import subprocess
 import tarfile
+import threading
 import time
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import docker
 import pytest
+import requests
 
 import ops.volumes
 from ops.archive import importing
@@ -208,6 +214,87 @@ def test_a_blob_of_two_caches_gets_its_place_in_both_and_nothing_else_is_left(vo
     assert files_in(volumes) == {place.removeprefix(f"{MOUNT}/") for place in places}
     for place in places:
         assert (volumes.root / place.removeprefix(f"{MOUNT}/")).read_bytes() == LAYER
+
+
+@contextmanager
+def listening(*, hang_up=False):
+    """Volumes behind Docker's real client; the engine is a double that reads, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def take():
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                while not hang_up and connection.recv(65536):
+                    pass
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        try:
+            with closing(docker.DockerClient(base_url=url, version="1.41")) as client:
+                yield Volumes(client=client, container="c", caches=(), present=())
+        finally:
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, "Input/output error"),
+        gzip.BadGzipFile("CRC check failed"),
+        tarfile.ReadError("unexpected end of data"),
+        ArchiveError("it was changed"),
+    ],
+)
+def test_what_can_not_be_read_is_not_called_an_error_of_the_connection_to_docker(error):
+    """Docker's client does: it reads what it sends."""
+
+    def content():
+        yield b"some"
+        raise error
+
+    with pytest.raises(type(error)) as raised, listening() as volumes:
+        volumes.put("/volumes", content())
+    assert raised.value is error
+
+
+def test_a_docker_that_hangs_up_is_not_blamed_on_what_is_read():
+    def endless():
+        while True:
+            yield bytes(65536)
+
+    with pytest.raises(requests.ConnectionError), listening(hang_up=True) as volumes:
+        volumes.put("/volumes", endless())
+
+
+def test_the_next_blob_that_can_not_be_read_is_told_as_it_is():
+    """It is read while the one before it is on its way."""
+
+    def coming():
+        yield blob(LAYER)
+        raise OSError(errno.EIO, "Input/output error")
+
+    quay = of_settings(parse({"upstreams": {"quay.io": {}}}))
+    wanted = {"quay.io": {digest_of(LAYER)}}
+    with pytest.raises(OSError, match="Input/output error") as raised, listening() as volumes:
+        importing._take_blobs(into(replace(volumes, caches=quay), wanted), coming())
+    assert not isinstance(raised.value, requests.RequestException)
+
+
+def test_a_blob_that_can_not_be_read_for_the_second_volume_gets_a_place_in_none(volumes):
+    """tar leaves it out, goes on with the next, and says so at its end alone."""
+    lost, other = b"no disk gives it", LAYER
+    digests = [digest_of(lost), digest_of(other)]
+    to = into(volumes, {host: set(digests) for host in ("ghcr.io", "quay.io")})
+    home = to.caches["ghcr.io"]
+    staged = volumes.root / f"{folder(home)}/{importing._STAGED}".removeprefix(f"{MOUNT}/")
+    file = staged / store.blob_path(digest_of(other))
+    with importing._staging(to):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(other)
+        with pytest.raises(subprocess.CalledProcessError):
+            importing._place_blobs(to, home, digests)
+    assert files_in(volumes) == set()
 
 
 SMALL = [b"blob %d" % number for number in range(300)]

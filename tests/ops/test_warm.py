@@ -226,10 +226,17 @@ def test_an_upstream_is_waited_for_as_long_as_it_asks(waits, capsys):
     doing = run_of(CACHE)
     error = FetchError("429 slow down", status=429, retry_after="70")
     items = [(("docker.io", "a"), "a"), (("docker.io", "b"), "b")]
-    assert warm._in_parallel(doing, items, refusing(error)) == ["a", "b"]
+    assert warm._in_parallel(doing, "blobs", items, refusing(error)) == ["a", "b"]
     assert (waits, doing.said) == ([70], {})
-    assert doing.patience == patience.TOTAL_SECONDS - 70
-    assert "docker.io is busy (429 slow down): trying again in 70 s" in capsys.readouterr().err
+    told = "docker.io is busy (429 slow down): trying again in 70 s (300 s in all)"
+    assert told in capsys.readouterr().err
+
+
+def test_all_waits_together_are_as_long_as_can_be_and_no_longer(waits):
+    error = FetchError("429 slow down", status=429, retry_after="70")
+    items = [(("docker.io", "a"), "a")]
+    assert warm._in_parallel(run_of(CACHE), "blobs", items, refusing(*[error] * 9)) == [None]
+    assert waits == [70] * 4
 
 
 def test_one_that_asks_for_too_much_is_given_up_and_the_others_are_not(waits, capsys):
@@ -247,21 +254,171 @@ def test_one_that_asks_for_too_much_is_given_up_and_the_others_are_not(waits, ca
         return host
 
     items = [((host, "a"), host) for host in ("docker.io", "quay.io")]
-    assert warm._in_parallel(doing, items, work) == [None, "quay.io"]
+    assert warm._in_parallel(doing, "blobs", items, work) == [None, "quay.io"]
     assert (waits, doing.said) == ([2], {("docker.io", "a"): "429"})
-    assert "docker.io is busy and wants 3600 s: it is not asked again" in capsys.readouterr().err
-    assert warm._in_parallel(doing, items, work) == [None, "quay.io"], "nor for anything else"
-    assert doing.said == {("docker.io", "a"): "not asked for, because of 429"}
-    assert waits == [2]
+    told = "docker.io is busy and wants 3600 s: no more blobs are asked of it in this run (429)"
+    assert told in capsys.readouterr().err
+
+
+def refuses(bad, status=503, **more):
+    """Work that is done but for these items."""
+
+    def work(item):
+        if item in bad:
+            raise FetchError(f"{status} busy", status=status, **more)
+        return item
+
+    return work
+
+
+def numbered(count):
+    return [(("docker.io", str(number)), number) for number in range(count)]
+
+
+@pytest.mark.parametrize("parallel", [1, 4])
+@pytest.mark.parametrize(
+    "bad", [{0}, {199}, {0, 1, 2}, {100, 101}, set(range(0, 200, 10)), set(range(0, 200, 2))]
+)
+def test_what_is_refused_for_good_keeps_nothing_else_from_coming(waits, bad, parallel):
+    doing = replace(run_of(CACHE), parallel=parallel)
+    found = warm._in_parallel(doing, "blobs", numbered(200), refuses(bad))
+    assert found == [None if number in bad else number for number in range(200)]
+    assert doing.said == {("docker.io", str(number)): "503 busy" for number in bad}
+    assert sum(waits) <= patience.TOTAL_SECONDS
+
+
+def test_where_one_asks_for_too_much_and_others_come_it_alone_is_given_up(waits, capsys):
+    doing = run_of(CACHE)
+    found = warm._in_parallel(doing, "blobs", numbered(9), refuses({0, 5}, retry_after="3600"))
+    assert found == [None, 1, 2, 3, 4, None, 6, 7, 8]
+    assert waits == []
+    told = "docker.io goes on refusing some of its blobs and is asked for the others (503 busy)"
+    assert told in capsys.readouterr().err
+
+
+def test_a_host_that_is_away_is_not_asked_for_one_thing_after_the_other(waits):
+    asked = []
+
+    def work(item):
+        asked.append(item)
+        raise FetchError("503 busy", status=503)
+
+    assert warm._in_parallel(run_of(CACHE), "blobs", numbered(200), work) == [None] * 200
+    assert len(asked) <= 12
+    assert sum(waits) == patience.TOTAL_SECONDS
+
+
+def test_a_limit_that_lasts_for_hours_is_not_waited_for(waits, capsys):
+    asked = []
+    limit = "429 You have reached your unauthenticated pull rate limit."
+
+    def work(item):
+        asked.append(item)
+        if item >= 30:
+            raise FetchError(limit, status=429)
+        return item
+
+    doing = run_of(CACHE)
+    found = warm._in_parallel(doing, "images", numbered(40), work)
+    assert found == [*range(30), *[None] * 10]
+    assert (len(asked), waits) == (31, [])
+    assert doing.said["docker.io", "39"] == f"not asked for, because of {limit}"
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == (
+        "docker.io gives no more images for hours: what it has given comes all the same. To go on, "
+        'run warm again then, or at once with an account of yours in credentials["docker.io"] '
+        f"({limit})"
+    )
+
+
+LIMIT = (
+    b'{"errors": [{"code": "TOOMANYREQUESTS", "message": "You have reached your unauthenticated '
+    b'pull rate limit. https://www.docker.com/increase-rate-limit"}]}\n'
+)
+
+
+@pytest.mark.parametrize("method", ["GET", ""])
+@pytest.mark.parametrize("hours", [True, False])
+def test_behind_a_limit_on_manifests_images_whose_manifests_came_are_fetched(
+    cache, busy, waits, method, hours
+):
+    """As on Docker Hub, which does not count blobs."""
+    busy.refusing, busy.method = "limited/", method
+    if hours:
+        busy.says = ("application/json", LIMIT)
+    limited = [replace(IMAGE, repository=f"limited/{number}") for number in range(5)]
+    said = filled(cache, IMAGE, *limited)
+    assert sorted(said) == [("docker.io", str(image)) for image in limited]
+    there = {path for method, path in busy.seen if method == "GET" and "/blobs/" in path}
+    assert len(there) == 2, "config and layer"
+    if hours and method == "GET":
+        assert waits == []
+        assert "pull rate limit" in said["docker.io", str(limited[0])]
+
+
+def test_one_manifest_that_is_refused_for_good_keeps_no_other_image_from_coming(cache, busy, waits):
+    busy.refusing, busy.method, busy.status = "/a/manifests/", "GET", 503
+    many = [replace(IMAGE, repository=f"team/{name}") for name in "abcdefgh"]
+    [(key, why)] = filled(cache, *many).items()
+    assert key == ("docker.io", str(many[0]))
+    assert "503 Service Unavailable" in why
+    assert sum(waits) == patience.TOTAL_SECONDS
+
+
+def test_one_blob_that_is_refused_for_good_keeps_no_other_from_coming(cache, busy, waits):
+    busy.refusing, busy.status = busy_upstream.digest_of(busy_upstream.CONFIG), 503
+    [(key, why)] = filled(cache).items()
+    assert key == ("docker.io", busy_upstream.digest_of(busy_upstream.CONFIG))
+    assert "503 Service Unavailable" in why
 
 
 def test_an_answer_that_is_broken_off_is_fetched_again_twice(waits):
     doing = run_of(CACHE)
     broken = FetchError("peer closed connection", is_broken_off=True)
-    assert warm._in_parallel(doing, [(("h", "a"), "a")], refusing(broken, broken)) == ["a"]
-    assert warm._in_parallel(doing, [(("h", "a"), "a")], refusing(*[broken] * 3)) == [None]
+    items = [(("h", "a"), "a")]
+    assert warm._in_parallel(doing, "blobs", items, refusing(broken, broken)) == ["a"]
+    assert warm._in_parallel(doing, "blobs", items, refusing(*[broken] * 3)) == [None]
     assert doing.said == {("h", "a"): "peer closed connection"}
     assert waits == [2] * 4
+
+
+def test_it_is_so_also_after_others_were_refused(waits):
+    busy = FetchError("503", status=503)
+    broken = FetchError("peer closed connection", is_broken_off=True)
+    errors = [*[busy] * 5, broken, broken]
+    assert warm._in_parallel(run_of(CACHE), "blobs", [(("h", "a"), "a")], refusing(*errors)) == [
+        "a"
+    ]
+
+
+class Bar:
+    """A double of a progress bar."""
+
+    def __init__(self):
+        self.n = 0
+        self.most = 0
+
+    def update(self, count=1):
+        self.n += count
+        self.most = max(self.most, self.n)
+
+
+def test_a_blob_that_is_broken_off_is_counted_once(monkeypatch):
+    bar, pieces = Bar(), [[3, 2], [3, 4]]
+
+    def blob(registry, repository, digest, tell):
+        for size in pieces[0]:
+            tell(size)
+        if len(pieces) == 2:
+            del pieces[0]
+            raise FetchError("peer closed connection", is_broken_off=True)
+
+    monkeypatch.setattr(fetching, "blob", blob)
+    wanted = Wanted(digest=BLOB, size=7, fetch=True, repositories=("team/b",))
+    with pytest.raises(FetchError):
+        warm._blob(run_of(CACHE), "docker.io", wanted, bar)
+    warm._blob(run_of(CACHE), "docker.io", wanted, bar)
+    assert (bar.n, bar.most) == (7, 7)
 
 
 def test_how_to_go_on_is_told():

@@ -73,3 +73,21 @@ def test_without_a_wish_every_pause_is_twice_the_last_and_they_end(asked):
     assert pauses[:6] == [2, 4, 8, 16, 32, 60]
     assert sum(pauses) == patience.TOTAL_SECONDS
     assert max(pauses) == patience.LONGEST_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("words", "hours"),
+    [
+        # Docker Hub, today and before.
+        (
+            "429 You have reached your unauthenticated pull rate limit. https://www.docker.com/x",
+            True,
+        ),
+        ("You have reached your pull rate limit. You may increase the limit by upgrading", True),
+        ("429 too many requests", False),
+        ("429 Rate exceeded", False),
+        ("retry-after: 612µs, allowed: 44000/minute", False),
+    ],
+)
+def test_a_limit_of_so_many_pulls_in_hours_is_told_by_its_words(words, hours):
+    assert patience.lasts_for_hours(words) is hours

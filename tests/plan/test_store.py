@@ -205,6 +205,36 @@ def test_an_image_of_which_anything_is_there_was_pulled(made):
     assert kind(made) == store.IMAGE
 
 
+def lacking(made, *contents):
+    """The same volume; these files are gone, and what links them is still there."""
+    gone = {digest_of(one) for one in contents}
+    return dataclasses.replace(
+        made,
+        blobs={digest: size for digest, size in made.blobs.items() if digest not in gone},
+        manifests={one: content for one, content in made.manifests.items() if one not in gone},
+    )
+
+
+PULLED = volume((IMAGE,), (CONFIG, LAYER), {"v1": LIST})
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lacking(PULLED, CONFIG, LAYER),
+        lacking(volume((), (CONFIG, LAYER), {"v1": IMAGE}), CONFIG, LAYER),
+        # Nobody can tell which blobs were its.
+        lacking(PULLED, IMAGE),
+        lacking(PULLED, IMAGE, CONFIG, LAYER),
+        lacking(PULLED, LIST),
+    ],
+)
+def test_an_image_that_has_lost_its_files_was_pulled(made):
+    """A link says that there was something: the registry writes it when it has the file."""
+    assert told(made) != []
+    assert kind(made) == store.IMAGE
+
+
 def test_what_is_damaged_was_not_only_looked_at():
     made = dataclasses.replace(held(), blobs={**held().blobs, digest_of(LAYER): 1})
     assert kind(made) == store.IMAGE
@@ -387,6 +417,32 @@ def test_what_is_linked_and_not_there_is_gone():
     paths = {store.blob_path(digest_of(one)) for one in (LAYER, IMAGE)}
     left = [(path, size) for path, size in files(*ALL) if path not in paths]
     assert held(left).gone == {digest_of(LAYER), digest_of(IMAGE)}
+
+
+@pytest.mark.parametrize(
+    ("made", "gone"),
+    [
+        (lacking(PULLED, CONFIG, LAYER), {CONFIG, LAYER}),
+        (lacking(PULLED, IMAGE, LAYER), {IMAGE, LAYER}),
+        (lacking(PULLED, LIST, LAYER), {LIST, LAYER}),
+        # Of an image that another one's manifest does not name.
+        (lacking(volume((IMAGE,), (LAYER, b"another"), {"v1": IMAGE}), b"another"), set()),
+        # What has expired (cache.ttl): the manifest's link and its own, but not another one's.
+        (lacking(volume((), (CONFIG, LAYER), {}), LAYER), set()),
+    ],
+)
+def test_what_no_image_can_need_is_not_gone(made, gone):
+    assert made.gone == {digest_of(one) for one in gone}
+
+
+def test_what_one_repository_needs_is_not_gone_from_another():
+    """They share no links; a cache asks for it where there is none."""
+    made = lacking(PULLED, LAYER)
+    linked = made.repository("team/app")
+    stale = dataclasses.replace(linked, revisions=frozenset())
+    bare = dataclasses.replace(linked, layers=frozenset())
+    both = dataclasses.replace(made, repositories={"team/app": bare, "team/other": stale})
+    assert both.gone == frozenset()
 
 
 def test_a_manifest_that_is_listed_twice_is_one_part():
