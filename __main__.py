@@ -54,7 +54,7 @@ def _behind_harbor(
         projects = HarborProjects("harbor", plan.harbor, seen.repairs).ready
         ready = pulumi.Output.all(ready, projects).apply(all)
     assert chosen.harbor is not None  # noqa: S101 - an upstream behind it needs one (plan/settings.py)
-    probe = functools.partial(access.report, chosen.harbor, plan.behind, stack)
+    probe = functools.partial(access.report, chosen.harbor, plan.behind)
     return may_pull(ready, probe)
 
 

@@ -59,7 +59,10 @@ MODULES = {
 # These work on the caches' volumes, whoever has them in use; the others look for themselves.
 ON_VOLUMES = ("export", "import", "ledger", "prune", "repair", "verify", "warm")
 # The engine opens the stack's secrets for these.
-OF_THE_ENGINE = ("up", "preview", "down", "cluster-up", "cluster-down", "adopt", "warm", "repair")
+OF_THE_ENGINE = (
+    *("up", "preview", "down", "cluster-up", "cluster-down"),
+    *("adopt", "warm", "repair", "verify"),
+)
 
 
 def main() -> int:

@@ -222,9 +222,12 @@ def _unwell(
     try:
         if asking:
             reasons = upstreams_asked.reasons(stack, [plan.host for plan in asking])
-    except OpsError as error:
-        text = f"they were not asked, because their credentials can't be read: {error}"
-        unasked.append(diagnosis.warning("upstreams", text))
+    except (OpsError, SettingsError) as error:
+        from ops import passphrase  # most need none
+
+        said = " ".join(str(error).split())
+        text = f"they were not asked, because their credentials can't be read: {said}"
+        unasked.append(diagnosis.warning("upstreams", text, passphrase.advice(stack)))
     found = {}
     for plan in asking:
         reason = reasons.get(plan.host)

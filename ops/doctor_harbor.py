@@ -1,10 +1,11 @@
 """The part of `doctor` that asks the Harbor in the place of caches, as nodes will ask it."""
 
-from ops import endpoints, private, secret_settings, stack_files
+from ops import endpoints, passphrase, private, secret_settings, stack_files
 from ops.cluster.folder import identity_of
 from ops.errors import OpsError
 from ops.harbor import access
 from plan import behind_harbor, diagnosis, ownership
+from plan.checks import SettingsError
 from plan.diagnosis import Finding
 from plan.mirrors import Mirror
 from plan.settings import Settings
@@ -32,9 +33,10 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
     try:
         # What is decrypted takes the passphrase, and only this login is needed.
         opened = secret_settings.settings_of(stack) if harbor.login else settings
-    except OpsError as error:
-        text = f"whether nodes may pull from it is not known: {error}"
-        return [found, diagnosis.warning(ABOUT, text)]
+    except (OpsError, SettingsError) as error:
+        said = " ".join(str(error).split())
+        text = f"whether nodes may pull from it is not known: {said}"
+        return [found, diagnosis.warning(ABOUT, text, passphrase.advice(stack))]
     asked = access.ask(harbor, _mirrors(stack, opened, robot), stack)
     refused = [diagnosis.problem(ABOUT, one.text, one.fix) for one in asked.refusals]
     unknown = [diagnosis.warning(ABOUT, asked.unknown)] if asked.unknown else []

@@ -8,6 +8,8 @@ from plan import foreign_json
 
 # Where words for people stand, best first: `details` is what Docker Hub's token service has.
 _KEYS = ("message", "details", "error_description", "error", "code")
+# The heading of a page is there, if it has one: looking for it takes long in what is longer.
+_START = 4096
 # What stands in the place of a registry, such as a proxy before it, says it in HTML.
 _PAGE = re.compile(r"\s*<(!doctype|html|head|body|title|center|h[1-6])\b", re.IGNORECASE)
 _HEADING = re.compile(
@@ -33,7 +35,7 @@ def words(text: str) -> str:
 
 def _page(text: str) -> str:
     """A web page, by its heading."""
-    found = _HEADING.search(text)
+    found = _HEADING.search(text[:_START])
     heading = " ".join(html.unescape(found["text"]).split()) if found else ""
     return f'a web page, "{heading}"' if heading else "a web page"
 

@@ -16,21 +16,22 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 from urllib.parse import SplitResult, quote, quote_plus, urlsplit
-from urllib.request import parse_http_list, parse_keqv_list
 
 import httpx
 from publicsuffixlist import PublicSuffixList
 
-from ops import answers
-from ops.registry_words import parsed, words
+from ops import answers, tokens
+from ops.harbor.access import NO_BLOB
+from ops.registry_words import words
 from plan.checks import MASK, ip_address
 from plan.login_settings import set_secret
 from plan.manifests import INDEX_TYPES, MANIFEST_TYPES
 from plan.proxies import is_used
+from plan.upstreams import KNOWN
 
 # For each step: to connect, and between two bytes.
 TIMEOUT_SECONDS = 5
@@ -39,6 +40,8 @@ SHOWN_CHARACTERS = 300
 ANSWER_BYTES = 256 * 1024
 # Until somebody who waits for an anonymous answer goes on without it.
 PATIENCE_SECONDS = 3
+# The same for what fails an `up`: its steps have a time each, and a few bytes a second end none.
+LOGIN_PATIENCE_SECONDS = 30
 # A repository and a tag that are there, or were, and cost nobody anything; the one of docker.io is
 # what its documentation of the limit names. Elsewhere one that is not there says enough.
 KNOWN_IMAGES = {
@@ -61,6 +64,7 @@ _SAYS_ENOUGH = (
     httpx.codes.UNAUTHORIZED,
     httpx.codes.TOO_MANY_REQUESTS,
     httpx.codes.SERVICE_UNAVAILABLE,
+    httpx.codes.NETWORK_AUTHENTICATION_REQUIRED,
 )
 MANIFESTS = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
@@ -77,8 +81,8 @@ class Question:
         remote_url: where its API is, without a slash at the end.
         username: may be a secret as well; empty for nobody.
         password: or token.
-        path_prefix: of its repositories. One that has it is a Harbor, which fetches what it is
-            asked for, so no manifest is asked for there.
+        path_prefix: of its repositories. One that has it may be a Harbor, which fetches manifests
+            that it is asked for.
         ca_pem: certificates to trust beside the public authorities; empty for none.
         proxy_url: of a forward proxy, which may have a password in it; empty for none.
         no_proxy: who is asked without it, as in `plan.proxies`.
@@ -97,6 +101,14 @@ class Question:
     def login(self) -> httpx.BasicAuth | None:
         """What it is asked with; None for anonymous pulls."""
         return httpx.BasicAuth(self.username, self.password) if self.password else None
+
+    @property
+    def known_image(self) -> tuple[str, str] | None:
+        """A repository and a tag that are there; None where nobody knows, as of a mirror."""
+        known = KNOWN.get(self.host)
+        if self.path_prefix or known is None or self.remote_url != known.remote_url:
+            return None
+        return KNOWN_IMAGES.get(self.host)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,15 +183,14 @@ Verdict: TypeAlias = Accepted | Refused | Useless | Untrusted | Unreachable
 def ask_all(questions: Sequence[Question]) -> tuple[Verdict, ...]:
     """The verdicts, in the order of the questions, which are asked side by side.
 
-    Who asks anonymously waits `PATIENCE_SECONDS` at most: looking up a name can take much longer
-    where there is no network, and nothing ends that.
+    Who asks anonymously waits `PATIENCE_SECONDS` at most, and `LOGIN_PATIENCE_SECONDS` with a
+    login: looking up a name can take much longer where there is no network, and nothing ends that.
     """
     # Before the threads, each of which would make one of its own.
     for ca_pem in {question.ca_pem for question in questions}:
         context(ca_pem)
     asked = [_Asked(question) for question in questions]
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    return tuple(one.verdict(deadline) for one in asked)
+    return tuple(one.verdict() for one in asked)
 
 
 class _Asked:
@@ -187,6 +198,8 @@ class _Asked:
 
     def __init__(self, question: Question) -> None:
         self._question = question
+        self._patience = LOGIN_PATIENCE_SECONDS if question.login else PATIENCE_SECONDS
+        self._deadline = time.monotonic() + self._patience
         self._found: Verdict | BaseException | None = None
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
@@ -197,11 +210,10 @@ class _Asked:
         except BaseException as error:
             self._found = error
 
-    def verdict(self, deadline: float) -> Verdict:
-        patient = self._question.login is not None
-        self._thread.join(None if patient else max(0, deadline - time.monotonic()))
+    def verdict(self) -> Verdict:
+        self._thread.join(max(0, self._deadline - time.monotonic()))
         if self._found is None:
-            reason = f"no answer within {PATIENCE_SECONDS} s"
+            reason = f"no answer within {self._patience} s"
             return Unreachable(host=self._question.host, reason=reason)
         if isinstance(self._found, BaseException):
             raise self._found
@@ -282,7 +294,10 @@ class Transport(httpx.BaseTransport):
             proxied = is_used(str(request.url), self._no_proxy)
         except ValueError as error:  # where a redirect leads
             raise httpx.UnsupportedProtocol(str(error)) from error
-        return (self._proxied if proxied else self._direct).handle_request(request)
+        try:
+            return (self._proxied if proxied else self._direct).handle_request(request)
+        except UnicodeError as error:  # a name that can't be one
+            raise httpx.ConnectError(f"{request.url.host!r} is no name: {error}") from error
 
     def close(self) -> None:
         """Close the connections."""
@@ -293,15 +308,15 @@ class Transport(httpx.BaseTransport):
 def _verdict(question: Question, client: httpx.Client) -> Verdict:
     url = f"{question.remote_url}/v2/"
     asked = _get(client, url)
-    if asked.status != httpx.codes.UNAUTHORIZED:
+    challenges = tokens.challenges(asked.headers)
+    if asked.status != httpx.codes.UNAUTHORIZED or _is_networks(question, asked):
         judged = _judged(question, asked)
-        return _of_manifests(question, client) if isinstance(judged, Accepted) else judged
-    challenges = dict(_challenges(asked.headers))
+        return _of_images(question, client) if isinstance(judged, Accepted) else judged
     # Where both are offered the cache sends these in the end, too.
     if "basic" in challenges:
         if question.login is None:
             return _wants_login(question, f"it wants a login{_says(question, asked)}")
-        return _judged(question, _get(client, url, auth=question.login))
+        return _with_login(question, client, question.login)
     if "bearer" not in challenges:
         offered = ", ".join(sorted(challenges)) or "nothing"
         said = f"it offers neither Basic nor Bearer authentication, but {offered}"
@@ -314,10 +329,9 @@ def _by_token(question: Question, client: httpx.Client, asked_for: Mapping[str, 
     if why := _why_not_sent(question, realm):
         return _can_not_log_in(question, _clean(why, question))
     query = {key: asked_for[key] for key in ("service", "scope") if asked_for.get(key)}
-    image = None if question.login else KNOWN_IMAGES.get(question.host)
-    if question.login is None:
+    if question.path_prefix or question.login is None:
         # For one repository, as a pull has it: what the challenge proposes is an example.
-        query["scope"] = f"repository:{(image or ANY_IMAGE)[0]}:pull"
+        query["scope"] = f"repository:{_repository(question)}:pull"
     url = str(httpx.URL(realm).copy_merge_params(query))
     issued = _get(client, url, auth=question.login)
     if issued.status != httpx.codes.OK:
@@ -325,33 +339,113 @@ def _by_token(question: Question, client: httpx.Client, asked_for: Mapping[str, 
             said = _says(question, issued)
             return _wants_login(question, f"its token service gives no token without a login{said}")
         return _judged(question, issued, "its token service")
-    token = _token(issued.text)
+    token = tokens.token(issued.text)
+    if not token and issued.is_page:
+        return _judged(question, issued, "its token service")
     if not token:
         return _useless(question, "its token service answers without a token", _LATER)
-    bearer = {"Authorization": f"Bearer {token}"}
-    if image:
-        return _of_manifests(question, client, bearer)
-    shown = _get(client, f"{question.remote_url}/v2/", headers=bearer)
+    bearer = _Bearer(token)
+    if question.login:
+        return _with_login(question, client, bearer, secrets=(token,))
+    if question.known_image or question.path_prefix:
+        return _of_images(question, client, bearer)
+    shown = _get(client, f"{question.remote_url}/v2/", auth=bearer)
+    if shown.status == httpx.codes.UNAUTHORIZED:
+        # A Harbor lets nobody in here without a login, and has public images all the same.
+        return _of_images(question, client, bearer)
     return _judged(question, shown, secrets=(token,))
 
 
-def _of_manifests(
-    question: Question, client: httpx.Client, headers: Mapping[str, str] | None = None
+class _Bearer(httpx.Auth):
+    """A token that is sent along."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        yield request
+
+
+def _with_login(
+    question: Question, client: httpx.Client, auth: httpx.Auth, secrets: Sequence[str] = ()
 ) -> Verdict:
-    """What a manifest's HEAD adds to `/v2/`; that there is none says that there could be."""
+    """Whether `/v2/` takes the login; and where images are below a path, what is below that.
+
+    By the second alone a login that a Harbor does not know would be well where anybody may pull.
+    """
+    judged = _judged(
+        question, _get(client, f"{question.remote_url}/v2/", auth=auth), secrets=secrets
+    )
+    if question.path_prefix and isinstance(judged, Accepted):
+        return _below_path(question, client, auth)
+    return judged
+
+
+def _repository(question: Question) -> str:
+    """What is asked for beside `/v2/`."""
     if question.path_prefix:
-        return Accepted(host=question.host)
-    repository, tag = KNOWN_IMAGES.get(question.host, ANY_IMAGE)
+        return f"{question.path_prefix}/{NO_BLOB.partition('/blobs/')[0]}"
+    return (question.known_image or ANY_IMAGE)[0]
+
+
+def _of_images(question: Question, client: httpx.Client, auth: httpx.Auth | None = None) -> Verdict:
+    """What HEAD of an image adds to `/v2/`; that there is none says that there could be."""
+    if question.path_prefix:
+        return _below_path(question, client, auth)
+    known = question.known_image
+    repository, tag = known or ANY_IMAGE
     url = f"{question.remote_url}/v2/{repository}/manifests/{tag}"
-    answer = _get(client, url, method="HEAD", headers={"Accept": MANIFESTS, **(headers or {})})
-    known = question.host in KNOWN_IMAGES
+    answer = _get(client, url, method="HEAD", auth=auth, headers={"Accept": MANIFESTS})
     if answer.status == httpx.codes.NOT_FOUND or (not known and answer.status not in _SAYS_ENOUGH):
         return Accepted(host=question.host)
-    if answer.status == httpx.codes.UNAUTHORIZED and headers is None:
-        unused = ": the credentials are not used" if question.login else ""
-        reason = f"it asks for a login at manifests, and not at /v2/, where caches look{unused}"
-        return _useless(question, reason, _without_a_cache(question))
+    if answer.status == httpx.codes.UNAUTHORIZED:
+        if auth is None:
+            return _wants_login_elsewhere(question, "manifests")
+        if not known and not tokens.challenges(answer.headers):
+            # So a Harbor says that there is no such project, to who has a token.
+            return Accepted(host=question.host)
     return _judged(question, answer)
+
+
+def _below_path(question: Question, client: httpx.Client, auth: httpx.Auth | None) -> Verdict:
+    """What HEAD of a blob that nobody has adds: no manifest's, which a Harbor would fetch."""
+    url = f"{question.remote_url}/v2/{question.path_prefix}/{NO_BLOB}"
+    answer = _get(client, url, method="HEAD", auth=auth)
+    if answer.status in REFUSALS:
+        if auth is None and (question.login or answer.status == httpx.codes.UNAUTHORIZED):
+            return _wants_login_elsewhere(question, f"blobs ({answer.status})")
+        return _closed_path(question, answer.status)
+    if answer.status not in _SAYS_ENOUGH:
+        return Accepted(host=question.host)
+    return _judged(question, answer)
+
+
+def _closed_path(question: Question, status: int) -> Verdict:
+    prefix = question.path_prefix
+    if question.login:
+        words = f"they may not pull below {prefix}, or there is nothing of that name"
+        return Refused(host=question.host, status=status, words=words)
+    reason = f"nobody without a login may pull below {prefix} ({status}), or it is not there"
+    fix = f"log in: {_set(question)}, or correct upstreams.{question.host}.pathPrefix"
+    return _useless(question, reason, fix)
+
+
+def _wants_login_elsewhere(question: Question, what: str) -> Verdict:
+    unused = ": the credentials are not used" if question.login else ""
+    reason = f"it asks for a login at {what}, and not at /v2/, where caches look{unused}"
+    return _useless(question, reason, _without_a_cache(question))
+
+
+def _is_networks(question: Question, answer: _Answer) -> bool:
+    """Whether a page stands in the place of the upstream, as a network has it for strangers.
+
+    One that refuses somebody, or says how to log in, may be a web server's before a registry.
+    """
+    if answer.status in REFUSALS:
+        is_strangers = question.login is None and not tokens.challenges(answer.headers)
+        return answer.is_page and is_strangers
+    return answer.is_page and answer.status == httpx.codes.OK
 
 
 def _get(
@@ -373,7 +467,7 @@ def _judged(
     question: Question, answer: _Answer, who: str = "it", secrets: Sequence[str] = ()
 ) -> Verdict:
     """What a last answer means."""
-    if answer.is_page and (answer.status == httpx.codes.OK or answer.status in REFUSALS):
+    if _is_networks(question, answer):
         where = _clean(_address(urlsplit(answer.url)), question, secrets)
         reason = f"{who} answers with a web page (from {where}), as a login of a network does"
         return _useless(question, reason, _NETWORK.format(host=question.host))
@@ -386,7 +480,10 @@ def _judged(
         reason = f"{who} has had too many requests from here (429): {said}"
         fix = "wait, or use an account of yours there"
         return _useless(question, reason, fix if question.login else f"{fix}: {_set(question)}")
-    fix = _LATER if answer.status >= httpx.codes.INTERNAL_SERVER_ERROR else _NETWORK
+    later = answer.status >= httpx.codes.INTERNAL_SERVER_ERROR
+    if answer.status == httpx.codes.NETWORK_AUTHENTICATION_REQUIRED:
+        later = False
+    fix = _LATER if later else _NETWORK
     reason = f"{who} answers with status {answer.status}: {said}"
     return _useless(question, reason, fix.format(host=question.host))
 
@@ -429,14 +526,6 @@ def _says(question: Question, answer: _Answer) -> str:
     return f" ({answer.status}): {said}" if said else f" ({answer.status})"
 
 
-def _challenges(headers: httpx.Headers) -> Iterator[tuple[str, dict[str, str]]]:
-    """(scheme in lower case, parameters); what has other parameters than `key=value` has none."""
-    for challenge in headers.get_list("WWW-Authenticate"):
-        scheme, _, rest = challenge.partition(" ")
-        pairs = [part for part in parse_http_list(rest) if "=" in part]
-        yield scheme.lower(), parse_keqv_list(pairs)
-
-
 def _why_not_sent(question: Question, realm: str) -> str:
     """Why this token service is not asked; empty if it is.
 
@@ -477,13 +566,6 @@ def _share_a_domain(*hosts: str) -> bool:
         return False
     suffixes = PublicSuffixList()
     return len({suffixes.privatesuffix(host) for host in hosts}) == 1
-
-
-def _token(text: str) -> str:
-    content = parsed(text)
-    if not isinstance(content, Mapping):
-        return ""
-    return str(content.get("access_token") or content.get("token") or "")
 
 
 def _failed(question: Question, error: httpx.HTTPError | httpx.InvalidURL) -> Verdict:

@@ -36,7 +36,7 @@ from ops.readiness import failure, wait_for_answer
 from ops.verify import Result, verified
 from ops.volumes import Volumes, folder, opened
 from plan import manifests, patience, store
-from plan.checks import listed
+from plan.checks import SettingsError, listed
 from plan.images import ImageReference, Platform
 from plan.manifests import Descriptor
 from plan.settings import Settings
@@ -214,7 +214,7 @@ def _sick(stack: str, report: Report) -> dict[str, str]:
         return {}
     try:
         return upstreams_asked.reasons(stack, hosts)
-    except OpsError as error:  # the report is worth more
+    except (OpsError, SettingsError) as error:  # the report is worth more
         return dict.fromkeys(hosts, f"{', '.join(hosts)}: not asked what is wrong: {error}")
 
 
@@ -325,7 +325,16 @@ def _blob(doing: _Run, host: str, wanted: Wanted, bar: "tqdm[Any]") -> None:
         upstream = doing.below.get(host)
         if upstream is None or error.status != httpx.codes.NOT_FOUND:
             raise
-        priming.prime(upstream, repository, wanted.digest, wanted.size)
+        try:
+            priming.prime(upstream, repository, wanted.digest, wanted.size)
+        except fetching.FetchError as another:
+            # What is there need not be a Harbor, and then only the first tells what is wrong.
+            raise fetching.FetchError(
+                f"{error}; {another}",
+                status=another.status,
+                retry_after=another.retry_after,
+                is_broken_off=another.is_broken_off,
+            ) from another
         with _counted(bar) as tell:
             fetching.blob(cache, repository, wanted.digest, tell)
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from plan import passwords, upstream_watch
+from plan import loopback, passwords, upstream_watch
 from plan.addressing import LOOPBACK, Addressing, exposes_everywhere, less_exposed
 from plan.certificates import ServerCertificate
 from plan.checks import Problem, SettingsError, ip_address
@@ -365,7 +365,10 @@ def _refuse_exposed_credentials(settings: Settings, addressing: Addressing) -> N
 def _refuse_own_caches(settings: Settings, addressing: Addressing) -> None:
     """Requests that come back to a cache would go round until it has no memory left."""
     caches = {upstream.port: upstream.host for upstream in settings.cached}
-    names = {_same(host) for host in (addressing.endpoint_host, *addressing.bind_addresses)}
+    known = (addressing.endpoint_host, *addressing.bind_addresses)
+    # By which a container reaches what is published on all addresses of its host.
+    everywhere = loopback.OF_THE_HOST if exposes_everywhere(addressing.bind_addresses) else ()
+    names = {_same(host) for host in (*known, *everywhere)}
     problems = tuple(
         Problem(
             path=path,

@@ -15,6 +15,8 @@ _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
 _BITS = 32
 # The gateway of Docker's bridge on most machines, where nobody knows this one's.
 BRIDGE = "172.17.0.1"
+# How containers call their host, on most machines.
+OF_THE_HOST = (BRIDGE, "host.docker.internal")
 
 
 def is_loopback(host: str) -> bool:

@@ -85,7 +85,7 @@ class Outside:
         self.looked.append((plan, recorded))
         return self.seen
 
-    def may_pull(self, harbor, mirrors, stack, warn):
+    def may_pull(self, harbor, mirrors, warn):
         self.mirrors.append(mirrors)
         return self.access_report
 

@@ -10,7 +10,7 @@ from ops import answers
 from ops.errors import OpsError
 from ops.fetching import FetchError
 from ops.harbor.client import trusting, unreachable
-from ops.harbor.pull import TokenAuth
+from ops.harbor.pull import RefusedError, TokenAuth
 from plan.harbor_settings import HarborSettings
 from plan.login_settings import HARBOR_LOGIN, set_login
 from plan.mirrors import Mirror
@@ -19,6 +19,7 @@ TIMEOUT = httpx.Timeout(10, connect=5)
 AT_ONCE = 8
 # There is no such blob. For HEAD of one Harbor looks only at what it holds, and asks no upstream.
 NO_BLOB = f"library/talos-cache/blobs/sha256:{'0' * 64}"
+CHECK = "check in Harbor's web page"
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 
@@ -49,7 +50,7 @@ def ask(harbor: HarborSettings, mirrors: Sequence[Mirror], stack: str) -> Asked:
     Args:
         harbor: of the stack.
         mirrors: of the upstreams behind it, at least one, as nodes get them.
-        stack: its name.
+        stack: whose `up` mends what it has made itself; empty where that has just run.
     """
     login, ca = mirrors[0].login, mirrors[0].ca
     username, password = (login.username, login.password) if login else ("", "")
@@ -67,18 +68,15 @@ def ask(harbor: HarborSettings, mirrors: Sequence[Mirror], stack: str) -> Asked:
     return Asked(refusals=tuple(_closed(harbor, one, stack) for one in closed))
 
 
-def report(
-    harbor: HarborSettings, mirrors: Sequence[Mirror], stack: str, warn: Callable[[str], object]
-) -> str:
+def report(harbor: HarborSettings, mirrors: Sequence[Mirror], warn: Callable[[str], object]) -> str:
     """The same for `up`: what nodes can't pull, with what to do; empty if they can.
 
     Args:
         harbor: as for `ask`.
         mirrors: as for `ask`.
-        stack: as for `ask`.
         warn: told where nobody knows.
     """
-    asked = ask(harbor, mirrors, stack)
+    asked = ask(harbor, mirrors, stack="")
     if asked.unknown:
         warn(asked.unknown)
     return "\n".join(f"{one.text}: {one.fix}" for one in asked.refusals)
@@ -111,6 +109,8 @@ def _client(ca_pem: str, auth: httpx.Auth) -> httpx.Client:
 def _status(client: httpx.Client, url: str, method: str = "HEAD") -> int:
     try:
         status = client.request(method, url).status_code
+    except RefusedError as error:
+        return error.status
     except httpx.HTTPError as error:
         server = str(httpx.URL(url).copy_with(path="/")).rstrip("/")
         raise OpsError(unreachable(server, error)) from error
@@ -123,7 +123,9 @@ def _unknown_login(harbor: HarborSettings, username: str, stack: str) -> Refusal
     if harbor.login is None:
         return Refusal(
             text=f"Harbor at {harbor.url} does not take the robot account {username} any more",
-            fix=f"make up STACK={stack}, which sets its secret anew",
+            fix=f"make up STACK={stack}, which sets its secret anew"
+            if stack
+            else f"{CHECK} whether it is disabled or has expired",
         )
     return Refusal(
         text=f"Harbor at {harbor.url} does not know {HARBOR_LOGIN}: its user name or its password "
@@ -136,7 +138,8 @@ def _closed(harbor: HarborSettings, mirror: Mirror, stack: str) -> Refusal:
     project = mirror.url.rpartition("/")[2]
     where = f"the project {project} of Harbor at {harbor.url}"
     if harbor.admin is not None:
-        return Refusal(text=f"nodes may not pull from {where}", fix=f"make up STACK={stack}")
+        fix = f"make up STACK={stack}" if stack else f"{CHECK} who may pull from it"
+        return Refusal(text=f"nodes may not pull from {where}", fix=fix)
     names = "write the start of its projects' names as harbor.projectPrefix"
     if harbor.login is not None:
         return Refusal(

@@ -4,7 +4,6 @@ Who asks says so as Docker's clients do: Harbor answers 401 with the address of 
 which gives a token for one repository (`src/server/middleware/v2auth` of goharbor/harbor).
 """
 
-import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -14,16 +13,15 @@ from typing import TypeVar
 
 import httpx
 
-from ops import answers, fetching, priming
+from ops import answers, fetching, priming, tokens
 from ops.fetching import FetchError, Source
 from ops.harbor.busy import Upstream
 from ops.harbor.client import HarborError, trusting
-from plan import foreign_json, manifests
+from plan import manifests
 from plan.harbor import mirror_url
 from plan.harbor_images import Delivered
 from plan.images import ImageReference, Platform
 
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 # Of a token service's answer: a token has a few kilobytes.
 TOKEN_BYTES = 256 * 1024
 # So long Harbor waits for the blobs of a manifest before it fetches them by itself, which fails
@@ -47,6 +45,10 @@ class Pulled:
     transferred: int
     delivered: Mapping[ImageReference, Delivered]
     said: Mapping[ImageReference, str]
+
+
+class RefusedError(FetchError):
+    """Who asks may not, with or without a login; or it is not there, which is not told apart."""
 
 
 class TokenAuth(httpx.Auth):
@@ -80,7 +82,7 @@ class TokenAuth(httpx.Auth):
             answer = yield request
         if answer.status_code != httpx.codes.UNAUTHORIZED:
             return
-        asked = _token_request(request, answer.headers.get("WWW-Authenticate", ""))
+        asked = _token_request(request, answer)
         if asked is None:
             return
         if self._user is not None:
@@ -90,11 +92,11 @@ class TokenAuth(httpx.Auth):
         request.headers["Authorization"] = f"Bearer {self._tokens[repository]}"
         answer = yield request
         if answer.status_code == httpx.codes.UNAUTHORIZED:
-            raise FetchError(self._refused(request.url))
+            raise RefusedError(self._refused(request.url), status=answer.status_code)
 
     def _refused(self, url: httpx.URL) -> str:
         """Harbor gives a token to everybody, and says what is wrong only when it is used."""
-        project = url.path.split("/")[2]
+        project = url.path.removeprefix("/v2/").partition("/")[0]
         return (
             f"Harbor at {_origin(url)}: {self._name} may not pull from the project {project}, or "
             f"there is none of this name: correct {self._keys}, or let that account pull from the "
@@ -312,23 +314,27 @@ class _Pull:
             self._sizes[part] = size
 
 
-def _token_request(refused: httpx.Request, challenge: str) -> httpx.Request | None:
+def _token_request(refused: httpx.Request, answer: httpx.Response) -> httpx.Request | None:
     """The request for a token; None where the challenge is another.
 
     Raises:
-        FetchError: the token service is elsewhere, and is not told the password.
+        FetchError: the token service is elsewhere, and is not told the password; or is none.
     """
-    kind, _, rest = challenge.partition(" ")
-    parameters = dict(_CHALLENGE.findall(rest))
-    if kind.lower() != "bearer" or "realm" not in parameters:
+    parameters = tokens.challenges(answer.headers).get("bearer", {})
+    if not parameters.get("realm"):
         return None
-    realm = httpx.URL(parameters.pop("realm"))
+    try:
+        realm = httpx.URL(parameters["realm"])
+    except httpx.InvalidURL as error:
+        raise FetchError(
+            f"{refused.url}: it sends for a token to {parameters['realm']!r}: {error}"
+        ) from error
     if _origin(realm) != _origin(refused.url):
         raise FetchError(
             f"{refused.url}: it sends for a token to {_origin(realm)}, and a password goes to no "
             "other server: write the URL that Harbor's own configuration has as external_url"
         )
-    wanted = {name: parameters[name] for name in ("service", "scope") if name in parameters}
+    wanted = {name: parameters[name] for name in ("service", "scope") if parameters.get(name)}
     return httpx.Request("GET", realm.copy_merge_params(wanted))
 
 
@@ -344,10 +350,7 @@ def _token(answer: httpx.Response) -> str:
         if error.is_temporary:
             raise error
         raise FetchError(f"{error}: are the user name and the password right?")
-    try:
-        given = foreign_json.read(answer.content)
-        if not isinstance(given, Mapping):
-            raise TypeError
-        return str(given.get("token") or given["access_token"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise FetchError(f"{answer.url.copy_with(query=None)}: it gives no token") from error
+    given = tokens.token(answer.content.decode(errors="replace"))
+    if not given:
+        raise FetchError(f"{answer.url.copy_with(query=None)}: it gives no token")
+    return given

@@ -40,6 +40,7 @@ class Token:
 
     projects: set
     ends: float
+    user: str  # empty for nobody
 
 
 class Server(ThreadingHTTPServer):
@@ -164,12 +165,14 @@ class Handler(BaseHTTPRequestHandler):
                 projects.add(project["project_id"])
         text = secrets.token_hex(16)
         ends = time.monotonic() + self.server.token_seconds
-        self.server.tokens[text] = Token(projects, ends)
+        self.server.tokens[text] = Token(projects, ends, user)
         given = {"token": text, "access_token": "", "expires_in": TOKEN_SECONDS}
         self._json(200, given)
 
     def _ping(self):
-        if self.server.harbor.user(self._basic()) or self._bearer() is not None:
+        # A token that anybody gets is nobody's (`IsAuthenticated` in `v2auth`).
+        token = self._bearer()
+        if self.server.harbor.user(self._basic()) or (token and token.user):
             self._json(200, {})
         else:
             raise self._challenge("", "unauthorized")

@@ -11,13 +11,20 @@ from ops.cluster.folder import states_of, write_private
 from ops.errors import OpsError
 from ops.harbor import access, work
 from plan import behind_harbor
-from plan.checks import MASK
+from plan.checks import MASK, Problem, SettingsError
 from plan.login_settings import Credentials
 from plan.settings import parse
 from toolchain.paths import private_folder
 
 WRONG = {"username": "robot$talos-mine", "password": "Wrong-pass-1"}
+EMPTY = Problem(path="harborLogin", found="nothing", rule="text that is not empty", fix="set it")
 UPSTREAMS = {"docker.io": {"backend": "harbor"}, "quay.io": {"backend": "harbor"}}
+
+
+@pytest.fixture(autouse=True)
+def not_loopback(monkeypatch):
+    """The servers of these tests are there; a stack's never are."""
+    monkeypatch.setattr("plan.loopback.is_loopback", lambda _: False)
 
 
 def asked(settings, plan=None):
@@ -126,7 +133,7 @@ def test_a_harbor_that_is_not_up_says_nothing_about_a_login():
         warned = []
         settings = settings_of(url, WRONG)
         mirrors = behind_harbor.mirrors(settings, {}, None)
-        assert access.report(settings.harbor, mirrors, "mine", warned.append) == ""
+        assert access.report(settings.harbor, mirrors, warned.append) == ""
     [text] = warned
     assert text.startswith(f"whether nodes may pull from Harbor is not known: Harbor at {url} does")
 
@@ -147,10 +154,22 @@ def test_a_sick_harbor_says_nothing_about_a_login(status):
 def test_as_up_tells_it(projects, double):
     settings, warned = settings_of(double.url, WRONG), []
     mirrors = behind_harbor.mirrors(settings, {}, None)
-    text = access.report(settings.harbor, mirrors, "mine", warned.append)
+    text = access.report(settings.harbor, mirrors, warned.append)
     assert "does not know harborLogin" in text
     assert "harborLogin.username" in text
     assert warned == []
+
+
+@pytest.mark.parametrize("robot", ["", "robot$talos-mine"])
+def test_an_up_does_not_tell_to_run_up(projects, double, robot):
+    harbor = {"url": double.url, "public": not robot, **({"robot": robot} if robot else {})}
+    admin = {"username": "admin", "password": "Harbor12345"}
+    settings = parse({"upstreams": UPSTREAMS, "harbor": harbor, "harborAdmin": admin})
+    plan = replace(projects, robot=robot, robot_secret="An0therSecret")
+    mirrors = behind_harbor.mirrors(settings, {}, plan)
+    text = access.report(settings.harbor, mirrors, pytest.fail)
+    assert "Harbor's web page" in text
+    assert "make up" not in text
 
 
 class TestDoctor:
@@ -180,14 +199,23 @@ class TestDoctor:
         settings = self.encrypted(monkeypatch, settings_of(double.url, login))
         assert [state for state, _, _ in self.look(settings)] == ["ok"]
 
-    def test_a_login_that_nobody_can_decrypt_is_a_warning(self, double, monkeypatch):
+    @pytest.mark.parametrize(
+        ("error", "said"),
+        [
+            (OpsError("incorrect passphrase"), "incorrect passphrase"),
+            (SettingsError((EMPTY,)), "rule: text that is not empty"),
+        ],
+    )
+    def test_a_login_that_nobody_can_decrypt_is_a_warning(self, double, monkeypatch, error, said):
         def locked(stack):
-            raise OpsError("incorrect passphrase")
+            raise error
 
         settings = self.encrypted(monkeypatch, settings_of(double.url, WRONG))
         monkeypatch.setattr(secret_settings, "settings_of", locked)
-        _, (state, text, _) = self.look(settings)
-        assert (state, "incorrect passphrase" in text) == ("warning", True)
+        monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
+        _, (state, text, fix) = self.look(settings)
+        assert (state, said in text) == ("warning", True)
+        assert fix == "bring back that of mine"
 
     def test_the_stacks_own_robot_needs_no_passphrase(self, projects, double, tmp_path):
         encrypted = {"harborAdmin": {"secure": "v1:abc"}}

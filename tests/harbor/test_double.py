@@ -172,6 +172,11 @@ def test_the_token_service(double):
     wrong = httpx.get(f"{double.url}/v2/", auth=("admin", "wrong"))
     assert (wrong.status_code, wrong.headers["Www-Authenticate"]) == (401, 'Basic realm="harbor"')
     assert httpx.get(f"{double.url}/v2/", auth=ADMIN).status_code == 200
+    scope = {"service": "harbor-registry", "scope": "repository:proxy-quay.io/team/app:pull"}
+    for login, status in ((None, 401), (("admin", "wrong"), 401), (ADMIN, 200)):
+        given = httpx.get(f"{double.url}/service/token", params=scope, auth=login).json()
+        bearer = {"Authorization": f"Bearer {given['token']}"}
+        assert httpx.get(f"{double.url}/v2/", headers=bearer).status_code == status
 
 
 def test_an_unknown_project_has_no_challenge_for_who_has_a_token(made):

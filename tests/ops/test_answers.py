@@ -1,6 +1,7 @@
 """Servers that answer with far more than anybody asked for, plainly and compressed."""
 
 import gzip
+import json
 import threading
 import tracemalloc
 from contextlib import contextmanager
@@ -13,9 +14,10 @@ import zstandard
 from ops import answers, fetching, upstream_login
 from ops.errors import OpsError
 from ops.fetching import FetchError
+from ops.harbor import pull
 from ops.harbor.client import Client
 from ops.harbor.pull import TokenAuth
-from ops.upstream_login import Question, Refused, Useless
+from ops.upstream_login import Question, Refused, Unreachable, Useless
 from plan.manifests import MANIFEST_BYTES
 
 MIB = 1024 * 1024
@@ -160,6 +162,75 @@ def test_a_token_service_of_harbor_s_that_answers_anything(answer):
         source = fetching.source(f"{url}/v2", auth=TokenAuth("robot", "Secret"))
         with pytest.raises(FetchError, match="/service/token: it gives no token"):
             fetching.manifest(source, "team/a", "v1")
+
+
+CHALLENGES = [
+    "Bearer realm=",
+    'Bearer realm="{url}/token",service=',
+    'Bearer realm="{url}/token',
+    'Bearer realm="http://127.0.0.1:99999999/token"',
+    'Bearer realm="http://127.0.0.1:port/token"',
+    'Bearer realm="http://[::1/token"',
+    'Bearer realm="http://a..b/token"',
+    f'Bearer realm="http://{"a" * 64}.127.0.0.1/token"',
+    'Bearer realm="\x00\x7f"',
+    "Bearer",
+    "Bearer =,=,,=",
+    'Bearer "',
+    "",
+    "\xff\xfe",
+    f"Bearer {'a' * 50_000}",
+    f"Bearer {'a=' * 25_000}",
+    "Bearer " + 'a="' * 15_000,
+]
+HEADER = "WWW-Authenticate"
+TOKENS = [
+    "tok\u00e9n",
+    "\ud800",
+    "a token",
+    "a\r\nSet-Cookie: b",
+    "a\x00",
+    "",
+    {"a": 1},
+    ["a"],
+    0,
+    None,
+]
+
+
+@pytest.mark.parametrize("login", ["", "Secret"])
+@pytest.mark.parametrize("challenge", CHALLENGES, ids=range(len(CHALLENGES)))
+def test_a_challenge_that_is_anything(challenge, login):
+    with answering((401, {HEADER: challenge}, b"")) as url:
+        asked = Question(
+            host="private.test", remote_url=url, username=login and "alice", password=login
+        )
+        assert isinstance(upstream_login.ask(asked), Refused | Useless | Unreachable)
+        source = fetching.source(f"{url}/v2", auth=TokenAuth(asked.username, login))
+        with pytest.raises(FetchError):
+            fetching.manifest(source, "team/a", "v1")
+
+
+@pytest.mark.parametrize("key", ["token", "access_token"])
+@pytest.mark.parametrize("token", TOKENS, ids=range(len(TOKENS)))
+def test_a_token_that_is_anything(token, key):
+    challenge = (401, {HEADER: 'Bearer realm="{url}/token"'}, b"")
+    answer = (200, {}, json.dumps({key: token}).encode())
+    with answering(challenge, answer, challenge) as url:
+        assert "answers without a token" in str(verdict(url))
+    with answering(challenge, answer, challenge) as url:
+        source = fetching.source(f"{url}/v2", auth=TokenAuth("robot", "Secret"))
+        with pytest.raises(FetchError, match="/token: it gives no token"):
+            fetching.manifest(source, "team/a", "v1")
+
+
+def test_who_is_refused_with_a_token_is_told_whatever_was_asked_for():
+    challenge = (401, {HEADER: 'Bearer realm="{url}/token"'}, b"")
+    turns = [challenge, (200, {}, b'{"token":"a"}'), challenge]
+    with answering(*turns) as url:
+        source = fetching.source(url, auth=TokenAuth("robot", "Secret"))
+        with pytest.raises(pull.RefusedError, match="may not pull"):
+            fetching.begin(source, "x")
 
 
 def verdict(url):

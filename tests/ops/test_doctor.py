@@ -37,6 +37,7 @@ from ops.cluster.folder import (
 )
 from ops.docker_api import Container, DockerUnavailableError
 from ops.errors import OpsError
+from plan.checks import Problem, SettingsError
 from plan.cluster import ClusterPlan
 from plan.diagnosis import ANSWERS, PROBLEM, WARNING, Answer, problem, warning, well
 from plan.mirrors import Mirror
@@ -468,11 +469,25 @@ def test_what_asks_no_upstream_is_left_alone(unwell, without):
     assert unwell(reasons={}, said=b"something", **without) == (None, [], [])
 
 
-def test_credentials_that_can_not_be_read_keep_upstreams_from_being_asked(unwell):
-    def fail(stack):
-        raise OpsError("incorrect passphrase")
+EMPTY = Problem(path="credentials", found="nothing", rule="text that is not empty", fix="set it")
 
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OpsError("incorrect passphrase"), "incorrect passphrase"),
+        (SettingsError((EMPTY,)), "rule: text that is not empty fix: set it"),
+    ],
+)
+def test_credentials_that_can_not_be_read_keep_upstreams_from_being_asked(
+    unwell, monkeypatch, error, said
+):
+    def fail(stack):
+        raise error
+
+    monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
     found, (finding,), _ = unwell(reasons=fail)
     assert found == ()
     assert (finding.state, finding.about) == (WARNING, "upstreams")
-    assert "incorrect passphrase" in finding.text
+    assert said in finding.text
+    assert finding.fix == "bring back that of mine"

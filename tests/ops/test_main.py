@@ -176,17 +176,18 @@ def test_what_the_engine_runs_as_a_part_of_an_up_does_not_look_again(monkeypatch
     assert ops.main() == 0
 
 
-def test_a_wrong_passphrase_is_explained_behind_what_the_engine_said(monkeypatch, capsys):
+@pytest.mark.parametrize("command", ["preview", "verify", "warm", "repair"])
+def test_a_wrong_passphrase_is_explained_behind_what_the_engine_said(monkeypatch, capsys, command):
     monkeypatch.setattr(ops.stack_files, "check", raiser(OpsError("incorrect passphrase")))
     monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
-    monkeypatch.setattr("sys.argv", ["ops", "preview", "--stack", "mine"])
+    monkeypatch.setattr("sys.argv", ["ops", command, "--stack", "mine"])
     assert ops.main() == 1
     assert capsys.readouterr().err == (
-        "preview: incorrect passphrase\npreview: bring back that of mine\n"
+        f"{command}: incorrect passphrase\n{command}: bring back that of mine\n"
     )
     monkeypatch.setattr(ops.stack_files, "check", raiser(KeyboardInterrupt()))
     assert ops.main() == 130
-    assert capsys.readouterr().err == "preview: interrupted\n"
+    assert capsys.readouterr().err == f"{command}: interrupted\n"
 
 
 def raiser(error):

@@ -13,6 +13,7 @@ from ops.fetching import FetchError
 from ops.harbor.images import Filled
 from ops.volumes import folder
 from plan import patience
+from plan.checks import Problem, SettingsError
 from plan.images import ImageReference, Platform
 from plan.store import EMPTY, Repository, Store, layer_link
 from plan.warming import Wanted
@@ -492,6 +493,19 @@ def test_an_upstream_that_has_to_fetch_first_is_made_to(monkeypatch):
     assert cache.primed == [("a Harbor", "team/b", BLOB, 7)]
 
 
+def test_what_a_cache_says_is_told_where_its_upstream_is_no_harbor(monkeypatch):
+    Priming(monkeypatch)
+
+    def prime(*_):
+        raise FetchError("it sends for a token elsewhere", status=503, retry_after="7")
+
+    monkeypatch.setattr(warm.priming, "prime", prime)
+    with pytest.raises(FetchError) as caught:
+        fetch({"docker.io": "an Artifactory"})
+    assert str(caught.value) == "it is not there; it sends for a token elsewhere"
+    assert (caught.value.status, caught.value.retry_after) == (503, "7")
+
+
 @pytest.mark.parametrize(("below", "status"), [({}, 404), ({"docker.io": "a Harbor"}, 429)])
 def test_no_other_refusal_has_an_upstream_asked(monkeypatch, below, status):
     cache = Priming(monkeypatch, status)
@@ -526,13 +540,23 @@ def test_upstreams_from_which_not_all_came_are_asked_why(monkeypatch):
     assert len(asked) == 1
 
 
-def test_what_came_is_told_also_where_nobody_can_be_asked(monkeypatch):
+NOTHING = Problem(path="credentials", found="nothing", rule="text that is not empty", fix="set it")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (warm.OpsError("no passphrase"), "no passphrase"),
+        (SettingsError((NOTHING,)), "1 mistake in the stack's configuration"),
+    ],
+)
+def test_what_came_is_told_also_where_nobody_can_be_asked(monkeypatch, error, said):
     def reasons(stack, hosts):
-        raise OpsError("no passphrase")
+        raise error
 
     monkeypatch.setattr(warm.upstreams_asked, "reasons", reasons)
     shown = warm._readable(failed(), None, warm._sick("mine", failed()))
-    assert "docker.io: not asked what is wrong: no passphrase" in shown
+    assert f"docker.io: not asked what is wrong: {said}" in shown
     assert "1 images: 0 complete before" in shown
 
 

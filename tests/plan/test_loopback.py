@@ -129,6 +129,9 @@ def test_no_fix_for_a_proxy_that_wants_a_login_leads_to_loopback():
         parse({"upstreamProxy": {"url": "http://me:secret@proxy.example.com:3128"}})
 
 
+EVERYWHERE = {"addressing": "192.0.2.7", "bindAddresses": ["0.0.0.0"]}
+
+
 @pytest.mark.parametrize(
     ("more", "url"),
     [
@@ -141,6 +144,9 @@ def test_no_fix_for_a_proxy_that_wants_a_login_leads_to_loopback():
             "http://caches.EXAMPLE.com:5010",
         ),
         ({"bindAddresses": ["192.0.2.7"]}, "http://192.0.2.7:5010"),
+        (EVERYWHERE, "http://172.17.0.1:5010"),
+        (EVERYWHERE, "http://host.docker.internal:5010"),
+        ({"addressing": "qemu-bridge"}, "http://172.17.0.1:5010"),
     ],
 )
 def test_an_upstream_is_none_of_the_stacks_own_caches(more, url):
@@ -153,9 +159,15 @@ def test_an_upstream_is_none_of_the_stacks_own_caches(more, url):
     assert "cache of" in problem.rule
 
 
-def test_another_port_of_the_bridge_is_somebody_elses():
+@pytest.mark.parametrize("more", [{}, EVERYWHERE])
+def test_another_port_of_the_bridge_is_somebody_elses(more):
     upstreams = {"team.example.com": {"remoteUrl": "http://172.17.0.1:5011", "port": 5010}}
-    assert planned({"upstreams": upstreams}).cache("team.example.com")
+    assert planned({**more, "upstreams": upstreams}).cache("team.example.com")
+
+
+def test_the_bridge_is_somebody_elses_where_caches_are_on_another_address():
+    upstreams = {"team.example.com": {"remoteUrl": "http://172.17.0.1:5010", "port": 5010}}
+    assert planned({"addressing": "192.0.2.7", "upstreams": upstreams}).cache("team.example.com")
 
 
 def test_a_proxy_is_none_of_the_stacks_own_caches():

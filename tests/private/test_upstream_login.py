@@ -34,6 +34,7 @@ from tests.private.token_service import DENIED, WRONG, TokenService
 
 HOST, ALICE, PASSWORD = "private.test", "alice", 'ge/heim+ &"<1>'
 NAME = "registry.private.test"
+LONG_LABEL = f"http://{'a' * 64}.test/"
 
 
 def question(url, password=PASSWORD, username=ALICE, **more):
@@ -331,6 +332,16 @@ class TestUnreachable:
         reason = f'it answers with status {status}: a web page, "be back & well soon"'
         assert verdict.reason == reason
 
+    def test_a_page_that_refuses_who_has_a_login_is_no_networks(self):
+        body = b"<html><head><title>401 Authorization Required</title></head></html>"
+        page = ("Content-Type", "text/html")
+        challenge = ("WWW-Authenticate", 'Basic realm="team"')
+        said = 'a web page, "401 Authorization Required"'
+        with answering((401, [challenge, page], body)) as upstream:
+            assert verdict_on(upstream.url) == Refused(host=HOST, status=401, words=said)
+        with answering((403, [page], body)) as upstream:
+            assert verdict_on(upstream.url) == Refused(host=HOST, status=403, words=said)
+
     def test_its_token_service_is_sick(self):
         def answer(request):
             return bearer(f"{upstream.url}/token") if request.path == "/v2/" else (503, [], b"")
@@ -348,7 +359,10 @@ class TestUnreachable:
             verdict = verdict_on(upstream.url)
         assert verdict.reason == "its token service answers without a token"
 
-    @pytest.mark.parametrize("where", ["ftp://127.0.0.1/v2/", "/v2/", "http://[::1", "nowhere:x"])
+    @pytest.mark.parametrize(
+        "where",
+        ["ftp://127.0.0.1/v2/", "/v2/", "http://[::1", "nowhere:x", "http://a..b/", LONG_LABEL],
+    )
     def test_redirects_that_lead_nowhere(self, where):
         with answering((307, [("Location", where)], b"")) as upstream:
             assert isinstance(verdict_on(upstream.url), Unreachable)

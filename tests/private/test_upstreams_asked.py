@@ -2,11 +2,25 @@
 
 import json
 import socket
+import threading
+from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
 from ops import readiness, upstream_login, upstreams_asked
-from ops.upstream_login import Accepted, Question, Unreachable, Untrusted, Useless, ask, ask_all
+from ops.harbor.access import NO_BLOB
+from ops.upstream_login import (
+    Accepted,
+    Question,
+    Refused,
+    Unreachable,
+    Untrusted,
+    Useless,
+    ask,
+    ask_all,
+)
+from plan.upstreams import KNOWN
 from tests.plan.shapes import planned
 from tests.private import registry_process, token_service
 from tests.private.test_upstream_login import answering, bearer
@@ -25,13 +39,25 @@ def verdict_on(url, host=HOST, **more):
     return ask(Question(host=host, remote_url=url, **more))
 
 
+@pytest.fixture
+def known(monkeypatch):
+    """Have an upstream that is known, such as docker.io, at this URL."""
+
+    def at(host, url):
+        monkeypatch.setitem(KNOWN, host, replace(KNOWN[host], remote_url=url))
+
+    return at
+
+
 def of(**answers):
-    """Answers by what is asked for: `v2`, `token` or `manifest`; the last is not there else."""
+    """Answers by what is asked for: `v2`, `token`, `manifest`, `blob`; else it is not there."""
 
     def answer(request):
         kind = "v2" if request.path == "/v2/" else request.path.split("/")[1].partition("?")[0]
         if "/manifests/" in request.path:
             kind = "manifest"
+        if "/blobs/" in request.path:
+            kind = "blob"
         said = answers.get(kind, NOT_FOUND)
         return said(request) if callable(said) else said
 
@@ -56,9 +82,12 @@ class TestWell:
         assert upstream.asked == [("GET", "/v2/"), ("HEAD", manifest)]
 
     @pytest.mark.parametrize("status", [400, 403, 405, 500])
-    def test_a_name_that_an_upstream_calls_wrong_says_nothing_of_others(self, status):
+    def test_a_name_that_an_upstream_calls_wrong_says_nothing_of_others(self, status, known):
         with answering(of(v2=OPEN, manifest=(status, JSON, b""))) as upstream:
             assert verdict_on(upstream.url) == Accepted(host=HOST)
+            mirror = verdict_on(upstream.url, "registry.k8s.io")
+            assert mirror == Accepted(host="registry.k8s.io"), "a mirror may have other images"
+            known("registry.k8s.io", upstream.url)
             assert isinstance(verdict_on(upstream.url, "registry.k8s.io"), Useless), "it is there"
 
     def test_open_and_real(self, tmp_path):
@@ -73,23 +102,47 @@ class TestWell:
         assert "scope=repository%3Atalos-cache%2Fquestion%3Apull" in upstream.seen[1][0]
         assert upstream.seen[1][1] is None
 
-    def test_docker_hub_is_asked_for_nothing_that_it_counts(self):
+    def test_docker_hub_is_asked_for_nothing_that_it_counts(self, known):
         answers = of(v2=wants_token, token=(200, JSON, TOKEN), manifest=OPEN)
         with answering(answers) as upstream:
+            known("docker.io", upstream.url)
             assert verdict_on(upstream.url, "docker.io") == Accepted(host="docker.io")
         manifest = "/v2/ratelimitpreview/test/manifests/latest"
         assert upstream.asked == [("GET", "/v2/"), ("GET", "/token"), ("HEAD", manifest)]
         assert upstream.seen[2][1] == "Bearer a-token"
 
-    def test_a_harbor_is_asked_for_no_manifest(self):
-        with answering(of(v2=OPEN)) as upstream:
+    def test_what_gives_nobody_a_token_that_opens_v2(self):
+        answers = of(v2=wants_token, token=(200, JSON, TOKEN))
+        with answering(answers) as upstream:
+            assert verdict_on(upstream.url) == Accepted(host=HOST)
+        manifest = "/v2/talos-cache/question/manifests/latest"
+        v2 = ("GET", "/v2/")
+        assert upstream.asked == [v2, ("GET", "/token"), v2, ("HEAD", manifest)]
+        assert upstream.seen[3][1] == "Bearer a-token"
+
+    @pytest.mark.parametrize("v2", [OPEN, wants_token])
+    @pytest.mark.parametrize("status", [200, 400, 404, 405, 500])
+    def test_below_a_path_no_manifest_is_asked_for(self, v2, status):
+        blob = (status, JSON, b"")
+        with answering(of(v2=v2, token=(200, JSON, TOKEN), blob=blob)) as upstream:
             assert verdict_on(upstream.url, path_prefix="proxy-docker.io") == Accepted(host=HOST)
-        assert upstream.asked == [("GET", "/v2/")], "Harbor would fetch it"
+        asked = [(method, path) for method, path in upstream.asked if method == "HEAD"]
+        assert asked == [("HEAD", f"/v2/proxy-docker.io/{NO_BLOB}")], "Harbor would fetch others"
+        if v2 is wants_token:
+            scope = "scope=repository%3Aproxy-docker.io%2Flibrary%2Ftalos-cache%3Apull"
+            assert scope in upstream.seen[1][0]
+            assert len(upstream.asked) == 3
 
 
 class TestUseless:
+    @pytest.fixture(autouse=True)
+    def is_known(self, known):
+        self.known = known
+
     def useless(self, answers, host=HOST, **more):
         with answering(answers) as upstream:
+            if host in KNOWN:
+                self.known(host, upstream.url)
             verdict = verdict_on(upstream.url, host, **more)
         assert isinstance(verdict, Useless)
         assert str(verdict) == f"nothing can be pulled from {host}: {verdict.reason}; {verdict.fix}"
@@ -117,7 +170,8 @@ class TestUseless:
     @pytest.mark.parametrize("status", [500, 502, 503])
     def test_sick(self, status):
         verdict = self.useless((status, PAGE, b"<title>Down</title><p>for maintenance"))
-        assert verdict.reason == f"it answers with status {status}: Down for maintenance"
+        assert verdict.reason == f'it answers with status {status}: a web page, "Down"'
+        assert "get well itself" in verdict.fix
 
     def test_forbidden(self):
         said = b'{"errors":[{"code":"DENIED","message":"not from your country"}]}'
@@ -126,7 +180,7 @@ class TestUseless:
         assert "upstreamProxy" in verdict.fix
         assert SET in verdict.fix
 
-    @pytest.mark.parametrize("status", [200, 403])
+    @pytest.mark.parametrize("status", [200, 401, 403])
     @pytest.mark.parametrize(
         ("headers", "body"), [(PAGE, b"Welcome"), ([], b"\n<!doctype html><title>Log in</title>")]
     )
@@ -135,6 +189,25 @@ class TestUseless:
         assert "web page" in verdict.reason
         assert "log in to your network" in verdict.fix
         assert f"upstreams.{HOST}.remoteUrl" in verdict.fix
+
+    @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
+    @pytest.mark.parametrize("body", [b"<title>Log in</title>", b""])
+    @pytest.mark.parametrize("sick", ["v2", "manifest"])
+    def test_a_network_that_says_that_it_wants_a_login(self, login, body, sick):
+        verdict = self.useless(of(**{"v2": OPEN, sick: (511, PAGE, body)}), **login)
+        assert "(511)" in verdict.reason or "status 511" in verdict.reason
+        assert "log in to your network" in verdict.fix
+
+    def test_a_login_page_instead_of_tokens(self):
+        verdict = self.useless(of(v2=wants_token, token=(200, PAGE, b"<title>Log in</title>")))
+        assert "its token service answers with a web page" in verdict.reason
+        assert "log in to your network" in verdict.fix
+
+    def test_the_page_of_a_web_server_that_wants_a_login_is_no_networks(self):
+        challenge = [("WWW-Authenticate", 'Basic realm="team"'), *PAGE]
+        verdict = self.useless((401, challenge, b"<html><title>401 Authorization Required"))
+        assert verdict.reason.startswith("it wants a login (401)")
+        assert SET in verdict.fix
 
     def test_a_redirect_to_a_login_page(self):
         with answering((200, PAGE, b"<html>who are you?</html>")) as portal:
@@ -168,6 +241,41 @@ class TestUseless:
         verdict = self.useless(answers, "docker.io")
         assert "(401)" in verdict.reason
         assert 'credentials["docker.io"]' in verdict.fix
+
+    def test_a_token_for_nobody_that_a_registry_refuses(self):
+        refuses = (401, [("WWW-Authenticate", 'Bearer error="insufficient_scope"')], b"")
+        answers = of(v2=wants_token, token=(200, JSON, TOKEN), manifest=refuses)
+        verdict = self.useless(answers)
+        assert "it lets nobody in without a login (401)" in verdict.reason
+        assert SET in verdict.fix
+
+    @pytest.mark.parametrize("v2", [OPEN, wants_token])
+    @pytest.mark.parametrize("status", [429, 503, 511])
+    def test_sick_below_a_path(self, v2, status):
+        answers = of(v2=v2, token=(200, JSON, TOKEN), blob=(status, JSON, b""))
+        assert f"{status}" in self.useless(answers, path_prefix="proxy-docker.io").reason
+
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_a_login_that_may_not_pull_below_a_path(self, status):
+        def v2(request):
+            known = request.headers.get("Authorization")
+            return OPEN if known else (401, [("WWW-Authenticate", "Basic realm=x")], b"")
+
+        login = {"username": "me", "password": "hunter2", "path_prefix": "team"}
+        with answering(of(v2=v2, blob=(status, JSON, b""))) as upstream:
+            verdict = verdict_on(upstream.url, **login)
+            assert upstream.seen[-1] == (f"/v2/team/{NO_BLOB}", upstream.seen[1][1])
+        assert isinstance(verdict, Refused)
+        assert "below team" in verdict.words
+        with answering(of(v2=v2)) as upstream:
+            assert verdict_on(upstream.url, **login) == Accepted(host=HOST)
+
+    @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_refused_below_a_path_where_v2_is_open(self, status, login):
+        answers = of(v2=OPEN, blob=(status, JSON, b""))
+        verdict = self.useless(answers, path_prefix="team", **login)
+        assert ("credentials are not used" in str(verdict)) is bool(login)
 
     def test_a_token_service_elsewhere(self):
         verdict = self.useless(bearer("https://tokens.example.org/token"))
@@ -206,20 +314,39 @@ class TestPatience:
     def test_nobody_waits_long_for_one_who_says_nothing(self, monkeypatch):
         monkeypatch.setattr(upstream_login, "PATIENCE_SECONDS", 0.3)
         monkeypatch.setattr(upstream_login, "TIMEOUT_SECONDS", 3600)
-        wait, deadlines = upstream_login._Asked.verdict, set()
+        begin, wait, order = upstream_login._Asked.__init__, upstream_login._Asked.verdict, []
 
-        def verdict(one, deadline):
-            deadlines.add(deadline)
-            return wait(one, deadline)
+        def begun(one, question):
+            order.append("asked")
+            begin(one, question)
 
-        monkeypatch.setattr(upstream_login._Asked, "verdict", verdict)
+        def waited(one):
+            order.append("waited for")
+            return wait(one)
+
+        monkeypatch.setattr(upstream_login._Asked, "__init__", begun)
+        monkeypatch.setattr(upstream_login._Asked, "verdict", waited)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}"
             questions = [Question(host=f"{n}.example.com", remote_url=url) for n in range(40)]
             verdicts = ask_all(questions)
         reason = "no answer within 0.3 s"
         assert verdicts == tuple(Unreachable(host=one.host, reason=reason) for one in questions)
-        assert len(deadlines) == 1, "of all of them together"
+        assert order == ["asked"] * 40 + ["waited for"] * 40, "side by side"
+
+    def test_nor_for_one_who_drips(self, monkeypatch):
+        monkeypatch.setattr(upstream_login, "LOGIN_PATIENCE_SECONDS", 0.3)
+        over = threading.Event()
+
+        def drip(request):
+            over.wait(60)
+            return OPEN
+
+        with answering(drip) as upstream:
+            login = {"username": "me", "password": "hunter2"}
+            [verdict] = ask_all([Question(host=HOST, remote_url=upstream.url, **login)])
+            over.set()
+        assert verdict == Unreachable(host=HOST, reason="no answer within 0.3 s")
 
     def test_what_goes_wrong_is_raised(self):
         with pytest.raises(ValueError, match="no certificates"):
@@ -283,6 +410,39 @@ class TestUp:
         with answering(OPEN) as upstream:
             assert self.said(upstream.url, offline=True) == ("", [])
         assert upstream.asked == []
+
+
+@pytest.mark.parametrize("login", [False, True], ids=["nobody", "login"])
+def test_an_up_that_changes_nothing_asks_each_upstream_one_question(monkeypatch, known, login):
+    monkeypatch.setattr("plan.loopback.is_loopback", lambda _: False)
+    hosts = {"docker.io": {}, HOST: {}, "harbor.example.com": {"pathPrefix": "proxy-docker.io"}}
+    basic = [("WWW-Authenticate", 'Basic realm="team"')]
+    answers = of(v2=with_token(OPEN), token=(200, JSON, TOKEN))
+    with ExitStack() as running:
+        upstreams = {host: running.enter_context(answering(answers)) for host in hosts}
+        caches = {host: running.enter_context(answering((401, basic, b""))) for host in hosts}
+        known("docker.io", upstreams["docker.io"].url)
+        config = {
+            host: {
+                "remoteUrl": upstreams[host].url,
+                "port": caches[host].server_address[1],
+                **more,
+            }
+            for host, more in hosts.items()
+        }
+        who = {"username": "me", "password": "hunter2"}
+        secrets = {"credentials": dict.fromkeys(hosts, who)} if login else {}
+        plans = planned({"upstreams": config, **secrets}).caches
+        assert readiness.unready(plans, pytest.fail) == ""
+    v2, token = ("GET", "/v2/"), ("GET", "/token")
+    manifest = ("HEAD", "/v2/ratelimitpreview/test/manifests/latest")
+    blob = ("HEAD", f"/v2/proxy-docker.io/{NO_BLOB}")
+    assert {host: upstream.asked for host, upstream in upstreams.items()} == {
+        "docker.io": [v2, token, v2 if login else manifest],
+        HOST: [v2, token, v2],
+        "harbor.example.com": [v2, token, *([v2] if login else []), blob],
+    }
+    assert [cache.asked for cache in caches.values()] == [[v2]] * len(hosts)
 
 
 class TestReasons:
