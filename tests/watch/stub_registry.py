@@ -1,9 +1,14 @@
 """Test double: what the watch sees of a registry. `python stub_registry.py FOLDER`.
 
-The files in FOLDER say what happens. `waiting` is what the first registry's list of goroutines
-shows, but not with an upstream that refuses; `steps`, what the second one does when it is asked:
-pairs of a call and of seconds, 0 for ever. Every start stands in `starts`, every question in
-`questions`.
+The files in FOLDER say what happens:
+
+- `waiting`: what the first registry's list of goroutines shows, but not with an upstream that
+  refuses; `{asked}` in it is the number of questions so far.
+- `steps`: what the second one shows when it is asked a question: pairs of a call and of how many
+  looks see it, 0 for ever.
+- `downloading`: while it is there, something is written with every question.
+
+Every start of a first one stands in `starts`, every question in `questions`.
 """
 
 import json
@@ -13,20 +18,25 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Semaphore, Thread
 
 FOLDER = Path(sys.argv[1])
 IS_SECOND = "asker" in os.environ.get("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "")
 REFUSES = "http://127.0.0.1:1"
+LONG = 3600
 calls = {"now": ""}
+looked = Semaphore(0)
 
 
 class Questions(BaseHTTPRequestHandler):
     def do_GET(self):
         note("questions", self.path)
-        for call, seconds in json.loads((FOLDER / "steps").read_text()):
+        if (FOLDER / "downloading").exists():
+            (FOLDER / "io").write_text(f"write_bytes: {asked()}\n")
+        for call, looks in json.loads((FOLDER / "steps").read_text()):
             calls["now"] = f"goroutine 7 [select]:\nregistry/{call}(0xc0001, 0x2)\n\tfile.go:1\n"
-            time.sleep(seconds or 3600)
+            for _ in range(looks or LONG):
+                looked.acquire()
         self.send_error(404)
 
     def log_message(self, *arguments):
@@ -35,12 +45,17 @@ class Questions(BaseHTTPRequestHandler):
 
 class Goroutines(Questions):
     def do_GET(self):
-        refused = os.environ.get("REGISTRY_PROXY_REMOTEURL") == REFUSES
-        waiting = "" if refused else (FOLDER / "waiting").read_text()
-        body = (calls["now"] if IS_SECOND else waiting).encode()
+        if IS_SECOND:
+            shown = calls["now"]
+        elif os.environ.get("REGISTRY_PROXY_REMOTEURL") == REFUSES:
+            shown = ""
+        else:
+            shown = (FOLDER / "waiting").read_text().replace("{asked}", f"{asked()}")
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(shown.encode())
+        if shown:
+            looked.release()
 
 
 class Server(ThreadingHTTPServer):
@@ -59,6 +74,11 @@ def note(name, line):
         notes.write(f"{line}\n")
 
 
+def asked():
+    questions = FOLDER / "questions"
+    return len(questions.read_text().splitlines()) if questions.exists() else 0
+
+
 def main():
     if not IS_SECOND:
         note("starts", os.environ.get("REGISTRY_PROXY_REMOTEURL", "its own"))
@@ -67,7 +87,7 @@ def main():
     address = serve("REGISTRY_HTTP_ADDR", Questions)
     # The watch looks closer only while there are connections.
     with socket.create_connection(address):
-        time.sleep(3600)
+        time.sleep(LONG)
 
 
 if __name__ == "__main__":
