@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from plan.upstream_watch import script
+from toolchain import registry_image
 
 STUB = Path(__file__).with_name("stub_registry.py")
 FASTER = 5
@@ -135,6 +136,11 @@ class Watch:
             if is_registry and parent != self.process.pid
         }
         os.kill(watching, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def busybox():
+    registry_image.busybox()
 
 
 @pytest.fixture
