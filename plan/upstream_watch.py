@@ -358,10 +358,10 @@ while :; do
     echo "$registry" >"$pid_file"
     busybox rm -f "$again"
     status=0
-    wait "$registry" || status=$?
-    # A signal ends the waiting, too.
+    wait "$registry" 2>/dev/null || status=$?
+    # A signal ends the waiting, too. (Of one that was told to end, the shell would say so.)
     while kill -0 "$registry" 2>/dev/null; do
-        wait "$registry" || status=$?
+        wait "$registry" 2>/dev/null || status=$?
     done
     if [ -n "$ending" ] || [ ! -e "$again" ]; then exit "$status"; fi
 done

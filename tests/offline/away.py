@@ -112,9 +112,9 @@ class NamedUpstream(Upstream):
             self._filter(*matching)
 
     def requests_counted(self, protocol=""):
-        """New connections (`tcp`) and questions about names (`udp`)."""
+        """New connections and questions about names; with `tcp` only those."""
         lines = self._iptables("--list", "INPUT", "--verbose", "--exact", "--numeric").splitlines()
-        return sum(int(line.split()[0]) for line in lines[2:] if protocol in line.split("*")[0])
+        return sum(int(line.split()[0]) for line in lines[2:] if protocol in line)
 
     def _filter(self, *rule):
         self._iptables("--append", "INPUT", "--in-interface", "eth0", *rule)

@@ -37,6 +37,7 @@ ADDRESS_TOKENS = "address-tokens.test"
 WANTS_LOGIN = "wants a user name and a password"
 SLOW_PULLS = 3
 COUNTED_SECONDS = 20
+SECOND = "/dev/shm/talos-cache-second-pid"
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ def look_up(url):
 
 def asks(container):
     """Whether its watch asks its upstream a question at this moment."""
-    return container.exec_run(["test", "-e", "/dev/shm/talos-cache-second-pid"]).exit_code == 0
+    return container.exec_run(["busybox", "test", "-e", SECOND]).exit_code == 0
 
 
 def wait_until(is_so):
