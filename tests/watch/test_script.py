@@ -234,6 +234,7 @@ def test_a_request_that_got_lost_ends_with_its_registry(watch):
     watch.until_said("got lost")
     watch.until_started(2)
     assert watch.lines("starts") == [OWN, OWN]
+    assert [line for line in watch.lines("said") if not line.startswith("talos-cache: ")] == []
 
 
 def test_a_watch_that_is_killed_while_it_asks_asks_again(watch):
