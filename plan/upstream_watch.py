@@ -92,6 +92,10 @@ full_names() {
 
 # busybox's nslookup asks the server it is given, whatever the file says.
 addresses() {
+    if [ -z "$by_name" ]; then
+        echo "$name"
+        return
+    fi
     for server in $(settings | busybox awk '$1 == "nameserver" { print $2 }'); do
         for full_name in $(full_names); do
             busybox nslookup -retry=2 -timeout=1 "$full_name" "$server" 2>/dev/null
@@ -179,10 +183,12 @@ step() {
 }
 
 # A second registry, which keeps nothing, asks the upstream with the same certificates, proxy and
-# login. False only if one step of that lasts for $1 looks. Sets `longest`, that of all steps.
+# login. False if that takes no connection, or one step of the question lasts for $1 looks. Sets
+# `longest`, that of all steps. (With no name to look up it is answered at once.)
 is_answered() {
     allowed=$1
     shift
+    is_away || answers || return 1
     # Of a watch that was killed meanwhile.
     kill -9 "$(cat "$second_pid_file" 2>/dev/null)" 2>/dev/null
     busybox rm -f "$basic.$asker_debug"
@@ -276,9 +282,7 @@ listen_again() {
         say "upstream $name wants a user name and a password: serving what is cached"
         echo 'its upstream wants a user name and a password, and it has none' >"$trouble"
     fi
-    # One that refuses, or is not found, says nothing of what it wants.
-    if busybox nc -w 2 "$name" "$port" -e busybox true 2>/dev/null &&
-        is_answered "$late" "$@" && [ ! -e "$basic.$asker_debug" ]; then
+    if is_answered "$late" "$@" && [ ! -e "$basic.$asker_debug" ]; then
         let_go
     fi
 }

@@ -41,9 +41,10 @@ class Watch:
     def __init__(self, folder):
         self.folder = folder
         self.process = None
-        ports = free_ports(5)
-        self.addresses = [f"127.0.0.1:{port}" for port in ports]
-        self.upstream_port = ports[4]
+        self.addresses = [f"127.0.0.1:{port}" for port in free_ports(4)]
+        # That it takes connections is all that is seen of it.
+        self.upstream = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.upstream_port = self.upstream.getsockname()[1]
         self.wait_for("")
         self.answer_after()
         self.write("io", "write_bytes: 0\n")
@@ -78,6 +79,7 @@ class Watch:
             )
 
     def end(self):
+        self.upstream.close()
         if self.process:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -217,6 +219,16 @@ def test_a_download_that_goes_on_is_not_broken_off(watch):
     watch.until_said(HELD)
 
 
+def test_one_by_its_address_that_takes_no_connection_is_not_asked(watch):
+    watch.upstream.close()
+    watch.wait_for(WAITING)
+    watch.start()
+    watch.until_started(2)
+    time.sleep(3 * 3 / FASTER)
+    assert watch.lines("starts") == [OWN, REFUSING]
+    assert watch.lines("questions") == []
+
+
 def test_one_that_answers_late_is_held_once(watch):
     watch.wait_for(WAITING)
     watch.answer_after((PING, 4.5))
@@ -265,6 +277,7 @@ def test_what_runs_is_what_the_entrypoint_started(watch):
 
 
 def test_one_that_wants_a_login_is_asked_again_when_it_takes_connections(watch):
+    watch.upstream.close()
     watch.start()
     watch.until_started(1)
     note = watch.folder / f"state-basic.{watch.addresses[1]}"
