@@ -44,7 +44,8 @@ AS_ON_DOCKER_HUB = (
 # that it may again. So the helper looks which of the two it is, and leaves a note for the watch.
 _NOTE_OF_BASIC = f"""\
 goroutines="http://$REGISTRY_HTTP_DEBUG_ADDR/debug/pprof/goroutine?debug=1"
-if busybox timeout 2 busybox wget -q -O - "$goroutines" | busybox grep -q basicHandler; then
+if busybox timeout 2 busybox wget -q -O - "$goroutines" 2>/dev/null |
+    busybox grep -q basicHandler; then
     : >"{BASIC_PATH}.$REGISTRY_HTTP_DEBUG_ADDR"
 fi
 """

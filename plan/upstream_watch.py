@@ -29,15 +29,22 @@ _SCRIPT = r"""
 # 2. It takes a request and never answers, or it has no name to look up: the registry is started
 #    anew with an upstream that refuses, because nothing else ends its waiting.
 
+# First of all: the first process of a container does not get a signal that it sets no trap for.
+ending=
+registry=
+trap 'ending=yes; kill "$registry" 2>/dev/null' TERM INT
+
 resolv=/etc/resolv.conf
 notice='# talos-cache: the upstream does not answer, so no name is looked up'
 kept='#kept '
 # In memory, and gone with the container.
 state=/dev/shm/talos-cache
+# There while the registry runs with an upstream that refuses.
 held=$state-held
+# There while the registry is to be started anew; in it the upstream, where that is not its own.
 again=$state-again
 pid_file=$state-pid
-ended=$state-ended
+second_pid_file=$state-second-pid
 # Nothing listens there, so that every attempt is refused.
 nowhere=http://127.0.0.1:1
 # Where a second registry listens that only asks the upstream one question.
@@ -45,6 +52,10 @@ asker=127.0.0.1:5002
 asker_debug=127.0.0.1:5003
 nothing=sha256:0000000000000000000000000000000000000000000000000000000000000000
 question=http://$asker/v2/talos-cache/question/blobs/$nothing
+# How many looks, two a second, one step of the question may take before the registry is started
+# anew with an upstream that refuses; and before an upstream is taken to be still away.
+soon=6
+late=12
 
 say() { echo "talos-cache: $*"; }
 
@@ -81,6 +92,10 @@ full_names() {
 
 # busybox's nslookup asks the server it is given, whatever the file says.
 addresses() {
+    if [ -z "$by_name" ]; then
+        echo "$name"
+        return
+    fi
     for server in $(settings | busybox awk '$1 == "nameserver" { print $2 }'); do
         for full_name in $(full_names); do
             busybox nslookup -retry=2 -timeout=1 "$full_name" "$server" 2>/dev/null
@@ -118,9 +133,9 @@ may_be_away() {
 }
 
 # What a registry's program does at this moment, by its debug address. (`wget -T` is broken in some
-# builds of busybox.)
+# builds of busybox, and `wget -q` says all the same what went wrong.)
 goroutines() {
-    busybox timeout 2 busybox wget -q -O - "http://$1/debug/pprof/goroutine?debug=2"
+    busybox timeout 2 busybox wget -q -O - "http://$1/debug/pprof/goroutine?debug=2" 2>/dev/null
 }
 
 # One line for each look-up for which the registry waits for the upstream: how many looks have found
@@ -147,10 +162,36 @@ requests() {
             }'
 }
 
+# Whether any line of `waits` is as awk's condition in $1 says.
+any() { echo "$waits" | busybox awk "$1 { found = 1 } END { exit !found }"; }
+
+# How much the registry has written to its disk.
+written() {
+    busybox awk '$1 == "write_bytes:" { print $2 }' "/proc/$(cat "$pid_file")/io" 2>/dev/null
+}
+
+# $1: `written` of some seconds ago.
+is_downloading() {
+    [ "$(written)" != "$1" ] &&
+        goroutines "$REGISTRY_HTTP_DEBUG_ADDR" | busybox grep -q 'copyContent('
+}
+
+# What the second registry waits for: a connection, a token, `/v2/`, the answer.
+step() {
+    goroutines "$asker_debug" |
+        busybox grep -o -E '(dialConn|fetchToken|proxy\.ping|ServeBlob)\(' | busybox sort -u
+}
+
 # A second registry, which keeps nothing, asks the upstream with the same certificates, proxy and
-# login. False only if a look-up takes too long there: 2 s, but 5 s while it waits for a token.
+# login. False if that takes no connection, or one step of the question lasts for $1 looks. Sets
+# `longest`, that of all steps. (With no name to look up it is answered at once.)
 is_answered() {
-    busybox rm -f "$basic.$asker_debug" "$ended"
+    allowed=$1
+    shift
+    is_away || answers || return 1
+    # Of a watch that was killed meanwhile.
+    kill -9 "$(cat "$second_pid_file" 2>/dev/null)" 2>/dev/null
+    busybox rm -f "$basic.$asker_debug"
     (
         unset REGISTRY_HTTP_TLS_CERTIFICATE REGISTRY_HTTP_TLS_KEY
         unset REGISTRY_AUTH_HTPASSWD_PATH REGISTRY_AUTH_HTPASSWD_REALM
@@ -159,36 +200,38 @@ is_answered() {
         exec "$@" >/dev/null 2>&1
     ) &
     second=$!
+    echo "$second" >"$second_pid_file"
     tries=0
     until busybox nc "${asker%:*}" "${asker#*:}" -e busybox true 2>/dev/null; do
         tries=$((tries + 1))
         [ "$tries" -lt 100 ] || break
         busybox sleep 0.1
     done
-    (
-        busybox wget -q -O /dev/null "$question" 2>/dev/null
-        : >"$ended"
-    ) &
+    busybox timeout 60 busybox wget -q -O /dev/null "$question" 2>/dev/null &
     waiter=$!
+    before=
     looks=0
-    while [ ! -e "$ended" ] && [ "$looks" -lt 50 ]; do
-        busybox sleep 0.1
-        looks=$((looks + 1))
-        if [ "$looks" -eq 20 ] && ! goroutines "$asker_debug" | busybox grep -q fetchToken; then
-            break
-        fi
+    longest=0
+    in_time=0
+    while kill -0 "$waiter" 2>/dev/null; do
+        [ "$looks" -lt "$allowed" ] || { in_time=1; break; }
+        busybox sleep 0.5
+        now=$(step)
+        [ "$now" = "$before" ] || looks=0
+        before=$now
+        [ -z "$now" ] || looks=$((looks + 1))
+        [ "$looks" -le "$longest" ] || longest=$looks
     done
-    in_time=1
-    [ ! -e "$ended" ] || in_time=0
-    kill "$second" 2>/dev/null
+    kill -9 "$second" "$waiter" 2>/dev/null
     wait "$second" "$waiter" 2>/dev/null
-    busybox rm -rf "$state-asker"
+    busybox rm -rf "$state-asker" "$second_pid_file"
     return "$in_time"
 }
 
+# $1: the upstream that the registry has from now on; empty for its own.
 start_anew() {
-    : >"$again"
-    kill "$(cat "$pid_file")"
+    echo "$1" >"$again"
+    kill "$(cat "$pid_file")" 2>/dev/null
     # The entrypoint takes the file away when the next one starts.
     while [ -e "$again" ]; do busybox sleep 0.1; done
     waits=
@@ -197,14 +240,15 @@ start_anew() {
 hold() {
     say "upstream $name takes requests and does not answer: serving what is cached"
     echo 'its upstream takes requests and does not answer' >"$trouble"
-    : >"$held"
-    held_looks=0
-    start_anew
+    start_anew "$nowhere"
+    # Not sooner: each time costs the pulls that are under way.
+    busybox sleep 6
 }
 
 let_go() {
-    busybox rm -f "$held" "$trouble"
-    start_anew
+    # One that answers so late is slow, and not to be taken for one that does not.
+    [ "$longest" -lt "$soon" ] || soon=$late
+    start_anew ''
     say "upstream $name is back"
 }
 
@@ -215,13 +259,18 @@ look_at_requests() {
         return
     fi
     waits=$(requests)
-    echo "$waits" | busybox awk '$1 % 5 == 2 { due = 1 } END { exit !due }' || return 0
-    if ! is_answered "$@"; then
-        hold
-    elif echo "$waits" | busybox awk '$2 == "ping" && $1 > 5 { lost = 1 } END { exit !lost }'; then
+    any '$1 % 5 == 2' || return 0
+    written_before=$(written)
+    answered=
+    ! is_answered "$soon" "$@" || answered=yes
+    # What has ended meanwhile was only slow.
+    waits=$(requests)
+    if [ -z "$answered" ]; then
+        ! any '$1 > 2' || is_downloading "$written_before" || hold
+    elif any '$2 == "ping" && $1 > 7'; then
         # It holds a lock that every look-up needs.
         say "a request to upstream $name got lost: the registry is started anew"
-        start_anew
+        start_anew ''
     fi
 }
 
@@ -233,9 +282,20 @@ listen_again() {
         say "upstream $name wants a user name and a password: serving what is cached"
         echo 'its upstream wants a user name and a password, and it has none' >"$trouble"
     fi
-    if is_answered "$@" && [ ! -e "$basic.$asker_debug" ]; then
+    if is_answered "$late" "$@" && [ ! -e "$basic.$asker_debug" ]; then
         let_go
     fi
+}
+
+# Between two questions: $1 seconds, and after some minutes of them longer and longer.
+rest() {
+    rests=$((rests + 1))
+    if [ "$rests" -eq 1 ]; then
+        pause=$1
+    elif [ "$rests" -gt 20 ] && [ "$pause" -lt 100 ]; then
+        pause=$((pause * 2))
+    fi
+    busybox sleep "$pause"
 }
 
 # A name that stands in the hosts file is found there whatever the watch does.
@@ -249,15 +309,14 @@ watch() {
     # Without IPv6 there is only one.
     udp_sockets=$(ls /proc/net/udp /proc/net/udp6 2>/dev/null)
     waits=
+    rests=0
     read_counters
     seen=$sent_again
     [ -z "$by_name" ] || is_away || answers || go_away
     while :; do
         if [ -e "$held" ]; then
-            busybox sleep 3
-            # Not sooner after it was held: each time costs the pulls that are under way.
-            held_looks=$((held_looks + 1))
-            [ "$held_looks" -lt 3 ] || ! is_answered "$@" || let_go
+            rest 3
+            ! is_answered "$late" "$@" || let_go
         elif [ -n "$by_name" ] && is_away; then
             busybox sleep 3
             answers && come_back
@@ -266,9 +325,10 @@ watch() {
             look_at_requests "$@"
             seen=$sent_again
         elif is_deaf; then
-            busybox sleep 8
+            rest 8
             listen_again "$@"
         else
+            rests=0
             busybox sleep 1
             read_counters
             if [ -n "$by_name" ] && may_be_away && ! answers; then
@@ -281,30 +341,31 @@ watch() {
     done
 }
 
-held_looks=0
 [ -z "$by_name" ] || ! is_in_hosts_file || by_name=
 busybox rm -f "$held" "$again" "$trouble"
 # Started again if it ends: names must not stay off for ever.
 while :; do (watch "$@"); busybox sleep 1; done &
 
-ending=
-trap 'ending=yes; kill "$registry" 2>/dev/null' TERM INT
 while :; do
     busybox rm -f "$basic.$REGISTRY_HTTP_DEBUG_ADDR"
-    if [ -e "$held" ]; then
-        REGISTRY_PROXY_REMOTEURL=$nowhere "$@" &
+    instead=$(cat "$again" 2>/dev/null)
+    if [ -n "$instead" ]; then
+        : >"$held"
+        REGISTRY_PROXY_REMOTEURL=$instead "$@" &
     else
-        busybox rm -f "$trouble"
+        busybox rm -f "$held" "$trouble"
         "$@" &
     fi
     registry=$!
+    # Told to end while none ran. It may be too young to hear of anything less.
+    [ -z "$ending" ] || kill -9 "$registry"
     echo "$registry" >"$pid_file"
     busybox rm -f "$again"
     status=0
-    wait "$registry" || status=$?
-    # A signal ends the waiting, too.
+    wait "$registry" 2>/dev/null || status=$?
+    # A signal ends the waiting, too. (Of one that was told to end, the shell would say so.)
     while kill -0 "$registry" 2>/dev/null; do
-        wait "$registry" || status=$?
+        wait "$registry" 2>/dev/null || status=$?
     done
     if [ -n "$ending" ] || [ ! -e "$again" ]; then exit "$status"; fi
 done

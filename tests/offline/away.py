@@ -111,10 +111,10 @@ class NamedUpstream(Upstream):
         for matching in (["-p", "tcp", "--syn"], ["-p", "udp"]):
             self._filter(*matching)
 
-    def requests_counted(self):
-        """New connections and questions about names."""
+    def requests_counted(self, protocol=""):
+        """New connections and questions about names; with `tcp` only those."""
         lines = self._iptables("--list", "INPUT", "--verbose", "--exact", "--numeric").splitlines()
-        return sum(int(line.split()[0]) for line in lines[2:])
+        return sum(int(line.split()[0]) for line in lines[2:] if protocol in line)
 
     def _filter(self, *rule):
         self._iptables("--append", "INPUT", "--in-interface", "eth0", *rule)

@@ -10,7 +10,7 @@ Started inside the network namespace of a registry's container, with the contain
 
 The file MOOD says what both gates are like, and is not there while they are well:
 `hangs` (requests are read and never answered), `basic` (401, and they want a user name and a
-password), `slow` (tokens take 3 s, a blob takes its time).
+password), `slow` (`/v2/` takes 0.9 s, a token 3 s, the HEAD of a blob 1.5 s, a blob its time).
 """
 
 import http.client
@@ -27,7 +27,9 @@ from pathlib import Path
 
 TOKEN = "a-token"
 REALM = "http://auth.upstream.test:5001/token"
-SLOW_SECONDS = 3
+TOKEN_SECONDS = 3
+PING_SECONDS = 0.9
+HEAD_SECONDS = 1.5
 PIECES = 8
 HEADER_SIZE = 12
 TYPE_A = 1
@@ -74,7 +76,16 @@ class Gate(BaseHTTPRequestHandler):
         elif self.mood == "basic":
             self.answer(401, [("WWW-Authenticate", 'Basic realm="sick"')], b"{}")
         else:
+            if self.mood == "slow":
+                time.sleep(self.slowness())
             self.pass_on()
+
+    def slowness(self):
+        if self.path == "/v2/":
+            return PING_SECONDS
+        if self.path.startswith("/token"):
+            return TOKEN_SECONDS
+        return HEAD_SECONDS if self.command == "HEAD" and "/blobs/" in self.path else 0
 
     def pass_on(self):
         registry = http.client.HTTPConnection("127.0.0.1", 5000, timeout=10)
@@ -112,8 +123,6 @@ class TokenGate(Gate):
 
     def pass_on(self):
         if self.path.startswith("/token"):
-            if self.mood == "slow":
-                time.sleep(SLOW_SECONDS)
             self.answer(200, [], json.dumps({"token": TOKEN}).encode())
         elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
             by_address = self.headers["Host"].startswith(sys.argv[1])

@@ -3,12 +3,15 @@
 import concurrent.futures
 import functools
 import json
+import os
 import time
 from collections import defaultdict
+from contextlib import suppress
 
 import pytest
 import requests
 
+from demo import images
 from tests.e2e.conftest import PREFIX, WORKER
 from tests.e2e.containerd import running
 from tests.offline.away import (
@@ -33,6 +36,8 @@ ADDRESS = "address.test"
 ADDRESS_TOKENS = "address-tokens.test"
 WANTS_LOGIN = "wants a user name and a password"
 SLOW_PULLS = 3
+COUNTED_SECONDS = 20
+SECOND = "/dev/shm/talos-cache-second-pid"
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +68,13 @@ def back_again(upstream):
     upstream.come_back()
 
 
-def prove(caches, folder, mood, words, uncached, doctor_says):
+def prove(caches, folder, mood, words, uncached, doctor_says, connections=None):
     """Make the upstream sick; cached tags come, and new ones when it is well again.
 
     A pull that is the first to wait may be broken off: nodes try again.
+
+    Args:
+        connections: how many each cache may open to its upstream while that is sick.
     """
     with running(folder) as address, concurrent.futures.ThreadPoolExecutor() as side_by_side:
         node = Node(caches, address, folder)
@@ -91,6 +99,11 @@ def prove(caches, folder, mood, words, uncached, doctor_says):
         for host in hosts:
             asked_in_vain = node.pull(host, uncached, check=False)
             assert asked_in_vain.returncode != 0, "it would not tell whether that is remembered"
+        if connections:
+            caches.upstream.count_requests()
+            time.sleep(COUNTED_SECONDS)
+            counted = caches.upstream.requests_counted("tcp")
+            assert 0 < counted <= connections * len(hosts)
         caches.upstream.come_back()
         returned = list(side_by_side.map(back, hosts))
         assert max(returned) < BACK_SECONDS, returned
@@ -114,7 +127,39 @@ def doctor(caches):
 def test_an_upstream_that_takes_requests_and_never_answers(caches, upstream, tmp_path):
     says = "its upstream takes requests and does not answer"
     hangs = functools.partial(upstream.become, "hangs")
-    prove(caches, tmp_path, hangs, AWAY, uncached=TAGS, doctor_says=says)
+    # A question takes 6 s and two connections, and 3 s lie between two.
+    prove(caches, tmp_path, hangs, AWAY, uncached=TAGS, doctor_says=says, connections=6)
+
+
+def test_a_watch_that_is_killed_while_it_asks_asks_again(caches, upstream):
+    upstream.become("hangs")
+    with concurrent.futures.ThreadPoolExecutor() as side_by_side:
+        ended = [side_by_side.submit(look_up, url) for url in caches.urls.values()]
+        for container in caches.containers.values():
+            wait_until(functools.partial(asks, container))
+        caches.kill_watches()
+        caches.wait_for_log(AWAY)
+        # What waited was broken off.
+        concurrent.futures.wait(ended)
+    upstream.come_back()
+    caches.wait_for_log(BACK)
+
+
+def look_up(url):
+    with suppress(requests.ConnectionError):
+        requests.get(f"{url}/v2/team/image-0/manifests/1", timeout=BACK_SECONDS)
+
+
+def asks(container):
+    """Whether its watch asks its upstream a question at this moment."""
+    return container.exec_run(["busybox", "test", "-e", SECOND]).exit_code == 0
+
+
+def wait_until(is_so):
+    deadline = time.monotonic() + BACK_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_an_upstream_that_once_wants_a_login(caches, upstream, tmp_path):
@@ -123,7 +168,11 @@ def test_an_upstream_that_once_wants_a_login(caches, upstream, tmp_path):
         container.exec_run(["busybox", "sh", "-c", ": >/dev/shm/talos-cache-again"])
         container.exec_run(["busybox", "sh", "-c", "kill $(cat /dev/shm/talos-cache-pid)"])
     basic = functools.partial(upstream.become, "basic")
-    prove(caches, tmp_path, basic, WANTS_LOGIN, uncached=TAGS + 2, doctor_says=WANTS_LOGIN)
+    # 8 s lie between two questions, each of two connections.
+    prove(
+        *(caches, tmp_path, basic, WANTS_LOGIN),
+        **{"uncached": TAGS + 2, "doctor_says": WANTS_LOGIN, "connections": 6},
+    )
 
 
 def test_an_upstream_by_its_address_that_swallows_packets(caches, upstream, tmp_path):
@@ -132,16 +181,47 @@ def test_an_upstream_by_its_address_that_swallows_packets(caches, upstream, tmp_
 
 
 def test_one_that_is_only_slow_is_left_alone(caches, upstream):
+    caches.wait_for_log(BACK)
     upstream.become("slow")
     before = {host: said(container) for host, container in caches.containers.items()}
-    for number in range(TAGS + 6, TAGS + 6 + SLOW_PULLS):
-        for host, url in caches.urls.items():
-            made = image(number)
-            headers = {"Accept": made.manifests[-1].media_type}
-            base = f"{url}/v2/{made.repository}"
-            found = requests.get(f"{base}/manifests/1", headers=headers, timeout=60)
-            assert found.status_code == 200, host
-            for blob in made.blobs:
-                requests.get(f"{base}/blobs/{blob.digest}", timeout=60).raise_for_status()
+    with concurrent.futures.ThreadPoolExecutor() as side_by_side:
+        list(side_by_side.map(get_all, caches.urls.values()))
     after = {host: said(container) for host, container in caches.containers.items()}
     assert after == before
+
+
+def get_all(url):
+    for number in range(TAGS + 6, TAGS + 6 + SLOW_PULLS):
+        made = image(number)
+        headers = {"Accept": made.manifests[-1].media_type}
+        base = f"{url}/v2/{made.repository}"
+        requests.get(f"{base}/manifests/1", headers=headers, timeout=60).raise_for_status()
+        for blob in made.blobs:
+            requests.get(f"{base}/blobs/{blob.digest}", timeout=60).raise_for_status()
+
+
+def test_a_download_that_goes_on_is_not_broken_off(caches, upstream):
+    """Whatever else waits: as where it fills the line, or comes from another server."""
+    made = images.single("upstream.test", "team/large", "1", os.urandom(2**22))
+    upstream.push(made)
+    (layer,) = (blob for blob in made.blobs if len(blob.content) > 2**21)
+    upstream.become("slow")
+    with concurrent.futures.ThreadPoolExecutor() as side_by_side:
+        urls = [f"{url}/v2/team/large/blobs/{layer.digest}" for url in caches.urls.values()]
+        begun = list(side_by_side.map(begin, urls))
+        upstream.become("hangs")
+        ended = [side_by_side.submit(look_up, url) for url in caches.urls.values()]
+        for body in side_by_side.map(whole, begun):
+            assert body == layer.content
+        caches.wait_for_log(AWAY)
+        concurrent.futures.wait(ended)
+    upstream.come_back()
+    caches.wait_for_log(BACK)
+
+
+def begin(url):
+    return requests.get(url, stream=True, timeout=BACK_SECONDS)
+
+
+def whole(response):
+    return response.raw.read()
