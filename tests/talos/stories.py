@@ -23,7 +23,6 @@ from tests.upstream_log import settled
 HOSTS = ("docker.io", "registry.k8s.io", "ghcr.io")
 TEAM = "registry.example.com"
 SOON_SECONDS = 300
-READY_SECONDS = 180
 POLL_SECONDS = 0.5
 # Every kind of request that a pull makes.
 PULLS = ("/manifests/", "/blobs/")
@@ -52,11 +51,11 @@ def node_ips(cidr, count):
     return [str(network[2 + index]) for index in range(count)]
 
 
-def soon(what, is_so, *, seconds=SOON_SECONDS):
-    """Wait until something is so; gives what it then is."""
+def soon(what, is_so, *, seconds=SOON_SECONDS, tell=lambda: ""):
+    """Wait until something is so; gives what it then is. `tell` says more where it never is."""
     deadline = time.monotonic() + seconds
     while not (found := is_so()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}\n{tell()}"
         time.sleep(POLL_SECONDS)
     return found
 
@@ -97,11 +96,7 @@ def _is_pull(line):
 def wait_until_ready(clusters, stack, nodes):
     """These and no others are Ready: `up` has waited for that, but one may miss a report since."""
     wanted = set(nodes)
-    soon(
-        f"Ready: {wanted}",
-        lambda: _ready_nodes(clusters, stack) == wanted,
-        seconds=READY_SECONDS,
-    )
+    soon(f"Ready: {wanted}", lambda: _ready_nodes(clusters, stack) == wanted)
 
 
 def _ready_nodes(clusters, stack):
@@ -132,7 +127,7 @@ def run_pod(clusters, stack, name, image):
     soon(
         f"pod {name} is Running",
         lambda: clusters.kubectl(*get, check=False) == "Running",
-        seconds=READY_SECONDS,
+        tell=lambda: clusters.kubectl(stack, "describe", "pod", name, check=False),
     )
 
 

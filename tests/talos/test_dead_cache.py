@@ -274,6 +274,8 @@ def test_a_node_that_is_stopped_is_told(up):
     up.checkout.client.api.kill(f"{NAME}-worker-1")
     [(of, text, fix)] = problems(doctor(up, status=1))
     assert (of, text) == (about(WORKER), f"its container {NAME}-worker-1 does not run")
-    assert fix == f"make cluster-down STACK={STACK} && make cluster-up STACK={STACK}"
+    assert fix == (
+        f"make cluster-down STACK={STACK} CLUSTER={NAME} && make cluster-up STACK={STACK}"
+    )
     up.checkout.make("down", STACK)
     assert left_of(up, NAME) == NOTHING_LEFT

@@ -8,4 +8,4 @@ from toolchain import docker_engine
 @pytest.fixture(autouse=True)
 def no_dockerd_is_noted(tmp_path, monkeypatch):
     """The tests themselves run on it: whoever takes a note of it, or stops it, ends them all."""
-    monkeypatch.setattr(docker_engine, "STARTED", tmp_path / "dockerd-of-tests.json")
+    monkeypatch.setattr(docker_engine, "STARTED", tmp_path / "dockerd.json")

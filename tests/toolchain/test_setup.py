@@ -182,7 +182,6 @@ def test_a_go_that_another_process_is_still_installing_is_not_used(
 @pytest.fixture
 def started(monkeypatch, tmp_path):
     """A process in the place of dockerd, at a socket where nobody answers yet."""
-    monkeypatch.setattr(docker_engine, "STARTED", tmp_path / "dockerd.json")
     monkeypatch.setattr(docker_endpoint, "DEFAULT_SOCKET", str(tmp_path / "docker.sock"))
     process = subprocess.Popen(["sleep", "600"])
     yield process
@@ -212,12 +211,12 @@ def test_a_dockerd_in_which_nothing_runs_is_stopped(started, monkeypatch, tmp_pa
         assert started.wait(timeout=60) != 0
 
 
-def test_only_the_dockerd_that_was_started_for_this_is_stopped(started, tmp_path):
+def test_only_the_dockerd_that_was_started_for_this_is_stopped(started):
     docker_engine._record(started.pid, "demo")
     docker_engine.stop_if_ours("test")
     assert started.poll() is None, "it was started for something else"
-    record = json.loads((tmp_path / "dockerd.json").read_text())
-    (tmp_path / "dockerd.json").write_text(json.dumps({**record, "started": "1"}))
+    record = json.loads(docker_engine.STARTED.read_text())
+    docker_engine.STARTED.write_text(json.dumps({**record, "started": "1"}))
     docker_engine.stop_if_ours("demo")
     assert started.poll() is None, "the number belongs to another process now"
     docker_engine._record(started.pid, "demo")
@@ -396,12 +395,8 @@ def test_who_waited_for_a_lock_that_was_removed_takes_the_new_one(tmp_path, monk
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "5", "{}", '{"pid": 1}'])
-def test_a_note_of_a_dockerd_that_was_cut_off_means_that_none_is_ours(
-    tmp_path, monkeypatch, content
-):
-    started = tmp_path / "dockerd.json"
-    started.write_text(content)
-    monkeypatch.setattr(docker_engine, "STARTED", started)
+def test_a_note_of_a_dockerd_that_was_cut_off_means_that_none_is_ours(monkeypatch, content):
+    docker_engine.STARTED.write_text(content)
     monkeypatch.setattr(docker_engine.os, "kill", pytest.fail)
     docker_engine.stop_if_ours("use")
 
