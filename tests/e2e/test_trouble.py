@@ -1,11 +1,12 @@
 """Sick caches, killed runs, taken names and ports, wrong stack files: what a user is told."""
 
-import json
+import io
 import os
 import shlex
 import signal
 import socket
 import subprocess
+import tarfile
 import time
 
 import pytest
@@ -61,14 +62,25 @@ def refusals(checkout):
 BROKEN_IMAGE = f"{PREFIX}-broken:1"
 
 
-def image_that_starts(client, entrypoint):
-    """A registry image with another entrypoint, in Docker's form of a list."""
+def broken_registry_image(client, changes=None, program=None):
+    """A registry image with changes as of a Dockerfile, or with another program as the server."""
     container = client.containers.create(REGISTRY_IMAGE)
+    if program:
+        container.put_archive("/bin", tar_of("registry", program))
     repository, tag = BROKEN_IMAGE.split(":")
-    changes = ["CMD []", f"ENTRYPOINT {json.dumps(entrypoint)}"]
-    container.commit(repository=repository, tag=tag, changes="\n".join(changes))
+    container.commit(repository=repository, tag=tag, changes=changes)
     container.remove(v=True)
     return BROKEN_IMAGE
+
+
+def tar_of(name, script):
+    """A tar archive with one program."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo(name)
+        member.size, member.mode = len(script), 0o755
+        archive.addfile(member, io.BytesIO(script.encode()))
+    return packed.getvalue()
 
 
 LAST_WORDS = "cannot open the storage: something is wrong"
@@ -77,14 +89,15 @@ LAST_WORDS = "cannot open the storage: something is wrong"
 @pytest.fixture(params=["exec busybox sleep 600", "exit 3"], ids=["it stays silent", "it exits"])
 def broken_image(docker_client, request):
     """A registry image whose server writes a line and then never answers, or is gone at once."""
-    yield image_that_starts(docker_client, ["sh", "-c", f"echo {LAST_WORDS}; {request.param}"])
+    program = f"#!/bin/sh\necho {LAST_WORDS}; {request.param}\n"
+    yield broken_registry_image(docker_client, program=program)
     docker_client.images.remove(BROKEN_IMAGE, force=True)
 
 
 @pytest.fixture
-def image_without_program(docker_client):
+def image_without_user(docker_client):
     """A registry image that Docker makes a container of, but can't start."""
-    yield image_that_starts(docker_client, ["/bin/not-there"])
+    yield broken_registry_image(docker_client, changes="USER nobody-there")
     docker_client.images.remove(BROKEN_IMAGE, force=True)
 
 
@@ -145,17 +158,17 @@ def test_the_last_lines_are_the_same_on_a_terminal(stack, embedded_upstream):
 
 
 def test_a_cache_that_can_not_start_fails_the_up_and_a_later_one_heals_it(
-    stack, embedded_upstream, image_without_program
+    stack, embedded_upstream, image_without_user
 ):
     """It stays in Docker and in the state, half made: never taken for somebody else's."""
     upstreams = embedded(embedded_upstream, ("docker.io",))
-    configure(stack, upstreams, cache={"image": image_without_program})
+    configure(stack, upstreams, cache={"image": image_without_user})
     for attempt in ("first", "second"):
         done = stack.make("up", STACK, check=False)
         said = done.stdout + done.stderr
         assert done.returncode != 0, f"the {attempt} up has to fail"
         assert f"{NAME}-docker.io" in said
-        assert "/bin/not-there" in said
+        assert "user nobody-there" in said
         assert "There is a container" not in said
         assert "Traceback" not in said
         assert len(stack.containers(STACK)) == 1
