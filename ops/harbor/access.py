@@ -61,7 +61,7 @@ def ask(harbor: HarborSettings, mirrors: Sequence[Mirror], stack: str) -> Asked:
             _client(ca, TokenAuth(username, password)) as client,
             ThreadPoolExecutor(max_workers=AT_ONCE) as pool,
         ):
-            statuses = list(pool.map(lambda one: _status(client, f"{one.url}/{NO_BLOB}"), mirrors))
+            statuses = list(pool.map(lambda one: _of_no_blob(client, one), mirrors))
     except (OpsError, FetchError) as error:
         return Asked(unknown=f"whether nodes may pull from Harbor is not known: {error}")
     closed = [one for one, status in zip(mirrors, statuses, strict=True) if status in REFUSALS]
@@ -91,7 +91,7 @@ def knows(url: str, username: str, password: str, ca_pem: str) -> bool:
         OpsError: it can't be asked.
     """
     with _client(ca_pem, httpx.BasicAuth(username, password)) as client:
-        return _status(client, f"{url}/v2/", "GET") not in REFUSALS
+        return _status(client, "GET", f"{url}/v2/", httpx.codes.OK) not in REFUSALS
 
 
 def _client(ca_pem: str, auth: httpx.Auth) -> httpx.Client:
@@ -106,17 +106,32 @@ def _client(ca_pem: str, auth: httpx.Auth) -> httpx.Client:
     )
 
 
-def _status(client: httpx.Client, url: str, method: str = "HEAD") -> int:
+def _of_no_blob(client: httpx.Client, mirror: Mirror) -> int:
+    return _status(client, "HEAD", f"{mirror.url}/{NO_BLOB}", httpx.codes.NOT_FOUND)
+
+
+def _status(client: httpx.Client, method: str, url: str, good: int) -> int:
+    """The status of an answer: what Harbor says where all is well, or a refusal.
+
+    Raises:
+        OpsError: it is another, or a web page's: something stands before Harbor.
+    """
     try:
-        status = client.request(method, url).status_code
+        answer = client.request(method, url)
     except RefusedError as error:
         return error.status
-    except httpx.HTTPError as error:
+    except (
+        httpx.HTTPError,
+        httpx.InvalidURL,
+        UnicodeError,
+    ) as error:  # of a redirect, the last two
         server = str(httpx.URL(url).copy_with(path="/")).rstrip("/")
         raise OpsError(unreachable(server, error)) from error
-    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:
-        raise OpsError(f"{url}: it answers with status {status}")
-    return status
+    if answer.headers.get("Content-Type", "").startswith("text/html"):
+        raise OpsError(f"{url}: it answers with a web page, which is not Harbor's")
+    if answer.status_code not in (good, *REFUSALS):
+        raise OpsError(f"{url}: it answers with status {answer.status_code}")
+    return answer.status_code
 
 
 def _unknown_login(harbor: HarborSettings, username: str, stack: str) -> Refusal:

@@ -151,6 +151,34 @@ def test_a_sick_harbor_says_nothing_about_a_login(status):
         assert f"status {status}" in asked(settings_of(url, WRONG)).unknown
 
 
+@pytest.mark.parametrize("login", [None, WRONG], ids=["nobody", "somebody"])
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        (200, "text/html; charset=utf-8", "a web page"),
+        (404, "text/html", "a web page"),
+        (401, "text/html", "a web page"),
+        (204, "text/plain", "status 204"),
+    ],
+)
+def test_what_is_no_harbor_lets_nobody_pull(status, kind, said, login):
+    from tests.harbor.test_client import answering
+
+    with answering(status, b"", **{"Content-Type": kind}) as url:
+        result = asked(settings_of(url, login))
+    assert (result.refusals, said in result.unknown) == ((), True), result
+
+
+def test_a_portal_that_a_harbor_leads_to(monkeypatch):
+    from tests.harbor.test_client import answering
+
+    page = {"Content-Type": "text/html"}
+    with answering(200, b"", **page) as portal, answering(302, b"", Location=portal) as url:
+        assert "a web page" in asked(settings_of(url)).unknown
+    with answering(302, b"", Location="http://a..b/") as url:
+        assert "is not known" in asked(settings_of(url)).unknown
+
+
 def test_as_up_tells_it(projects, double):
     settings, warned = settings_of(double.url, WRONG), []
     mirrors = behind_harbor.mirrors(settings, {}, None)

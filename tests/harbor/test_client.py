@@ -32,7 +32,7 @@ def answering(status, content, **headers):
             self.end_headers()
             self.wfile.write(content)
 
-        do_POST = do_GET  # noqa: N815 - the library's name
+        do_HEAD = do_POST = do_GET  # noqa: N815 - the library's names
 
         def log_message(self, *arguments):
             """Nobody reads it."""
