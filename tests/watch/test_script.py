@@ -62,7 +62,8 @@ class Watch:
         for old, new in replaced.items():
             text = text.replace(old, new)
         pause = f'"$(busybox awk "BEGIN {{ print $1 / {FASTER} }}")"'
-        return text.replace("\n", f"\nshort_sleep() {{ busybox sleep {pause}; }}\n", 1)
+        noted = f'echo "$1" >>"{self.folder}/pauses"; busybox sleep {pause}'
+        return text.replace("\n", f"\nshort_sleep() {{ {noted}; }}\n", 1)
 
     def start(self, text=""):
         program = self.folder / "watch.sh"
@@ -224,7 +225,8 @@ def test_one_by_its_address_that_takes_no_connection_is_not_asked(watch):
     watch.wait_for(WAITING)
     watch.start()
     watch.until_started(2)
-    time.sleep(3 * 3 / FASTER)
+    # When the third begins it could have asked twice.
+    watch.until(lambda: watch.lines("pauses").count("3") == 3)
     assert watch.lines("starts") == [OWN, REFUSING]
     assert watch.lines("questions") == []
 
