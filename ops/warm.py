@@ -259,14 +259,12 @@ def warm(
         )
         _fill(doing, missing)
         failed = [one for one in _settled(doing, images) if one.faults]
-        for cache in concerned:  # one may have been started anew a moment ago
-            wait_for_answer(cache.local_endpoint, SETTLE_SECONDS)
-        after = [metrics.pulled(client, cache) for cache in concerned]
+        upstream_bytes = _from_upstream(client, concerned, before)
     gone = {(host, digest) for host, held in stores.items() for digest in held.gone}
     return Report(
         images=len(images),
         complete_before=len(images) - len(missing),
-        upstream_bytes=metrics.difference(before, after),
+        upstream_bytes=upstream_bytes,
         unique_bytes=doing.unique_bytes,
         seconds=time.monotonic() - started,
         failures=tuple(
@@ -274,6 +272,19 @@ def warm(
             for one in failed
         ),
     )
+
+
+def _from_upstream(
+    client: docker.DockerClient, caches: Sequence[Cache], before: Sequence[metrics.Pulled]
+) -> int | None:
+    """Bytes that came since `before`; None where a cache was, or is being, started anew."""
+    for cache in caches:
+        wait_for_answer(cache.local_endpoint, SETTLE_SECONDS)
+    try:
+        after = [metrics.pulled(client, cache) for cache in caches]
+    except OpsError:  # it says nothing at this moment; what failed, and why, is still to be told
+        return None
+    return metrics.difference(before, after)
 
 
 def _refuse(

@@ -11,7 +11,7 @@ from ops import fetching, metrics
 from ops.caches import Cache
 from ops.errors import OpsError
 from ops.metrics import Pulled, difference
-from ops.warm import Report, _readable
+from ops.warm import Report, _from_upstream, _readable
 from tests.ops import busy_upstream
 from tests.real_registry import running
 
@@ -31,6 +31,17 @@ def test_where_a_cache_was_started_anew_nobody_knows():
     before = [pulled(100), pulled(7)]
     for size in (0, 200):
         assert difference(before, [pulled(150), pulled(size, since="10:00")]) is None
+
+
+def test_a_cache_that_says_nothing_at_the_end_takes_no_report_along(monkeypatch):
+    """The watch may start its registry anew at that very moment."""
+
+    def silent(*_):
+        raise OpsError("registry-docker.io does not say what it has pulled")
+
+    monkeypatch.setattr(metrics, "pulled", silent)
+    monkeypatch.setattr("ops.warm.wait_for_answer", lambda *_: "connection refused")
+    assert _from_upstream(None, [CACHE], [pulled(100)]) is None
 
 
 def report(upstream_bytes, unique_bytes):
