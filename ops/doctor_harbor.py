@@ -35,7 +35,7 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
         opened = secret_settings.settings_of(stack) if harbor.login else settings
     except (OpsError, SettingsError) as error:
         said = " ".join(str(error).split())
-        text = f"whether nodes may pull from it is not known: {said}"
+        text = f"could not check whether nodes may pull from it: {said}"
         return [found, diagnosis.warning(ABOUT, text, passphrase.advice(stack))]
     asked = access.ask(harbor, _mirrors(stack, opened, robot), stack)
     refused = [diagnosis.problem(ABOUT, one.text, one.fix) for one in asked.refusals]

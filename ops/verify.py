@@ -146,7 +146,7 @@ def told_aside(result: Result) -> str:
     """Why it is not one of the images, in a line."""
     why = {
         store.LOOKED_AT: "only its manifest was asked for, never the image",
-        store.ATTACHED: f"belongs to {store.subject_of(result.image.tag)}, and is not all here",
+        store.ATTACHED: f"belongs to {store.subject_of(result.image.tag)}, and is incomplete",
     }
     return f"{result.image}: {why[result.kind]}"
 

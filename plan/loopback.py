@@ -28,7 +28,7 @@ def is_loopback(host: str) -> bool:
     return address is not None and (address.is_loopback or address.is_unspecified)
 
 
-def refuse(check: Checks, path: str, url: str, who: str) -> bool:
+def refuse(check: Checks, path: str, url: str, who: str, *, is_here: bool = True) -> bool:
     """Whether a URL leads to whoever asks it; that is a mistake, which is told.
 
     Args:
@@ -36,6 +36,7 @@ def refuse(check: Checks, path: str, url: str, who: str) -> bool:
         path: of the key.
         url: http or https.
         who: asks it.
+        is_here: whether that is a container on this machine.
     """
     host, port = address_of(url)
     if not is_loopback(host):
@@ -43,10 +44,10 @@ def refuse(check: Checks, path: str, url: str, who: str) -> bool:
     rule = f"{who} asks it, and to a container loopback is the container itself"
     bridge = f"{url.partition('://')[0]}://{BRIDGE}:{port}"
     fix = (
-        f'let it listen on the address of Docker\'s bridge as well, and write that: "{bridge}" on '
-        "most machines (ip -4 address show docker0)"
+        "let what it leads to listen on the address of Docker's bridge as well, and write that: "
+        f'"{bridge}" on most machines (ip -4 address show docker0)'
     )
-    check.add(path, url, rule, fix)
+    check.add(path, url, rule, fix if is_here else f"write the address by which {who} reaches it")
     return True
 
 

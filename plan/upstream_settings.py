@@ -14,6 +14,7 @@ from plan.upstreams import DOCKER_IO_ALIASES, KNOWN, LARGEST_OFFSET, slug
 
 LOCAL = "local"
 HARBOR = "harbor"
+HARBOR_ITSELF = "Harbor"
 BACKENDS = (LOCAL, HARBOR)
 # Keys of an upstream that are about a cache on this machine.
 KEYS_OF_A_CACHE = ("port", "overridePath", "pathPrefix", "ca")
@@ -146,7 +147,7 @@ def _upstream(
     if backend == HARBOR:
         _refuse_keys_of_a_cache(check, path, group)
         if group.get("remoteUrl") is not None or host in KNOWN:
-            remote_url = _remote_url(check, path, host, group.get("remoteUrl"), "Harbor")
+            remote_url = _remote_url(check, path, host, group.get("remoteUrl"), HARBOR_ITSELF)
     elif backend == LOCAL:
         remote_url = _remote_url(check, path, host, group.get("remoteUrl"), "the cache")
         port = _port(check, path, host, group.get("port"), base_port, free_ports)
@@ -251,7 +252,7 @@ def _remote_url(check: Checks, path: str, host: str, value: object, who: str) ->
             fix += f", and pathPrefix: {prefix} if its images are below that path"
         check.add(path, value, rule, fix)
         return None
-    if loopback.refuse(check, path, value, who):
+    if loopback.refuse(check, path, value, who, is_here=who != HARBOR_ITSELF):
         return None
     return value.rstrip("/")
 

@@ -238,8 +238,8 @@ start_anew() {
 }
 
 hold() {
-    say "upstream $name takes requests and does not answer: serving what is cached"
-    echo 'its upstream takes requests and does not answer' >"$trouble"
+    say "upstream $name gives no answer: serving what is cached"
+    echo 'its upstream gives no answer' >"$trouble"
     start_anew "$nowhere"
     # Not sooner: each time costs the pulls that are under way.
     busybox sleep 6

@@ -63,7 +63,7 @@ def ask(harbor: HarborSettings, mirrors: Sequence[Mirror], stack: str) -> Asked:
         ):
             statuses = list(pool.map(lambda one: _of_no_blob(client, one), mirrors))
     except (OpsError, FetchError) as error:
-        return Asked(unknown=f"whether nodes may pull from Harbor is not known: {error}")
+        return Asked(unknown=f"could not check whether nodes may pull from Harbor: {error}")
     closed = [one for one, status in zip(mirrors, statuses, strict=True) if status in REFUSALS]
     return Asked(refusals=tuple(_closed(harbor, one, stack) for one in closed))
 

@@ -39,7 +39,7 @@ def look(plan: HarborPlan, recorded: Recorded | None) -> Look:
     try:
         found = _differences(plan, recorded)
     except OpsError as error:
-        text = f"whether Harbor is as this stack left it is not known: {error}"
+        text = f"could not check whether Harbor is still as this stack left it: {error}"
         return Look(repairs=recorded.repairs, warning=text)
     if not found:
         return Look(repairs=recorded.repairs)

@@ -135,7 +135,9 @@ def test_a_harbor_that_is_not_up_says_nothing_about_a_login():
         mirrors = behind_harbor.mirrors(settings, {}, None)
         assert access.report(settings.harbor, mirrors, warned.append) == ""
     [text] = warned
-    assert text.startswith(f"whether nodes may pull from Harbor is not known: Harbor at {url} does")
+    assert text.startswith(
+        f"could not check whether nodes may pull from Harbor: Harbor at {url} does"
+    )
 
 
 def test_a_token_service_elsewhere_gets_no_password(projects, login, double):
@@ -176,7 +178,7 @@ def test_a_portal_that_a_harbor_leads_to(monkeypatch):
     with answering(200, b"", **page) as portal, answering(302, b"", Location=portal) as url:
         assert "a web page" in asked(settings_of(url)).unknown
     with answering(302, b"", Location="http://a..b/") as url:
-        assert "is not known" in asked(settings_of(url)).unknown
+        assert "could not check" in asked(settings_of(url)).unknown
 
 
 def test_as_up_tells_it(projects, double):

@@ -256,6 +256,6 @@ def test_a_harbor_that_can_not_be_asked_is_a_warning_and_no_change(run, made, kn
     seen = drift.look(plan, state)
     assert seen.repairs == 2
     assert seen.warning.startswith(
-        "whether Harbor is as this stack left it is not known: Harbor at"
+        "could not check whether Harbor is still as this stack left it: Harbor at"
     )
     assert not any(secret in seen.warning for secret in plan.secrets)

@@ -125,7 +125,7 @@ def doctor(caches):
 
 
 def test_an_upstream_that_takes_requests_and_never_answers(caches, upstream, tmp_path):
-    says = "its upstream takes requests and does not answer"
+    says = "its upstream gives no answer"
     hangs = functools.partial(upstream.become, "hangs")
     # A question takes 6 s and two connections, and 3 s lie between two.
     prove(caches, tmp_path, hangs, AWAY, uncached=TAGS, doctor_says=says, connections=6)

@@ -69,6 +69,6 @@ def test_what_does_not_count_is_told():
     *aside, last = verify._table([WHOLE], [], [of_kind(LOOKED_AT), signature]).splitlines()
     assert aside == [
         "not counted: docker.io/team/a:v1: only its manifest was asked for, never the image",
-        f"not counted: docker.io/team/a:{tag}: belongs to sha256:{'c' * 64}, and is not all here",
+        f"not counted: docker.io/team/a:{tag}: belongs to sha256:{'c' * 64}, and is incomplete",
     ]
     assert last == "1 of 1 images are complete (0.0 MB)"

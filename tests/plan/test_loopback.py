@@ -102,6 +102,14 @@ def test_a_proxy_is_never_the_cache_itself():
     assert '"http://172.17.0.1:3128"' in problem.fix
 
 
+def test_what_harbor_asks_is_not_on_this_machine():
+    upstreams = {"docker.io": {"backend": "harbor", "remoteUrl": "http://localhost:5000"}}
+    with pytest.raises(SettingsError) as caught:
+        parse({"harbor": {"url": "https://harbor.example.com"}, "upstreams": upstreams})
+    fixes = [one.fix for one in caught.value.problems if one.path.endswith("remoteUrl")]
+    assert fixes == ["write the address by which Harbor reaches it"]
+
+
 def test_a_harbor_is_never_the_node_itself():
     with pytest.raises(SettingsError) as caught:
         parse(

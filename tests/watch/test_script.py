@@ -31,7 +31,7 @@ ANSWER = "proxy.(*proxyBlobStore).ServeBlob"
 FOR_EVER = 0
 WAITING = f"goroutine 1 [select]:\nregistry/{PING}(0xc0001, 0x2)\n\tfile.go:1\n"
 DOWNLOADING = "\ngoroutine 2 [IO wait]:\nproxy.(*proxyBlobStore).copyContent(0x1)\n\tfile.go:2\n"
-HELD = "takes requests and does not answer: serving"
+HELD = "gives no answer: serving"
 OWN, REFUSING = "its own", "http://127.0.0.1:1"
 
 
@@ -171,7 +171,7 @@ def test_an_upstream_that_never_answers_is_refused_until_it_does(watch):
     watch.start()
     watch.until_said(HELD)
     watch.until_started(2)
-    assert "does not answer" in watch.lines("state-trouble")[0]
+    assert "gives no answer" in watch.lines("state-trouble")[0]
     asked = len(watch.lines("questions"))
     watch.until_asked(asked + 2)
     assert watch.lines("starts") == [OWN, REFUSING]
