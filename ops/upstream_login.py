@@ -68,6 +68,8 @@ _SAYS_ENOUGH = (
 )
 MANIFESTS = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+# What may stand before a page: a byte order mark as well.
+BLANKS = " \t\r\n\f\ufeff"
 # OpenSSL's numbers of what can be wrong with a certificate that is trusted otherwise.
 EXPIRED, NOT_YET_VALID, OTHER_HOST, OTHER_ADDRESS = 10, 9, 62, 64
 
@@ -263,16 +265,29 @@ def context(ca_pem: str) -> ssl.SSLContext:
 
 @dataclass(frozen=True, kw_only=True)
 class _Answer:
+    method: str
     status: int
     headers: httpx.Headers
     text: str
     url: str
 
     @property
+    def challenges(self) -> dict[str, dict[str, str]]:
+        """How to log in, as in `tokens`."""
+        return tokens.challenges(self.headers)
+
+    @property
     def is_page(self) -> bool:
-        """Whether it is made for people who look at it; no registry's answer is."""
-        kind = self.headers.get("Content-Type", "")
-        return kind.startswith("text/html") or self.text.lstrip()[:1] == "<"
+        """Whether it is made for people who look at it; no registry's answer is.
+
+        Its media type does not tell: many a web framework calls everything a page, and so Quay the
+        `true` that it answers at `/v2/`. Nothing else is there where the method is HEAD.
+        """
+        if self.challenges or "Docker-Distribution-Api-Version" in self.headers:
+            return False
+        if self.method == "HEAD":
+            return self.headers.get("Content-Type", "").startswith("text/html")
+        return self.text.lstrip(BLANKS).startswith("<")
 
 
 class Transport(httpx.BaseTransport):
@@ -308,7 +323,7 @@ class Transport(httpx.BaseTransport):
 def _verdict(question: Question, client: httpx.Client) -> Verdict:
     url = f"{question.remote_url}/v2/"
     asked = _get(client, url)
-    challenges = tokens.challenges(asked.headers)
+    challenges = asked.challenges
     if asked.status != httpx.codes.UNAUTHORIZED or _is_networks(question, asked):
         judged = _judged(question, asked)
         return _of_images(question, client) if isinstance(judged, Accepted) else judged
@@ -402,7 +417,7 @@ def _of_images(question: Question, client: httpx.Client, auth: httpx.Auth | None
     if answer.status == httpx.codes.UNAUTHORIZED:
         if auth is None:
             return _wants_login_elsewhere(question, "manifests")
-        if not known and not tokens.challenges(answer.headers):
+        if not known and not answer.challenges:
             # So a Harbor says that there is no such project, to who has a token.
             return Accepted(host=question.host)
     return _judged(question, answer)
@@ -443,8 +458,7 @@ def _is_networks(question: Question, answer: _Answer) -> bool:
     One that refuses somebody, or says how to log in, may be a web server's before a registry.
     """
     if answer.status in REFUSALS:
-        is_strangers = question.login is None and not tokens.challenges(answer.headers)
-        return answer.is_page and is_strangers
+        return answer.is_page and question.login is None
     return answer.is_page and answer.status == httpx.codes.OK
 
 
@@ -459,7 +473,11 @@ def _get(
     answer = client.request(method, url, auth=auth or httpx.USE_CLIENT_DEFAULT, headers=headers)
     text = answer.content.decode(errors="replace")
     return _Answer(
-        status=answer.status_code, headers=answer.headers, text=text, url=str(answer.url)
+        method=method,
+        status=answer.status_code,
+        headers=answer.headers,
+        text=text,
+        url=str(answer.url),
     )
 
 

@@ -73,7 +73,63 @@ def with_token(answer):
     return lambda request: answer if request.headers.get("Authorization") else wants_token(request)
 
 
+def quay(public=(), token=(200, JSON, TOKEN)):
+    """Quay's answers, as its `endpoints/v2` makes them, where it has these public repositories.
+
+    To `/v2/` it says `true`, which Flask calls a web page; and how to log in, also at 200. A token
+    for nobody is no login there. What is not there wants one, and so does what is private.
+    """
+
+    def challenge(request, scope=""):
+        here = f"http://{request.headers['Host']}"
+        asks = f'Bearer realm="{here}/v2/auth",service="quay.example.com"{scope}'
+        return [("WWW-Authenticate", asks), ("Docker-Distribution-API-Version", "registry/2.0")]
+
+    def answer(request):
+        path = request.path.partition("?")[0]
+        who = request.headers.get("Authorization", "")
+        if path == "/v2/auth":
+            somebody = (200, JSON, b'{"token":"somebodys"}')
+            return somebody if who.startswith("Basic ") else token
+        if path == "/v2/":
+            known = who == "Bearer somebodys"
+            return 200 if known else 401, [*PAGE, *challenge(request)], b"true"
+        repository = path.removeprefix("/v2/").partition("/manifests/")[0]
+        if repository in public:
+            return 200, [("Content-Type", "application/vnd.oci.image.index.v1+json")], b"{}"
+        said = b'{"errors":[{"code":"UNAUTHORIZED","detail":{},"message":"access to the requested '
+        said += b'resource is not authorized"}]}\n'
+        return 401, [*JSON, *challenge(request, f',scope="repository:{repository}:pull"')], said
+
+    return answer
+
+
 class TestWell:
+    @pytest.mark.parametrize("host", [HOST, "quay.io"])
+    def test_quay_for_who_has_an_account(self, host, known):
+        with answering(quay(["prometheus/busybox"])) as upstream:
+            known("quay.io", upstream.url)
+            verdict = verdict_on(upstream.url, host, username="me", password="hunter2")
+        assert verdict == Accepted(host=host)
+
+    def test_quays_own_for_everybody(self, known):
+        with answering(quay(["prometheus/busybox"])) as upstream:
+            known("quay.io", upstream.url)
+            assert verdict_on(upstream.url, "quay.io") == Accepted(host="quay.io")
+
+    @pytest.mark.parametrize("kind", ["text/html", "text/html; charset=utf-8"])
+    @pytest.mark.parametrize("body", [b"true", b"{}", b""])
+    @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
+    def test_what_a_web_framework_calls_a_page(self, kind, body, login):
+        answers = of(v2=(200, [("Content-Type", kind)], body))
+        with answering(answers) as upstream:
+            assert verdict_on(upstream.url, **login) == Accepted(host=HOST)
+
+    def test_a_page_that_says_that_it_is_a_registrys(self):
+        shown = [*PAGE, ("Docker-Distribution-Api-Version", "registry/2.0")]
+        with answering((200, shown, b"<title>Registry</title>")) as upstream:
+            assert verdict_on(upstream.url) == Accepted(host=HOST)
+
     @pytest.mark.parametrize("manifest", [NOT_FOUND, OPEN])
     def test_open(self, manifest):
         with answering(of(v2=OPEN, manifest=manifest)) as upstream:
@@ -182,7 +238,11 @@ class TestUseless:
 
     @pytest.mark.parametrize("status", [200, 401, 403])
     @pytest.mark.parametrize(
-        ("headers", "body"), [(PAGE, b"Welcome"), ([], b"\n<!doctype html><title>Log in</title>")]
+        ("headers", "body"),
+        [
+            (PAGE, b"\xef\xbb\xbf\r\n<p>Welcome"),
+            ([], b"\n<!doctype html><title>Log in</title>"),
+        ],
     )
     def test_a_login_page(self, status, headers, body):
         verdict = self.useless((status, headers, body))
