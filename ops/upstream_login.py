@@ -58,10 +58,10 @@ _NETWORK = (
     "correct upstreams.{host}.remoteUrl"
 )
 # What an upstream says to whoever asks for an image that is not there, and means everybody. Others
-# may call the name wrong (the Image Factory), or forbidden.
+# may call the name wrong (the Image Factory), or forbidden; and Harbor and Quay want a login for
+# it, also of who has a token.
 _SAYS_ENOUGH = (
     httpx.codes.OK,
-    httpx.codes.UNAUTHORIZED,
     httpx.codes.TOO_MANY_REQUESTS,
     httpx.codes.SERVICE_UNAVAILABLE,
     httpx.codes.NETWORK_AUTHENTICATION_REQUIRED,
@@ -366,7 +366,7 @@ def _by_token(question: Question, client: httpx.Client, asked_for: Mapping[str, 
         return _of_images(question, client, bearer)
     shown = _get(client, f"{question.remote_url}/v2/", auth=bearer)
     if shown.status == httpx.codes.UNAUTHORIZED:
-        # A Harbor lets nobody in here without a login, and has public images all the same.
+        # Harbor and Quay let nobody in here without a login, and have public images all the same.
         return _of_images(question, client, bearer)
     return _judged(question, shown, secrets=(token,))
 
@@ -412,14 +412,10 @@ def _of_images(question: Question, client: httpx.Client, auth: httpx.Auth | None
     repository, tag = known or ANY_IMAGE
     url = f"{question.remote_url}/v2/{repository}/manifests/{tag}"
     answer = _get(client, url, method="HEAD", auth=auth, headers={"Accept": MANIFESTS})
+    if answer.status == httpx.codes.UNAUTHORIZED and auth is None:
+        return _wants_login_elsewhere(question, "manifests")
     if answer.status == httpx.codes.NOT_FOUND or (not known and answer.status not in _SAYS_ENOUGH):
         return Accepted(host=question.host)
-    if answer.status == httpx.codes.UNAUTHORIZED:
-        if auth is None:
-            return _wants_login_elsewhere(question, "manifests")
-        if not known and not answer.challenges:
-            # So a Harbor says that there is no such project, to who has a token.
-            return Accepted(host=question.host)
     return _judged(question, answer)
 
 

@@ -117,6 +117,19 @@ class TestWell:
             known("quay.io", upstream.url)
             assert verdict_on(upstream.url, "quay.io") == Accepted(host="quay.io")
 
+    def test_another_quay_for_everybody(self):
+        with answering(quay()) as upstream:
+            assert verdict_on(upstream.url) == Accepted(host=HOST)
+        methods = [method for method, _ in upstream.asked]
+        assert methods == ["GET", "GET", "GET", "HEAD"]
+
+    @pytest.mark.parametrize("status", [401, 403])
+    @pytest.mark.parametrize("headers", [JSON, PAGE, [("WWW-Authenticate", "Bearer error=x")]])
+    def test_what_refuses_only_an_image_that_is_not_there(self, status, headers):
+        answers = of(v2=wants_token, token=(200, JSON, TOKEN), manifest=(status, headers, b""))
+        with answering(answers) as upstream:
+            assert verdict_on(upstream.url) == Accepted(host=HOST)
+
     @pytest.mark.parametrize("kind", ["text/html", "text/html; charset=utf-8"])
     @pytest.mark.parametrize("body", [b"true", b"{}", b""])
     @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
@@ -302,12 +315,19 @@ class TestUseless:
         assert "(401)" in verdict.reason
         assert 'credentials["docker.io"]' in verdict.fix
 
-    def test_a_token_for_nobody_that_a_registry_refuses(self):
-        refuses = (401, [("WWW-Authenticate", 'Bearer error="insufficient_scope"')], b"")
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_a_token_for_nobody_that_does_not_open_what_is_there(self, status):
+        refuses = (status, [("WWW-Authenticate", 'Bearer error="insufficient_scope"')], b"")
         answers = of(v2=wants_token, token=(200, JSON, TOKEN), manifest=refuses)
-        verdict = self.useless(answers)
-        assert "it lets nobody in without a login (401)" in verdict.reason
-        assert SET in verdict.fix
+        verdict = self.useless(answers, "registry.k8s.io")
+        assert f"({status})" in verdict.reason
+        assert 'credentials["registry.k8s.io"]' in verdict.fix
+
+    @pytest.mark.parametrize("host", [HOST, "quay.io"])
+    def test_a_quay_that_gives_nobody_a_token(self, host):
+        said = b'{"error":"Anonymous access is not allowed"}'
+        verdict = self.useless(quay(token=(401, JSON, said)), host)
+        assert "its token service gives no token without a login (401)" in verdict.reason
 
     @pytest.mark.parametrize("v2", [OPEN, wants_token])
     @pytest.mark.parametrize("status", [429, 503, 511])
