@@ -343,12 +343,7 @@ def _by_token(question: Question, client: httpx.Client, asked_for: Mapping[str, 
     realm = asked_for.get("realm", "")
     if why := _why_not_sent(question, realm):
         return _can_not_log_in(question, _clean(why, question))
-    query = {key: asked_for[key] for key in ("service", "scope") if asked_for.get(key)}
-    if question.path_prefix or question.login is None:
-        # For one repository, as a pull has it: what the challenge proposes is an example.
-        query["scope"] = f"repository:{_repository(question)}:pull"
-    url = str(httpx.URL(realm).copy_merge_params(query))
-    issued = _get(client, url, auth=question.login)
+    issued = _issued(question, client, realm, asked_for)
     if issued.status != httpx.codes.OK:
         if question.login is None and issued.status in REFUSALS:
             said = _says(question, issued)
@@ -371,6 +366,23 @@ def _by_token(question: Question, client: httpx.Client, asked_for: Mapping[str, 
     return _judged(question, shown, secrets=(token,))
 
 
+def _issued(
+    question: Question, client: httpx.Client, realm: str, asked_for: Mapping[str, str]
+) -> _Answer:
+    """What the token service answers."""
+    query = {key: asked_for[key] for key in ("service", "scope") if asked_for.get(key)}
+    example = httpx.URL(realm).copy_merge_params(query)
+    # For one repository, as a pull has it: what the challenge proposes is an example.
+    scope = f"repository:{_repository(question)}:pull"
+    issued = None
+    if question.login is None or question.path_prefix or question.known_image:
+        issued = _get(client, str(example.copy_set_param("scope", scope)), auth=question.login)
+    if issued is None or (question.known_image and question.login and issued.status in REFUSALS):
+        # It may have been the image that was refused, and not the credentials.
+        issued = _get(client, str(example), auth=question.login)
+    return issued
+
+
 class _Bearer(httpx.Auth):
     """A token that is sent along."""
 
@@ -385,15 +397,15 @@ class _Bearer(httpx.Auth):
 def _with_login(
     question: Question, client: httpx.Client, auth: httpx.Auth, secrets: Sequence[str] = ()
 ) -> Verdict:
-    """Whether `/v2/` takes the login; and where images are below a path, what is below that.
+    """Whether `/v2/` takes the login; and what is below a path, or an image that is known, adds.
 
     By the second alone a login that a Harbor does not know would be well where anybody may pull.
     """
     judged = _judged(
         question, _get(client, f"{question.remote_url}/v2/", auth=auth), secrets=secrets
     )
-    if question.path_prefix and isinstance(judged, Accepted):
-        return _below_path(question, client, auth)
+    if isinstance(judged, Accepted) and (question.path_prefix or question.known_image):
+        return _of_images(question, client, auth)
     return judged
 
 
@@ -412,11 +424,23 @@ def _of_images(question: Question, client: httpx.Client, auth: httpx.Auth | None
     repository, tag = known or ANY_IMAGE
     url = f"{question.remote_url}/v2/{repository}/manifests/{tag}"
     answer = _get(client, url, method="HEAD", auth=auth, headers={"Accept": MANIFESTS})
-    if answer.status == httpx.codes.UNAUTHORIZED and auth is None:
-        return _wants_login_elsewhere(question, "manifests")
+    is_closed = known and question.login and answer.status in REFUSALS
+    if auth is None and (is_closed or answer.status == httpx.codes.UNAUTHORIZED):
+        return _wants_login_elsewhere(question, f"manifests ({answer.status})")
+    if is_closed:
+        return _closed_image(question, repository, answer.status)
     if answer.status == httpx.codes.NOT_FOUND or (not known and answer.status not in _SAYS_ENOUGH):
         return Accepted(host=question.host)
     return _judged(question, answer)
+
+
+def _closed_image(question: Question, repository: str, status: int) -> Verdict:
+    """Of credentials that are right. Other images may come all the same, so it is no refusal."""
+    reason = (
+        f"it takes the credentials, and refuses {repository}, which anybody may pull ({status})"
+    )
+    fix = f"let that account pull public images, or set another: {_set(question)}"
+    return _useless(question, reason, fix)
 
 
 def _below_path(question: Question, client: httpx.Client, auth: httpx.Auth | None) -> Verdict:
@@ -492,8 +516,10 @@ def _judged(
         return _refusal(question, answer.status, said)
     if answer.status == httpx.codes.TOO_MANY_REQUESTS:
         reason = f"{who} has had too many requests from here (429): {said}"
-        fix = "wait, or use an account of yours there"
-        return _useless(question, reason, fix if question.login else f"{fix}: {_set(question)}")
+        fix = f"wait, or use an account of yours there: {_set(question)}"
+        if question.login:
+            fix = "wait, or use an account there that has a higher limit"
+        return _useless(question, reason, fix)
     later = answer.status >= httpx.codes.INTERNAL_SERVER_ERROR
     if answer.status == httpx.codes.NETWORK_AUTHENTICATION_REQUIRED:
         later = False

@@ -73,6 +73,12 @@ def with_token(answer):
     return lambda request: answer if request.headers.get("Authorization") else wants_token(request)
 
 
+def with_login(answer):
+    """`answer` to who has a user name."""
+    asks = (401, [("WWW-Authenticate", 'Basic realm="team"')], b"")
+    return lambda request: answer if request.headers.get("Authorization") else asks
+
+
 def quay(public=(), token=(200, JSON, TOKEN)):
     """Quay's answers, as its `endpoints/v2` makes them, where it has these public repositories.
 
@@ -180,6 +186,18 @@ class TestWell:
         assert upstream.asked == [("GET", "/v2/"), ("GET", "/token"), ("HEAD", manifest)]
         assert upstream.seen[2][1] == "Bearer a-token"
 
+    def test_nor_for_who_has_an_account(self, known):
+        answers = of(v2=with_token(OPEN), token=(200, JSON, TOKEN), manifest=OPEN)
+        with answering(answers) as upstream:
+            known("docker.io", upstream.url)
+            verdict = verdict_on(upstream.url, "docker.io", username="me", password="hunter2")
+        assert verdict == Accepted(host="docker.io")
+        manifest = ("HEAD", "/v2/ratelimitpreview/test/manifests/latest")
+        v2, token = ("GET", "/v2/"), ("GET", "/token")
+        assert upstream.asked == [v2, token, v2, manifest]
+        assert "scope=repository%3Aratelimitpreview%2Ftest%3Apull" in upstream.seen[1][0]
+        assert upstream.seen[3][1] == "Bearer a-token"
+
     def test_what_gives_nobody_a_token_that_opens_v2(self):
         answers = of(v2=wants_token, token=(200, JSON, TOKEN))
         with answering(answers) as upstream:
@@ -232,9 +250,37 @@ class TestUseless:
         assert "(429)" in verdict.reason
         assert 'credentials["docker.io"]' in verdict.fix
 
-    def test_too_many_requests_for_who_has_an_account(self):
-        verdict = self.useless((429, JSON, b""), username="me", password="hunter2")
-        assert "pulumi" not in verdict.fix
+    @pytest.mark.parametrize("v2", [with_token(OPEN), with_login(OPEN)], ids=["token", "basic"])
+    @pytest.mark.parametrize("limited", ["v2", "manifest"])
+    def test_too_many_requests_for_who_has_an_account(self, v2, limited):
+        answers = {"v2": v2, "token": (200, JSON, TOKEN), limited: (429, JSON, b"")}
+        verdict = self.useless(of(**answers), "docker.io", username="me", password="hunter2")
+        assert "(429)" in verdict.reason
+        assert verdict.fix == "wait, or use an account there that has a higher limit"
+
+    @pytest.mark.parametrize("v2", [with_token(OPEN), with_login(OPEN)], ids=["token", "basic"])
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_credentials_that_are_right_and_do_not_open_what_anybody_may_pull(self, v2, status):
+        answers = of(v2=v2, token=(200, JSON, TOKEN), manifest=(status, JSON, b""))
+        verdict = self.useless(answers, "docker.io", username="me", password="hunter2")
+        assert "it takes the credentials" in verdict.reason
+        assert f"ratelimitpreview/test, which anybody may pull ({status})" in verdict.reason
+        assert 'credentials["docker.io"]' in verdict.fix
+
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_credentials_that_get_no_token_for_what_anybody_may_pull(self, status):
+        def token(request):
+            return (status, JSON, b"") if "scope" in request.path else (200, JSON, TOKEN)
+
+        answers = of(v2=with_token(OPEN), token=token, manifest=wants_token)
+        verdict = self.useless(answers, "docker.io", username="me", password="hunter2")
+        assert "it takes the credentials" in verdict.reason
+
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_credentials_that_are_never_sent(self, status):
+        answers = of(v2=OPEN, manifest=(status, JSON, b""))
+        verdict = self.useless(answers, "docker.io", username="me", password="hunter2")
+        assert "the credentials are not used" in verdict.reason
 
     @pytest.mark.parametrize("status", [500, 502, 503])
     def test_sick(self, status):
@@ -371,7 +417,7 @@ class TestUseless:
     @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
     def test_a_login_for_manifests_only(self, login):
         verdict = self.useless(of(v2=OPEN, manifest=wants_token), **login)
-        assert "at manifests, and not at /v2/" in verdict.reason
+        assert "at manifests (401), and not at /v2/" in verdict.reason
         assert ("credentials are not used" in verdict.reason) is bool(login)
         assert "pulumi config" not in verdict.fix
 
@@ -518,7 +564,7 @@ def test_an_up_that_changes_nothing_asks_each_upstream_one_question(monkeypatch,
     manifest = ("HEAD", "/v2/ratelimitpreview/test/manifests/latest")
     blob = ("HEAD", f"/v2/proxy-docker.io/{NO_BLOB}")
     assert {host: upstream.asked for host, upstream in upstreams.items()} == {
-        "docker.io": [v2, token, v2 if login else manifest],
+        "docker.io": [v2, token, *([v2] if login else []), manifest],
         HOST: [v2, token, v2],
         "harbor.example.com": [v2, token, *([v2] if login else []), blob],
     }
