@@ -66,6 +66,7 @@ _SAYS_ENOUGH = (
     httpx.codes.SERVICE_UNAVAILABLE,
     httpx.codes.NETWORK_AUTHENTICATION_REQUIRED,
 )
+_SILENT = (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
 MANIFESTS = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 # What may stand before a page: a byte order mark as well.
@@ -286,8 +287,16 @@ class _Answer:
         if self.challenges or "Docker-Distribution-Api-Version" in self.headers:
             return False
         if self.method == "HEAD":
-            return self.headers.get("Content-Type", "").startswith("text/html")
+            return str(self.headers.get("Content-Type", "")).startswith("text/html")
         return self.text.lstrip(BLANKS).startswith("<")
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether a cache goes on after this at `/v2/`: there it looks for a login only at 401.
+
+        There are upstreams that serve images and nothing else, such as a web server with files.
+        """
+        return self.status in _SILENT and not self.is_page
 
 
 class Transport(httpx.BaseTransport):
@@ -325,8 +334,7 @@ def _verdict(question: Question, client: httpx.Client) -> Verdict:
     asked = _get(client, url)
     challenges = asked.challenges
     if asked.status != httpx.codes.UNAUTHORIZED or _is_networks(question, asked):
-        judged = _judged(question, asked)
-        return _of_images(question, client) if isinstance(judged, Accepted) else judged
+        return _without_login(question, client, asked)
     # Where both are offered the cache sends these in the end, too.
     if "basic" in challenges:
         if question.login is None:
@@ -337,6 +345,14 @@ def _verdict(question: Question, client: httpx.Client) -> Verdict:
         said = f"it offers neither Basic nor Bearer authentication, but {offered}"
         return _can_not_log_in(question, _clean(said, question))
     return _by_token(question, client, challenges["bearer"])
+
+
+def _without_login(question: Question, client: httpx.Client, asked: _Answer) -> Verdict:
+    """Of an upstream that wants no login at `/v2/`."""
+    judged = _judged(question, asked)
+    if isinstance(judged, Accepted) or asked.is_silent:
+        return _of_images(question, client, before=asked)
+    return judged
 
 
 def _by_token(question: Question, client: httpx.Client, asked_for: Mapping[str, str]) -> Verdict:
@@ -360,7 +376,7 @@ def _by_token(question: Question, client: httpx.Client, asked_for: Mapping[str, 
     if question.known_image or question.path_prefix:
         return _of_images(question, client, bearer)
     shown = _get(client, f"{question.remote_url}/v2/", auth=bearer)
-    if shown.status == httpx.codes.UNAUTHORIZED:
+    if shown.status == httpx.codes.UNAUTHORIZED or shown.is_silent:
         # Harbor and Quay let nobody in here without a login, and have public images all the same.
         return _of_images(question, client, bearer)
     return _judged(question, shown, secrets=(token,))
@@ -416,14 +432,25 @@ def _repository(question: Question) -> str:
     return (question.known_image or ANY_IMAGE)[0]
 
 
-def _of_images(question: Question, client: httpx.Client, auth: httpx.Auth | None = None) -> Verdict:
-    """What HEAD of an image adds to `/v2/`; that there is none says that there could be."""
+def _of_images(
+    question: Question,
+    client: httpx.Client,
+    auth: httpx.Auth | None = None,
+    before: _Answer | None = None,
+) -> Verdict:
+    """What HEAD of an image adds to `/v2/`; that there is none says that there could be.
+
+    `before` is what `/v2/` has said without a login.
+    """
     if question.path_prefix:
         return _below_path(question, client, auth)
     known = question.known_image
     repository, tag = known or ANY_IMAGE
     url = f"{question.remote_url}/v2/{repository}/manifests/{tag}"
     answer = _get(client, url, method="HEAD", auth=auth, headers={"Accept": MANIFESTS})
+    is_refused = answer.status == httpx.codes.FORBIDDEN and (known or question.login)
+    if is_refused and before and before.status == answer.status:
+        return _judged(question, before)  # its words: an answer to HEAD has none
     is_closed = known and question.login and answer.status in REFUSALS
     if auth is None and (is_closed or answer.status == httpx.codes.UNAUTHORIZED):
         return _wants_login_elsewhere(question, f"manifests ({answer.status})")

@@ -129,6 +129,27 @@ class TestWell:
         methods = [method for method, _ in upstream.asked]
         assert methods == ["GET", "GET", "GET", "HEAD"]
 
+    @pytest.mark.parametrize("status", [403, 404, 405])
+    @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
+    def test_what_serves_images_and_nothing_else(self, status, login, known):
+        asks = [("WWW-Authenticate", 'Basic realm="team"')]  # a cache looks at these only at 401
+        for headers in (JSON, asks):
+            answers = of(v2=(status, headers, b"{}"), manifest=OPEN)
+            with answering(answers) as upstream:
+                assert verdict_on(upstream.url, **login) == Accepted(host=HOST)
+                known("gcr.io", upstream.url)
+                assert verdict_on(upstream.url, "gcr.io", **login) == Accepted(host="gcr.io")
+
+    @pytest.mark.parametrize("status", [403, 404, 405])
+    def test_what_says_the_same_of_an_image_that_is_not_there(self, status):
+        with answering((status, JSON, b"{}")) as upstream:
+            assert verdict_on(upstream.url) == Accepted(host=HOST)
+
+    def test_a_token_with_which_there_is_nothing_at_v2(self):
+        answers = of(v2=with_token((404, JSON, b"")), token=(200, JSON, TOKEN))
+        with answering(answers) as upstream:
+            assert verdict_on(upstream.url) == Accepted(host=HOST)
+
     @pytest.mark.parametrize("status", [401, 403])
     @pytest.mark.parametrize("headers", [JSON, PAGE, [("WWW-Authenticate", "Bearer error=x")]])
     def test_what_refuses_only_an_image_that_is_not_there(self, status, headers):
@@ -290,10 +311,22 @@ class TestUseless:
 
     def test_forbidden(self):
         said = b'{"errors":[{"code":"DENIED","message":"not from your country"}]}'
-        verdict = self.useless((403, JSON, said))
+        verdict = self.useless((403, JSON, said), "quay.io")
         assert verdict.reason == "it refuses this machine (403): not from your country"
         assert "upstreamProxy" in verdict.fix
-        assert SET in verdict.fix
+        assert 'credentials["quay.io"]' in verdict.fix
+
+    @pytest.mark.parametrize("status", [403, 404, 405])
+    def test_neither_v2_nor_images(self, status):
+        known = of(v2=(status, JSON, b"{}"), manifest=(503, JSON, b""))
+        assert "503" in self.useless(known, "quay.io").reason
+        others = of(v2=(status, JSON, b"{}"), manifest=(401, JSON, b""))
+        assert "manifests (401)" in self.useless(others).reason
+
+    @pytest.mark.parametrize("status", [403, 404, 405])
+    def test_a_page_in_place_of_a_registry(self, status):
+        verdict = self.useless((status, PAGE, b"<title>Not here</title>"))
+        assert "web page" in verdict.reason
 
     @pytest.mark.parametrize("status", [200, 401, 403])
     @pytest.mark.parametrize(
