@@ -34,18 +34,21 @@ def reasons(stack: str, hosts: Collection[str] | None = None) -> dict[str, str]:
         OpsError: the credentials can't be read.
         SettingsError: with every mistake of the stack's file.
     """
-    settings = docker_config.with_logins(secret_settings.settings_of(stack, upstreams=True))
-    if settings.offline:
+    checked = stack_files.check(stack)
+    here = {upstream.host for upstream in checked.cached if not checked.offline}
+    asked = here if hosts is None else here.intersection(hosts)
+    if not asked:
         return {}
+    # Whoever is asked without credentials is asked also where others' can't be read.
+    settings = secret_settings.settings_of(stack, upstreams=asked, logins=False)
+    settings = docker_config.with_logins(settings, asked)
     files = stack_files.named_files(settings)
     questions = [
         _of_settings(settings, upstream, files.get(upstream.ca_file, ""))
         for upstream in settings.cached
-        if hosts is None or upstream.host in hosts
+        if upstream.host in asked
     ]
     verdicts = _asked(questions)
-    if not verdicts:
-        return {}
     from ops.upstream_login import Accepted
 
     return {one.host: str(one) for one in verdicts if not isinstance(one, Accepted)}
@@ -62,12 +65,11 @@ def sources_below_paths(settings: Settings) -> "dict[str, Source]":
     Raises:
         OpsError: the credentials in Docker's own configuration can't be read.
     """
-    settings = docker_config.with_logins(settings)
+    below = [one for one in settings.cached if one.path_prefix]
+    settings = docker_config.with_logins(settings, {one.host for one in below})
     files = stack_files.named_files(settings)
     return {
-        one.host: _source(_of_settings(settings, one, files.get(one.ca_file, "")))
-        for one in settings.cached
-        if one.path_prefix
+        one.host: _source(_of_settings(settings, one, files.get(one.ca_file, ""))) for one in below
     }
 
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from ops import readiness, upstream_login, upstreams_asked
+from ops import docker_config, pulumi_cli, readiness, stack_files, upstream_login, upstreams_asked
+from ops.errors import OpsError
 from ops.harbor.access import NO_BLOB
 from ops.upstream_login import (
     Accepted,
@@ -606,12 +607,19 @@ def test_an_up_that_changes_nothing_asks_each_upstream_one_question(monkeypatch,
 
 class TestReasons:
     @pytest.fixture
-    def stack(self, monkeypatch):
-        """Settings as the stack's file has them."""
+    def stack(self, monkeypatch, tmp_path):
+        """Write the stack's file, of which nothing can be decrypted."""
+
+        def locked(*_):
+            raise OpsError("incorrect passphrase")
+
+        monkeypatch.setattr(pulumi_cli, "output", locked)
 
         def make(config):
-            settings = planned(config).settings
-            monkeypatch.setattr("ops.secret_settings.settings_of", lambda *_, **__: settings)
+            file = tmp_path / "Pulumi.mine.yaml"
+            named = {f"talos-cache:{key}": value for key, value in config.items()}
+            file.write_text(json.dumps({"config": named}))
+            monkeypatch.setattr(stack_files, "path_of", lambda _: file)
 
         monkeypatch.setattr("plan.loopback.is_loopback", lambda _: False)
         return make
@@ -627,14 +635,38 @@ class TestReasons:
                     }
                 }
             )
-            assert list(upstreams_asked.reasons("dev")) == ["a.example.com", "c.example.com"]
-            (reason,) = upstreams_asked.reasons("dev", ["b.example.com", "c.example.com"]).values()
+            assert list(upstreams_asked.reasons("mine")) == ["a.example.com", "c.example.com"]
+            (reason,) = upstreams_asked.reasons("mine", ["b.example.com", "c.example.com"]).values()
         assert "503" in reason
 
     def test_offline_asks_nobody(self, stack):
         stack({"offline": True})
-        assert upstreams_asked.reasons("dev") == {}
+        assert upstreams_asked.reasons("mine") == {}
 
     def test_none_of_these(self, stack):
         stack({})
-        assert upstreams_asked.reasons("dev", []) == {}
+        assert upstreams_asked.reasons("mine", []) == {}
+
+    @pytest.mark.parametrize("where", ["credentials", "docker"])
+    def test_credentials_of_others_keep_nobody_from_being_asked(self, stack, monkeypatch, where):
+        def missing(host):
+            raise OpsError(f"no login for {host}")
+
+        monkeypatch.setattr(docker_config, "credentials_for", missing)
+        secret = {"secure": "v1:abc"}
+        login = {"username": secret, "password": secret}
+        others = {
+            "credentials": ({}, {"credentials": {"b.example.com": login}, "cacheLogin": login}),
+            "docker": ({"credentialsFrom": "docker-config"}, {}),
+        }
+        other, more = others[where]
+        with answering((503, JSON, b"")) as sick:
+            at = {"remoteUrl": sick.url}
+            hosts = {
+                "a.example.com": {**at, "port": 5010},
+                "b.example.com": {**at, **other, "port": 5011},
+            }
+            stack({"upstreams": hosts, **more})
+            assert list(upstreams_asked.reasons("mine", ["a.example.com"])) == ["a.example.com"]
+            with pytest.raises(OpsError):
+                upstreams_asked.reasons("mine")
