@@ -52,10 +52,10 @@ KNOWN_IMAGES = {
     "ghcr.io": ("siderolabs/kubelet", "latest"),
 }
 ANY_IMAGE = ("talos-cache/question", "latest")
-_LATER = "it has to get well itself: what is cached is served meanwhile"
+_LATER = "wait until it is well again; what is cached is served meanwhile"
 _NETWORK = (
-    "look at it with a browser: log in to your network, name its proxy in upstreamProxy, or "
-    "correct upstreams.{host}.remoteUrl"
+    "open it in a browser and log in, name your network's proxy in upstreamProxy, or correct "
+    "upstreams.{host}.remoteUrl"
 )
 # What an upstream says to whoever asks for an image that is not there, and means everybody. Others
 # may call the name wrong (the Image Factory), or forbidden; and Harbor and Quay want a login for
@@ -84,6 +84,7 @@ class Question:
         remote_url: where its API is, without a slash at the end.
         username: may be a secret as well; empty for nobody.
         password: or token.
+        from_docker: whether these two are from the user's Docker configuration.
         path_prefix: of its repositories. One that has it may be a Harbor, which fetches manifests
             that it is asked for.
         ca_pem: certificates to trust beside the public authorities; empty for none.
@@ -95,6 +96,7 @@ class Question:
     remote_url: str
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
+    from_docker: bool = False
     path_prefix: str = ""
     ca_pem: str = ""
     proxy_url: str = field(default="", repr=False)
@@ -129,14 +131,16 @@ class Refused:
         host: upstream registry.
         status: 401 or 403.
         words: the upstream's own, without secrets; or why the credentials were not sent.
+        fix: what to do.
     """
 
     host: str
     status: int
     words: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.host} refuses the credentials ({self.status}): {self.words}"
+        return f"{self.host} refuses the credentials ({self.status}): {self.words}; {self.fix}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,14 +151,16 @@ class Useless:
         host: upstream registry.
         reason: as a half sentence about it.
         fix: what to do.
+        what: can be pulled.
     """
 
     host: str
     reason: str
     fix: str
+    what: str = "nothing"
 
     def __str__(self) -> str:
-        return f"nothing can be pulled from {self.host}: {self.reason}; {self.fix}"
+        return f"{self.what} can be pulled from {self.host}: {self.reason}; {self.fix}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +183,9 @@ class Unreachable:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.host} could not be asked whether images can be pulled: {self.reason}"
+        asked = f"{self.host} could not be asked whether images can be pulled: {self.reason}"
+        keys = f"upstreams.{self.host}.remoteUrl and upstreamProxy"
+        return f"{asked}; check this machine's network, {keys}"
 
 
 Verdict: TypeAlias = Accepted | Refused | Useless | Untrusted | Unreachable
@@ -466,8 +474,8 @@ def _closed_image(question: Question, repository: str, status: int) -> Verdict:
     reason = (
         f"it takes the credentials, and refuses {repository}, which anybody may pull ({status})"
     )
-    fix = f"let that account pull public images, or set another: {_set(question)}"
-    return _useless(question, reason, fix)
+    fix = f"let that account pull public images, or {_correct(question)}"
+    return Useless(host=question.host, reason=reason, fix=fix, what="not everything")
 
 
 def _below_path(question: Question, client: httpx.Client, auth: httpx.Auth | None) -> Verdict:
@@ -487,7 +495,8 @@ def _closed_path(question: Question, status: int) -> Verdict:
     prefix = question.path_prefix
     if question.login:
         words = f"they may not pull below {prefix}, or there is nothing of that name"
-        return Refused(host=question.host, status=status, words=words)
+        fix = f"{_correct(question)}, or correct upstreams.{question.host}.pathPrefix"
+        return Refused(host=question.host, status=status, words=words, fix=fix)
     reason = f"nobody without a login may pull below {prefix} ({status}), or it is not there"
     fix = f"log in: {_set(question)}, or correct upstreams.{question.host}.pathPrefix"
     return _useless(question, reason, fix)
@@ -495,7 +504,8 @@ def _closed_path(question: Question, status: int) -> Verdict:
 
 def _wants_login_elsewhere(question: Question, what: str) -> Verdict:
     unused = ": the credentials are not used" if question.login else ""
-    reason = f"it asks for a login at {what}, and not at /v2/, where caches look{unused}"
+    where = "does not say so at /v2/, the only place where a cache looks"
+    reason = f"it wants a login for {what} but {where}{unused}"
     return _useless(question, reason, _without_a_cache(question))
 
 
@@ -534,7 +544,9 @@ def _judged(
     """What a last answer means."""
     if _is_networks(question, answer):
         where = _clean(_address(urlsplit(answer.url)), question, secrets)
-        reason = f"{who} answers with a web page (from {where}), as a login of a network does"
+        reason = (
+            f"{who} answers with a web page (from {where}), as the login page of a network does"
+        )
         return _useless(question, reason, _NETWORK.format(host=question.host))
     if answer.status == httpx.codes.OK:
         return Accepted(host=question.host)
@@ -558,18 +570,21 @@ def _judged(
 def _refusal(question: Question, status: int, said: str) -> Verdict:
     """What the upstream answers to somebody, or to nobody."""
     if question.login:
-        return Refused(host=question.host, status=status, words=said)
+        fix = _correct(question)
+        return Refused(host=question.host, status=status, words=said, fix=fix)
     if status == httpx.codes.UNAUTHORIZED:
         return _wants_login(question, f"it lets nobody in without a login ({status}): {said}")
-    fix = f"{_NETWORK.format(host=question.host)}, or log in: {_set(question)}"
+    fix = f"{_NETWORK.format(host=question.host)}, or set credentials: {_set(question)}"
     return _useless(question, f"it refuses this machine ({status}): {said}", fix)
 
 
 def _can_not_log_in(question: Question, why: str) -> Verdict:
     """Of an upstream that wants a login in a way that no cache knows."""
+    fix = _without_a_cache(question)
     if question.login:
-        return Refused(host=question.host, status=httpx.codes.UNAUTHORIZED, words=why)
-    return _useless(question, f"it wants a login, and {why}", _without_a_cache(question))
+        status = httpx.codes.UNAUTHORIZED
+        return Refused(host=question.host, status=status, words=why, fix=fix)
+    return _useless(question, f"it wants a login, and {why}", fix)
 
 
 def _without_a_cache(question: Question) -> str:
@@ -582,6 +597,13 @@ def _wants_login(question: Question, reason: str) -> Useless:
 
 def _useless(question: Question, reason: str, fix: str) -> Useless:
     return Useless(host=question.host, reason=reason, fix=fix)
+
+
+def _correct(question: Question) -> str:
+    """What to do about credentials that the stack has."""
+    if question.from_docker:
+        return f"run docker login {question.host}"
+    return f'correct credentials["{question.host}"]'
 
 
 def _set(question: Question) -> str:

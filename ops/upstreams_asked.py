@@ -97,13 +97,14 @@ def _asked(questions: "Sequence[Question]") -> "tuple[Verdict, ...]":
 
 def _of_plan(plan: CachePlan) -> "Question":
     at = (plan.host, plan.remote_url, plan.path_prefix)
-    return _question(*at, plan.upstream_ca, plan.credentials, plan.upstream_proxy)
+    login = (plan.credentials, plan.from_docker)
+    return _question(*at, plan.upstream_ca, *login, plan.upstream_proxy)
 
 
 def _of_settings(settings: Settings, upstream: UpstreamSettings, ca_pem: str) -> "Question":
     at = (upstream.host, upstream.remote_url, upstream.path_prefix)
-    login = settings.credentials_for(upstream.host)
-    return _question(*at, ca_pem, login, settings.upstream_proxy)
+    login = (settings.credentials_for(upstream.host), upstream.from_docker)
+    return _question(*at, ca_pem, *login, settings.upstream_proxy)
 
 
 def _question(
@@ -112,6 +113,7 @@ def _question(
     path_prefix: str,
     ca_pem: str,
     login: Credentials | None,
+    from_docker: bool,
     proxy: UpstreamProxy | None,
 ) -> "Question":
     from ops.upstream_login import Question
@@ -122,6 +124,7 @@ def _question(
         path_prefix=path_prefix,
         username=login.username if login else "",
         password=login.password if login else "",
+        from_docker=from_docker,
         ca_pem=ca_pem,
         proxy_url=proxy.url if proxy else "",
         no_proxy=proxy.no_proxy if proxy else (),

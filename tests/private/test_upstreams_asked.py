@@ -21,6 +21,7 @@ from ops.upstream_login import (
     ask,
     ask_all,
 )
+from plan.login_settings import Credentials
 from plan.upstreams import KNOWN
 from tests.plan.shapes import planned
 from tests.private import registry_process, token_service
@@ -31,6 +32,7 @@ HOST = "team.example.com"
 SET = """pulumi config set --secret --path 'credentials["team.example.com"].username'"""
 JSON = [("Content-Type", "application/json")]
 PAGE = [("Content-Type", "text/html; charset=utf-8")]
+LOGIN = {"username": "me", "password": "hunter2"}
 OPEN = (200, JSON, b"{}")
 NOT_FOUND = (404, JSON, b'{"errors":[{"code":"NAME_UNKNOWN"}]}')
 TOKEN = b'{"token":"a-token"}'
@@ -248,13 +250,13 @@ class TestUseless:
     def is_known(self, known):
         self.known = known
 
-    def useless(self, answers, host=HOST, **more):
+    def useless(self, answers, host=HOST, what="nothing", **more):
         with answering(answers) as upstream:
             if host in KNOWN:
                 self.known(host, upstream.url)
             verdict = verdict_on(upstream.url, host, **more)
         assert isinstance(verdict, Useless)
-        assert str(verdict) == f"nothing can be pulled from {host}: {verdict.reason}; {verdict.fix}"
+        assert str(verdict) == f"{what} can be pulled from {host}: {verdict.reason}; {verdict.fix}"
         return verdict
 
     @pytest.mark.parametrize("limited", ["v2", "manifest"])
@@ -284,10 +286,11 @@ class TestUseless:
     @pytest.mark.parametrize("status", [401, 403])
     def test_credentials_that_are_right_and_do_not_open_what_anybody_may_pull(self, v2, status):
         answers = of(v2=v2, token=(200, JSON, TOKEN), manifest=(status, JSON, b""))
-        verdict = self.useless(answers, "docker.io", username="me", password="hunter2")
+        verdict = self.useless(answers, "docker.io", "not everything", **LOGIN)
         assert "it takes the credentials" in verdict.reason
         assert f"ratelimitpreview/test, which anybody may pull ({status})" in verdict.reason
-        assert 'credentials["docker.io"]' in verdict.fix
+        fix = 'let that account pull public images, or correct credentials["docker.io"]'
+        assert verdict.fix == fix
 
     @pytest.mark.parametrize("status", [401, 403])
     def test_credentials_that_get_no_token_for_what_anybody_may_pull(self, status):
@@ -295,7 +298,7 @@ class TestUseless:
             return (status, JSON, b"") if "scope" in request.path else (200, JSON, TOKEN)
 
         answers = of(v2=with_token(OPEN), token=token, manifest=wants_token)
-        verdict = self.useless(answers, "docker.io", username="me", password="hunter2")
+        verdict = self.useless(answers, "docker.io", "not everything", **LOGIN)
         assert "it takes the credentials" in verdict.reason
 
     @pytest.mark.parametrize("status", [401, 403])
@@ -308,7 +311,7 @@ class TestUseless:
     def test_sick(self, status):
         verdict = self.useless((status, PAGE, b"<title>Down</title><p>for maintenance"))
         assert verdict.reason == f'it answers with status {status}: a web page, "Down"'
-        assert "get well itself" in verdict.fix
+        assert "wait until it is well again" in verdict.fix
 
     def test_forbidden(self):
         said = b'{"errors":[{"code":"DENIED","message":"not from your country"}]}'
@@ -340,7 +343,7 @@ class TestUseless:
     def test_a_login_page(self, status, headers, body):
         verdict = self.useless((status, headers, body))
         assert "web page" in verdict.reason
-        assert "log in to your network" in verdict.fix
+        assert "open it in a browser and log in" in verdict.fix
         assert f"upstreams.{HOST}.remoteUrl" in verdict.fix
 
     @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
@@ -349,12 +352,12 @@ class TestUseless:
     def test_a_network_that_says_that_it_wants_a_login(self, login, body, sick):
         verdict = self.useless(of(**{"v2": OPEN, sick: (511, PAGE, body)}), **login)
         assert "(511)" in verdict.reason or "status 511" in verdict.reason
-        assert "log in to your network" in verdict.fix
+        assert "open it in a browser and log in" in verdict.fix
 
     def test_a_login_page_instead_of_tokens(self):
         verdict = self.useless(of(v2=wants_token, token=(200, PAGE, b"<title>Log in</title>")))
         assert "its token service answers with a web page" in verdict.reason
-        assert "log in to your network" in verdict.fix
+        assert "open it in a browser and log in" in verdict.fix
 
     def test_the_page_of_a_web_server_that_wants_a_login_is_no_networks(self):
         challenge = [("WWW-Authenticate", 'Basic realm="team"'), *PAGE]
@@ -427,6 +430,8 @@ class TestUseless:
             assert upstream.seen[-1] == (f"/v2/team/{NO_BLOB}", upstream.seen[1][1])
         assert isinstance(verdict, Refused)
         assert "below team" in verdict.words
+        fix = f'correct credentials["{HOST}"], or correct upstreams.{HOST}.pathPrefix'
+        assert verdict.fix == fix
         with answering(of(v2=v2)) as upstream:
             assert verdict_on(upstream.url, **login) == Accepted(host=HOST)
 
@@ -451,7 +456,7 @@ class TestUseless:
     @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
     def test_a_login_for_manifests_only(self, login):
         verdict = self.useless(of(v2=OPEN, manifest=wants_token), **login)
-        assert "at manifests (401), and not at /v2/" in verdict.reason
+        assert "a login for manifests (401) but does not say so at /v2/" in verdict.reason
         assert ("credentials are not used" in verdict.reason) is bool(login)
         assert "pulumi config" not in verdict.fix
 
@@ -564,7 +569,20 @@ class TestUp:
         with answering((401, challenge, b"")) as upstream:
             failed, told = self.said(upstream.url, credentials=login)
         assert "refuses the credentials" in failed
+        assert failed.endswith('; correct credentials["team.example.com"]')
         assert told == []
+
+    def test_wrong_credentials_of_dockers_fail(self):
+        login = Credentials(username="me", password="hunter2")
+        challenge = [("WWW-Authenticate", 'Basic realm="team"')]
+        with answering((401, challenge, b"")) as upstream:
+            hosts = {HOST: {"remoteUrl": upstream.url, "port": 5010}}
+            hosts[HOST]["credentialsFrom"] = "docker-config"
+            caches = [
+                replace(plan, credentials=login) for plan in planned({"upstreams": hosts}).caches
+            ]
+            failed = readiness.unready(caches, pytest.fail)
+        assert failed.endswith("; run docker login team.example.com")
 
     def test_offline_asks_nobody(self):
         with answering(OPEN) as upstream:
@@ -670,3 +688,12 @@ class TestReasons:
             assert list(upstreams_asked.reasons("mine", ["a.example.com"])) == ["a.example.com"]
             with pytest.raises(OpsError):
                 upstreams_asked.reasons("mine")
+
+    def test_what_to_do_about_a_login_of_dockers(self, stack, monkeypatch):
+        login = Credentials(username="me", password="hunter2")
+        monkeypatch.setattr(docker_config, "credentials_for", lambda _: login)
+        with answering((401, [("WWW-Authenticate", 'Basic realm="team"')], b"")) as upstream:
+            at = {"remoteUrl": upstream.url, "port": 5010, "credentialsFrom": "docker-config"}
+            stack({"upstreams": {HOST: at}})
+            reason = upstreams_asked.reasons("mine")[HOST]
+        assert reason.endswith("(401): it says nothing more; run docker login team.example.com")
