@@ -425,12 +425,12 @@ def _with_login(
 
     By the second alone a login that a Harbor does not know would be well where anybody may pull.
     """
-    judged = _judged(
-        question, _get(client, f"{question.remote_url}/v2/", auth=auth), secrets=secrets
-    )
-    if isinstance(judged, Accepted) and (question.path_prefix or question.known_image):
-        return _of_images(question, client, auth)
-    return judged
+    shown = _get(client, f"{question.remote_url}/v2/", auth=auth)
+    judged = _judged(question, shown, secrets=secrets)
+    if isinstance(judged, Refused):
+        return judged
+    is_more = isinstance(judged, Accepted) and (question.path_prefix or question.known_image)
+    return _of_images(question, client, auth) if is_more or shown.is_silent else judged
 
 
 def _repository(question: Question) -> str:

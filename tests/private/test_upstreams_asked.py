@@ -148,10 +148,12 @@ class TestWell:
         with answering((status, JSON, b"{}")) as upstream:
             assert verdict_on(upstream.url) == Accepted(host=HOST)
 
-    def test_a_token_with_which_there_is_nothing_at_v2(self):
-        answers = of(v2=with_token((404, JSON, b"")), token=(200, JSON, TOKEN))
+    @pytest.mark.parametrize("login", [{}, LOGIN])
+    @pytest.mark.parametrize("status", [404, 405])
+    def test_a_token_with_which_there_is_nothing_at_v2(self, status, login):
+        answers = of(v2=with_token((status, JSON, b"")), token=(200, JSON, TOKEN))
         with answering(answers) as upstream:
-            assert verdict_on(upstream.url) == Accepted(host=HOST)
+            assert verdict_on(upstream.url, **login) == Accepted(host=HOST)
 
     @pytest.mark.parametrize("status", [401, 403])
     @pytest.mark.parametrize("headers", [JSON, PAGE, [("WWW-Authenticate", "Bearer error=x")]])
