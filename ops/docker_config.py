@@ -10,7 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,21 @@ _OUR_OWN = ("PULUMI_", "TALOS_CACHE_")
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def with_logins(settings: Settings) -> Settings:
+def with_logins(settings: Settings, hosts: Collection[str] | None = None) -> Settings:
     """The settings with the credentials that some upstreams take from the user's Docker login.
+
+    Args:
+        settings: of the stack.
+        hosts: of the upstreams whose credentials are needed; absent: of all.
 
     Raises:
         OpsError: there are none for one of them, or they can't be had.
     """
-    asked = [upstream.host for upstream in settings.upstreams if upstream.from_docker]
+    asked = [
+        upstream.host
+        for upstream in settings.upstreams
+        if upstream.from_docker and (hosts is None or upstream.host in hosts)
+    ]
     if not asked or settings.offline:
         return settings
     found = tuple((host, _login(host)) for host in asked)

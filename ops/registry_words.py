@@ -11,7 +11,7 @@ _KEYS = ("message", "details", "error_description", "error", "code")
 # The heading of a page is there, if it has one: looking for it takes long in what is longer.
 _START = 4096
 # What stands in the place of a registry, such as a proxy before it, says it in HTML.
-_PAGE = re.compile(r"\s*<(!doctype|html|head|body|title|center|h[1-6])\b", re.IGNORECASE)
+_PAGE = re.compile(r"[\s\ufeff]*<(!doctype|html|head|body|title|center|h[1-6])\b", re.IGNORECASE)
 _HEADING = re.compile(
     r"<(?P<tag>title|h1)\b[^>]*>(?P<text>.*?)</(?P=tag)", re.IGNORECASE | re.DOTALL
 )

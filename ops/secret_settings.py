@@ -1,18 +1,20 @@
 """The stack's configuration with its secrets, for the commands that have to say who they are."""
 
 import json
+from collections.abc import Collection
 
 from ops import pulumi_cli, stack_files
 from plan.login_settings import CREDENTIALS, SECRET_KEYS, Credentials, is_encrypted
 from plan.settings import Settings, decode, parse
 
 
-def settings_of(stack: str, *, upstreams: bool = False) -> Settings:
-    """What `stack_files.check` gives, with every secret decrypted where there is one.
+def settings_of(stack: str, *, upstreams: Collection[str] = (), logins: bool = True) -> Settings:
+    """What `stack_files.check` gives, with every secret decrypted if one is that is needed.
 
     Args:
         stack: its name.
-        upstreams: whether those matter that only caches show to their upstreams.
+        upstreams: hosts whose credentials are needed, which only caches show to them.
+        logins: whether those of the caches and of Harbor are.
 
     Raises:
         OpsError: the engine can't decrypt them, with what it said.
@@ -20,9 +22,11 @@ def settings_of(stack: str, *, upstreams: bool = False) -> Settings:
     """
     checked = stack_files.check(stack)
     raw = stack_files.read(stack_files.path_of(stack))
-    logins = [*_logins(checked), *(dict(checked.credentials).values() if upstreams else ())]
+    needed = [checked.credentials_for(host) for host in upstreams]
+    needed += _logins(checked) if logins else ()
+    # Whose they are is not to be seen where they are encrypted as one.
     whole = upstreams and is_encrypted(raw.get(CREDENTIALS))
-    if not whole and not any(login and login.is_encrypted for login in logins):
+    if not whole and not any(login and login.is_encrypted for login in needed):
         return checked
     shown = json.loads(pulumi_cli.output(stack, "config", "--show-secrets", "--json"))
     prefix = f"{stack_files.PROJECT}:"

@@ -52,22 +52,25 @@ KNOWN_IMAGES = {
     "ghcr.io": ("siderolabs/kubelet", "latest"),
 }
 ANY_IMAGE = ("talos-cache/question", "latest")
-_LATER = "it has to get well itself: what is cached is served meanwhile"
+_LATER = "wait until it is well again; what is cached is served meanwhile"
 _NETWORK = (
-    "look at it with a browser: log in to your network, name its proxy in upstreamProxy, or "
-    "correct upstreams.{host}.remoteUrl"
+    "open it in a browser and log in, name your network's proxy in upstreamProxy, or correct "
+    "upstreams.{host}.remoteUrl"
 )
 # What an upstream says to whoever asks for an image that is not there, and means everybody. Others
-# may call the name wrong (the Image Factory), or forbidden.
+# may call the name wrong (the Image Factory), or forbidden; and Harbor and Quay want a login for
+# it, also of who has a token.
 _SAYS_ENOUGH = (
     httpx.codes.OK,
-    httpx.codes.UNAUTHORIZED,
     httpx.codes.TOO_MANY_REQUESTS,
     httpx.codes.SERVICE_UNAVAILABLE,
     httpx.codes.NETWORK_AUTHENTICATION_REQUIRED,
 )
+_SILENT = (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
 MANIFESTS = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+# What may stand before a page: a byte order mark as well.
+BLANKS = " \t\r\n\f\ufeff"
 # OpenSSL's numbers of what can be wrong with a certificate that is trusted otherwise.
 EXPIRED, NOT_YET_VALID, OTHER_HOST, OTHER_ADDRESS = 10, 9, 62, 64
 
@@ -81,6 +84,7 @@ class Question:
         remote_url: where its API is, without a slash at the end.
         username: may be a secret as well; empty for nobody.
         password: or token.
+        from_docker: whether these two are from the user's Docker configuration.
         path_prefix: of its repositories. One that has it may be a Harbor, which fetches manifests
             that it is asked for.
         ca_pem: certificates to trust beside the public authorities; empty for none.
@@ -92,6 +96,7 @@ class Question:
     remote_url: str
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
+    from_docker: bool = False
     path_prefix: str = ""
     ca_pem: str = ""
     proxy_url: str = field(default="", repr=False)
@@ -126,14 +131,16 @@ class Refused:
         host: upstream registry.
         status: 401 or 403.
         words: the upstream's own, without secrets; or why the credentials were not sent.
+        fix: what to do.
     """
 
     host: str
     status: int
     words: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.host} refuses the credentials ({self.status}): {self.words}"
+        return f"{self.host} refuses the credentials ({self.status}): {self.words}; {self.fix}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,14 +151,16 @@ class Useless:
         host: upstream registry.
         reason: as a half sentence about it.
         fix: what to do.
+        what: can be pulled.
     """
 
     host: str
     reason: str
     fix: str
+    what: str = "nothing"
 
     def __str__(self) -> str:
-        return f"nothing can be pulled from {self.host}: {self.reason}; {self.fix}"
+        return f"{self.what} can be pulled from {self.host}: {self.reason}; {self.fix}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +183,9 @@ class Unreachable:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.host} could not be asked whether images can be pulled: {self.reason}"
+        asked = f"{self.host} could not be asked whether images can be pulled: {self.reason}"
+        keys = f"upstreams.{self.host}.remoteUrl and upstreamProxy"
+        return f"{asked}; check this machine's network, {keys}"
 
 
 Verdict: TypeAlias = Accepted | Refused | Useless | Untrusted | Unreachable
@@ -263,16 +274,37 @@ def context(ca_pem: str) -> ssl.SSLContext:
 
 @dataclass(frozen=True, kw_only=True)
 class _Answer:
+    method: str
     status: int
     headers: httpx.Headers
     text: str
     url: str
 
     @property
+    def challenges(self) -> dict[str, dict[str, str]]:
+        """How to log in, as in `tokens`."""
+        return tokens.challenges(self.headers)
+
+    @property
     def is_page(self) -> bool:
-        """Whether it is made for people who look at it; no registry's answer is."""
-        kind = self.headers.get("Content-Type", "")
-        return kind.startswith("text/html") or self.text.lstrip()[:1] == "<"
+        """Whether it is made for people who look at it; no registry's answer is.
+
+        Its media type does not tell: many a web framework calls everything a page, and so Quay the
+        `true` that it answers at `/v2/`. Nothing else is there where the method is HEAD.
+        """
+        if self.challenges or "Docker-Distribution-Api-Version" in self.headers:
+            return False
+        if self.method == "HEAD":
+            return str(self.headers.get("Content-Type", "")).startswith("text/html")
+        return self.text.lstrip(BLANKS).startswith("<")
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether a cache goes on after this at `/v2/`: there it looks for a login only at 401.
+
+        There are upstreams that serve images and nothing else, such as a web server with files.
+        """
+        return self.status in _SILENT and not self.is_page
 
 
 class Transport(httpx.BaseTransport):
@@ -308,10 +340,9 @@ class Transport(httpx.BaseTransport):
 def _verdict(question: Question, client: httpx.Client) -> Verdict:
     url = f"{question.remote_url}/v2/"
     asked = _get(client, url)
-    challenges = tokens.challenges(asked.headers)
+    challenges = asked.challenges
     if asked.status != httpx.codes.UNAUTHORIZED or _is_networks(question, asked):
-        judged = _judged(question, asked)
-        return _of_images(question, client) if isinstance(judged, Accepted) else judged
+        return _without_login(question, client, asked)
     # Where both are offered the cache sends these in the end, too.
     if "basic" in challenges:
         if question.login is None:
@@ -324,16 +355,19 @@ def _verdict(question: Question, client: httpx.Client) -> Verdict:
     return _by_token(question, client, challenges["bearer"])
 
 
+def _without_login(question: Question, client: httpx.Client, asked: _Answer) -> Verdict:
+    """Of an upstream that wants no login at `/v2/`."""
+    judged = _judged(question, asked)
+    if isinstance(judged, Accepted) or asked.is_silent:
+        return _of_images(question, client, before=asked)
+    return judged
+
+
 def _by_token(question: Question, client: httpx.Client, asked_for: Mapping[str, str]) -> Verdict:
     realm = asked_for.get("realm", "")
     if why := _why_not_sent(question, realm):
         return _can_not_log_in(question, _clean(why, question))
-    query = {key: asked_for[key] for key in ("service", "scope") if asked_for.get(key)}
-    if question.path_prefix or question.login is None:
-        # For one repository, as a pull has it: what the challenge proposes is an example.
-        query["scope"] = f"repository:{_repository(question)}:pull"
-    url = str(httpx.URL(realm).copy_merge_params(query))
-    issued = _get(client, url, auth=question.login)
+    issued = _issued(question, client, realm, asked_for)
     if issued.status != httpx.codes.OK:
         if question.login is None and issued.status in REFUSALS:
             said = _says(question, issued)
@@ -350,10 +384,27 @@ def _by_token(question: Question, client: httpx.Client, asked_for: Mapping[str, 
     if question.known_image or question.path_prefix:
         return _of_images(question, client, bearer)
     shown = _get(client, f"{question.remote_url}/v2/", auth=bearer)
-    if shown.status == httpx.codes.UNAUTHORIZED:
-        # A Harbor lets nobody in here without a login, and has public images all the same.
+    if shown.status == httpx.codes.UNAUTHORIZED or shown.is_silent:
+        # Harbor and Quay let nobody in here without a login, and have public images all the same.
         return _of_images(question, client, bearer)
     return _judged(question, shown, secrets=(token,))
+
+
+def _issued(
+    question: Question, client: httpx.Client, realm: str, asked_for: Mapping[str, str]
+) -> _Answer:
+    """What the token service answers."""
+    query = {key: asked_for[key] for key in ("service", "scope") if asked_for.get(key)}
+    example = httpx.URL(realm).copy_merge_params(query)
+    # For one repository, as a pull has it: what the challenge proposes is an example.
+    scope = f"repository:{_repository(question)}:pull"
+    issued = None
+    if question.login is None or question.path_prefix or question.known_image:
+        issued = _get(client, str(example.copy_set_param("scope", scope)), auth=question.login)
+    if issued is None or (question.known_image and question.login and issued.status in REFUSALS):
+        # It may have been the image that was refused, and not the credentials.
+        issued = _get(client, str(example), auth=question.login)
+    return issued
 
 
 class _Bearer(httpx.Auth):
@@ -370,16 +421,16 @@ class _Bearer(httpx.Auth):
 def _with_login(
     question: Question, client: httpx.Client, auth: httpx.Auth, secrets: Sequence[str] = ()
 ) -> Verdict:
-    """Whether `/v2/` takes the login; and where images are below a path, what is below that.
+    """Whether `/v2/` takes the login; and what is below a path, or an image that is known, adds.
 
     By the second alone a login that a Harbor does not know would be well where anybody may pull.
     """
-    judged = _judged(
-        question, _get(client, f"{question.remote_url}/v2/", auth=auth), secrets=secrets
-    )
-    if question.path_prefix and isinstance(judged, Accepted):
-        return _below_path(question, client, auth)
-    return judged
+    shown = _get(client, f"{question.remote_url}/v2/", auth=auth)
+    judged = _judged(question, shown, secrets=secrets)
+    if isinstance(judged, Refused):
+        return judged
+    is_more = isinstance(judged, Accepted) and (question.path_prefix or question.known_image)
+    return _of_images(question, client, auth) if is_more or shown.is_silent else judged
 
 
 def _repository(question: Question) -> str:
@@ -389,23 +440,42 @@ def _repository(question: Question) -> str:
     return (question.known_image or ANY_IMAGE)[0]
 
 
-def _of_images(question: Question, client: httpx.Client, auth: httpx.Auth | None = None) -> Verdict:
-    """What HEAD of an image adds to `/v2/`; that there is none says that there could be."""
+def _of_images(
+    question: Question,
+    client: httpx.Client,
+    auth: httpx.Auth | None = None,
+    before: _Answer | None = None,
+) -> Verdict:
+    """What HEAD of an image adds to `/v2/`; that there is none says that there could be.
+
+    `before` is what `/v2/` has said without a login.
+    """
     if question.path_prefix:
         return _below_path(question, client, auth)
     known = question.known_image
     repository, tag = known or ANY_IMAGE
     url = f"{question.remote_url}/v2/{repository}/manifests/{tag}"
     answer = _get(client, url, method="HEAD", auth=auth, headers={"Accept": MANIFESTS})
+    is_refused = answer.status == httpx.codes.FORBIDDEN and (known or question.login)
+    if is_refused and before and before.status == answer.status:
+        return _judged(question, before)  # its words: an answer to HEAD has none
+    is_closed = known and question.login and answer.status in REFUSALS
+    if auth is None and (is_closed or answer.status == httpx.codes.UNAUTHORIZED):
+        return _wants_login_elsewhere(question, f"manifests ({answer.status})")
+    if is_closed:
+        return _closed_image(question, repository, answer.status)
     if answer.status == httpx.codes.NOT_FOUND or (not known and answer.status not in _SAYS_ENOUGH):
         return Accepted(host=question.host)
-    if answer.status == httpx.codes.UNAUTHORIZED:
-        if auth is None:
-            return _wants_login_elsewhere(question, "manifests")
-        if not known and not tokens.challenges(answer.headers):
-            # So a Harbor says that there is no such project, to who has a token.
-            return Accepted(host=question.host)
     return _judged(question, answer)
+
+
+def _closed_image(question: Question, repository: str, status: int) -> Verdict:
+    """Of credentials that are right. Other images may come all the same, so it is no refusal."""
+    reason = (
+        f"it takes the credentials, and refuses {repository}, which anybody may pull ({status})"
+    )
+    fix = f"let that account pull public images, or {_correct(question)}"
+    return Useless(host=question.host, reason=reason, fix=fix, what="not everything")
 
 
 def _below_path(question: Question, client: httpx.Client, auth: httpx.Auth | None) -> Verdict:
@@ -425,7 +495,8 @@ def _closed_path(question: Question, status: int) -> Verdict:
     prefix = question.path_prefix
     if question.login:
         words = f"they may not pull below {prefix}, or there is nothing of that name"
-        return Refused(host=question.host, status=status, words=words)
+        fix = f"{_correct(question)}, or correct upstreams.{question.host}.pathPrefix"
+        return Refused(host=question.host, status=status, words=words, fix=fix)
     reason = f"nobody without a login may pull below {prefix} ({status}), or it is not there"
     fix = f"log in: {_set(question)}, or correct upstreams.{question.host}.pathPrefix"
     return _useless(question, reason, fix)
@@ -433,7 +504,8 @@ def _closed_path(question: Question, status: int) -> Verdict:
 
 def _wants_login_elsewhere(question: Question, what: str) -> Verdict:
     unused = ": the credentials are not used" if question.login else ""
-    reason = f"it asks for a login at {what}, and not at /v2/, where caches look{unused}"
+    where = "does not say so at /v2/, the only place where a cache looks"
+    reason = f"it wants a login for {what} but {where}{unused}"
     return _useless(question, reason, _without_a_cache(question))
 
 
@@ -443,8 +515,7 @@ def _is_networks(question: Question, answer: _Answer) -> bool:
     One that refuses somebody, or says how to log in, may be a web server's before a registry.
     """
     if answer.status in REFUSALS:
-        is_strangers = question.login is None and not tokens.challenges(answer.headers)
-        return answer.is_page and is_strangers
+        return answer.is_page and question.login is None
     return answer.is_page and answer.status == httpx.codes.OK
 
 
@@ -459,7 +530,11 @@ def _get(
     answer = client.request(method, url, auth=auth or httpx.USE_CLIENT_DEFAULT, headers=headers)
     text = answer.content.decode(errors="replace")
     return _Answer(
-        status=answer.status_code, headers=answer.headers, text=text, url=str(answer.url)
+        method=method,
+        status=answer.status_code,
+        headers=answer.headers,
+        text=text,
+        url=str(answer.url),
     )
 
 
@@ -469,7 +544,9 @@ def _judged(
     """What a last answer means."""
     if _is_networks(question, answer):
         where = _clean(_address(urlsplit(answer.url)), question, secrets)
-        reason = f"{who} answers with a web page (from {where}), as a login of a network does"
+        reason = (
+            f"{who} answers with a web page (from {where}), as the login page of a network does"
+        )
         return _useless(question, reason, _NETWORK.format(host=question.host))
     if answer.status == httpx.codes.OK:
         return Accepted(host=question.host)
@@ -478,8 +555,10 @@ def _judged(
         return _refusal(question, answer.status, said)
     if answer.status == httpx.codes.TOO_MANY_REQUESTS:
         reason = f"{who} has had too many requests from here (429): {said}"
-        fix = "wait, or use an account of yours there"
-        return _useless(question, reason, fix if question.login else f"{fix}: {_set(question)}")
+        fix = f"wait, or use an account of yours there: {_set(question)}"
+        if question.login:
+            fix = "wait, or use an account there that has a higher limit"
+        return _useless(question, reason, fix)
     later = answer.status >= httpx.codes.INTERNAL_SERVER_ERROR
     if answer.status == httpx.codes.NETWORK_AUTHENTICATION_REQUIRED:
         later = False
@@ -491,18 +570,21 @@ def _judged(
 def _refusal(question: Question, status: int, said: str) -> Verdict:
     """What the upstream answers to somebody, or to nobody."""
     if question.login:
-        return Refused(host=question.host, status=status, words=said)
+        fix = _correct(question)
+        return Refused(host=question.host, status=status, words=said, fix=fix)
     if status == httpx.codes.UNAUTHORIZED:
         return _wants_login(question, f"it lets nobody in without a login ({status}): {said}")
-    fix = f"{_NETWORK.format(host=question.host)}, or log in: {_set(question)}"
+    fix = f"{_NETWORK.format(host=question.host)}, or set credentials: {_set(question)}"
     return _useless(question, f"it refuses this machine ({status}): {said}", fix)
 
 
 def _can_not_log_in(question: Question, why: str) -> Verdict:
     """Of an upstream that wants a login in a way that no cache knows."""
+    fix = _without_a_cache(question)
     if question.login:
-        return Refused(host=question.host, status=httpx.codes.UNAUTHORIZED, words=why)
-    return _useless(question, f"it wants a login, and {why}", _without_a_cache(question))
+        status = httpx.codes.UNAUTHORIZED
+        return Refused(host=question.host, status=status, words=why, fix=fix)
+    return _useless(question, f"it wants a login, and {why}", fix)
 
 
 def _without_a_cache(question: Question) -> str:
@@ -515,6 +597,13 @@ def _wants_login(question: Question, reason: str) -> Useless:
 
 def _useless(question: Question, reason: str, fix: str) -> Useless:
     return Useless(host=question.host, reason=reason, fix=fix)
+
+
+def _correct(question: Question) -> str:
+    """What to do about credentials that the stack has."""
+    if question.from_docker:
+        return f"run docker login {question.host}"
+    return f'correct credentials["{question.host}"]'
 
 
 def _set(question: Question) -> str:

@@ -34,18 +34,21 @@ def reasons(stack: str, hosts: Collection[str] | None = None) -> dict[str, str]:
         OpsError: the credentials can't be read.
         SettingsError: with every mistake of the stack's file.
     """
-    settings = docker_config.with_logins(secret_settings.settings_of(stack, upstreams=True))
-    if settings.offline:
+    checked = stack_files.check(stack)
+    here = {upstream.host for upstream in checked.cached if not checked.offline}
+    asked = here if hosts is None else here.intersection(hosts)
+    if not asked:
         return {}
+    # Whoever is asked without credentials is asked also where others' can't be read.
+    settings = secret_settings.settings_of(stack, upstreams=asked, logins=False)
+    settings = docker_config.with_logins(settings, asked)
     files = stack_files.named_files(settings)
     questions = [
         _of_settings(settings, upstream, files.get(upstream.ca_file, ""))
         for upstream in settings.cached
-        if hosts is None or upstream.host in hosts
+        if upstream.host in asked
     ]
     verdicts = _asked(questions)
-    if not verdicts:
-        return {}
     from ops.upstream_login import Accepted
 
     return {one.host: str(one) for one in verdicts if not isinstance(one, Accepted)}
@@ -62,12 +65,11 @@ def sources_below_paths(settings: Settings) -> "dict[str, Source]":
     Raises:
         OpsError: the credentials in Docker's own configuration can't be read.
     """
-    settings = docker_config.with_logins(settings)
+    below = [one for one in settings.cached if one.path_prefix]
+    settings = docker_config.with_logins(settings, {one.host for one in below})
     files = stack_files.named_files(settings)
     return {
-        one.host: _source(_of_settings(settings, one, files.get(one.ca_file, "")))
-        for one in settings.cached
-        if one.path_prefix
+        one.host: _source(_of_settings(settings, one, files.get(one.ca_file, ""))) for one in below
     }
 
 
@@ -95,13 +97,14 @@ def _asked(questions: "Sequence[Question]") -> "tuple[Verdict, ...]":
 
 def _of_plan(plan: CachePlan) -> "Question":
     at = (plan.host, plan.remote_url, plan.path_prefix)
-    return _question(*at, plan.upstream_ca, plan.credentials, plan.upstream_proxy)
+    login = (plan.credentials, plan.from_docker)
+    return _question(*at, plan.upstream_ca, *login, plan.upstream_proxy)
 
 
 def _of_settings(settings: Settings, upstream: UpstreamSettings, ca_pem: str) -> "Question":
     at = (upstream.host, upstream.remote_url, upstream.path_prefix)
-    login = settings.credentials_for(upstream.host)
-    return _question(*at, ca_pem, login, settings.upstream_proxy)
+    login = (settings.credentials_for(upstream.host), upstream.from_docker)
+    return _question(*at, ca_pem, *login, settings.upstream_proxy)
 
 
 def _question(
@@ -110,6 +113,7 @@ def _question(
     path_prefix: str,
     ca_pem: str,
     login: Credentials | None,
+    from_docker: bool,
     proxy: UpstreamProxy | None,
 ) -> "Question":
     from ops.upstream_login import Question
@@ -120,6 +124,7 @@ def _question(
         path_prefix=path_prefix,
         username=login.username if login else "",
         password=login.password if login else "",
+        from_docker=from_docker,
         ca_pem=ca_pem,
         proxy_url=proxy.url if proxy else "",
         no_proxy=proxy.no_proxy if proxy else (),

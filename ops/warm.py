@@ -153,7 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Fill the caches with the images of a list; 1 if one is not complete afterwards."""
     if arguments.parallel < 1:
         raise OpsError(f"--parallel {arguments.parallel}: at least 1")
-    paths = _has_paths(stack_files.check(arguments.stack))
+    paths = _below_paths(stack_files.check(arguments.stack))
     settings = secret_settings.settings_of(arguments.stack, upstreams=paths)
     platform = image_lists.platform(arguments)
     hosts = {upstream.host for upstream in settings.upstreams}
@@ -198,13 +198,15 @@ def _warm_caches(
             platform,
             arguments.parallel,
             offline=settings.offline,
-            below=upstreams_asked.sources_below_paths(settings) if _has_paths(settings) else {},
+            below=upstreams_asked.sources_below_paths(settings) if _below_paths(settings) else {},
         )
 
 
-def _has_paths(settings: Settings) -> bool:
-    """Whether an upstream is asked whose images are below a path."""
-    return not settings.offline and any(upstream.path_prefix for upstream in settings.cached)
+def _below_paths(settings: Settings) -> tuple[str, ...]:
+    """The upstreams that are asked and have their images below a path."""
+    if settings.offline:
+        return ()
+    return tuple(upstream.host for upstream in settings.cached if upstream.path_prefix)
 
 
 def _sick(stack: str, report: Report) -> dict[str, str]:

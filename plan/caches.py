@@ -94,6 +94,7 @@ class CachePlan:
         env: environment of the registry (no secrets).
         files: more files in the container.
         credentials: what the upstream is asked with; None for anonymous pulls.
+        from_docker: whether these are from the user's Docker configuration.
         upstream_ca: what has to be trusted for the upstream beside the usual CAs.
         upstream_proxy: between the cache and the Internet; None where there is none.
         credential_helper: text of the program that hands the upstream's credentials to the
@@ -118,6 +119,7 @@ class CachePlan:
     env: tuple[tuple[str, str], ...]
     files: tuple[CacheFile, ...]
     credentials: Credentials | None
+    from_docker: bool
     upstream_ca: str
     upstream_proxy: UpstreamProxy | None
     credential_helper: str
@@ -274,6 +276,7 @@ def _plan(shared: _Shared, upstream: UpstreamSettings, upstream_ca: str) -> Cach
         env=_environment(settings, upstream),
         files=_files(shared, upstream_ca),
         credentials=credentials,
+        from_docker=upstream.from_docker,
         upstream_ca="" if settings.offline else upstream_ca,
         upstream_proxy=proxy,
         credential_helper=credential_helper(credentials),

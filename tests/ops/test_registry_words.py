@@ -13,6 +13,7 @@ from ops.registry_words import words
         ("<html><title>Log\n in &amp; go</title>", 'a web page, "Log in & go"'),
         ("<!doctype html><body><H1 class=a>Down</H1>", 'a web page, "Down"'),
         ("<html><title></title>", "a web page"),
+        ("\ufeff\r\n<html><title>Down</title>", 'a web page, "Down"'),
         (f"<html>{' ' * 5000}<title>late</title>", "a web page"),
         ("<b>bold</b>", "<b>bold</b>"),
     ],

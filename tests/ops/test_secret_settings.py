@@ -7,6 +7,7 @@ import pytest
 from ops import pulumi_cli, secret_settings, stack_files
 from plan.login_settings import Credentials
 
+HOSTS = {"docker.io"}
 SECRET = {"secure": "v1:abc"}
 LOGIN = {"username": "me", "password": "hunter2"}
 OPEN = {"credentials": {"docker.io": LOGIN}, "cacheLogin": LOGIN}
@@ -36,7 +37,7 @@ def stack(monkeypatch, tmp_path):
 
 def test_a_stack_without_secrets_needs_no_engine(stack):
     asked = stack(prefix="mine")
-    assert secret_settings.settings_of("mine", upstreams=True).prefix == "mine"
+    assert secret_settings.settings_of("mine", upstreams=HOSTS).prefix == "mine"
     assert asked == []
 
 
@@ -48,8 +49,19 @@ def test_credentials_of_upstreams_are_opened_only_for_who_asks_them(stack, crede
     found = secret_settings.settings_of("mine").credentials_for("docker.io")
     assert found is None or found.is_encrypted
     assert asked == []
-    opened = secret_settings.settings_of("mine", upstreams=True)
+    opened = secret_settings.settings_of("mine", upstreams=HOSTS)
     assert opened.credentials_for("docker.io") == Credentials(username="me", password="hunter2")
+    assert len(asked) == 1
+
+
+def test_credentials_of_others_are_left_closed(stack):
+    secret = {"username": SECRET, "password": SECRET}
+    hosts = {"upstreams": {"docker.io": {}, "quay.io": {}}}
+    asked = stack(**hosts, credentials={"quay.io": secret}, cacheLogin=secret)
+    found = secret_settings.settings_of("mine", upstreams=HOSTS, logins=False)
+    assert found.credentials_for("quay.io").is_encrypted
+    assert asked == []
+    secret_settings.settings_of("mine", upstreams={"quay.io"}, logins=False)
     assert len(asked) == 1
 
 

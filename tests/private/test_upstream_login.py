@@ -41,6 +41,11 @@ def question(url, password=PASSWORD, username=ALICE, **more):
     return Question(host=HOST, remote_url=url, username=username, password=password, **more)
 
 
+def refused(status, words):
+    """Of these credentials."""
+    return Refused(host=HOST, status=status, words=words, fix=f'correct credentials["{HOST}"]')
+
+
 def verdict_on(*args, **kwargs):
     """The verdict; it never has the password in it."""
     asked = question(*args, **kwargs)
@@ -128,8 +133,12 @@ class TestBasic:
     @pytest.mark.parametrize("username", [ALICE, "nobody"])
     def test_wrong(self, basic, authority, username):
         verdict = verdict_on(basic[0].url, "wrong", username, ca_pem=authority.pem)
-        assert verdict == Refused(host=HOST, status=401, words="authentication required")
-        assert str(verdict) == f"{HOST} refuses the credentials (401): authentication required"
+        assert verdict == refused(401, "authentication required")
+        said = f"{HOST} refuses the credentials (401): authentication required"
+        assert str(verdict) == f'{said}; correct credentials["{HOST}"]'
+        dockers = {"ca_pem": authority.pem, "from_docker": True}
+        verdict = verdict_on(basic[0].url, "wrong", username, **dockers)
+        assert str(verdict) == f"{said}; run docker login {HOST}"
 
     def test_rotated_and_then_disabled(self, basic, authority):
         registry, accounts = basic
@@ -162,7 +171,7 @@ class TestTokens:
     @pytest.mark.parametrize("username", [ALICE, "nobody"])
     def test_wrong(self, behind_tokens, tokens, authority, username):
         verdict = verdict_on(behind_tokens.url, "wrong", username, ca_pem=authority.pem)
-        assert verdict == Refused(host=HOST, status=401, words=WRONG)
+        assert verdict == refused(401, WRONG)
         assert tokens.issued == []
 
     def test_rotated_and_then_disabled(self, behind_tokens, tokens, authority):
@@ -175,7 +184,7 @@ class TestTokens:
     def test_suspended(self, behind_tokens, tokens, authority):
         tokens.denied.add(ALICE)
         verdict = verdict_on(behind_tokens.url, ca_pem=authority.pem)
-        assert verdict == Refused(host=HOST, status=403, words=DENIED)
+        assert verdict == refused(403, DENIED)
 
     def test_short_lived_tokens(self, behind_tokens, tokens, authority):
         tokens.expires_in = 1
@@ -184,7 +193,7 @@ class TestTokens:
     def test_a_token_that_the_registry_does_not_take(self, behind_tokens, tokens, authority):
         tokens.expires_in = -120
         verdict = verdict_on(behind_tokens.url, ca_pem=authority.pem)
-        assert verdict == Refused(host=HOST, status=401, words="authentication required")
+        assert verdict == refused(401, "authentication required")
         assert tokens.issued
 
     def test_without_tls(self, tmp_path, tokens):
@@ -210,6 +219,7 @@ class TestRealm:
         assert isinstance(verdict, Refused)
         assert realm.removesuffix("/token") in verdict.words
         assert "not in its own domain" in verdict.words
+        assert verdict.fix.startswith(f"take {HOST} out of upstreams")
         assert sent == [None]
 
     def test_elsewhere_of_a_real_registry(self, tmp_path, tokens, behind_tokens, authority):
@@ -300,6 +310,8 @@ class TestUnreachable:
         verdict = verdict_on(f"http://127.0.0.1:{port}")
         assert verdict == Unreachable(host=HOST, reason=f"127.0.0.1:{port}: Connection refused")
         assert str(verdict).startswith(f"{HOST} could not be asked whether images")
+        keys = f"upstreams.{HOST}.remoteUrl and upstreamProxy"
+        assert str(verdict).endswith(f"refused; check this machine's network, {keys}")
 
     def test_a_name_that_nobody_knows(self):
         verdict = verdict_on("https://nowhere.invalid")
@@ -338,9 +350,9 @@ class TestUnreachable:
         challenge = ("WWW-Authenticate", 'Basic realm="team"')
         said = 'a web page, "401 Authorization Required"'
         with answering((401, [challenge, page], body)) as upstream:
-            assert verdict_on(upstream.url) == Refused(host=HOST, status=401, words=said)
+            assert verdict_on(upstream.url) == refused(401, said)
         with answering((403, [page], body)) as upstream:
-            assert verdict_on(upstream.url) == Refused(host=HOST, status=403, words=said)
+            assert verdict_on(upstream.url) == refused(403, said)
 
     def test_its_token_service_is_sick(self):
         def answer(request):
@@ -400,7 +412,7 @@ class TestWords:
     )
     def test_of_a_refusal(self, body, words):
         with answering((403, [], body)) as upstream:
-            assert verdict_on(upstream.url) == Refused(host=HOST, status=403, words=words)
+            assert verdict_on(upstream.url) == refused(403, words)
 
     @pytest.mark.parametrize(
         "password",

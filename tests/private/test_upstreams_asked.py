@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from ops import readiness, upstream_login, upstreams_asked
+from ops import docker_config, pulumi_cli, readiness, stack_files, upstream_login, upstreams_asked
+from ops.errors import OpsError
 from ops.harbor.access import NO_BLOB
 from ops.upstream_login import (
     Accepted,
@@ -20,6 +21,7 @@ from ops.upstream_login import (
     ask,
     ask_all,
 )
+from plan.login_settings import Credentials
 from plan.upstreams import KNOWN
 from tests.plan.shapes import planned
 from tests.private import registry_process, token_service
@@ -30,6 +32,7 @@ HOST = "team.example.com"
 SET = """pulumi config set --secret --path 'credentials["team.example.com"].username'"""
 JSON = [("Content-Type", "application/json")]
 PAGE = [("Content-Type", "text/html; charset=utf-8")]
+LOGIN = {"username": "me", "password": "hunter2"}
 OPEN = (200, JSON, b"{}")
 NOT_FOUND = (404, JSON, b'{"errors":[{"code":"NAME_UNKNOWN"}]}')
 TOKEN = b'{"token":"a-token"}'
@@ -73,7 +76,105 @@ def with_token(answer):
     return lambda request: answer if request.headers.get("Authorization") else wants_token(request)
 
 
+def with_login(answer):
+    """`answer` to who has a user name."""
+    asks = (401, [("WWW-Authenticate", 'Basic realm="team"')], b"")
+    return lambda request: answer if request.headers.get("Authorization") else asks
+
+
+def quay(public=(), token=(200, JSON, TOKEN)):
+    """Quay's answers, as its `endpoints/v2` makes them, where it has these public repositories.
+
+    To `/v2/` it says `true`, which Flask calls a web page; and how to log in, also at 200. A token
+    for nobody is no login there. What is not there wants one, and so does what is private.
+    """
+
+    def challenge(request, scope=""):
+        here = f"http://{request.headers['Host']}"
+        asks = f'Bearer realm="{here}/v2/auth",service="quay.example.com"{scope}'
+        return [("WWW-Authenticate", asks), ("Docker-Distribution-API-Version", "registry/2.0")]
+
+    def answer(request):
+        path = request.path.partition("?")[0]
+        who = request.headers.get("Authorization", "")
+        if path == "/v2/auth":
+            somebody = (200, JSON, b'{"token":"somebodys"}')
+            return somebody if who.startswith("Basic ") else token
+        if path == "/v2/":
+            known = who == "Bearer somebodys"
+            return 200 if known else 401, [*PAGE, *challenge(request)], b"true"
+        repository = path.removeprefix("/v2/").partition("/manifests/")[0]
+        if repository in public:
+            return 200, [("Content-Type", "application/vnd.oci.image.index.v1+json")], b"{}"
+        said = b'{"errors":[{"code":"UNAUTHORIZED","detail":{},"message":"access to the requested '
+        said += b'resource is not authorized"}]}\n'
+        return 401, [*JSON, *challenge(request, f',scope="repository:{repository}:pull"')], said
+
+    return answer
+
+
 class TestWell:
+    @pytest.mark.parametrize("host", [HOST, "quay.io"])
+    def test_quay_for_who_has_an_account(self, host, known):
+        with answering(quay(["prometheus/busybox"])) as upstream:
+            known("quay.io", upstream.url)
+            verdict = verdict_on(upstream.url, host, username="me", password="hunter2")
+        assert verdict == Accepted(host=host)
+
+    def test_quays_own_for_everybody(self, known):
+        with answering(quay(["prometheus/busybox"])) as upstream:
+            known("quay.io", upstream.url)
+            assert verdict_on(upstream.url, "quay.io") == Accepted(host="quay.io")
+
+    def test_another_quay_for_everybody(self):
+        with answering(quay()) as upstream:
+            assert verdict_on(upstream.url) == Accepted(host=HOST)
+        methods = [method for method, _ in upstream.asked]
+        assert methods == ["GET", "GET", "GET", "HEAD"]
+
+    @pytest.mark.parametrize("status", [403, 404, 405])
+    @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
+    def test_what_serves_images_and_nothing_else(self, status, login, known):
+        asks = [("WWW-Authenticate", 'Basic realm="team"')]  # a cache looks at these only at 401
+        for headers in (JSON, asks):
+            answers = of(v2=(status, headers, b"{}"), manifest=OPEN)
+            with answering(answers) as upstream:
+                assert verdict_on(upstream.url, **login) == Accepted(host=HOST)
+                known("gcr.io", upstream.url)
+                assert verdict_on(upstream.url, "gcr.io", **login) == Accepted(host="gcr.io")
+
+    @pytest.mark.parametrize("status", [403, 404, 405])
+    def test_what_says_the_same_of_an_image_that_is_not_there(self, status):
+        with answering((status, JSON, b"{}")) as upstream:
+            assert verdict_on(upstream.url) == Accepted(host=HOST)
+
+    @pytest.mark.parametrize("login", [{}, LOGIN])
+    @pytest.mark.parametrize("status", [404, 405])
+    def test_a_token_with_which_there_is_nothing_at_v2(self, status, login):
+        answers = of(v2=with_token((status, JSON, b"")), token=(200, JSON, TOKEN))
+        with answering(answers) as upstream:
+            assert verdict_on(upstream.url, **login) == Accepted(host=HOST)
+
+    @pytest.mark.parametrize("status", [401, 403])
+    @pytest.mark.parametrize("headers", [JSON, PAGE, [("WWW-Authenticate", "Bearer error=x")]])
+    def test_what_refuses_only_an_image_that_is_not_there(self, status, headers):
+        answers = of(v2=wants_token, token=(200, JSON, TOKEN), manifest=(status, headers, b""))
+        with answering(answers) as upstream:
+            assert verdict_on(upstream.url) == Accepted(host=HOST)
+
+    @pytest.mark.parametrize("kind", ["text/html", "text/html; charset=utf-8"])
+    @pytest.mark.parametrize("body", [b"true", b"{}", b""])
+    @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
+    def test_what_a_web_framework_calls_a_page(self, kind, body, login):
+        answers = of(v2=(200, [("Content-Type", kind)], body))
+        with answering(answers) as upstream:
+            assert verdict_on(upstream.url, **login) == Accepted(host=HOST)
+
+    def test_a_page_that_says_that_it_is_a_registrys(self):
+        shown = [*PAGE, ("Docker-Distribution-Api-Version", "registry/2.0")]
+        with answering((200, shown, b"<title>Registry</title>")) as upstream:
+            assert verdict_on(upstream.url) == Accepted(host=HOST)
+
     @pytest.mark.parametrize("manifest", [NOT_FOUND, OPEN])
     def test_open(self, manifest):
         with answering(of(v2=OPEN, manifest=manifest)) as upstream:
@@ -111,6 +212,18 @@ class TestWell:
         assert upstream.asked == [("GET", "/v2/"), ("GET", "/token"), ("HEAD", manifest)]
         assert upstream.seen[2][1] == "Bearer a-token"
 
+    def test_nor_for_who_has_an_account(self, known):
+        answers = of(v2=with_token(OPEN), token=(200, JSON, TOKEN), manifest=OPEN)
+        with answering(answers) as upstream:
+            known("docker.io", upstream.url)
+            verdict = verdict_on(upstream.url, "docker.io", username="me", password="hunter2")
+        assert verdict == Accepted(host="docker.io")
+        manifest = ("HEAD", "/v2/ratelimitpreview/test/manifests/latest")
+        v2, token = ("GET", "/v2/"), ("GET", "/token")
+        assert upstream.asked == [v2, token, v2, manifest]
+        assert "scope=repository%3Aratelimitpreview%2Ftest%3Apull" in upstream.seen[1][0]
+        assert upstream.seen[3][1] == "Bearer a-token"
+
     def test_what_gives_nobody_a_token_that_opens_v2(self):
         answers = of(v2=wants_token, token=(200, JSON, TOKEN))
         with answering(answers) as upstream:
@@ -139,13 +252,13 @@ class TestUseless:
     def is_known(self, known):
         self.known = known
 
-    def useless(self, answers, host=HOST, **more):
+    def useless(self, answers, host=HOST, what="nothing", **more):
         with answering(answers) as upstream:
             if host in KNOWN:
                 self.known(host, upstream.url)
             verdict = verdict_on(upstream.url, host, **more)
         assert isinstance(verdict, Useless)
-        assert str(verdict) == f"nothing can be pulled from {host}: {verdict.reason}; {verdict.fix}"
+        assert str(verdict) == f"{what} can be pulled from {host}: {verdict.reason}; {verdict.fix}"
         return verdict
 
     @pytest.mark.parametrize("limited", ["v2", "manifest"])
@@ -163,31 +276,76 @@ class TestUseless:
         assert "(429)" in verdict.reason
         assert 'credentials["docker.io"]' in verdict.fix
 
-    def test_too_many_requests_for_who_has_an_account(self):
-        verdict = self.useless((429, JSON, b""), username="me", password="hunter2")
-        assert "pulumi" not in verdict.fix
+    @pytest.mark.parametrize("v2", [with_token(OPEN), with_login(OPEN)], ids=["token", "basic"])
+    @pytest.mark.parametrize("limited", ["v2", "manifest"])
+    def test_too_many_requests_for_who_has_an_account(self, v2, limited):
+        answers = {"v2": v2, "token": (200, JSON, TOKEN), limited: (429, JSON, b"")}
+        verdict = self.useless(of(**answers), "docker.io", username="me", password="hunter2")
+        assert "(429)" in verdict.reason
+        assert verdict.fix == "wait, or use an account there that has a higher limit"
+
+    @pytest.mark.parametrize("v2", [with_token(OPEN), with_login(OPEN)], ids=["token", "basic"])
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_credentials_that_are_right_and_do_not_open_what_anybody_may_pull(self, v2, status):
+        answers = of(v2=v2, token=(200, JSON, TOKEN), manifest=(status, JSON, b""))
+        verdict = self.useless(answers, "docker.io", "not everything", **LOGIN)
+        assert "it takes the credentials" in verdict.reason
+        assert f"ratelimitpreview/test, which anybody may pull ({status})" in verdict.reason
+        fix = 'let that account pull public images, or correct credentials["docker.io"]'
+        assert verdict.fix == fix
+
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_credentials_that_get_no_token_for_what_anybody_may_pull(self, status):
+        def token(request):
+            return (status, JSON, b"") if "scope" in request.path else (200, JSON, TOKEN)
+
+        answers = of(v2=with_token(OPEN), token=token, manifest=wants_token)
+        verdict = self.useless(answers, "docker.io", "not everything", **LOGIN)
+        assert "it takes the credentials" in verdict.reason
+
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_credentials_that_are_never_sent(self, status):
+        answers = of(v2=OPEN, manifest=(status, JSON, b""))
+        verdict = self.useless(answers, "docker.io", username="me", password="hunter2")
+        assert "the credentials are not used" in verdict.reason
 
     @pytest.mark.parametrize("status", [500, 502, 503])
     def test_sick(self, status):
         verdict = self.useless((status, PAGE, b"<title>Down</title><p>for maintenance"))
         assert verdict.reason == f'it answers with status {status}: a web page, "Down"'
-        assert "get well itself" in verdict.fix
+        assert "wait until it is well again" in verdict.fix
 
     def test_forbidden(self):
         said = b'{"errors":[{"code":"DENIED","message":"not from your country"}]}'
-        verdict = self.useless((403, JSON, said))
+        verdict = self.useless((403, JSON, said), "quay.io")
         assert verdict.reason == "it refuses this machine (403): not from your country"
         assert "upstreamProxy" in verdict.fix
-        assert SET in verdict.fix
+        assert 'credentials["quay.io"]' in verdict.fix
+
+    @pytest.mark.parametrize("status", [403, 404, 405])
+    def test_neither_v2_nor_images(self, status):
+        known = of(v2=(status, JSON, b"{}"), manifest=(503, JSON, b""))
+        assert "503" in self.useless(known, "quay.io").reason
+        others = of(v2=(status, JSON, b"{}"), manifest=(401, JSON, b""))
+        assert "manifests (401)" in self.useless(others).reason
+
+    @pytest.mark.parametrize("status", [403, 404, 405])
+    def test_a_page_in_place_of_a_registry(self, status):
+        verdict = self.useless((status, PAGE, b"<title>Not here</title>"))
+        assert "web page" in verdict.reason
 
     @pytest.mark.parametrize("status", [200, 401, 403])
     @pytest.mark.parametrize(
-        ("headers", "body"), [(PAGE, b"Welcome"), ([], b"\n<!doctype html><title>Log in</title>")]
+        ("headers", "body"),
+        [
+            (PAGE, b"\xef\xbb\xbf\r\n<p>Welcome"),
+            ([], b"\n<!doctype html><title>Log in</title>"),
+        ],
     )
     def test_a_login_page(self, status, headers, body):
         verdict = self.useless((status, headers, body))
         assert "web page" in verdict.reason
-        assert "log in to your network" in verdict.fix
+        assert "open it in a browser and log in" in verdict.fix
         assert f"upstreams.{HOST}.remoteUrl" in verdict.fix
 
     @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
@@ -196,12 +354,12 @@ class TestUseless:
     def test_a_network_that_says_that_it_wants_a_login(self, login, body, sick):
         verdict = self.useless(of(**{"v2": OPEN, sick: (511, PAGE, body)}), **login)
         assert "(511)" in verdict.reason or "status 511" in verdict.reason
-        assert "log in to your network" in verdict.fix
+        assert "open it in a browser and log in" in verdict.fix
 
     def test_a_login_page_instead_of_tokens(self):
         verdict = self.useless(of(v2=wants_token, token=(200, PAGE, b"<title>Log in</title>")))
         assert "its token service answers with a web page" in verdict.reason
-        assert "log in to your network" in verdict.fix
+        assert "open it in a browser and log in" in verdict.fix
 
     def test_the_page_of_a_web_server_that_wants_a_login_is_no_networks(self):
         challenge = [("WWW-Authenticate", 'Basic realm="team"'), *PAGE]
@@ -242,12 +400,19 @@ class TestUseless:
         assert "(401)" in verdict.reason
         assert 'credentials["docker.io"]' in verdict.fix
 
-    def test_a_token_for_nobody_that_a_registry_refuses(self):
-        refuses = (401, [("WWW-Authenticate", 'Bearer error="insufficient_scope"')], b"")
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_a_token_for_nobody_that_does_not_open_what_is_there(self, status):
+        refuses = (status, [("WWW-Authenticate", 'Bearer error="insufficient_scope"')], b"")
         answers = of(v2=wants_token, token=(200, JSON, TOKEN), manifest=refuses)
-        verdict = self.useless(answers)
-        assert "it lets nobody in without a login (401)" in verdict.reason
-        assert SET in verdict.fix
+        verdict = self.useless(answers, "registry.k8s.io")
+        assert f"({status})" in verdict.reason
+        assert 'credentials["registry.k8s.io"]' in verdict.fix
+
+    @pytest.mark.parametrize("host", [HOST, "quay.io"])
+    def test_a_quay_that_gives_nobody_a_token(self, host):
+        said = b'{"error":"Anonymous access is not allowed"}'
+        verdict = self.useless(quay(token=(401, JSON, said)), host)
+        assert "its token service gives no token without a login (401)" in verdict.reason
 
     @pytest.mark.parametrize("v2", [OPEN, wants_token])
     @pytest.mark.parametrize("status", [429, 503, 511])
@@ -267,6 +432,8 @@ class TestUseless:
             assert upstream.seen[-1] == (f"/v2/team/{NO_BLOB}", upstream.seen[1][1])
         assert isinstance(verdict, Refused)
         assert "below team" in verdict.words
+        fix = f'correct credentials["{HOST}"], or correct upstreams.{HOST}.pathPrefix'
+        assert verdict.fix == fix
         with answering(of(v2=v2)) as upstream:
             assert verdict_on(upstream.url, **login) == Accepted(host=HOST)
 
@@ -291,7 +458,7 @@ class TestUseless:
     @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
     def test_a_login_for_manifests_only(self, login):
         verdict = self.useless(of(v2=OPEN, manifest=wants_token), **login)
-        assert "at manifests, and not at /v2/" in verdict.reason
+        assert "a login for manifests (401) but does not say so at /v2/" in verdict.reason
         assert ("credentials are not used" in verdict.reason) is bool(login)
         assert "pulumi config" not in verdict.fix
 
@@ -404,7 +571,20 @@ class TestUp:
         with answering((401, challenge, b"")) as upstream:
             failed, told = self.said(upstream.url, credentials=login)
         assert "refuses the credentials" in failed
+        assert failed.endswith('; correct credentials["team.example.com"]')
         assert told == []
+
+    def test_wrong_credentials_of_dockers_fail(self):
+        login = Credentials(username="me", password="hunter2")
+        challenge = [("WWW-Authenticate", 'Basic realm="team"')]
+        with answering((401, challenge, b"")) as upstream:
+            hosts = {HOST: {"remoteUrl": upstream.url, "port": 5010}}
+            hosts[HOST]["credentialsFrom"] = "docker-config"
+            caches = [
+                replace(plan, credentials=login) for plan in planned({"upstreams": hosts}).caches
+            ]
+            failed = readiness.unready(caches, pytest.fail)
+        assert failed.endswith("; run docker login team.example.com")
 
     def test_offline_asks_nobody(self):
         with answering(OPEN) as upstream:
@@ -438,7 +618,7 @@ def test_an_up_that_changes_nothing_asks_each_upstream_one_question(monkeypatch,
     manifest = ("HEAD", "/v2/ratelimitpreview/test/manifests/latest")
     blob = ("HEAD", f"/v2/proxy-docker.io/{NO_BLOB}")
     assert {host: upstream.asked for host, upstream in upstreams.items()} == {
-        "docker.io": [v2, token, v2 if login else manifest],
+        "docker.io": [v2, token, *([v2] if login else []), manifest],
         HOST: [v2, token, v2],
         "harbor.example.com": [v2, token, *([v2] if login else []), blob],
     }
@@ -447,12 +627,19 @@ def test_an_up_that_changes_nothing_asks_each_upstream_one_question(monkeypatch,
 
 class TestReasons:
     @pytest.fixture
-    def stack(self, monkeypatch):
-        """Settings as the stack's file has them."""
+    def stack(self, monkeypatch, tmp_path):
+        """Write the stack's file, of which nothing can be decrypted."""
+
+        def locked(*_):
+            raise OpsError("incorrect passphrase")
+
+        monkeypatch.setattr(pulumi_cli, "output", locked)
 
         def make(config):
-            settings = planned(config).settings
-            monkeypatch.setattr("ops.secret_settings.settings_of", lambda *_, **__: settings)
+            file = tmp_path / "Pulumi.mine.yaml"
+            named = {f"talos-cache:{key}": value for key, value in config.items()}
+            file.write_text(json.dumps({"config": named}))
+            monkeypatch.setattr(stack_files, "path_of", lambda _: file)
 
         monkeypatch.setattr("plan.loopback.is_loopback", lambda _: False)
         return make
@@ -468,14 +655,47 @@ class TestReasons:
                     }
                 }
             )
-            assert list(upstreams_asked.reasons("dev")) == ["a.example.com", "c.example.com"]
-            (reason,) = upstreams_asked.reasons("dev", ["b.example.com", "c.example.com"]).values()
+            assert list(upstreams_asked.reasons("mine")) == ["a.example.com", "c.example.com"]
+            (reason,) = upstreams_asked.reasons("mine", ["b.example.com", "c.example.com"]).values()
         assert "503" in reason
 
     def test_offline_asks_nobody(self, stack):
         stack({"offline": True})
-        assert upstreams_asked.reasons("dev") == {}
+        assert upstreams_asked.reasons("mine") == {}
 
     def test_none_of_these(self, stack):
         stack({})
-        assert upstreams_asked.reasons("dev", []) == {}
+        assert upstreams_asked.reasons("mine", []) == {}
+
+    @pytest.mark.parametrize("where", ["credentials", "docker"])
+    def test_credentials_of_others_keep_nobody_from_being_asked(self, stack, monkeypatch, where):
+        def missing(host):
+            raise OpsError(f"no login for {host}")
+
+        monkeypatch.setattr(docker_config, "credentials_for", missing)
+        secret = {"secure": "v1:abc"}
+        login = {"username": secret, "password": secret}
+        others = {
+            "credentials": ({}, {"credentials": {"b.example.com": login}, "cacheLogin": login}),
+            "docker": ({"credentialsFrom": "docker-config"}, {}),
+        }
+        other, more = others[where]
+        with answering((503, JSON, b"")) as sick:
+            at = {"remoteUrl": sick.url}
+            hosts = {
+                "a.example.com": {**at, "port": 5010},
+                "b.example.com": {**at, **other, "port": 5011},
+            }
+            stack({"upstreams": hosts, **more})
+            assert list(upstreams_asked.reasons("mine", ["a.example.com"])) == ["a.example.com"]
+            with pytest.raises(OpsError):
+                upstreams_asked.reasons("mine")
+
+    def test_what_to_do_about_a_login_of_dockers(self, stack, monkeypatch):
+        login = Credentials(username="me", password="hunter2")
+        monkeypatch.setattr(docker_config, "credentials_for", lambda _: login)
+        with answering((401, [("WWW-Authenticate", 'Basic realm="team"')], b"")) as upstream:
+            at = {"remoteUrl": upstream.url, "port": 5010, "credentialsFrom": "docker-config"}
+            stack({"upstreams": {HOST: at}})
+            reason = upstreams_asked.reasons("mine")[HOST]
+        assert reason.endswith("(401): it says nothing more; run docker login team.example.com")
