@@ -27,6 +27,8 @@ TOKEN_BYTES = 256 * 1024
 # So long Harbor waits for the blobs of a manifest before it fetches them by itself, which fails
 # where one is still on its way. For the tag, and the platforms of an index, it waits longer.
 PATIENCE_SECONDS = 200
+# So long it waits for the platforms of an index. Where one has failed, nobody is kept for longer.
+INDEX_SECONDS = 400
 Part = tuple[str, str, str]  # upstream's host, repository, digest
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -252,27 +254,42 @@ class _Pull:
             if not self._has(image, digest):
                 self._blobs(image, manifest)
             return Delivered(digest=digest)
-        entry = manifests.for_platform(manifest, self._platform)
-        if entry is None:
-            raise FetchError(f"{image}: there is none for {self._platform}")
-        self._walk(image, entry.digest)
-        platforms = tuple(dict.fromkeys(one.digest for one in manifest.refers_to))
+        chosen, left_out = self._entries(image, manifest)
         return Delivered(
             digest=digest,
-            platforms=platforms,
-            chosen=entry.digest,
-            left_out=self._others(image, [one for one in platforms if one != entry.digest]),
+            platforms=tuple(dict.fromkeys(one.digest for one in manifest.refers_to)),
+            chosen=chosen,
+            left_out=left_out,
         )
 
-    def _others(self, image: ImageReference, platforms: Sequence[str]) -> str:
-        """Fetch the other platforms, for which Harbor waits; why the first did not come."""
-        why = ""
-        for digest in platforms:
+    def _entries(self, image: ImageReference, index: manifests.Manifest) -> tuple[str, str]:
+        """Fetch all manifests of an index, whatever becomes of one.
+
+        Harbor waits for them, and sets no tag for seven days, for whoever wants which platform, if
+        none has come by then.
+
+        Returns:
+            The digest of the one for the wanted platform; why the first of the others did not come.
+
+        Raises:
+            FetchError, HarborError, ManifestError: the one for the wanted platform did not come.
+        """
+        entry = manifests.for_platform(index, self._platform)
+        wanted = [entry.digest] if entry else []
+        failed: dict[str, Exception] = {}
+        deadline = time.monotonic() + INDEX_SECONDS
+        for digest in dict.fromkeys((*wanted, *(one.digest for one in index.refers_to))):
+            if failed and time.monotonic() > deadline:
+                break
             try:
                 self._walk(image, digest)
             except (FetchError, HarborError, manifests.ManifestError) as error:
-                why = why or str(error)
-        return why
+                failed[digest] = error
+        if entry is None:
+            raise FetchError(f"{image}: there is none for {self._platform}")
+        if entry.digest in failed:
+            raise failed[entry.digest]
+        return entry.digest, str(next(iter(failed.values()), ""))
 
     def _walk(self, image: ImageReference, digest: str) -> None:
         """Fetch a manifest, or an index, with all that it refers to and Harbor does not have."""

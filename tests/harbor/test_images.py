@@ -213,6 +213,20 @@ class TestPull:
         assert done.said == {image("v1"): "Harbor does not answer"}
         assert set(done.delivered) == {image("v2")}
 
+    def test_once_one_has_failed_the_others_are_waited_for_no_longer_than_harbor_does(
+        self, robot, made, monkeypatch
+    ):
+        monkeypatch.setattr(pull, "INDEX_SECONDS", -1)
+        asked = []
+
+        def has(_, digest):
+            asked.append(digest)
+            raise HarborError("Harbor does not answer")
+
+        done, _ = pulled(robot, image("v1"), has=has)
+        assert done.said == {image("v1"): "Harbor does not answer"}
+        assert len(asked) == 1
+
     def test_a_platform_that_does_not_come_stops_no_other(self, robot, registry, made, asked):
         children = index_of(registry, "team/three", amd64=b"a3", arm64=b"b3", s390x=b"c3")
         registry.file_of(digest_of(b"b3")).unlink()
@@ -554,6 +568,29 @@ class TestWarm:
             (why,) = failures[one]
             assert "is not stored after 1 s: is there a quota" in why
 
+    def test_who_wants_a_platform_that_there_is_not_spoils_no_index(self, access, asked, registry):
+        index_of(registry, "team/arm", arm64=b"arm only")
+        [(_, (why,))] = warm(access, image("v1", "team/arm")).failures
+        assert "there is none for linux/amd64" in why
+        asked.wait()
+        assert warm(access, image("v1", "team/arm"), platform=ARM64).complete_before == 1
+
+    @pytest.mark.parametrize("lacks", ["blob", "api"])
+    def test_nor_does_who_wants_one_that_does_not_come(
+        self, access, asked, known, registry, lacks
+    ):
+        known.background.pace = 0.02
+        repository = f"team/lacks-{lacks}"
+        children = index_of(registry, repository, amd64=b"lost", arm64=b"there")
+        if lacks == "blob":
+            registry.file_of(digest_of(b"lost")).unlink()
+        else:
+            known.meanwhile = lambda _, path: fail_for(path, children[0])
+        assert len(warm(access, image("v1", repository)).failures) == 1
+        asked.wait()
+        known.meanwhile = None
+        assert warm(access, image("v1", repository), platform=ARM64).complete_before == 1
+
     def test_another_platform_that_does_not_come_is_no_failure(self, access, made, registry):
         made.harbor.background.pace = 0.02
         repository = "team/partly"
@@ -591,6 +628,11 @@ class TestWarm:
         password = made.harbor.robots[number]["secret"]
         reader = access_of(plan, "robot$reader", password)
         assert warm(reader, image("v1", "team/single")).failures == ()
+
+
+def fail_for(path, digest):
+    if digest in path.replace("%3A", ":"):
+        raise internal()
 
 
 def forget(known, why):
