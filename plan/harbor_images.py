@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plan.images import ImageReference, Platform
-from plan.manifests import INDEX_TYPES, Descriptor, Manifest, for_platform
+from plan.manifests import INDEX_TYPES, Descriptor, Manifest, chosen
 from plan.store import MISSING, Fault
 
 Json = Mapping[str, Any]
@@ -41,7 +41,7 @@ def is_index(artifact: Json) -> bool:
 
 
 def child_digest(index: Json, platform: Platform) -> str | None:
-    """The digest of the manifest for a platform; None where the index has none."""
+    """The digest of the manifest, or index, that a node takes; None where the index has none."""
     entries = tuple(
         Descriptor(
             part="manifest",
@@ -53,7 +53,7 @@ def child_digest(index: Json, platform: Platform) -> str | None:
         for reference in index.get("references") or ()
     )
     manifest = Manifest(media_type=INDEX_TYPES[0], is_index=True, refers_to=entries)
-    found = for_platform(manifest, platform)
+    found = chosen(manifest, platform)
     return found.digest if found else None
 
 
@@ -71,7 +71,8 @@ def faults(
         image: that is wanted.
         artifact: what Harbor lists under its tag or digest; None for nothing.
         child: digest of the manifest for the wanted platform; None where an index has none.
-        held: what Harbor lists under that digest; None for nothing.
+        held: what Harbor lists under that digest, or for an image that is no index; None for
+            nothing.
     """
     if artifact is None:
         part = "manifest" if image.digest else "tag"
@@ -164,7 +165,8 @@ def _written_anew(child: str | None, platform: Platform, under: str = "") -> str
 
 
 def _platform(value: Json | None) -> Platform | None:
-    if not value:
+    # Of an entry that names none Harbor writes both, and leaves them empty.
+    if not value or not (value.get("os") or value.get("architecture")):
         return None
     return Platform(
         os=value.get("os", ""),

@@ -254,7 +254,7 @@ class _Pull:
             if not self._has(image, digest):
                 self._blobs(image, manifest)
             return Delivered(digest=digest)
-        chosen, left_out = self._entries(image, manifest)
+        chosen, left_out = self._entries(image, manifest, is_wanted=True)
         return Delivered(
             digest=digest,
             platforms=tuple(dict.fromkeys(one.digest for one in manifest.refers_to)),
@@ -262,19 +262,27 @@ class _Pull:
             left_out=left_out,
         )
 
-    def _entries(self, image: ImageReference, index: manifests.Manifest) -> tuple[str, str]:
+    def _entries(
+        self, image: ImageReference, index: manifests.Manifest, *, is_wanted: bool
+    ) -> tuple[str, str]:
         """Fetch all manifests of an index, whatever becomes of one.
 
         Harbor waits for them, and sets no tag for seven days, for whoever wants which platform, if
         none has come by then.
 
+        Args:
+            image: that it belongs to.
+            index: with these manifests.
+            is_wanted: whether a node takes one of them; false in an index of others.
+
         Returns:
-            The digest of the one for the wanted platform; why the first of the others did not come.
+            The digest of the one that a node takes; why the first of the others did not come.
 
         Raises:
-            FetchError, HarborError, ManifestError: the one for the wanted platform did not come.
+            FetchError, HarborError, ManifestError: that one did not come; or one of them, where
+                none is wanted.
         """
-        entry = manifests.for_platform(index, self._platform)
+        entry = manifests.chosen(index, self._platform) if is_wanted else None
         wanted = [entry.digest] if entry else []
         failed: dict[str, Exception] = {}
         deadline = time.monotonic() + INDEX_SECONDS
@@ -282,23 +290,23 @@ class _Pull:
             if failed and time.monotonic() > deadline:
                 break
             try:
-                self._walk(image, digest)
+                self._walk(image, digest, is_wanted=digest in wanted)
             except (FetchError, HarborError, manifests.ManifestError) as error:
                 failed[digest] = error
-        if entry is None:
+        if is_wanted and not wanted:
             raise FetchError(f"{image}: there is none for {self._platform}")
-        if entry.digest in failed:
-            raise failed[entry.digest]
-        return entry.digest, str(next(iter(failed.values()), ""))
+        why = next(iter(failed.values()), None)  # of the wanted one, if that failed
+        if why and (not is_wanted or wanted[0] in failed):
+            raise why
+        return "".join(wanted), str(why or "")
 
-    def _walk(self, image: ImageReference, digest: str) -> None:
+    def _walk(self, image: ImageReference, digest: str, *, is_wanted: bool) -> None:
         """Fetch a manifest, or an index, with all that it refers to and Harbor does not have."""
         if self._has(image, digest):
             return
         manifest = self._manifest(image, digest)
         if manifest.is_index:
-            for entry in manifest.refers_to:
-                self._walk(image, entry.digest)
+            self._entries(image, manifest, is_wanted=is_wanted)
         else:
             self._blobs(image, manifest)
 

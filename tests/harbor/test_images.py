@@ -16,12 +16,12 @@ from ops.harbor.pull import source
 from plan.harbor import Step
 from plan.harbor_settings import HarborSettings
 from plan.images import ImageReference, Platform
-from plan.manifests import MANIFEST_TYPES
+from plan.manifests import INDEX_TYPES, MANIFEST_TYPES
 from tests.harbor import api, tls
 from tests.harbor.api import Harbor
 from tests.harbor.conftest import LARGE, PACE, PROJECT, QUAY, ROBOT_SECRET, SHARED
 from tests.harbor.failures import FailedError, internal, not_found
-from tests.harbor.proxy import TOO_MANY, Proxy, UpstreamError
+from tests.harbor.proxy import ACCEPT, TOO_MANY, Proxy, UpstreamError, written_anew
 from tests.harbor.server import Handler, Server
 
 AMD64 = Platform(os="linux", architecture="amd64")
@@ -143,6 +143,24 @@ class TestPull:
     def test_a_platform_that_there_is_not(self, robot):
         done, _ = pulled(robot, image("v1"), platform=S390X)
         assert "there is none for linux/s390x" in done.said[image("v1")]
+
+    def test_nor_is_there_in_an_index_below_the_index(self, robot, registry):
+        nested(registry, "team/nested")
+        one = image("v1", "team/nested")
+        done, _ = pulled(robot, one, platform=S390X)
+        assert "there is none for linux/s390x" in done.said[one]
+
+    def test_what_fails_below_an_index_that_is_not_wanted_is_left_out(self, robot, registry):
+        children = nested(registry, "team/beside", beside=b"own")
+        one = image("v1", "team/beside")
+
+        def has(_, digest):
+            if digest == children[1]:
+                raise HarborError("Harbor does not answer")
+            return False
+
+        (delivered,) = pulled(robot, one, has=has)[0].delivered.values()
+        assert delivered.left_out == "Harbor does not answer"
 
     def test_a_blob_that_is_not_stored_fails_its_images(self, robot, monkeypatch):
         monkeypatch.setattr(priming, "LEAST_SECONDS", 1)
@@ -483,10 +501,37 @@ def index_of(registry, repository, **layers):
         platform = {"os": "linux", "architecture": architecture}
         child = registry.manifest(repository, manifest_of(registry, repository, layer))
         entries.append({"mediaType": MANIFEST_TYPES[0], **child, "platform": platform})
-    kind = "application/vnd.oci.image.index.v1+json"
-    index = {"schemaVersion": 2, "mediaType": kind, "manifests": entries}
-    registry.manifest(repository, index, "v1")
+    registry.manifest(repository, index_type() | {"manifests": entries}, "v1")
     return [one["digest"] for one in entries]
+
+
+def index_type(kind=INDEX_TYPES[0]):
+    return {"schemaVersion": 2, "mediaType": kind}
+
+
+def nested(registry, repository, beside=None):
+    """Make an index as `v1`, with another in it that Harbor leaves as it is; what is in that.
+
+    Args:
+        registry: upstream.
+        repository: to make it in.
+        beside: layer of a manifest for amd64 beside the index; None for none.
+    """
+    children = index_of(registry, repository, amd64=b"inner amd64", arm64=b"inner arm64")
+    given = httpx.get(f"{registry.url}/v2/{repository}/manifests/v1", headers=ACCEPT).json()
+    content = written_anew(given["manifests"])
+    inner = json.loads(content)
+    address = f"{registry.url}/v2/{repository}/manifests/{digest_of(content)}"
+    headers = {"Content-Type": inner["mediaType"]}
+    httpx.put(address, content=content, headers=headers).raise_for_status()
+    entry = {"mediaType": inner["mediaType"], "digest": digest_of(content), "size": len(content)}
+    entries = [entry]
+    if beside is not None:
+        child = registry.manifest(repository, manifest_of(registry, repository, beside))
+        platform = {"os": "linux", "architecture": "amd64"}
+        entries.append({"mediaType": MANIFEST_TYPES[0], **child, "platform": platform})
+    registry.manifest(repository, index_type() | {"manifests": entries}, "v1")
+    return children
 
 
 def digest_of(content):
@@ -590,6 +635,27 @@ class TestWarm:
         asked.wait()
         known.meanwhile = None
         assert warm(access, image("v1", repository), platform=ARM64).complete_before == 1
+
+    def test_an_entry_without_a_platform_is_for_all_who_find_no_other(
+        self, access, asked, registry
+    ):
+        child = registry.manifest("team/bare", manifest_of(registry, "team/bare", b"bare"))
+        entries = [{"mediaType": MANIFEST_TYPES[0], **child}]
+        registry.manifest("team/bare", index_type() | {"manifests": entries}, "v1")
+        one = image("v1", "team/bare")
+        assert warm(access, one).failures == ()
+        assert asked.artifact("v1", "team/bare")["references"][0]["platform"]["os"] == ""
+        assert not images.verify(access, [one], AMD64)[0].faults
+
+    def test_so_is_an_index_in_an_index_where_harbor_leaves_it_its_digest(
+        self, access, asked, registry
+    ):
+        nested(registry, "team/nested")
+        one = image("v1", "team/nested")
+        assert warm(access, one).failures == ()
+        assert not images.verify(access, [one], ARM64)[0].faults
+        (result,) = images.verify(access, [one], S390X)
+        assert [fault.part for fault in result.faults] == ["platform"]
 
     def test_another_platform_that_does_not_come_is_no_failure(self, access, made, registry):
         made.harbor.background.pace = 0.02

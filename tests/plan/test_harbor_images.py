@@ -18,7 +18,6 @@ INDEX = {
     "digest": INDEX_DIGEST,
     "size": 7,
     "references": [
-        {"child_digest": "sha256:" + "c" * 64, "platform": None},
         {"child_digest": "sha256:" + "d" * 64, "platform": {"os": "linux", "architecture": "arm"}},
         {"child_digest": CHILD, "platform": {"os": "linux", "architecture": "amd64"}},
     ],
@@ -43,6 +42,15 @@ def test_an_index_is_known_by_its_type(kind):
 )
 def test_the_manifest_for_a_platform(platform, digest):
     assert harbor_images.child_digest(INDEX, platform) == digest
+
+
+@pytest.mark.parametrize("unsaid", [None, {}, {"os": "", "architecture": ""}])
+def test_where_there_is_none_it_is_what_does_not_say(unsaid):
+    first = {"child_digest": "sha256:" + "c" * 64, "platform": unsaid}
+    index = {**INDEX, "references": [first, *INDEX["references"]]}
+    assert harbor_images.child_digest(index, AMD64) == CHILD
+    s390x = Platform(os="linux", architecture="s390x")
+    assert harbor_images.child_digest(index, s390x) == first["child_digest"]
 
 
 def test_an_index_may_refer_to_nothing():
