@@ -15,6 +15,7 @@ import httpx
 
 from ops import answers, fetching, priming, tokens
 from ops.fetching import FetchError, Source
+from ops.halt import Halt
 from ops.harbor.busy import Upstream
 from ops.harbor.client import HarborError, trusting
 from plan import manifests
@@ -151,11 +152,13 @@ def pull(
             said.update(dict.fromkeys(names, str(error)))
             return None
 
+    halt = Halt()
     with (
         ThreadPoolExecutor(max_workers=parallel) as blobs,
         ThreadPoolExecutor(max_workers=parallel) as walks,
+        halt.on_failure(),
     ):
-        run = _Pull(registries, platform, blobs, has, progress)
+        run = _Pull(registries, platform, blobs, has, progress, halt)
         digests = list(walks.map(lambda image: tried(run.ask, image, [image]), wanted))
         contents = _contents(zip(wanted, digests, strict=True))
         # Each by itself, not all manifests first: Harbor waits for what they refer to.
@@ -196,12 +199,14 @@ class _Pull:
         pool: ThreadPoolExecutor,
         has: Callable[[ImageReference, str], bool],
         progress: Callable[[int], object],
+        halt: Halt,
     ) -> None:
-        self._upstreams = {host: Upstream(host, one) for host, one in registries.items()}
+        self._upstreams = {host: Upstream(host, one, halt) for host, one in registries.items()}
         self._platform = platform
         self._pool = pool
         self._has = has
         self._progress = progress
+        self._halt = halt
         self._started = time.monotonic()
         self._lock = threading.Lock()
         self._sizes: dict[Part, int] = {}
@@ -302,6 +307,7 @@ class _Pull:
 
     def _walk(self, image: ImageReference, digest: str, *, is_wanted: bool) -> None:
         """Fetch a manifest, or an index, with all that it refers to and Harbor does not have."""
+        self._halt.check()
         if self._has(image, digest):
             return
         manifest = self._manifest(image, digest)
@@ -332,7 +338,7 @@ class _Pull:
     def _blob(self, part: Part, size: int) -> None:
         host, repository, digest = part
         self._upstreams[host].ask(
-            lambda registry: priming.prime(registry, repository, digest, size)
+            lambda registry: priming.prime(registry, repository, digest, size, self._halt)
         )
         self._progress(size)
         with self._lock:

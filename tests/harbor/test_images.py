@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from ops import fetching, priming
+from ops.halt import Halt
 from ops.harbor import busy, held, images, pull, work
 from ops.harbor.client import Client, HarborError
 from ops.harbor.images import Access
@@ -17,6 +18,7 @@ from plan.harbor import Step
 from plan.harbor_settings import HarborSettings
 from plan.images import ImageReference, Platform
 from plan.manifests import INDEX_TYPES, MANIFEST_TYPES
+from tests import ctrl_c
 from tests.harbor import api, tls
 from tests.harbor.api import Harbor
 from tests.harbor.conftest import LARGE, PACE, PROJECT, QUAY, ROBOT_SECRET, SHARED
@@ -280,7 +282,7 @@ def refuse(monkeypatch):
 def waits(monkeypatch):
     """Seconds that were waited for; nobody really waits."""
     seen = []
-    monkeypatch.setattr(busy, "_sleep", seen.append)
+    monkeypatch.setattr(busy, "_sleep", lambda _, seconds: seen.append(seconds))
     return seen
 
 
@@ -359,6 +361,37 @@ class TestBusy:
         assert all(why.startswith("not asked for, because of ") for why in rest)
         assert [path for method, path in made.pulls if "other/manifests/sha256" in path] == []
         assert capsys.readouterr().err.count("it is not asked again in this run") == 1
+
+
+class TestInterrupted:
+    @pytest.fixture
+    def by_then(self, monkeypatch, made):
+        """Press Ctrl-C at the first wait; what Harbor had been asked for by then."""
+        asked, waited = [], Halt.wait
+
+        def wait(halt, seconds):
+            if seconds and not asked:
+                asked.extend(made.pulls)
+                ctrl_c.press()
+            waited(halt, 60 if seconds else 0)
+
+        monkeypatch.setattr(Halt, "wait", wait)
+        with ctrl_c.raising():
+            yield asked
+
+    @pytest.mark.parametrize("waiting_for", ["a busy upstream", "a blob"])
+    def test_nothing_more_is_asked_for(
+        self, robot, made, refuse, monkeypatch, by_then, waiting_for
+    ):
+        if waiting_for == "a blob":
+            monkeypatch.setattr(Proxy, "_put_blob", lambda *_: None)
+        else:
+            refuse("GET", "/blobs/", times=10**6)
+        wanted = [image("v1"), image("v2"), image("v1", "team/other")]
+        with pytest.raises(KeyboardInterrupt):
+            pull.pull({"quay.io": robot}, wanted, AMD64, 1, lambda *_: False, len)
+        assert by_then
+        assert made.pulls == by_then
 
 
 class TestTokens:
