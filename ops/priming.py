@@ -22,7 +22,7 @@ FIRST_POLL_SECONDS, MOST_POLL_SECONDS = 0.1, 2.0
 AGAIN_SECONDS = 60.0
 
 
-def prime(registry: Source, repository: str, digest: str, size: int, halt: Halt) -> None:
+def prime(registry: Source, repository: str, digest: str, size: int, halt: Halt) -> bool:
     """Return once a blob is there.
 
     Args:
@@ -32,12 +32,15 @@ def prime(registry: Source, repository: str, digest: str, size: int, halt: Halt)
         size: in bytes.
         halt: ends the wait.
 
+    Returns:
+        Whether it had to be fetched; false where it was there already.
+
     Raises:
         FetchError: the proxy cache can't get it, or does not store it in time.
     """
     path = f"{repository}/blobs/{digest}"
     if _is_stored(registry, path):
-        return
+        return False
     fetching.begin(registry, path)
     url, started, begun = f"{registry.url}/{path}", time.monotonic(), 1
     allowed = LEAST_SECONDS + size / SLOWEST_BYTES_A_SECOND
@@ -61,6 +64,7 @@ def prime(registry: Source, repository: str, digest: str, size: int, halt: Halt)
                 why = f"asked for again, it says {error}"
         halt.wait(pause)
         pause = min(2 * pause, MOST_POLL_SECONDS)
+    return True
 
 
 def _is_stored(registry: Source, path: str) -> bool:

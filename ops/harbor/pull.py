@@ -337,9 +337,11 @@ class _Pull:
 
     def _blob(self, part: Part, size: int) -> None:
         host, repository, digest = part
-        self._upstreams[host].ask(
+        fetched = self._upstreams[host].ask(
             lambda registry: priming.prime(registry, repository, digest, size, self._halt)
         )
+        if not fetched:
+            return
         self._progress(size)
         with self._lock:
             self._sizes[part] = size

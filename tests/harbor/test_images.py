@@ -128,6 +128,12 @@ class TestPull:
         done, blobs = pulled(robot, one, has=lambda *_: True)
         assert (done.said, blobs) == ({}, 0)
 
+    def test_a_blob_that_is_there_already_is_not_counted(self, robot):
+        pulled(robot, image("v1"))
+        done, blobs = pulled(robot, image("v1"))
+        assert blobs == 0
+        assert done.transferred < len(SHARED), "of manifests only"
+
     def test_what_took_longer_than_harbor_waits_is_asked_for_again(self, robot, made, monkeypatch):
         monkeypatch.setattr(pull, "PATIENCE_SECONDS", -1)
         pulled(robot, image("v1"))
