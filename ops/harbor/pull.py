@@ -62,15 +62,14 @@ class TokenAuth(httpx.Auth):
     Args:
         username: whose tokens; empty for anybody's, which open what is public.
         password: of that user.
-        keys: of the configuration, where these come from.
+        keys: of the configuration, where these come from, and a name that may be a secret; absent:
+            those of Harbor, whose name is none.
     """
 
-    def __init__(
-        self, username: str, password: str, keys: str = "harborLogin (or harborAdmin)"
-    ) -> None:
+    def __init__(self, username: str, password: str, keys: str = "") -> None:
         self._user = httpx.BasicAuth(username, password) if username else None
-        self._name = f"the user {username}" if username else "who has not logged in"
-        self._keys = keys
+        self._name = f"the user {f'of {keys}' if keys else username}" if username else ""
+        self._keys = keys or "harborLogin (or harborAdmin)"
         self._tokens: dict[str, str] = {}
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -100,6 +99,11 @@ class TokenAuth(httpx.Auth):
     def _refused(self, url: httpx.URL) -> str:
         """Harbor gives a token to everybody, and says what is wrong only when it is used."""
         project = url.path.removeprefix("/v2/").partition("/")[0]
+        if not self._name:
+            return (
+                f"{_origin(url)}: nobody without a login may pull from {project}, or it is not "
+                f"there: set {self._keys}, or make the project public"
+            )
         return (
             f"Harbor at {_origin(url)}: {self._name} may not pull from the project {project}, or "
             f"there is none of this name: correct {self._keys}, or let that account pull from the "
