@@ -93,8 +93,8 @@ def other_digest(tagged: Json | None, platform: Platform) -> str:
     """
     if tagged is None or not is_index(tagged):
         return (
-            "fetch it with warm; but an index of several platforms is never held by the upstream's "
-            "digest, because Harbor writes it anew: name such an image by its tag"
+            "fetch it with warm; but an index of several platforms is hardly ever held by the "
+            "upstream's digest, because Harbor writes it anew: name such an image by its tag"
         )
     return _written_anew(child_digest(tagged, platform), platform, f": {tagged['digest']}")
 
@@ -126,9 +126,9 @@ def never_stored(
         f"cache:trimmedmanifestlist:{delivered.digest}"
     )
     return (
-        f"Harbor holds all of it, but {what}: for 7 days it goes by how it was asked for this "
-        "index first, by a GET of the tag (skopeo does that), by another tag or its digest, "
-        f"without this platform, or slower than 400 s. Run redis-cli del {keys} on Harbor's Redis "
+        f"Harbor holds all of it, but {what}: for 7 days Harbor goes by the first request for this "
+        "index: a GET of the tag (as skopeo sends), another tag, the digest, without this "
+        f"platform, or one that took longer than 400 s. Run redis-cli del {keys} on Harbor's Redis "
         "and warm again, or take another harbor.projectPrefix"
     )
 

@@ -630,8 +630,8 @@ class TestWarm:
         filled = warm(impatient, by_digest, *wanted)
         assert [one for one, _ in filled.failures] == [by_digest]
         [(_, (why,))] = warm(impatient, image("latest", "team/tags")).failures
-        assert "sets no tag: for 7 days it goes by how it was asked" in why
-        assert "by another tag or its digest" in why
+        assert "sets no tag: for 7 days Harbor goes by the first request" in why
+        assert "another tag, the digest" in why
 
     def test_so_is_an_index_that_came_without_the_platform(self, impatient, access, asked, index):
         asked.one_platform("v1")
