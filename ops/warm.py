@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -192,8 +192,12 @@ def _warm_caches(
     images: Sequence[ImageReference],
     platform: Platform,
 ) -> Report:
+    lock = user_cache() / "locks" / f"warm-{settings.prefix}.lock"
+    sources: AbstractContextManager[Mapping[str, fetching.Source]] = nullcontext({})
+    if _has_paths(settings):
+        sources = upstreams_asked.sources_below_paths(settings)
     # Two clusters of a stack are warmed at once: what one fetches the other would fetch again.
-    with only_one(user_cache() / "locks" / f"warm-{settings.prefix}.lock"):
+    with only_one(lock), sources as below:
         return warm(
             docker_api.connect(),
             of_settings(settings),
@@ -201,7 +205,7 @@ def _warm_caches(
             platform,
             arguments.parallel,
             offline=settings.offline,
-            below=upstreams_asked.sources_below_paths(settings) if _has_paths(settings) else {},
+            below=below,
         )
 
 

@@ -607,6 +607,18 @@ class TestWarm:
         again = warm(access, *wanted)
         assert (again.complete_before, again.transferred) == (5, 0)
 
+    def test_nothing_stays_open(self, access, asked, registry, monkeypatch):
+        opened = []
+
+        def source(*arguments):
+            opened.append(pull_source(*arguments))
+            return opened[-1]
+
+        pull_source = pull.source
+        monkeypatch.setattr(pull, "source", source)
+        assert warm(access, image("v1", "team/single")).failures == ()
+        assert [one.client.is_closed for one in opened] == [True]
+
     def test_what_another_tool_asked_for_by_tag_is_told_with_what_helps(
         self, impatient, access, asked, made, index
     ):
@@ -669,9 +681,7 @@ class TestWarm:
         assert warm(access, image("v1", "team/arm"), platform=ARM64).complete_before == 1
 
     @pytest.mark.parametrize("lacks", ["blob", "api"])
-    def test_nor_does_who_wants_one_that_does_not_come(
-        self, access, asked, known, registry, lacks
-    ):
+    def test_nor_does_who_wants_one_that_does_not_come(self, access, asked, known, registry, lacks):
         known.background.pace = 0.02
         repository = f"team/lacks-{lacks}"
         children = index_of(registry, repository, amd64=b"lost", arm64=b"there")

@@ -651,6 +651,7 @@ def test_secrets_are_opened_once_for_caches_and_upstreams(monkeypatch, run):
 
     def warmed(*_, below, **__):
         sources.extend(below.values())
+        assert not any(one.client.is_closed for one in sources)
         return replace(failed(), complete_before=1, failures=())
 
     monkeypatch.setattr(pulumi_cli, "output", output)
@@ -666,3 +667,4 @@ def test_secrets_are_opened_once_for_caches_and_upstreams(monkeypatch, run):
         )
     assert len(asked) == 1
     assert [one.url for one in sources] == ["https://harbor.lan/v2/proxy-docker.io"]
+    assert all(one.client.is_closed for one in sources)

@@ -85,7 +85,9 @@ TAGGED = {**INDEX, "digest": "sha256:" + "e" * 64}
 @pytest.mark.parametrize("tagged", [None, MANIFEST])
 def test_what_is_not_held_by_its_digest_may_be_an_index(tagged):
     why = harbor_images.other_digest(tagged, AMD64)
-    assert why.startswith("fetch it with warm; but an index of several platforms is hardly ever held")
+    assert why.startswith(
+        "fetch it with warm; but an index of several platforms is hardly ever held"
+    )
 
 
 def test_an_index_that_is_held_under_another_digest():
