@@ -119,8 +119,9 @@ def test_what_harbor_never_stores_is_told_with_the_line_that_helps(fault, what):
     )
     assert f"redis-cli del {keys} on Harbor's Redis and warm again" in why
     assert (
-        ": for 7 days Harbor goes by the first request for this index: a GET of the tag (as skopeo "
-        "sends), another tag, the digest, without this platform, or one that took longer than 400 s."
+        ": for 7 days Harbor goes by the first request for this index: a GET of the tag (as "
+        "skopeo sends), another tag, the digest, without this platform, or one that took longer "
+        "than 400 s."
     ) in why
     assert "\n" not in why
 
