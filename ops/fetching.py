@@ -61,6 +61,10 @@ class Source:
     url: str
     client: httpx.Client
 
+    def close(self) -> None:
+        """Close its connections; what is asked for afterwards fails."""
+        self.client.close()
+
 
 def source(
     url: str,

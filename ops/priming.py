@@ -11,6 +11,7 @@ import httpx
 
 from ops import fetching, progress
 from ops.fetching import FetchError, Source
+from ops.halt import Halt
 
 # How long a blob may take: so many seconds, and more for what is large.
 LEAST_SECONDS = 120.0
@@ -21,7 +22,7 @@ FIRST_POLL_SECONDS, MOST_POLL_SECONDS = 0.1, 2.0
 AGAIN_SECONDS = 60.0
 
 
-def prime(registry: Source, repository: str, digest: str, size: int) -> None:
+def prime(registry: Source, repository: str, digest: str, size: int, halt: Halt) -> bool:
     """Return once a blob is there.
 
     Args:
@@ -29,13 +30,17 @@ def prime(registry: Source, repository: str, digest: str, size: int) -> None:
         repository: that the blob belongs to.
         digest: of the blob.
         size: in bytes.
+        halt: ends the wait.
+
+    Returns:
+        Whether it had to be fetched; false where it was there already.
 
     Raises:
         FetchError: the proxy cache can't get it, or does not store it in time.
     """
     path = f"{repository}/blobs/{digest}"
     if _is_stored(registry, path):
-        return
+        return False
     fetching.begin(registry, path)
     url, started, begun = f"{registry.url}/{path}", time.monotonic(), 1
     allowed = LEAST_SECONDS + size / SLOWEST_BYTES_A_SECOND
@@ -57,8 +62,9 @@ def prime(registry: Source, repository: str, digest: str, size: int) -> None:
                 fetching.begin(registry, path)
             except FetchError as error:  # what it is still fetching may come all the same
                 why = f"asked for again, it says {error}"
-        time.sleep(pause)
+        halt.wait(pause)
         pause = min(2 * pause, MOST_POLL_SECONDS)
+    return True
 
 
 def _is_stored(registry: Source, path: str) -> bool:

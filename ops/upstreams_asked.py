@@ -4,7 +4,8 @@
 is served whatever its upstream answers.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from ops import docker_config, secret_settings, stack_files
@@ -54,7 +55,8 @@ def reasons(stack: str, hosts: Collection[str] | None = None) -> dict[str, str]:
     return {one.host: str(one) for one in verdicts if not isinstance(one, Accepted)}
 
 
-def sources_below_paths(settings: Settings) -> "dict[str, Source]":
+@contextmanager
+def sources_below_paths(settings: Settings) -> "Iterator[Mapping[str, Source]]":
     """Upstream -> where its cache gets images from, for upstreams whose images are below a path.
 
     Images go by the names that nodes use for them.
@@ -68,9 +70,13 @@ def sources_below_paths(settings: Settings) -> "dict[str, Source]":
     below = [one for one in settings.cached if one.path_prefix]
     settings = docker_config.with_logins(settings, {one.host for one in below})
     files = stack_files.named_files(settings)
-    return {
-        one.host: _source(_of_settings(settings, one, files.get(one.ca_file, ""))) for one in below
-    }
+    with ExitStack() as opened:
+        yield {
+            one.host: opened.enter_context(
+                closing(_source(_of_settings(settings, one, files.get(one.ca_file, ""))))
+            )
+            for one in below
+        }
 
 
 def _source(question: "Question") -> "Source":

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,6 +32,7 @@ from ops import (
 )
 from ops.caches import Cache, of_settings
 from ops.errors import OpsError
+from ops.halt import Halt
 from ops.readiness import failure, wait_for_answer
 from ops.verify import Result, verified
 from ops.volumes import Volumes, folder, opened
@@ -112,6 +113,7 @@ class _Run:
         said: (host, image or digest) -> why the cache did not deliver it.
         fetched_manifests: (host, repository, digest) -> size in bytes, of those not held before.
         wanted: host -> what its cache lacked of configs and layers.
+        halt: ends what threads do.
     """
 
     caches: Mapping[str, Cache]
@@ -123,6 +125,7 @@ class _Run:
     said: dict[tuple[str, str], str] = field(default_factory=dict)
     fetched_manifests: dict[tuple[str, str, str], int] = field(default_factory=dict)
     wanted: dict[str, tuple[Wanted, ...]] = field(default_factory=dict)
+    halt: Halt = field(default_factory=Halt)
 
     @property
     def to_fetch(self) -> tuple[tuple[str, Wanted], ...]:
@@ -189,8 +192,12 @@ def _warm_caches(
     images: Sequence[ImageReference],
     platform: Platform,
 ) -> Report:
+    lock = user_cache() / "locks" / f"warm-{settings.prefix}.lock"
+    sources: AbstractContextManager[Mapping[str, fetching.Source]] = nullcontext({})
+    if _below_paths(settings):
+        sources = upstreams_asked.sources_below_paths(settings)
     # Two clusters of a stack are warmed at once: what one fetches the other would fetch again.
-    with only_one(user_cache() / "locks" / f"warm-{settings.prefix}.lock"):
+    with only_one(lock), sources as below:
         return warm(
             docker_api.connect(),
             of_settings(settings),
@@ -198,7 +205,7 @@ def _warm_caches(
             platform,
             arguments.parallel,
             offline=settings.offline,
-            below=upstreams_asked.sources_below_paths(settings) if _below_paths(settings) else {},
+            below=below,
         )
 
 
@@ -332,14 +339,14 @@ def _blob(doing: _Run, host: str, wanted: Wanted, bar: "tqdm[Any]") -> None:
     """
     cache, repository = fetching.of_cache(doing.caches[host]), wanted.repositories[0]
     try:
-        with _counted(bar) as tell:
+        with _counted(bar, doing.halt) as tell:
             fetching.blob(cache, repository, wanted.digest, tell)
     except fetching.FetchError as error:
         upstream = doing.below.get(host)
         if upstream is None or error.status != httpx.codes.NOT_FOUND:
             raise
         try:
-            priming.prime(upstream, repository, wanted.digest, wanted.size)
+            priming.prime(upstream, repository, wanted.digest, wanted.size, doing.halt)
         except fetching.FetchError as another:
             # What is there need not be a Harbor, and then only the first tells what is wrong.
             raise fetching.FetchError(
@@ -348,16 +355,17 @@ def _blob(doing: _Run, host: str, wanted: Wanted, bar: "tqdm[Any]") -> None:
                 retry_after=another.retry_after,
                 is_broken_off=another.is_broken_off,
             ) from another
-        with _counted(bar) as tell:
+        with _counted(bar, doing.halt) as tell:
             fetching.blob(cache, repository, wanted.digest, tell)
 
 
 @contextmanager
-def _counted(bar: "tqdm[Any]") -> Iterator[Callable[[int], object]]:
+def _counted(bar: "tqdm[Any]", halt: Halt) -> Iterator[Callable[[int], object]]:
     """To tell a bar what comes of a blob; it is taken back where not all of it does."""
     came: list[int] = []
 
     def tell(size: int) -> None:
+        halt.check()
         came.append(size)
         bar.update(size)
 
@@ -428,7 +436,8 @@ class _Round:
         def one(number: int) -> tuple[int, Outcome | None]:
             return number, self._tried(number, *items[number], work)
 
-        with ThreadPoolExecutor(max_workers=self._doing.parallel) as pool:
+        parallel = self._doing.parallel
+        with ThreadPoolExecutor(parallel) as pool, self._doing.halt.on_failure():
             yield from pool.map(one, numbers)
 
     def _tried(
@@ -436,6 +445,7 @@ class _Round:
     ) -> Outcome | None:
         """What the work gives; None, and what was said noted, where it fails."""
         host, _ = key
+        self._doing.halt.check()
         if error := self.busy.get(host):
             # Why it was refused itself says more.
             self._doing.said.setdefault(key, f"not asked for, because of {error}")

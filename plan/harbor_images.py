@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plan.images import ImageReference, Platform
-from plan.manifests import INDEX_TYPES, Descriptor, Manifest, for_platform
+from plan.manifests import INDEX_TYPES, Descriptor, Manifest, chosen
 from plan.store import MISSING, Fault
 
 Json = Mapping[str, Any]
@@ -41,7 +41,7 @@ def is_index(artifact: Json) -> bool:
 
 
 def child_digest(index: Json, platform: Platform) -> str | None:
-    """The digest of the manifest for a platform; None where the index has none."""
+    """The digest of the manifest, or index, that a node takes; None where the index has none."""
     entries = tuple(
         Descriptor(
             part="manifest",
@@ -53,7 +53,7 @@ def child_digest(index: Json, platform: Platform) -> str | None:
         for reference in index.get("references") or ()
     )
     manifest = Manifest(media_type=INDEX_TYPES[0], is_index=True, refers_to=entries)
-    found = for_platform(manifest, platform)
+    found = chosen(manifest, platform)
     return found.digest if found else None
 
 
@@ -71,7 +71,8 @@ def faults(
         image: that is wanted.
         artifact: what Harbor lists under its tag or digest; None for nothing.
         child: digest of the manifest for the wanted platform; None where an index has none.
-        held: what Harbor lists under that digest; None for nothing.
+        held: what Harbor lists under that digest, or for an image that is no index; None for
+            nothing.
     """
     if artifact is None:
         part = "manifest" if image.digest else "tag"
@@ -92,8 +93,8 @@ def other_digest(tagged: Json | None, platform: Platform) -> str:
     """
     if tagged is None or not is_index(tagged):
         return (
-            "fetch it with warm; but an index of several platforms is never held by the upstream's "
-            "digest, because Harbor writes it anew: name such an image by its tag"
+            "fetch it with warm; but an index of several platforms is hardly ever held by the "
+            "upstream's digest, because Harbor writes it anew: name such an image by its tag"
         )
     return _written_anew(child_digest(tagged, platform), platform, f": {tagged['digest']}")
 
@@ -125,9 +126,9 @@ def never_stored(
         f"cache:trimmedmanifestlist:{delivered.digest}"
     )
     return (
-        f"Harbor holds all of it, but {what}: for 7 days it goes by how it was asked for this "
-        "index first, by a GET of the tag (skopeo does that), by another tag or its digest, "
-        f"without this platform, or slower than 400 s. Run redis-cli del {keys} on Harbor's Redis "
+        f"Harbor holds all of it, but {what}: for 7 days Harbor goes by the first request for this "
+        "index: a GET of the tag (as skopeo sends), another tag, the digest, without this "
+        f"platform, or one that took longer than 400 s. Run redis-cli del {keys} on Harbor's Redis "
         "and warm again, or take another harbor.projectPrefix"
     )
 
@@ -164,6 +165,8 @@ def _written_anew(child: str | None, platform: Platform, under: str = "") -> str
 
 
 def _platform(value: Json | None) -> Platform | None:
+    # Of an entry that names none Harbor writes both, and leaves them empty: which nodes take for a
+    # platform, and for none of theirs.
     if not value:
         return None
     return Platform(

@@ -1,13 +1,13 @@
 """An upstream behind Harbor, or Harbor itself, that is busy: it is left in peace for a while."""
 
 import threading
-import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import TypeVar
 
 from ops import progress
 from ops.fetching import FetchError, Source
+from ops.halt import Halt
 from plan import patience
 
 # Of all waits for one upstream in a run. Harbor stores an index that it has sent only if a manifest
@@ -24,11 +24,13 @@ class Upstream:
     Args:
         host: its name.
         registry: its proxy cache.
+        halt: ends waits, and has nothing more asked for.
     """
 
-    def __init__(self, host: str, registry: Source) -> None:
+    def __init__(self, host: str, registry: Source, halt: Halt) -> None:
         self._host = host
         self._registry = registry
+        self._halt = halt
         self._left = TOTAL_SECONDS
         self._waits = 0
         self._given_up: FetchError | None = None
@@ -55,6 +57,7 @@ class Upstream:
     def _turn(self) -> int:
         """Return once nobody waits; how often somebody has."""
         with self._lock:
+            self._halt.check()
             if self._given_up:
                 raise FetchError(f"not asked for, because of {self._given_up}")
             return self._waits
@@ -75,11 +78,11 @@ class Upstream:
                 return False
             does = "is busy" if error.is_temporary else "broke an answer off"
             progress.tell(f"{self._host} {does} ({error}): trying again in {seconds:.0f} s")
-            _sleep(seconds)
+            _sleep(self._halt, seconds)
             self._left -= seconds
             self._waits += 1
             return True
 
 
-def _sleep(seconds: float) -> None:
-    time.sleep(seconds)
+def _sleep(halt: Halt, seconds: float) -> None:
+    halt.wait(seconds)

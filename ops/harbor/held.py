@@ -42,14 +42,12 @@ class Held:
             HarborError: Harbor can't be asked.
         """
         artifact = self._artifact(image, image.wanted)
-        child = entry = None
-        if artifact is not None and harbor_images.is_index(artifact):
-            child = harbor_images.child_digest(artifact, self._platform)
-            entry = self._artifact(image, child) if child else None
-            size = harbor_images.size(entry)
-        else:
-            size = harbor_images.size(artifact)
-        faults = harbor_images.faults(image, artifact, child, entry)
+        child, found = None, artifact
+        while found is not None and harbor_images.is_index(found):  # one may lie in another
+            child = harbor_images.child_digest(found, self._platform)
+            found = self._artifact(image, child) if child else None
+        size = harbor_images.size(found)
+        faults = harbor_images.faults(image, artifact, child, found)
         advice = self._other_digest(image) if artifact is None and image.digest else ""
         return Result(image=image, size=size, faults=faults, advice=advice)
 

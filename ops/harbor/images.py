@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 from ops import progress, stack_files
@@ -89,11 +90,14 @@ def warm(
         HarborError: it can't be asked.
     """
     started = time.monotonic()
-    with _client(asked) as client:
+    with _client(asked) as client, ExitStack() as opened:
         held = Held(client, asked.harbor.project, platform)
         before = tuple(held.of(image) for image in images)
         missing = [one.image for one in before if one.faults]
-        registries = {host: _registry(asked, host) for host in {image.host for image in missing}}
+        registries = {
+            host: opened.enter_context(closing(_registry(asked, host)))
+            for host in {image.host for image in missing}
+        }
         with progress.bar("filling Harbor", None) as bar:
             pulled = pull.pull(registries, missing, platform, parallel, held.has, bar.update)
         after = held.settled(pulled.delivered, progress.tell, SETTLE_SECONDS)

@@ -15,6 +15,7 @@ import httpx
 
 from ops import answers, fetching, priming, tokens
 from ops.fetching import FetchError, Source
+from ops.halt import Halt
 from ops.harbor.busy import Upstream
 from ops.harbor.client import HarborError, trusting
 from plan import manifests
@@ -27,6 +28,8 @@ TOKEN_BYTES = 256 * 1024
 # So long Harbor waits for the blobs of a manifest before it fetches them by itself, which fails
 # where one is still on its way. For the tag, and the platforms of an index, it waits longer.
 PATIENCE_SECONDS = 200
+# So long it waits for the platforms of an index. Where one has failed, nobody is kept for longer.
+INDEX_SECONDS = 400
 Part = tuple[str, str, str]  # upstream's host, repository, digest
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -59,15 +62,14 @@ class TokenAuth(httpx.Auth):
     Args:
         username: whose tokens; empty for anybody's, which open what is public.
         password: of that user.
-        keys: of the configuration, where these come from.
+        keys: of the configuration, where these come from, and a name that may be a secret; absent:
+            those of Harbor, whose name is none.
     """
 
-    def __init__(
-        self, username: str, password: str, keys: str = "harborLogin (or harborAdmin)"
-    ) -> None:
+    def __init__(self, username: str, password: str, keys: str = "") -> None:
         self._user = httpx.BasicAuth(username, password) if username else None
-        self._name = f"the user {username}" if username else "who has not logged in"
-        self._keys = keys
+        self._name = f"the user {f'of {keys}' if keys else username}" if username else ""
+        self._keys = keys or "harborLogin (or harborAdmin)"
         self._tokens: dict[str, str] = {}
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -97,6 +99,11 @@ class TokenAuth(httpx.Auth):
     def _refused(self, url: httpx.URL) -> str:
         """Harbor gives a token to everybody, and says what is wrong only when it is used."""
         project = url.path.removeprefix("/v2/").partition("/")[0]
+        if not self._name:
+            return (
+                f"{_origin(url)}: nobody without a login may pull from {project}, or it is not "
+                f"there: set {self._keys}, or make the project public"
+            )
         return (
             f"Harbor at {_origin(url)}: {self._name} may not pull from the project {project}, or "
             f"there is none of this name: correct {self._keys}, or let that account pull from the "
@@ -149,11 +156,13 @@ def pull(
             said.update(dict.fromkeys(names, str(error)))
             return None
 
+    halt = Halt()
     with (
         ThreadPoolExecutor(max_workers=parallel) as blobs,
         ThreadPoolExecutor(max_workers=parallel) as walks,
+        halt.on_failure(),
     ):
-        run = _Pull(registries, platform, blobs, has, progress)
+        run = _Pull(registries, platform, blobs, has, progress, halt)
         digests = list(walks.map(lambda image: tried(run.ask, image, [image]), wanted))
         contents = _contents(zip(wanted, digests, strict=True))
         # Each by itself, not all manifests first: Harbor waits for what they refer to.
@@ -194,12 +203,14 @@ class _Pull:
         pool: ThreadPoolExecutor,
         has: Callable[[ImageReference, str], bool],
         progress: Callable[[int], object],
+        halt: Halt,
     ) -> None:
-        self._upstreams = {host: Upstream(host, one) for host, one in registries.items()}
+        self._upstreams = {host: Upstream(host, one, halt) for host, one in registries.items()}
         self._platform = platform
         self._pool = pool
         self._has = has
         self._progress = progress
+        self._halt = halt
         self._started = time.monotonic()
         self._lock = threading.Lock()
         self._sizes: dict[Part, int] = {}
@@ -252,36 +263,60 @@ class _Pull:
             if not self._has(image, digest):
                 self._blobs(image, manifest)
             return Delivered(digest=digest)
-        entry = manifests.for_platform(manifest, self._platform)
-        if entry is None:
-            raise FetchError(f"{image}: there is none for {self._platform}")
-        self._walk(image, entry.digest)
-        platforms = tuple(dict.fromkeys(one.digest for one in manifest.refers_to))
+        chosen, left_out = self._entries(image, manifest, is_wanted=True)
         return Delivered(
             digest=digest,
-            platforms=platforms,
-            chosen=entry.digest,
-            left_out=self._others(image, [one for one in platforms if one != entry.digest]),
+            platforms=tuple(dict.fromkeys(one.digest for one in manifest.refers_to)),
+            chosen=chosen,
+            left_out=left_out,
         )
 
-    def _others(self, image: ImageReference, platforms: Sequence[str]) -> str:
-        """Fetch the other platforms, for which Harbor waits; why the first did not come."""
-        why = ""
-        for digest in platforms:
-            try:
-                self._walk(image, digest)
-            except (FetchError, HarborError, manifests.ManifestError) as error:
-                why = why or str(error)
-        return why
+    def _entries(
+        self, image: ImageReference, index: manifests.Manifest, *, is_wanted: bool
+    ) -> tuple[str, str]:
+        """Fetch all manifests of an index, whatever becomes of one.
 
-    def _walk(self, image: ImageReference, digest: str) -> None:
+        Harbor waits for them, and sets no tag for seven days, for whoever wants which platform, if
+        none has come by then.
+
+        Args:
+            image: that it belongs to.
+            index: with these manifests.
+            is_wanted: whether a node takes one of them; false in an index of others.
+
+        Returns:
+            The digest of the one that a node takes; why the first of the others did not come.
+
+        Raises:
+            FetchError, HarborError, ManifestError: that one did not come; or one of them, where
+                none is wanted.
+        """
+        entry = manifests.chosen(index, self._platform) if is_wanted else None
+        wanted = [entry.digest] if entry else []
+        failed: dict[str, Exception] = {}
+        deadline = time.monotonic() + INDEX_SECONDS
+        for digest in dict.fromkeys((*wanted, *(one.digest for one in index.refers_to))):
+            if failed and time.monotonic() > deadline:
+                break
+            try:
+                self._walk(image, digest, is_wanted=digest in wanted)
+            except (FetchError, HarborError, manifests.ManifestError) as error:
+                failed[digest] = error
+        if is_wanted and not wanted:
+            raise FetchError(f"{image}: there is none for {self._platform}")
+        why = next(iter(failed.values()), None)  # of the wanted one, if that failed
+        if why and (not is_wanted or wanted[0] in failed):
+            raise why
+        return "".join(wanted), str(why or "")
+
+    def _walk(self, image: ImageReference, digest: str, *, is_wanted: bool) -> None:
         """Fetch a manifest, or an index, with all that it refers to and Harbor does not have."""
+        self._halt.check()
         if self._has(image, digest):
             return
         manifest = self._manifest(image, digest)
         if manifest.is_index:
-            for entry in manifest.refers_to:
-                self._walk(image, entry.digest)
+            self._entries(image, manifest, is_wanted=is_wanted)
         else:
             self._blobs(image, manifest)
 
@@ -306,9 +341,11 @@ class _Pull:
 
     def _blob(self, part: Part, size: int) -> None:
         host, repository, digest = part
-        self._upstreams[host].ask(
-            lambda registry: priming.prime(registry, repository, digest, size)
+        fetched = self._upstreams[host].ask(
+            lambda registry: priming.prime(registry, repository, digest, size, self._halt)
         )
+        if not fetched:
+            return
         self._progress(size)
         with self._lock:
             self._sizes[part] = size

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from ops import fetching, priming
+from ops.halt import Halt
 from ops.harbor import busy, held, images, pull, work
 from ops.harbor.client import Client, HarborError
 from ops.harbor.images import Access
@@ -16,12 +17,13 @@ from ops.harbor.pull import source
 from plan.harbor import Step
 from plan.harbor_settings import HarborSettings
 from plan.images import ImageReference, Platform
-from plan.manifests import MANIFEST_TYPES
+from plan.manifests import INDEX_TYPES, MANIFEST_TYPES
+from tests import ctrl_c
 from tests.harbor import api, tls
 from tests.harbor.api import Harbor
 from tests.harbor.conftest import LARGE, PACE, PROJECT, QUAY, ROBOT_SECRET, SHARED
 from tests.harbor.failures import FailedError, internal, not_found
-from tests.harbor.proxy import TOO_MANY, Proxy, UpstreamError
+from tests.harbor.proxy import ACCEPT, TOO_MANY, Proxy, UpstreamError, written_anew
 from tests.harbor.server import Handler, Server
 
 AMD64 = Platform(os="linux", architecture="amd64")
@@ -126,6 +128,12 @@ class TestPull:
         done, blobs = pulled(robot, one, has=lambda *_: True)
         assert (done.said, blobs) == ({}, 0)
 
+    def test_a_blob_that_is_there_already_is_not_counted(self, robot):
+        pulled(robot, image("v1"))
+        done, blobs = pulled(robot, image("v1"))
+        assert blobs == 0
+        assert done.transferred < len(SHARED), "of manifests only"
+
     def test_what_took_longer_than_harbor_waits_is_asked_for_again(self, robot, made, monkeypatch):
         monkeypatch.setattr(pull, "PATIENCE_SECONDS", -1)
         pulled(robot, image("v1"))
@@ -143,6 +151,24 @@ class TestPull:
     def test_a_platform_that_there_is_not(self, robot):
         done, _ = pulled(robot, image("v1"), platform=S390X)
         assert "there is none for linux/s390x" in done.said[image("v1")]
+
+    def test_nor_is_there_in_an_index_below_the_index(self, robot, registry):
+        nested(registry, "team/nested")
+        one = image("v1", "team/nested")
+        done, _ = pulled(robot, one, platform=S390X)
+        assert "there is none for linux/s390x" in done.said[one]
+
+    def test_what_fails_below_an_index_that_is_not_wanted_is_left_out(self, robot, registry):
+        children = nested(registry, "team/beside", beside=b"own")
+        one = image("v1", "team/beside")
+
+        def has(_, digest):
+            if digest == children[1]:
+                raise HarborError("Harbor does not answer")
+            return False
+
+        (delivered,) = pulled(robot, one, has=has)[0].delivered.values()
+        assert delivered.left_out == "Harbor does not answer"
 
     def test_a_blob_that_is_not_stored_fails_its_images(self, robot, monkeypatch):
         monkeypatch.setattr(priming, "LEAST_SECONDS", 1)
@@ -213,6 +239,20 @@ class TestPull:
         assert done.said == {image("v1"): "Harbor does not answer"}
         assert set(done.delivered) == {image("v2")}
 
+    def test_once_one_has_failed_the_others_are_waited_for_no_longer_than_harbor_does(
+        self, robot, made, monkeypatch
+    ):
+        monkeypatch.setattr(pull, "INDEX_SECONDS", -1)
+        asked = []
+
+        def has(_, digest):
+            asked.append(digest)
+            raise HarborError("Harbor does not answer")
+
+        done, _ = pulled(robot, image("v1"), has=has)
+        assert done.said == {image("v1"): "Harbor does not answer"}
+        assert len(asked) == 1
+
     def test_a_platform_that_does_not_come_stops_no_other(self, robot, registry, made, asked):
         children = index_of(registry, "team/three", amd64=b"a3", arm64=b"b3", s390x=b"c3")
         registry.file_of(digest_of(b"b3")).unlink()
@@ -248,7 +288,7 @@ def refuse(monkeypatch):
 def waits(monkeypatch):
     """Seconds that were waited for; nobody really waits."""
     seen = []
-    monkeypatch.setattr(busy, "_sleep", seen.append)
+    monkeypatch.setattr(busy, "_sleep", lambda _, seconds: seen.append(seconds))
     return seen
 
 
@@ -329,6 +369,37 @@ class TestBusy:
         assert capsys.readouterr().err.count("it is not asked again in this run") == 1
 
 
+class TestInterrupted:
+    @pytest.fixture
+    def by_then(self, monkeypatch, made):
+        """Press Ctrl-C at the first wait; what Harbor had been asked for by then."""
+        asked, waited = [], Halt.wait
+
+        def wait(halt, seconds):
+            if seconds and not asked:
+                asked.extend(made.pulls)
+                ctrl_c.press()
+            waited(halt, 60 if seconds else 0)
+
+        monkeypatch.setattr(Halt, "wait", wait)
+        with ctrl_c.raising():
+            yield asked
+
+    @pytest.mark.parametrize("waiting_for", ["a busy upstream", "a blob"])
+    def test_nothing_more_is_asked_for(
+        self, robot, made, refuse, monkeypatch, by_then, waiting_for
+    ):
+        if waiting_for == "a blob":
+            monkeypatch.setattr(Proxy, "_put_blob", lambda *_: None)
+        else:
+            refuse("GET", "/blobs/", times=10**6)
+        wanted = [image("v1"), image("v2"), image("v1", "team/other")]
+        with pytest.raises(KeyboardInterrupt):
+            pull.pull({"quay.io": robot}, wanted, AMD64, 1, lambda *_: False, len)
+        assert by_then
+        assert made.pulls == by_then
+
+
 class TestTokens:
     def test_one_token_for_a_repository(self, robot, made):
         pulled(robot, image("v1", "team/single"))
@@ -342,22 +413,31 @@ class TestTokens:
         assert done.said == {}
         assert len(made.tokens) >= 2
 
-    @pytest.mark.parametrize(
-        ("username", "password", "who"),
-        [
-            ("robot$talos-mine", "Wrong-pass-1", "the user robot$talos-mine"),
-            ("", "", "who has not logged in"),
-        ],
-    )
-    def test_who_may_not_pull_is_told_by_harbor(self, made, plan, username, password, who):
-        registry = source(plan.url, PROJECT, username, password)
+    def test_who_may_not_pull_is_told_by_harbor(self, made, plan):
+        registry = source(plan.url, PROJECT, "robot$talos-mine", "Wrong-pass-1")
         done, _ = pulled(registry, image("v1"))
         why = done.said[image("v1")]
         assert why.startswith(
-            f"Harbor at {plan.url}: {who} may not pull from the project {PROJECT}"
+            f"Harbor at {plan.url}: the user robot$talos-mine may not pull from the project "
+            f"{PROJECT}"
         )
         assert "correct harborLogin" in why
         assert "Wrong-pass-1" not in why
+
+    def test_so_is_nobody(self, made, plan):
+        done, _ = pulled(source(plan.url, PROJECT, "", ""), image("v1"))
+        assert done.said[image("v1")] == (
+            f"{plan.url}: nobody without a login may pull from {PROJECT}, or it is not there: set "
+            "harborLogin (or harborAdmin), or make the project public"
+        )
+
+    def test_a_name_that_may_be_a_secret_is_not_told(self, made, plan):
+        keys = 'credentials["quay.io"]'
+        auth = pull.TokenAuth("robot$talos-mine", "Wrong-pass-1", keys)
+        registry = fetching.source(f"{plan.url}/v2/{PROJECT}", auth=auth)
+        why = pulled(registry, image("v1"))[0].said[image("v1")]
+        assert f"the user of {keys} may not pull from the project {PROJECT}" in why
+        assert "robot$talos-mine" not in why
 
     def test_the_robot_opens_its_projects_only(self, made, plan, client, known):
         other = replace(plan, owner="ba9876543210", robot="robot$other")
@@ -469,10 +549,37 @@ def index_of(registry, repository, **layers):
         platform = {"os": "linux", "architecture": architecture}
         child = registry.manifest(repository, manifest_of(registry, repository, layer))
         entries.append({"mediaType": MANIFEST_TYPES[0], **child, "platform": platform})
-    kind = "application/vnd.oci.image.index.v1+json"
-    index = {"schemaVersion": 2, "mediaType": kind, "manifests": entries}
-    registry.manifest(repository, index, "v1")
+    registry.manifest(repository, index_type() | {"manifests": entries}, "v1")
     return [one["digest"] for one in entries]
+
+
+def index_type(kind=INDEX_TYPES[0]):
+    return {"schemaVersion": 2, "mediaType": kind}
+
+
+def nested(registry, repository, beside=None):
+    """Make an index as `v1`, with another in it that Harbor leaves as it is; what is in that.
+
+    Args:
+        registry: upstream.
+        repository: to make it in.
+        beside: layer of a manifest for amd64 beside the index; None for none.
+    """
+    children = index_of(registry, repository, amd64=b"inner amd64", arm64=b"inner arm64")
+    given = httpx.get(f"{registry.url}/v2/{repository}/manifests/v1", headers=ACCEPT).json()
+    content = written_anew(given["manifests"])
+    inner = json.loads(content)
+    address = f"{registry.url}/v2/{repository}/manifests/{digest_of(content)}"
+    headers = {"Content-Type": inner["mediaType"]}
+    httpx.put(address, content=content, headers=headers).raise_for_status()
+    entry = {"mediaType": inner["mediaType"], "digest": digest_of(content), "size": len(content)}
+    entries = [entry]
+    if beside is not None:
+        child = registry.manifest(repository, manifest_of(registry, repository, beside))
+        platform = {"os": "linux", "architecture": "amd64"}
+        entries.append({"mediaType": MANIFEST_TYPES[0], **child, "platform": platform})
+    registry.manifest(repository, index_type() | {"manifests": entries}, "v1")
+    return children
 
 
 def digest_of(content):
@@ -500,6 +607,18 @@ class TestWarm:
         again = warm(access, *wanted)
         assert (again.complete_before, again.transferred) == (5, 0)
 
+    def test_nothing_stays_open(self, access, asked, registry, monkeypatch):
+        opened = []
+
+        def source(*arguments):
+            opened.append(pull_source(*arguments))
+            return opened[-1]
+
+        pull_source = pull.source
+        monkeypatch.setattr(pull, "source", source)
+        assert warm(access, image("v1", "team/single")).failures == ()
+        assert [one.client.is_closed for one in opened] == [True]
+
     def test_what_another_tool_asked_for_by_tag_is_told_with_what_helps(
         self, impatient, access, asked, made, index
     ):
@@ -523,8 +642,8 @@ class TestWarm:
         filled = warm(impatient, by_digest, *wanted)
         assert [one for one, _ in filled.failures] == [by_digest]
         [(_, (why,))] = warm(impatient, image("latest", "team/tags")).failures
-        assert "sets no tag: for 7 days it goes by how it was asked" in why
-        assert "by another tag or its digest" in why
+        assert "sets no tag: for 7 days Harbor goes by the first request" in why
+        assert "another tag, the digest" in why
 
     def test_so_is_an_index_that_came_without_the_platform(self, impatient, access, asked, index):
         asked.one_platform("v1")
@@ -553,6 +672,48 @@ class TestWarm:
         for one in wanted:
             (why,) = failures[one]
             assert "is not stored after 1 s: is there a quota" in why
+
+    def test_who_wants_a_platform_that_there_is_not_spoils_no_index(self, access, asked, registry):
+        index_of(registry, "team/arm", arm64=b"arm only")
+        [(_, (why,))] = warm(access, image("v1", "team/arm")).failures
+        assert "there is none for linux/amd64" in why
+        asked.wait()
+        assert warm(access, image("v1", "team/arm"), platform=ARM64).complete_before == 1
+
+    @pytest.mark.parametrize("lacks", ["blob", "api"])
+    def test_nor_does_who_wants_one_that_does_not_come(self, access, asked, known, registry, lacks):
+        known.background.pace = 0.02
+        repository = f"team/lacks-{lacks}"
+        children = index_of(registry, repository, amd64=b"lost", arm64=b"there")
+        if lacks == "blob":
+            registry.file_of(digest_of(b"lost")).unlink()
+        else:
+            known.meanwhile = lambda _, path: fail_for(path, children[0])
+        assert len(warm(access, image("v1", repository)).failures) == 1
+        asked.wait()
+        known.meanwhile = None
+        assert warm(access, image("v1", repository), platform=ARM64).complete_before == 1
+
+    def test_an_entry_without_a_platform_is_for_all_who_find_no_other(
+        self, access, asked, registry
+    ):
+        child = registry.manifest("team/bare", manifest_of(registry, "team/bare", b"bare"))
+        entries = [{"mediaType": MANIFEST_TYPES[0], **child}]
+        registry.manifest("team/bare", index_type() | {"manifests": entries}, "v1")
+        one = image("v1", "team/bare")
+        assert warm(access, one).failures == ()
+        assert asked.artifact("v1", "team/bare")["references"][0]["platform"]["os"] == ""
+        assert not images.verify(access, [one], AMD64)[0].faults
+
+    def test_so_is_an_index_in_an_index_where_harbor_leaves_it_its_digest(
+        self, access, asked, registry
+    ):
+        nested(registry, "team/nested")
+        one = image("v1", "team/nested")
+        assert warm(access, one).failures == ()
+        assert not images.verify(access, [one], ARM64)[0].faults
+        (result,) = images.verify(access, [one], S390X)
+        assert [fault.part for fault in result.faults] == ["platform"]
 
     def test_another_platform_that_does_not_come_is_no_failure(self, access, made, registry):
         made.harbor.background.pace = 0.02
@@ -591,6 +752,11 @@ class TestWarm:
         password = made.harbor.robots[number]["secret"]
         reader = access_of(plan, "robot$reader", password)
         assert warm(reader, image("v1", "team/single")).failures == ()
+
+
+def fail_for(path, digest):
+    if digest in path.replace("%3A", ":"):
+        raise internal()
 
 
 def forget(known, why):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -10,6 +11,7 @@ from ops import fetching, priming, pulumi_cli, stack_files, warm
 from ops.caches import Cache
 from ops.errors import OpsError
 from ops.fetching import FetchError
+from ops.halt import Halt, HaltedError
 from ops.harbor.images import Filled
 from ops.volumes import folder
 from plan import patience
@@ -17,6 +19,7 @@ from plan.checks import Problem, SettingsError
 from plan.images import ImageReference, Platform
 from plan.store import EMPTY, Repository, Store, layer_link
 from plan.warming import Wanted
+from tests import ctrl_c
 from tests.ops import busy_upstream
 from tests.real_registry import running
 
@@ -422,6 +425,35 @@ def test_a_blob_that_is_broken_off_is_counted_once(monkeypatch):
     assert (bar.n, bar.most) == (7, 7)
 
 
+def test_ctrl_c_ends_what_is_on_its_way_and_nothing_more_is_asked_for(monkeypatch):
+    asked, ended = [], []
+
+    def blob(registry, repository, digest, tell):
+        asked.append(digest)
+        ctrl_c.press()
+        deadline = time.monotonic() + 60
+        try:
+            while time.monotonic() < deadline:
+                tell(1)
+                time.sleep(0.01)
+            ended.append("in vain")
+        except HaltedError:
+            ended.append(digest)
+            raise
+
+    monkeypatch.setattr(fetching, "blob", blob)
+    doing = replace(run_of(CACHE), parallel=1)
+    wanted = Wanted(digest=BLOB, size=7, fetch=True, repositories=("team/b",))
+    items = [(("docker.io", str(number)), wanted) for number in range(3)]
+    with ctrl_c.raising(), pytest.raises(KeyboardInterrupt):
+        warm._in_parallel(
+            doing, "blobs", items, lambda one: warm._blob(doing, "docker.io", one, Bar())
+        )
+    while not ended:  # a thread that had just been started is not waited for
+        time.sleep(0.01)
+    assert asked == ended == [BLOB]
+
+
 def test_how_to_go_on_is_told():
     report = warm.Report(
         images=1,
@@ -449,7 +481,7 @@ def test_and_behind_harbor_where_something_did_not_come(said):
         lambda upstream: fetching.manifest(upstream, "team/b", "v1"),
         lambda upstream: fetching.head(upstream, "team/b", "v1"),
         lambda upstream: fetching.begin(upstream, f"team/b/blobs/{BLOB}"),
-        lambda upstream: priming.prime(upstream, "team/b", BLOB, 7),
+        lambda upstream: priming.prime(upstream, "team/b", BLOB, 7, Halt()),
     ],
 )
 def test_when_a_registry_wants_to_be_asked_again_is_kept(busy, ask):
@@ -467,7 +499,7 @@ class Priming:
         self.primed = []
         self.status = status
         monkeypatch.setattr(fetching, "blob", self._blob)
-        monkeypatch.setattr(warm.priming, "prime", lambda *asked: self.primed.append(asked))
+        monkeypatch.setattr(warm.priming, "prime", lambda *asked: self.primed.append(asked[:4]))
 
     def _blob(self, registry, repository, digest, progress):
         if not self.primed:
@@ -619,6 +651,7 @@ def test_secrets_are_opened_once_for_caches_and_upstreams(monkeypatch, run):
 
     def warmed(*_, below, **__):
         sources.extend(below.values())
+        assert not any(one.client.is_closed for one in sources)
         return replace(failed(), complete_before=1, failures=())
 
     monkeypatch.setattr(pulumi_cli, "output", output)
@@ -634,3 +667,4 @@ def test_secrets_are_opened_once_for_caches_and_upstreams(monkeypatch, run):
         )
     assert len(asked) == 1
     assert [one.url for one in sources] == ["https://harbor.lan/v2/proxy-docker.io"]
+    assert all(one.client.is_closed for one in sources)
