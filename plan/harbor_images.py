@@ -165,8 +165,8 @@ def _written_anew(child: str | None, platform: Platform, under: str = "") -> str
 
 
 def _platform(value: Json | None) -> Platform | None:
-    # Of an entry that names none Harbor writes both, and leaves them empty: which nodes take for a
-    # platform, and for none of theirs.
+    # Of an entry that names none Harbor writes both anew, and empty: nodes take them for a platform
+    # that is not theirs.
     if not value:
         return None
     return Platform(

@@ -7,6 +7,7 @@ request and every answer is checked against that subset.
 import copy
 import re
 import secrets
+from dataclasses import asdict
 from urllib.parse import unquote
 
 import httpx
@@ -351,9 +352,8 @@ class Harbor:
                 {
                     "child_digest": digest,
                     "platform": {
-                        "os": platform.os,
-                        "architecture": platform.architecture,
-                        **({"variant": platform.variant} if platform.variant else {}),
+                        "OsFeatures": None,
+                        **{name: said for name, said in asdict(platform).items() if said},
                     },
                 }
                 for digest, platform in held.references

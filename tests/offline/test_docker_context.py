@@ -41,7 +41,7 @@ def with_context(checkout, other, tmp_path_factory):
         STACK,
         prefix=NAME,
         basePort=BASE_PORT,
-        upstreams={"docker.io": {"remoteUrl": "http://127.0.0.1:1"}},
+        upstreams={"docker.io": {"remoteUrl": "http://upstream.invalid"}},
         cache={"onDestroy": "delete"},
     )
     yield checkout

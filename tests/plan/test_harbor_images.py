@@ -54,8 +54,8 @@ def test_where_there_is_none_it_is_what_does_not_say(unsaid):
 
 
 def test_empty_words_are_a_platform_and_nobodys():
-    """So Harbor writes an entry that says none; containerd takes it for a platform as well."""
-    empty = {"child_digest": CHILD, "platform": {"os": "", "architecture": ""}}
+    """So Harbor lists an entry that says none, and serves two empty words to nodes."""
+    empty = {"child_digest": CHILD, "platform": {"OsFeatures": None}}
     assert harbor_images.child_digest({**INDEX, "references": [empty]}, AMD64) is None
 
 
