@@ -351,10 +351,8 @@ class Harbor:
             "references": [
                 {
                     "child_digest": digest,
-                    "platform": {
-                        "OsFeatures": None,
-                        **{name: said for name, said in asdict(platform).items() if said},
-                    },
+                    # What an index does not say is left out, and an empty word is not said.
+                    "platform": {name: said for name, said in asdict(platform).items() if said},
                 }
                 for digest, platform in held.references
             ]

@@ -168,7 +168,9 @@ def test_a_harbor_that_is_away_is_a_warning_and_no_change(up, double):
         assert up.changes(STACK) == set()
     finally:
         double.harbor.meanwhile = None
-    assert "whether Harbor is as this stack left it is not known" in said.stdout + said.stderr
+    assert (
+        "could not check whether Harbor is still as this stack left it" in said.stdout + said.stderr
+    )
     assert "out for lunch" in said.stdout + said.stderr
 
 
