@@ -47,11 +47,11 @@ pid_file=$state-pid
 second_pid_file=$state-second-pid
 # Nothing listens there, so that every attempt is refused.
 nowhere=http://127.0.0.1:1
-# Where a second registry listens that only asks the upstream one question.
+# Where a second registry listens that only asks the upstream one question: for a tag, because what
+# it is about is whether the registry's own look-ups of tags are answered.
 asker=127.0.0.1:5002
 asker_debug=127.0.0.1:5003
-nothing=sha256:0000000000000000000000000000000000000000000000000000000000000000
-question=http://$asker/v2/talos-cache/question/blobs/$nothing
+question=http://$asker/v2/${prefix:+$prefix/}talos-cache/question/manifests/none
 # How many looks, two a second, one step of the question may take before the registry is started
 # anew with an upstream that refuses; and before an upstream is taken to be still away.
 soon=6
@@ -176,10 +176,12 @@ is_downloading() {
         goroutines "$REGISTRY_HTTP_DEBUG_ADDR" | busybox grep -q 'copyContent('
 }
 
-# What the second registry waits for: a connection, a token, `/v2/`, the answer.
+# What the second registry waits for: a connection, a token, `/v2/`, the answer to HEAD, or to the
+# GET that follows where there is no such tag (these two by the line of the source).
 step() {
     goroutines "$asker_debug" |
-        busybox grep -o -E '(dialConn|fetchToken|proxy\.ping|ServeBlob)\(' | busybox sort -u
+        busybox grep -o -E '(dialConn|fetchToken|proxy\.ping)\(|client/repository\.go:[0-9]+' |
+        busybox sort -u
 }
 
 # A second registry, which keeps nothing, asks the upstream with the same certificates, proxy and
@@ -271,6 +273,9 @@ look_at_requests() {
         # It holds a lock that every look-up needs.
         say "a request to upstream $name got lost: the registry is started anew"
         start_anew ''
+    else
+        # A look-up that waits all the same, as of one repository alone, is left alone for a while.
+        waits=$(echo "$waits" | busybox awk '$2 == "look-up" && $1 > 0 { $1 -= 30 } 1')
     fi
 }
 
@@ -372,11 +377,18 @@ done
 """
 
 
-def script(remote_url: str) -> str:
-    """Text of the program."""
+def script(remote_url: str, path_prefix: str = "") -> str:
+    """Text of the program.
+
+    Args:
+        remote_url: what the registry connects to.
+        path_prefix: what stands before every repository's name there. What is not below it may be
+            answered by another server than what is.
+    """
     name, port = address_of(remote_url)
     # Only an upstream that has to be looked up can be taken away from the registry.
     by_name = "" if ip_address(name) else "yes"
     settings = f"name={shlex.quote(name)}\nport={port}\nby_name={by_name}\n"
+    settings += f"prefix={shlex.quote(path_prefix)}\n"
     paths = f"trouble={TROUBLE_PATH}\nbasic={BASIC_PATH}\n"
     return f"#!/bin/sh\n{settings}{paths}{_SCRIPT}"

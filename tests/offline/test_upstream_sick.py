@@ -131,6 +131,12 @@ def test_an_upstream_that_takes_requests_and_never_answers(caches, upstream, tmp
     prove(caches, tmp_path, hangs, AWAY, uncached=TAGS, doctor_says=says, connections=6)
 
 
+def test_an_upstream_that_hangs_on_manifests_alone(caches, upstream, tmp_path):
+    says = "its upstream gives no answer"
+    hangs = functools.partial(upstream.become, "hangs on manifests")
+    prove(caches, tmp_path, hangs, AWAY, uncached=TAGS + 10, doctor_says=says)
+
+
 def test_a_watch_that_is_killed_while_it_asks_asks_again(caches, upstream):
     upstream.become("hangs")
     with concurrent.futures.ThreadPoolExecutor() as side_by_side:
