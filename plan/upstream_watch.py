@@ -292,17 +292,6 @@ listen_again() {
     fi
 }
 
-# Between two questions: $1 seconds, and after some minutes of them longer and longer.
-rest() {
-    rests=$((rests + 1))
-    if [ "$rests" -eq 1 ]; then
-        pause=$1
-    elif [ "$rests" -gt 20 ] && [ "$pause" -lt 100 ]; then
-        pause=$((pause * 2))
-    fi
-    busybox sleep "$pause"
-}
-
 # A name that stands in the hosts file is found there whatever the watch does.
 is_in_hosts_file() {
     busybox awk -v name="$name" '
@@ -314,13 +303,14 @@ watch() {
     # Without IPv6 there is only one.
     udp_sockets=$(ls /proc/net/udp /proc/net/udp6 2>/dev/null)
     waits=
-    rests=0
     read_counters
     seen=$sent_again
     [ -z "$by_name" ] || is_away || answers || go_away
     while :; do
         if [ -e "$held" ]; then
-            rest 3
+            # A question may just have begun when the upstream returns, and take all of its time.
+            # With the pause and the next one that has to be less than 15 s.
+            busybox sleep 3
             ! is_answered "$late" "$@" || let_go
         elif [ -n "$by_name" ] && is_away; then
             busybox sleep 3
@@ -330,10 +320,9 @@ watch() {
             look_at_requests "$@"
             seen=$sent_again
         elif is_deaf; then
-            rest 8
+            busybox sleep 6
             listen_again "$@"
         else
-            rests=0
             busybox sleep 1
             read_counters
             if [ -n "$by_name" ] && may_be_away && ! answers; then

@@ -264,8 +264,8 @@ def test_one_by_its_address_that_takes_no_connection_is_not_asked(watch):
     watch.wait_for(WAITING)
     watch.start()
     watch.until_started(2)
-    # When the third begins it could have asked twice.
-    watch.until(lambda: watch.lines("pauses").count("3") == 3)
+    # However long the outage is: what is new has to come soon after it.
+    watch.until(lambda: watch.lines("pauses").count("3") >= 22)
     assert watch.lines("starts") == [OWN, REFUSING]
     assert watch.lines("questions") == []
 
@@ -326,7 +326,7 @@ def test_one_that_wants_a_login_is_asked_again_when_it_takes_connections(watch):
     watch.until(lambda: (watch.folder / "state-pid").exists())
     note.touch()
     watch.until_said("wants a user name")
-    time.sleep(3 * 8 / FASTER)
+    watch.until(lambda: watch.lines("pauses").count("6") >= 22)
     assert watch.lines("questions") == []
     with socket.create_server(("127.0.0.1", watch.upstream_port)):
         watch.until_said("is back")
@@ -351,20 +351,3 @@ def test_told_to_end_while_no_registry_runs_it_ends(watch, first):
     watch.process.wait(SECONDS)
     # Nothing goes on without it, as in a container.
     assert int((watch.folder / "state-pid").read_text()) not in watch.processes()
-
-
-def test_pauses_grow_after_some_minutes(watch):
-    functions, found, _ = watch.text().partition("\nwhile :; do (watch ")
-    assert found
-    paused = 'short_sleep() { echo "$1"; }\nrests=0\n'
-    calls = paused + "for number in $(busybox seq 30); do rest 3; done\nrests=0; rest 8\n"
-    done = subprocess.run(
-        ["busybox", "sh"],
-        input=functions + "\n" + calls,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert not done.stderr
-    pauses = [int(line) for line in done.stdout.split()]
-    assert pauses == [3] * 20 + [6, 12, 24, 48, 96, 192, 192, 192, 192, 192] + [8]
