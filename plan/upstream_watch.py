@@ -184,6 +184,8 @@ step() {
         busybox sort -u
 }
 
+asker_listens() { busybox nc "${asker%:*}" "${asker#*:}" -e busybox true 2>/dev/null; }
+
 # A second registry, which keeps nothing, asks the upstream with the same certificates, proxy and
 # login. False if that takes no connection, or one step of the question lasts for $1 looks. Sets
 # `longest`, that of all steps. (With no name to look up it is answered at once.)
@@ -191,8 +193,12 @@ is_answered() {
     allowed=$1
     shift
     is_away || answers || return 1
-    # Of a watch that was killed meanwhile.
-    kill -9 "$(cat "$second_pid_file" 2>/dev/null)" 2>/dev/null
+    # Of a watch that was killed meanwhile. While it ends, another could not listen there, and would
+    # seem to have been answered.
+    while asker_listens; do
+        kill -9 "$(cat "$second_pid_file" 2>/dev/null)" 2>/dev/null
+        busybox sleep 0.1
+    done
     busybox rm -f "$basic.$asker_debug"
     (
         unset REGISTRY_HTTP_TLS_CERTIFICATE REGISTRY_HTTP_TLS_KEY
@@ -204,7 +210,7 @@ is_answered() {
     second=$!
     echo "$second" >"$second_pid_file"
     tries=0
-    until busybox nc "${asker%:*}" "${asker#*:}" -e busybox true 2>/dev/null; do
+    until asker_listens; do
         tries=$((tries + 1))
         [ "$tries" -lt 100 ] || break
         busybox sleep 0.1

@@ -303,6 +303,18 @@ def test_a_watch_that_is_killed_while_it_asks_asks_again(watch):
     watch.until_started(2)
 
 
+def test_a_second_registry_that_takes_its_time_to_end_is_waited_for(watch):
+    watch.wait_for(LOOK_UP_WAITING)
+    watch.answer_after((PING, FOR_EVER))
+    host, port = watch.addresses[2].split(":")
+    with socket.create_server((host, int(port))) as old:
+        watch.start()
+        for _ in range(3):
+            old.accept()[0].close()
+    watch.until_said(HELD)
+    assert watch.lines("pauses").count("1") < 30
+
+
 def test_what_runs_is_what_the_entrypoint_started(watch):
     """A watch that is killed between two of its steps leaves no registry that refuses for good."""
     watch.wait_for(WAITING)
