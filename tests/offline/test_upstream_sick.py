@@ -139,11 +139,13 @@ def test_an_upstream_that_hangs_on_manifests_alone(caches, upstream, tmp_path):
 
 def test_a_watch_that_is_killed_while_it_asks_asks_again(caches, upstream):
     upstream.become("hangs")
-    with concurrent.futures.ThreadPoolExecutor() as side_by_side:
+    with concurrent.futures.ThreadPoolExecutor(2 * len(caches.urls)) as side_by_side:
         ended = [side_by_side.submit(look_up, url) for url in caches.urls.values()]
         for container in caches.containers.values():
             wait_until(functools.partial(asks, container))
         caches.kill_watches()
+        # Those that wait for a token end by themselves, 15 s after they began.
+        ended += [side_by_side.submit(look_up, url) for url in caches.urls.values()]
         caches.wait_for_log(AWAY)
         # What waited was broken off.
         concurrent.futures.wait(ended)
