@@ -280,7 +280,7 @@ def _plan(shared: _Shared, upstream: UpstreamSettings, upstream_ca: str) -> Cach
         upstream_ca="" if settings.offline else upstream_ca,
         upstream_proxy=proxy,
         credential_helper=credential_helper(credentials),
-        upstream_watch=_watch(settings, upstream.remote_url),
+        upstream_watch=_watch(settings, upstream),
         keep_data=settings.cache.on_destroy == "keep",
         wait_seconds=settings.cache.wait_seconds,
         skip_fallback=upstream.skip_fallback,
@@ -337,11 +337,12 @@ def _files(shared: _Shared, upstream_ca: str) -> tuple[CacheFile, ...]:
     return tuple(files)
 
 
-def _watch(settings: Settings, remote_url: str) -> str:
+def _watch(settings: Settings, upstream: UpstreamSettings) -> str:
     """What is watched is what the cache connects to."""
     if settings.offline:
         return ""
-    return upstream_watch.script(_asked(settings.upstream_proxy, remote_url))
+    asked = _asked(settings.upstream_proxy, upstream.remote_url)
+    return upstream_watch.script(asked, upstream.path_prefix)
 
 
 def _asked(proxy: UpstreamProxy | None, remote_url: str) -> str:

@@ -47,11 +47,11 @@ pid_file=$state-pid
 second_pid_file=$state-second-pid
 # Nothing listens there, so that every attempt is refused.
 nowhere=http://127.0.0.1:1
-# Where a second registry listens that only asks the upstream one question.
+# Where a second registry listens that only asks the upstream one question: for a tag, because what
+# it is about is whether the registry's own look-ups of tags are answered.
 asker=127.0.0.1:5002
 asker_debug=127.0.0.1:5003
-nothing=sha256:0000000000000000000000000000000000000000000000000000000000000000
-question=http://$asker/v2/talos-cache/question/blobs/$nothing
+question=http://$asker/v2/${prefix:+$prefix/}talos-cache/question/manifests/none
 # How many looks, two a second, one step of the question may take before the registry is started
 # anew with an upstream that refuses; and before an upstream is taken to be still away.
 soon=6
@@ -176,11 +176,15 @@ is_downloading() {
         goroutines "$REGISTRY_HTTP_DEBUG_ADDR" | busybox grep -q 'copyContent('
 }
 
-# What the second registry waits for: a connection, a token, `/v2/`, the answer.
+# What the second registry waits for: a connection, a token, `/v2/`, the answer to HEAD, or to the
+# GET that follows where there is no such tag (these two by the line of the source).
 step() {
     goroutines "$asker_debug" |
-        busybox grep -o -E '(dialConn|fetchToken|proxy\.ping|ServeBlob)\(' | busybox sort -u
+        busybox grep -o -E '(dialConn|fetchToken|proxy\.ping)\(|client/repository\.go:[0-9]+' |
+        busybox sort -u
 }
+
+asker_listens() { busybox nc "${asker%:*}" "${asker#*:}" -e busybox true 2>/dev/null; }
 
 # A second registry, which keeps nothing, asks the upstream with the same certificates, proxy and
 # login. False if that takes no connection, or one step of the question lasts for $1 looks. Sets
@@ -189,8 +193,12 @@ is_answered() {
     allowed=$1
     shift
     is_away || answers || return 1
-    # Of a watch that was killed meanwhile.
-    kill -9 "$(cat "$second_pid_file" 2>/dev/null)" 2>/dev/null
+    # Of a watch that was killed meanwhile. While it ends, another could not listen there, and would
+    # seem to have been answered.
+    while asker_listens; do
+        kill -9 "$(cat "$second_pid_file" 2>/dev/null)" 2>/dev/null
+        busybox sleep 0.1
+    done
     busybox rm -f "$basic.$asker_debug"
     (
         unset REGISTRY_HTTP_TLS_CERTIFICATE REGISTRY_HTTP_TLS_KEY
@@ -202,7 +210,7 @@ is_answered() {
     second=$!
     echo "$second" >"$second_pid_file"
     tries=0
-    until busybox nc "${asker%:*}" "${asker#*:}" -e busybox true 2>/dev/null; do
+    until asker_listens; do
         tries=$((tries + 1))
         [ "$tries" -lt 100 ] || break
         busybox sleep 0.1
@@ -271,6 +279,9 @@ look_at_requests() {
         # It holds a lock that every look-up needs.
         say "a request to upstream $name got lost: the registry is started anew"
         start_anew ''
+    else
+        # A look-up that waits all the same, as of one repository alone, is left alone for a while.
+        waits=$(echo "$waits" | busybox awk '$2 == "look-up" && $1 > 0 { $1 -= 30 } 1')
     fi
 }
 
@@ -287,17 +298,6 @@ listen_again() {
     fi
 }
 
-# Between two questions: $1 seconds, and after some minutes of them longer and longer.
-rest() {
-    rests=$((rests + 1))
-    if [ "$rests" -eq 1 ]; then
-        pause=$1
-    elif [ "$rests" -gt 20 ] && [ "$pause" -lt 100 ]; then
-        pause=$((pause * 2))
-    fi
-    busybox sleep "$pause"
-}
-
 # A name that stands in the hosts file is found there whatever the watch does.
 is_in_hosts_file() {
     busybox awk -v name="$name" '
@@ -309,13 +309,14 @@ watch() {
     # Without IPv6 there is only one.
     udp_sockets=$(ls /proc/net/udp /proc/net/udp6 2>/dev/null)
     waits=
-    rests=0
     read_counters
     seen=$sent_again
     [ -z "$by_name" ] || is_away || answers || go_away
     while :; do
         if [ -e "$held" ]; then
-            rest 3
+            # A question may just have begun when the upstream returns, and take all of its time.
+            # With the pause and the next one that has to be less than 15 s.
+            busybox sleep 3
             ! is_answered "$late" "$@" || let_go
         elif [ -n "$by_name" ] && is_away; then
             busybox sleep 3
@@ -325,10 +326,9 @@ watch() {
             look_at_requests "$@"
             seen=$sent_again
         elif is_deaf; then
-            rest 8
+            busybox sleep 6
             listen_again "$@"
         else
-            rests=0
             busybox sleep 1
             read_counters
             if [ -n "$by_name" ] && may_be_away && ! answers; then
@@ -372,11 +372,18 @@ done
 """
 
 
-def script(remote_url: str) -> str:
-    """Text of the program."""
+def script(remote_url: str, path_prefix: str = "") -> str:
+    """Text of the program.
+
+    Args:
+        remote_url: what the registry connects to.
+        path_prefix: what stands before every repository's name there. What is not below it may be
+            answered by another server than what is.
+    """
     name, port = address_of(remote_url)
     # Only an upstream that has to be looked up can be taken away from the registry.
     by_name = "" if ip_address(name) else "yes"
     settings = f"name={shlex.quote(name)}\nport={port}\nby_name={by_name}\n"
+    settings += f"prefix={shlex.quote(path_prefix)}\n"
     paths = f"trouble={TROUBLE_PATH}\nbasic={BASIC_PATH}\n"
     return f"#!/bin/sh\n{settings}{paths}{_SCRIPT}"

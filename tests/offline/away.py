@@ -37,7 +37,8 @@ IMAGES = 40
 CACHED_SECONDS = 120
 BACK_SECONDS = 60
 NOTICED_SECONDS = 120
-AWAY = "does not answer: serving what is cached"
+# Whatever it is that does not answer.
+AWAY = ": serving what is cached"
 BACK = "is back"
 
 

@@ -9,7 +9,8 @@ Started inside the network namespace of a registry's container, with the contain
 - TCP port 5002: the same for everybody.
 
 The file MOOD says what both gates are like, and is not there while they are well:
-`hangs` (requests are read and never answered), `basic` (401, and they want a user name and a
+`hangs` (requests are read and never answered), `hangs on manifests` (only those for them; `/v2/`,
+tokens and blobs are answered), `basic` (401, and they want a user name and a
 password), `slow` (`/v2/` takes 0.9 s, a token 3 s, the HEAD of a blob 1.5 s, a blob its time).
 """
 
@@ -69,7 +70,8 @@ class Gate(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.mood = read(sys.argv[3])
-        if self.mood == "hangs":
+        about_manifests = "/manifests/" in self.path
+        if self.mood == "hangs" or (self.mood == "hangs on manifests" and about_manifests):
             # Until the other side has had enough.
             self.rfile.read()
             self.close_connection = True

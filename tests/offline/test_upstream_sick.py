@@ -131,13 +131,21 @@ def test_an_upstream_that_takes_requests_and_never_answers(caches, upstream, tmp
     prove(caches, tmp_path, hangs, AWAY, uncached=TAGS, doctor_says=says, connections=6)
 
 
+def test_an_upstream_that_hangs_on_manifests_alone(caches, upstream, tmp_path):
+    says = "its upstream gives no answer"
+    hangs = functools.partial(upstream.become, "hangs on manifests")
+    prove(caches, tmp_path, hangs, AWAY, uncached=TAGS + 10, doctor_says=says)
+
+
 def test_a_watch_that_is_killed_while_it_asks_asks_again(caches, upstream):
     upstream.become("hangs")
-    with concurrent.futures.ThreadPoolExecutor() as side_by_side:
+    with concurrent.futures.ThreadPoolExecutor(2 * len(caches.urls)) as side_by_side:
         ended = [side_by_side.submit(look_up, url) for url in caches.urls.values()]
         for container in caches.containers.values():
             wait_until(functools.partial(asks, container))
         caches.kill_watches()
+        # Those that wait for a token end by themselves, 15 s after they began.
+        ended += [side_by_side.submit(look_up, url) for url in caches.urls.values()]
         caches.wait_for_log(AWAY)
         # What waited was broken off.
         concurrent.futures.wait(ended)
@@ -168,10 +176,10 @@ def test_an_upstream_that_once_wants_a_login(caches, upstream, tmp_path):
         container.exec_run(["busybox", "sh", "-c", ": >/dev/shm/talos-cache-again"])
         container.exec_run(["busybox", "sh", "-c", "kill $(cat /dev/shm/talos-cache-pid)"])
     basic = functools.partial(upstream.become, "basic")
-    # 8 s lie between two questions, each of two connections.
+    # 6 s lie between two questions, each of two connections.
     prove(
         *(caches, tmp_path, basic, WANTS_LOGIN),
-        **{"uncached": TAGS + 2, "doctor_says": WANTS_LOGIN, "connections": 6},
+        **{"uncached": TAGS + 2, "doctor_says": WANTS_LOGIN, "connections": 8},
     )
 
 

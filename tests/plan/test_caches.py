@@ -307,7 +307,8 @@ def test_what_is_watched_is_what_the_cache_connects_to():
         "while the proxy answers, a name that only the proxy can look up is no sign of trouble"
     )
     direct = plan.cache("docker.io").upstream_watch
-    assert direct == script("https://harbor.corp.example.com"), "noProxy says so"
+    at_its_prefix = script("https://harbor.corp.example.com", "proxy-docker.io")
+    assert direct == at_its_prefix, "noProxy says so"
 
 
 def test_without_a_proxy_there_is_nothing_about_one():
@@ -319,6 +320,7 @@ def test_without_a_proxy_there_is_nothing_about_one():
 def test_a_path_prefix_is_of_the_cache_and_not_of_the_upstreams_url():
     cache = planned_file("upstream-with-ca-prefix-and-proxy").cache("registry.example.com")
     assert cache.path_prefix == "team_one/cache"
+    assert "\nprefix=team_one/cache\n" in cache.upstream_watch
     assert cache.remote_url == "https://registry.example.com:8443", (
         "distribution drops a path there: the prefix comes with every request of a node"
     )

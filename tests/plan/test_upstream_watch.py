@@ -29,6 +29,12 @@ def test_an_upstream_with_a_name_is_watched_on_its_port(url, name, port):
     check(text)
 
 
+def test_the_question_is_about_a_repository_below_the_prefix():
+    text = script("https://registry.example.com", "team/cache")
+    assert "\nprefix=team/cache\n" in text
+    check(text)
+
+
 @pytest.mark.parametrize("url", ["http://172.17.0.1:5000", "http://[fd00::1]:5000"])
 def test_an_address_is_watched_too_but_no_name_can_be_kept_from_it(url):
     text = script(url)

@@ -5,7 +5,7 @@ The files in FOLDER say what happens:
 - `waiting`: what the first registry's list of goroutines shows, but not with an upstream that
   refuses; `{asked}` in it is the number of questions so far.
 - `steps`: what the second one shows when it is asked a question: pairs of a call and of how many
-  looks see it, 0 for ever.
+  looks see it, 0 for ever. The calls of a look-up of a tag are left out where a blob is asked for.
 - `downloading`: while it is there, something is written with every question.
 
 Every start of a first one stands in `starts`, every question in `questions`.
@@ -23,6 +23,7 @@ from threading import Semaphore, Thread
 FOLDER = Path(sys.argv[1])
 IS_SECOND = "asker" in os.environ.get("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "")
 REFUSES = "http://127.0.0.1:1"
+TAG_CALL = "client.(*tags).Get"
 LONG = 3600
 calls = {"now": ""}
 looked = Semaphore(0)
@@ -33,8 +34,11 @@ class Questions(BaseHTTPRequestHandler):
         note("questions", self.path)
         if (FOLDER / "downloading").exists():
             (FOLDER / "io").write_text(f"write_bytes: {asked()}\n")
-        for call, looks in json.loads((FOLDER / "steps").read_text()):
-            calls["now"] = f"goroutine 7 [select]:\nregistry/{call}(0xc0001, 0x2)\n\tfile.go:1\n"
+        for line, (call, looks) in enumerate(json.loads((FOLDER / "steps").read_text())):
+            if call == TAG_CALL and "/manifests/" not in self.path:
+                continue
+            frame = f"registry/{call}(0xc0001, 0x2)\n\tclient/repository.go:{line} +0x1b4"
+            calls["now"] = f"goroutine 7 [select]:\n{frame}\n"
             for _ in range(looks or LONG):
                 looked.acquire()
         self.send_error(404)
