@@ -71,6 +71,17 @@ MANIFESTS = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 # What may stand before a page: a byte order mark as well.
 BLANKS = " \t\r\n\f\ufeff"
+# How OpenSSL calls an answer that is no TLS: its versions differ.
+_NO_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "PACKET_LENGTH_TOO_LONG",
+    "RECORD_LAYER_FAILURE",
+    "UNKNOWN_PROTOCOL",
+    "HTTP_REQUEST",
+)
+# How `httpx` and `h11` call what has no class of its own there.
+_LOCATION = "Invalid URL in location header"
+_CLOSED = re.compile("Server disconnected|peer closed connection")
 # OpenSSL's numbers of what can be wrong with a certificate that is trusted otherwise.
 EXPIRED, NOT_YET_VALID, OTHER_HOST, OTHER_ADDRESS = 10, 9, 62, 64
 
@@ -177,7 +188,7 @@ class Untrusted:
 
 @dataclass(frozen=True, kw_only=True)
 class Unreachable:
-    """It could not be asked: that says nothing about the credentials."""
+    """No connection to it came about, as where there is no network."""
 
     host: str
     reason: str
@@ -211,18 +222,21 @@ class _Asked:
         self._question = question
         self._patience = LOGIN_PATIENCE_SECONDS if question.login else PATIENCE_SECONDS
         self._deadline = time.monotonic() + self._patience
+        self._way = Way()
         self._found: Verdict | BaseException | None = None
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
     def _ask(self) -> None:
         try:
-            self._found = ask(self._question)
+            self._found = ask(self._question, self._way)
         except BaseException as error:
             self._found = error
 
     def verdict(self) -> Verdict:
         self._thread.join(max(0, self._deadline - time.monotonic()))
+        if self._found is None and self._way.is_connected:
+            return _silent(self._question, self._way, self._patience)
         if self._found is None:
             reason = f"no answer within {self._patience} s"
             return Unreachable(host=self._question.host, reason=reason)
@@ -231,15 +245,40 @@ class _Asked:
         return self._found
 
 
-def ask(question: Question) -> Verdict:
+class Way:
+    """How far a question has come, for whoever waits for it.
+
+    Attributes:
+        url: that is asked now; empty before the first.
+        is_connected: whether somebody has taken the connection, be it a proxy.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.is_connected = False
+
+    def heard(self, event: str, _: Mapping[str, object]) -> None:
+        """For the extension `trace` of a request: connections are kept for the next one."""
+        if event.endswith(".connect_tcp.started"):
+            self.is_connected = False
+        elif event.endswith(".connect_tcp.complete"):
+            self.is_connected = True
+
+
+def ask(question: Question, way: Way | None = None) -> Verdict:
     """What the upstream says to these credentials. No verdict holds a secret.
+
+    Args:
+        question: to ask.
+        way: told meanwhile how far it is.
 
     Raises:
         ValueError: `ca_pem` holds no certificates.
     """
+    way = way or Way()
     try:
         with httpx.Client(
-            transport=Transport(question),
+            transport=Transport(question, way),
             trust_env=False,
             timeout=TIMEOUT_SECONDS,
             follow_redirects=True,
@@ -248,7 +287,7 @@ def ask(question: Question) -> Verdict:
         ) as client:
             return _verdict(question, client)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return _failed(question, error)
+        return _failed(question, error, way)
 
 
 @functools.cache
@@ -310,7 +349,8 @@ class _Answer:
 class Transport(httpx.BaseTransport):
     """Asks through the proxy whom a cache would ask through it, redirects included."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, way: Way | None = None) -> None:
+        self._way = way or Way()
         trusted = context(question.ca_pem)
         self._no_proxy = question.no_proxy
         self._direct = httpx.HTTPTransport(verify=trusted, trust_env=False)
@@ -322,6 +362,8 @@ class Transport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Pass it on to whoever it is to go through."""
+        self._way.url = str(request.url)
+        request.extensions = {**request.extensions, "trace": self._way.heard}
         try:
             proxied = is_used(str(request.url), self._no_proxy)
         except ValueError as error:  # where a redirect leads
@@ -329,7 +371,7 @@ class Transport(httpx.BaseTransport):
         try:
             return (self._proxied if proxied else self._direct).handle_request(request)
         except UnicodeError as error:  # a name that can't be one
-            raise httpx.ConnectError(f"{request.url.host!r} is no name: {error}") from error
+            raise httpx.UnsupportedProtocol(f"{request.url.host!r} is no name: {error}") from error
 
     def close(self) -> None:
         """Close the connections."""
@@ -657,7 +699,9 @@ def _share_a_domain(*hosts: str) -> bool:
     return len({suffixes.privatesuffix(host) for host in hosts}) == 1
 
 
-def _failed(question: Question, error: httpx.HTTPError | httpx.InvalidURL) -> Verdict:
+def _failed(
+    question: Question, error: httpx.HTTPError | httpx.InvalidURL, way: Way
+) -> Untrusted | Unreachable | Useless:
     """What it means that there was no answer."""
     causes = tuple(_causes(error))
     for cause in causes:
@@ -665,14 +709,72 @@ def _failed(question: Question, error: httpx.HTTPError | httpx.InvalidURL) -> Ve
             fix = _fix_of(cause.verify_code, question.host)
             said = _clean(cause.verify_message, question)
             return Untrusted(host=question.host, words=said, fix=fix)
-    if isinstance(error, httpx.TimeoutException):
-        why = f"no answer within {TIMEOUT_SECONDS} s"
-    else:
+    is_timeout = isinstance(error, httpx.TimeoutException)
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and not way.is_connected:
         why = next((c.strerror for c in causes if isinstance(c, OSError) and c.strerror), "")
         why = why or str(error) or type(error).__name__
-    return Unreachable(
-        host=question.host, reason=f"{_where(question, error)}{_clean(why, question)}"
-    )
+        why = f"no answer within {TIMEOUT_SECONDS} s" if is_timeout else why
+        where = f"{_address(urlsplit(way.url))}{_behind(question, way)}: "
+        return Unreachable(host=question.host, reason=f"{where}{_clean(why, question)}")
+    if is_timeout:
+        return _silent(question, way, TIMEOUT_SECONDS)
+    return _broken(question, error, causes, way)
+
+
+def _silent(question: Question, way: Way, seconds: float) -> Useless:
+    """Of one who is there: who has no network gets no connection."""
+    reason = f"{_who(question, way)} takes connections, and does not answer within {seconds} s"
+    fix = "wait until it is well again (what is cached is served meanwhile), or "
+    return _useless(question, reason, fix + _correct_address(question, way))
+
+
+def _broken(
+    question: Question,
+    error: httpx.HTTPError | httpx.InvalidURL,
+    causes: Sequence[BaseException],
+    way: Way,
+) -> Useless:
+    """What no registry does that anybody could pull from, in words that are not the library's."""
+    who, fix = _who(question, way), _correct_address(question, way)
+    in_tls = next((one for one in causes if isinstance(one, ssl.SSLError)), None)
+    if isinstance(error, httpx.ProxyError):
+        proxy = _address(urlsplit(question.proxy_url))
+        at = _address(urlsplit(way.url))
+        reason = f"the proxy {proxy} does not let anybody through to {at}: {error}"
+        fix = "correct upstreamProxy"
+    elif isinstance(error, httpx.TooManyRedirects):
+        reason = f"{who} redirects in circles"
+    elif isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL) or _LOCATION in str(error):
+        reason = f"it names an address that can't be asked ({error})"
+    elif in_tls and in_tls.reason in _NO_TLS:
+        reason = f"{who} does not speak TLS"
+        if _is_its_own(question, way):
+            fix = f"write http:// in upstreams.{question.host}.remoteUrl, if that is meant"
+    elif in_tls and not isinstance(in_tls, ssl.SSLEOFError):
+        said = str(in_tls.reason or in_tls).lower().replace("_", " ")
+        reason = f"no TLS comes about between this machine and {who} ({said})"
+    elif isinstance(error, httpx.NetworkError) or _CLOSED.match(str(error)):
+        reason = f"{who} closes connections before it has answered"
+    else:
+        reason = f"{who} does not answer as a registry does ({error or type(error).__name__})"
+    return _useless(question, _clean(reason, question), fix)
+
+
+def _correct_address(question: Question, way: Way) -> str:
+    fix = f"correct upstreams.{question.host}.remoteUrl"
+    return f"{fix} or upstreamProxy" if _behind(question, way) else fix
+
+
+def _who(question: Question, way: Way) -> str:
+    """Who did not answer: the upstream, or whom it has sent the question to."""
+    at = _clean(_address(urlsplit(way.url)), question)
+    who = "it" if _is_its_own(question, way) else f"{at}, where it sends whoever asks,"
+    return f"{who}{_behind(question, way)}"
+
+
+def _is_its_own(question: Question, way: Way) -> bool:
+    own = urlsplit(str(httpx.URL(question.remote_url))) if way.url else None
+    return own is None or _address(own) == _address(urlsplit(way.url))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -681,14 +783,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _where(question: Question, error: httpx.HTTPError | httpx.InvalidURL) -> str:
-    """Whom nobody could reach."""
-    if not isinstance(error, httpx.RequestError) or isinstance(error, httpx.UnsupportedProtocol):
+def _behind(question: Question, way: Way) -> str:
+    """The proxy that the question goes through, if it does."""
+    try:
+        is_proxied = question.proxy_url and way.url and is_used(way.url, question.no_proxy)
+    except ValueError:  # where a redirect leads
         return ""
-    url = error.request.url
-    proxied = question.proxy_url and is_used(str(url), question.no_proxy)
-    behind = f" through the proxy {_address(urlsplit(question.proxy_url))}" if proxied else ""
-    return f"{_address(urlsplit(str(url)))}{behind}: "
+    return f" through the proxy {_address(urlsplit(question.proxy_url))}" if is_proxied else ""
 
 
 def _fix_of(code: int, host: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -493,27 +494,34 @@ class TestPatience:
 
         monkeypatch.setattr(upstream_login._Asked, "__init__", begun)
         monkeypatch.setattr(upstream_login._Asked, "verdict", waited)
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            questions = [Question(host=f"{n}.example.com", remote_url=url) for n in range(40)]
-            verdicts = ask_all(questions)
+        over = threading.Event()
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(60) and [])
+        url = "http://nobody.example.com"
+        questions = [Question(host=f"{n}.example.com", remote_url=url) for n in range(40)]
+        verdicts = ask_all(questions)
+        over.set()
         reason = "no answer within 0.3 s"
         assert verdicts == tuple(Unreachable(host=one.host, reason=reason) for one in questions)
         assert order == ["asked"] * 40 + ["waited for"] * 40, "side by side"
 
-    def test_nor_for_one_who_drips(self, monkeypatch):
-        monkeypatch.setattr(upstream_login, "LOGIN_PATIENCE_SECONDS", 0.3)
-        over = threading.Event()
+    @pytest.mark.parametrize(("login", "seconds"), [({}, 3), (LOGIN, 30)])
+    def test_nor_for_one_who_drips(self, login, seconds):
+        asked, over = threading.Event(), threading.Event()
 
         def drip(request):
+            asked.set()
             over.wait(60)
             return OPEN
 
         with answering(drip) as upstream:
-            login = {"username": "me", "password": "hunter2"}
-            [verdict] = ask_all([Question(host=HOST, remote_url=upstream.url, **login)])
+            one = upstream_login._Asked(Question(host=HOST, remote_url=upstream.url, **login))
+            assert asked.wait(60)
+            one._deadline = time.monotonic()
+            verdict = one.verdict()
             over.set()
-        assert verdict == Unreachable(host=HOST, reason="no answer within 0.3 s")
+        assert isinstance(verdict, Useless)
+        reason = f"it takes connections, and does not answer within {seconds} s"
+        assert verdict.reason == reason, "who has no network gets no connection"
 
     def test_what_goes_wrong_is_raised(self):
         with pytest.raises(ValueError, match="no certificates"):
@@ -555,6 +563,20 @@ class TestUp:
             taken.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{taken.getsockname()[1]}"
             assert self.said(url) == ("", [])
+
+    @pytest.mark.parametrize("location", ["/v2/", "ftp://127.0.0.1/"])
+    def test_one_who_answers_and_can_never_serve_is(self, location):
+        with answering((307, [("Location", location)], b"")) as upstream:
+            failed, (warning,) = self.said(upstream.url)
+        assert failed == ""
+        assert warning.startswith(f"nothing can be pulled from {HOST}: it ")
+
+    def test_so_is_silence(self, monkeypatch):
+        monkeypatch.setattr(upstream_login, "TIMEOUT_SECONDS", 0.5)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            failed, (warning,) = self.said(f"https://127.0.0.1:{listening.getsockname()[1]}")
+        assert failed == ""
+        assert "does not answer within 0.5 s; wait" in warning
 
     def test_no_network_is_where_there_are_credentials(self):
         login = {HOST: {"username": "me", "password": "hunter2"}}
