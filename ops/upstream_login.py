@@ -25,6 +25,7 @@ import httpx
 from publicsuffixlist import PublicSuffixList
 
 from ops import answers, tokens
+from ops.fetching import NOBODYS
 from ops.harbor.access import NO_BLOB
 from ops.registry_words import words
 from plan.checks import MASK, ip_address
@@ -125,6 +126,13 @@ class Question:
         if self.path_prefix or known is None or self.remote_url != known.remote_url:
             return None
         return KNOWN_IMAGES.get(self.host)
+
+    @property
+    def repository(self) -> str:
+        """Of these one that is there, where somebody knows; without what stands before all."""
+        if self.path_prefix:
+            return NO_BLOB.partition("/blobs/")[0]
+        return (self.known_image or ANY_IMAGE)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,17 +285,57 @@ def ask(question: Question, way: Way | None = None) -> Verdict:
     """
     way = way or Way()
     try:
-        with httpx.Client(
-            transport=Transport(question, way),
-            trust_env=False,
-            timeout=TIMEOUT_SECONDS,
-            follow_redirects=True,
-            headers=answers.IDENTITY,
-            event_hooks={"response": [functools.partial(answers.cut, most=ANSWER_BYTES)]},
-        ) as client:
+        with _client(question, way) as client:
             return _verdict(question, client)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return _failed(question, error, way)
+
+
+def lacks_nobodys_blob(question: Question, repository: str) -> bool:
+    """Whether it says to this machine that it does not have a blob that nobody has.
+
+    That costs one HEAD. Who says so of a repository lets these credentials, or nobody's, pull from
+    it: others say that it is forbidden, or nothing.
+
+    Args:
+        question: for which it is well.
+        repository: without what stands before all of them.
+    """
+    path = f"{question.path_prefix}/{repository}" if question.path_prefix else repository
+    try:
+        with _client(question, Way()) as client:
+            auth = _auth(question, client, path)
+            url = f"{question.remote_url}/v2/{path}/blobs/{NOBODYS}"
+            return _get(client, url, method="HEAD", auth=auth).status == httpx.codes.NOT_FOUND
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+def _auth(question: Question, client: httpx.Client, path: str) -> httpx.Auth | None:
+    """As a cache comes to it, for a repository; None where nothing is asked for, or given."""
+    asked = _get(client, f"{question.remote_url}/v2/")
+    if asked.status != httpx.codes.UNAUTHORIZED or "basic" in asked.challenges:
+        return question.login
+    asked_for = asked.challenges.get("bearer", {})
+    realm = asked_for.get("realm", "")
+    if _why_not_sent(question, realm):
+        return None
+    query = {"service": asked_for.get("service", ""), "scope": f"repository:{path}:pull"}
+    given = {key: value for key, value in query.items() if value}
+    url = str(httpx.URL(realm).copy_merge_params(given))
+    token = tokens.token(_get(client, url, auth=question.login).text)
+    return _Bearer(token) if token else None
+
+
+def _client(question: Question, way: Way) -> httpx.Client:
+    return httpx.Client(
+        transport=Transport(question, way),
+        trust_env=False,
+        timeout=TIMEOUT_SECONDS,
+        follow_redirects=True,
+        headers=answers.IDENTITY,
+        event_hooks={"response": [functools.partial(answers.cut, most=ANSWER_BYTES)]},
+    )
 
 
 @functools.cache
@@ -477,9 +525,8 @@ def _with_login(
 
 def _repository(question: Question) -> str:
     """What is asked for beside `/v2/`."""
-    if question.path_prefix:
-        return f"{question.path_prefix}/{NO_BLOB.partition('/blobs/')[0]}"
-    return (question.known_image or ANY_IMAGE)[0]
+    prefix = f"{question.path_prefix}/" if question.path_prefix else ""
+    return f"{prefix}{question.repository}"
 
 
 def _of_images(
