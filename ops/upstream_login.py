@@ -639,7 +639,7 @@ def _judged(
         return _useless(question, reason, _NETWORK.format(host=question.host))
     if answer.status == httpx.codes.OK:
         return Accepted(host=question.host)
-    said = _clean(words(answer.text), question, secrets) or "it says nothing more"
+    said = _clean(words(answer.text), question, secrets) or _phrase(answer.status)
     if answer.status in REFUSALS:
         return _refusal(question, answer.status, said)
     if answer.status == httpx.codes.TOO_MANY_REQUESTS:
@@ -654,6 +654,11 @@ def _judged(
     fix = _LATER if later else _NETWORK
     reason = f"{who} answers with status {answer.status}: {said}"
     return _useless(question, reason, fix.format(host=question.host))
+
+
+def _phrase(status: int) -> str:
+    """What a status stands for, where nothing else is said."""
+    return httpx.codes.get_reason_phrase(status) or "it says nothing more"
 
 
 def _refusal(question: Question, status: int, said: str) -> Verdict:

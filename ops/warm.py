@@ -654,11 +654,15 @@ def _of_caches(report: Report) -> str:
         f"fetched, {len(report.failures)} failed; {report.seconds:.1f} s"
     )
     unique = f"unique: {report.unique_bytes / 1e6:.1f} MB"
-    ratio = "nothing was missing" if report.ratio is None else f"ratio {report.ratio:.2f}"
+    parts = [f"from upstream: {(report.upstream_bytes or 0) / 1e6:.1f} MB", unique]
+    if report.ratio is not None:
+        parts.append(f"ratio {report.ratio:.2f}")
+    elif not report.failures and not report.fetched:
+        parts.append("nothing was missing")
     if report.upstream_bytes is None:
         lines.append(f"from upstream: not known, a cache was started anew meanwhile; {unique}")
     else:
-        lines.append(f"from upstream: {report.upstream_bytes / 1e6:.1f} MB, {unique}, {ratio}")
+        lines.append(", ".join(parts))
     return "\n".join(lines)
 
 

@@ -470,6 +470,22 @@ def test_how_to_go_on_is_told():
     assert "go on" not in warm._readable(replace(report, failures=()), None)
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_whole"),
+    [
+        ({"complete_before": 1, "failures": ()}, True),
+        ({"failures": ()}, False),
+        ({}, False),
+    ],
+    ids=["whole", "fetched", "failed"],
+)
+def test_nothing_was_missing_only_where_that_is_so(changes, is_whole):
+    report = replace(failed(), upstream_bytes=0, unique_bytes=0, **changes)
+    shown = warm._readable(report, None)
+    assert ("nothing was missing" in shown) == is_whole
+    assert "from upstream: 0.0 MB, unique: 0.0 MB" in shown
+
+
 @pytest.mark.parametrize("said", [{}, {IMAGE: "429"}])
 def test_and_behind_harbor_where_something_did_not_come(said):
     filled = Filled(results=(), complete_before=0, transferred=0, seconds=1, said=said)

@@ -424,7 +424,7 @@ class TestNoAnswer:
 
         with answering(answer) as upstream:
             verdict = verdict_on(upstream.url)
-        assert verdict.reason == "its token service answers with status 503: it says nothing more"
+        assert verdict.reason == "its token service answers with status 503: Service Unavailable"
 
     @pytest.mark.parametrize("said", [b"", b"[]", b"{}", b'{"token":""}', b'{"token":null}'])
     def test_its_token_service_gives_none(self, said):
@@ -487,10 +487,11 @@ class TestWords:
             (b'{"details":"incorrect username or password"}', "incorrect username or password"),
             (b'{"error":"invalid_grant","error_description":"locked"}', "locked"),
             (b'{"errors":"all"}', '{"errors":"all"}'),
-            (b'{"errors":[]}', '{"errors":[]}'),
-            (b"[1]", "[1]"),
+            (b'{"errors":[]}', "Forbidden"),
+            (b"[1]", "Forbidden"),
             (b"\xff\x1b[31mred\r\n\tline", "\ufffd [31mred line"),
-            (b"", "it says nothing more"),
+            (b"", "Forbidden"),
+            (b"{}", "Forbidden"),
             (b"x" * 1_000_000, "x" * 297 + "..."),
         ],
     )
@@ -516,6 +517,17 @@ class TestWords:
         for one in dresses:
             cleaned = upstream_login._clean(f"<<{one}>>", asked)
             assert cleaned.replace('"', "").replace("\\", "") == "<<********>>"
+
+    def test_of_a_status_that_nobody_knows(self):
+        with answering((499, [], b"{}")) as upstream:
+            reason = verdict_on(upstream.url).reason
+        assert reason == "it answers with status 499: it says nothing more"
+
+    def test_of_nobody_who_is_refused(self):
+        challenge = [("WWW-Authenticate", 'Basic realm="team"')]
+        with answering((401, challenge, b"{}")) as upstream:
+            verdict = ask(Question(host=HOST, remote_url=upstream.url))
+        assert verdict.reason == "it wants a login (401)"
 
     def test_are_put_on_one_line_only_without_the_password(self):
         password = "two  blanks"

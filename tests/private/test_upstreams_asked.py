@@ -725,7 +725,7 @@ class TestReasons:
             at = {"remoteUrl": upstream.url, "port": 5010, "credentialsFrom": "docker-config"}
             stack({"upstreams": {HOST: at}})
             reason = upstreams_asked.found("mine").sick[HOST]
-        assert reason.endswith("(401): it says nothing more; run docker login team.example.com")
+        assert reason.endswith("(401): Unauthorized; run docker login team.example.com")
 
 
 @pytest.fixture
