@@ -230,8 +230,11 @@ def _asked_why(stack: str, settings: Settings, report: Report) -> Found:
     try:
         found = upstreams_asked.found(stack, hosts, repositories)
     except (OpsError, SettingsError) as error:  # the report is worth more
+        from ops import passphrase  # most need none
+
         said = f"{', '.join(hosts)}: not asked what is wrong: {error}"
-        return Found(sick=dict.fromkeys(hosts, said))
+        way_out = filter(None, (said, passphrase.advice(stack)))
+        return Found(sick=dict.fromkeys(hosts, "\n".join(way_out)))
     names = {cache.host: cache.name for cache in of_settings(settings)}
     then = ", then run warm again"
     cut_off = {

@@ -626,11 +626,13 @@ NOTHING = Problem(path="credentials", found="nothing", rule="text that is not em
         (SettingsError((NOTHING,)), "1 mistake in the stack's configuration"),
     ],
 )
-def test_what_came_is_told_also_where_nobody_can_be_asked(why, error, said):
+def test_what_came_is_told_also_where_nobody_can_be_asked(why, monkeypatch, error, said):
     def found(*_):
         raise error
 
+    monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
     shown = warm._readable(failed(), None, why(found, failed()))
+    assert "bring back that of mine" in shown
     assert f"docker.io: not asked what is wrong: {said}" in shown
     assert "1 images: 0 complete before" in shown
 
