@@ -58,18 +58,25 @@ MODULES = {
 }
 # These work on the caches' volumes, whoever has them in use; the others look for themselves.
 ON_VOLUMES = ("export", "import", "ledger", "prune", "repair", "verify", "warm")
-# The engine opens the stack's secrets for these.
-OF_THE_ENGINE = (
-    *("up", "preview", "down", "cluster-up", "cluster-down"),
-    *("adopt", "warm", "repair", "verify"),
-)
+# What these end with is what the engine ends with, and it opens the stack's secrets.
+OF_THE_ENGINE = ("up", "preview", "down", "cluster-up", "cluster-down")
+# These have it open secrets, and fail with an error where it can't; their status says more.
+WITH_SECRETS = ("adopt", "warm", "repair", "verify")
 
 
 def main() -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args()
-    status = edge.run(arguments.command, lambda: _run(arguments), KNOWN)
-    if status not in (0, edge.INTERRUPTED) and arguments.command in OF_THE_ENGINE:
+    came_to_an_end = []
+
+    def work() -> int:
+        ended_with = _run(arguments)
+        came_to_an_end.append(arguments.command)
+        return ended_with
+
+    status = edge.run(arguments.command, work, KNOWN)
+    explained = OF_THE_ENGINE if came_to_an_end else (*OF_THE_ENGINE, *WITH_SECRETS)
+    if status not in (0, edge.INTERRUPTED) and arguments.command in explained:
         from ops import passphrase  # a third of a second to find out, and seldom the cause
 
         if text := passphrase.advice(arguments.stack):

@@ -104,14 +104,16 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
         first = _inspected(client, plans)
         own = {name: one for name, one in first.items() if not _whose(stack, state, one)}
         answers = _answers(client, settings, plans, own, bar.update)
-        unwell, unasked = _unwell(client, stack, plans, own)
+        unwell, cut_off, unasked = _unwell(client, stack, plans, own)
         findings += unasked
         if found:
             for plan in clusters:
                 for of_node in doctor_nodes.examined(client, plan, found, settings.cache.image):
                     findings += of_node
                     bar.update()
-        findings += _of_caches(client, stack, settings, plans, first, answers, unwell, state)
+        findings += _of_caches(
+            client, stack, settings, plans, first, answers, unwell, cut_off, state
+        )
     if settings.behind_harbor:
         from ops import doctor_harbor  # a quarter of a second, and most stacks have none
 
@@ -209,31 +211,42 @@ def _unwell(
     stack: str,
     plans: Sequence[CachePlan],
     containers: Mapping[str, Inspected],
-) -> tuple[dict[str, tuple[str, ...]], list[Finding]]:
-    """Name of each cache -> why no images come to it, in sentences; and what could not be asked."""
+) -> tuple[dict[str, tuple[str, ...]], Mapping[str, str], list[Finding]]:
+    """Why no images come to caches, and what could not be asked.
+
+    Returns:
+        Name of each cache -> sentences; upstream that is well -> what its cache says all the same;
+        findings.
+    """
     running = [
         plan
         for plan in plans
         if plan.name in containers and containers[plan.name]["State"]["Running"]
     ]
     asking = [plan for plan in running if plan.asks_upstream]
-    reasons: dict[str, str] = {}
+    said_of = upstreams_asked.Found()
     unasked = []
     try:
         if asking:
-            reasons = upstreams_asked.reasons(stack, [plan.host for plan in asking])
+            said_of = upstreams_asked.found(stack, [plan.host for plan in asking])
     except (OpsError, SettingsError) as error:
         from ops import passphrase  # most need none
 
         said = " ".join(str(error).split())
         text = f"they were not asked, because their credentials can't be read: {said}"
         unasked.append(diagnosis.warning("upstreams", text, passphrase.advice(stack)))
+    if said_of.unasked:
+        from ops import passphrase
+
+        said = " ".join(said_of.unasked.split())
+        text = f"they were not asked for images, because cacheLogin can't be read: {said}"
+        unasked.append(diagnosis.warning("caches", text, passphrase.advice(stack)))
     found = {}
     for plan in asking:
-        reason = reasons.get(plan.host)
+        reason = said_of.sick.get(plan.host)
         said = f"asked from this machine: {reason}" if reason else ""
         found[plan.name] = tuple(filter(None, (said, _trouble(client, plan))))
-    return found, unasked
+    return found, said_of.cut_off, unasked
 
 
 def _trouble(client: docker.DockerClient, plan: CachePlan) -> str:
@@ -254,6 +267,7 @@ def _of_caches(
     first: Mapping[str, Inspected],
     answers: Mapping[str, tuple[Answer, Answer | None]],
     unwell: Mapping[str, tuple[str, ...]],
+    cut_off: Mapping[str, str],
     state: Recorded,
 ) -> list[Finding]:
     """What was found of each cache, and of volumes that no cache has any more."""
@@ -280,6 +294,7 @@ def _of_caches(
             answer=answer,
             upstream=upstream,
             unwell=unwell.get(plan.name, ()),
+            cut_off=cut_off.get(plan.host, ""),
         )
         findings += diagnosis.of_cache(plan, facts, stack)
     findings += [

@@ -23,7 +23,8 @@ TIMEOUT = httpx.Timeout(120, connect=5)
 CHUNK_BYTES = 1024 * 1024
 _ACCEPT = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 _WORDS_LENGTH = 200
-_NOBODYS = f"sha256:{'0' * 64}"
+# The digest of no blob that anybody has.
+NOBODYS = f"sha256:{'0' * 64}"
 
 
 class FetchError(Exception):
@@ -101,6 +102,11 @@ def source(
 
 @functools.cache
 def of_cache(cache: Cache) -> Source:
+    """What `opened` gives, once for each cache."""
+    return opened(cache)
+
+
+def opened(cache: Cache) -> Source:
     """A cache on this machine; images go by the names that nodes use for them."""
     auth = httpx.BasicAuth(cache.login.username, cache.login.password) if cache.login else None
     url = f"{cache.local_endpoint}/v2/{cache.path_prefix}".rstrip("/")
@@ -143,17 +149,25 @@ def blob(registry: Source, repository: str, digest: str, progress: Callable[[int
     _fetch(registry, path, digest, lambda chunk: progress(len(chunk)))
 
 
-def upstream_trouble(registry: Source, repository: str) -> FetchError | None:
+def upstream_trouble(
+    registry: Source, repository: str, seconds: float | None = None
+) -> FetchError | None:
     """Why a cache can't get anything from its upstream; None where it can.
 
     By tag a cache says "manifest unknown" whatever its upstream has said. Of a blob that nobody has
     it passes on what is not 404. That costs the upstream one HEAD.
+
+    Args:
+        registry: the cache.
+        repository: that is asked about.
+        seconds: to wait for an answer, where that is not worth the usual time.
     """
+    timeout = None if seconds is None else httpx.Timeout(seconds)
     try:
-        blob(registry, repository, _NOBODYS, lambda _: None)
+        with asked(registry, "GET", f"{repository}/blobs/{NOBODYS}", timeout=timeout):
+            return None
     except FetchError as error:
         return error if error.status not in (0, httpx.codes.NOT_FOUND) else None
-    return None
 
 
 def words(answer: httpx.Response) -> str:
@@ -187,7 +201,11 @@ def begin(registry: Source, path: str) -> None:
 
 @contextmanager
 def asked(
-    registry: Source, method: str, path: str, expected: Collection[int] = (httpx.codes.OK,)
+    registry: Source,
+    method: str,
+    path: str,
+    expected: Collection[int] = (httpx.codes.OK,),
+    timeout: httpx.Timeout | None = None,
 ) -> Iterator[httpx.Response]:
     """What a registry answers, as it begins; it is hung up on at the end.
 
@@ -196,13 +214,15 @@ def asked(
         method: GET or HEAD.
         path: below the registry's URL.
         expected: statuses that are no refusal.
+        timeout: absent: the registry's own.
 
     Raises:
         FetchError: there is no answer, another one, or not all of it.
     """
     url = f"{registry.url}/{path}"
     try:
-        with registry.client.stream(method, url) as answer:
+        patient = timeout or registry.client.timeout
+        with registry.client.stream(method, url, timeout=patient) as answer:
             if answer.status_code not in expected:
                 answer.read()
                 raise refusal(url, answer)

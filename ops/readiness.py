@@ -30,8 +30,9 @@ def unready(plans: Sequence[CachePlan], warn: Callable[[str], object]) -> str:
 
     Args:
         plans: of the caches, at least one.
-        warn: told what does not work and is not the stack's mistake. An upstream that nobody can
-            reach is none where it needs no login: people without a network know that.
+        warn: told what does not work and is not the stack's mistake. An upstream to which no
+            connection comes about is none where it needs no login: people without a network know
+            that.
 
     Returns:
         Empty text when all is well; else a report that names each cache that does not answer,

@@ -20,6 +20,8 @@ _HEADING = re.compile(
 def words(text: str) -> str:
     """The messages in an answer's text; all of the text where it has none, but no page's HTML.
 
+    Empty where nothing is said, as in `{}`: then its status has to do.
+
     As it came: where secrets may be in it they have to go before it is cut and put on one line.
 
     Source: "Error Codes" of the distribution specification; RFC 6749 section 5.2.
@@ -30,7 +32,25 @@ def words(text: str) -> str:
         errors = content.get("errors")
         found = errors if isinstance(errors, list) else [content]
         said = [_message(one) for one in found if isinstance(one, Mapping)]
-    return "; ".join(filter(None, said)) or (_page(text) if _PAGE.match(text) else text)
+    if any(said):
+        return "; ".join(filter(None, said))
+    if _PAGE.match(text):
+        return _page(text)
+    return text if content is None or _has_text(content) else ""
+
+
+def _has_text(content: object) -> bool:
+    """Whether there is anything in it that people could read."""
+    ahead = [content]
+    while ahead:
+        match ahead.pop():
+            case str() as text if text:
+                return True
+            case Mapping() as entries:
+                ahead += entries.values()
+            case list() as entries:
+                ahead += entries
+    return False
 
 
 def _page(text: str) -> str:

@@ -25,6 +25,7 @@ import httpx
 from publicsuffixlist import PublicSuffixList
 
 from ops import answers, tokens
+from ops.fetching import NOBODYS
 from ops.harbor.access import NO_BLOB
 from ops.registry_words import words
 from plan.checks import MASK, ip_address
@@ -71,6 +72,17 @@ MANIFESTS = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 # What may stand before a page: a byte order mark as well.
 BLANKS = " \t\r\n\f\ufeff"
+# How OpenSSL calls an answer that is no TLS: its versions differ.
+_NO_TLS = (
+    "WRONG_VERSION_NUMBER",
+    "PACKET_LENGTH_TOO_LONG",
+    "RECORD_LAYER_FAILURE",
+    "UNKNOWN_PROTOCOL",
+    "HTTP_REQUEST",
+)
+# How `httpx` and `h11` call what has no class of its own there.
+_LOCATION = "Invalid URL in location header"
+_CLOSED = re.compile("Server disconnected|peer closed connection")
 # OpenSSL's numbers of what can be wrong with a certificate that is trusted otherwise.
 EXPIRED, NOT_YET_VALID, OTHER_HOST, OTHER_ADDRESS = 10, 9, 62, 64
 
@@ -114,6 +126,13 @@ class Question:
         if self.path_prefix or known is None or self.remote_url != known.remote_url:
             return None
         return KNOWN_IMAGES.get(self.host)
+
+    @property
+    def repository(self) -> str:
+        """Of these one that is there, where somebody knows; without what stands before all."""
+        if self.path_prefix:
+            return NO_BLOB.partition("/blobs/")[0]
+        return (self.known_image or ANY_IMAGE)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +196,7 @@ class Untrusted:
 
 @dataclass(frozen=True, kw_only=True)
 class Unreachable:
-    """It could not be asked: that says nothing about the credentials."""
+    """No connection to it came about, as where there is no network."""
 
     host: str
     reason: str
@@ -211,18 +230,21 @@ class _Asked:
         self._question = question
         self._patience = LOGIN_PATIENCE_SECONDS if question.login else PATIENCE_SECONDS
         self._deadline = time.monotonic() + self._patience
+        self._way = Way()
         self._found: Verdict | BaseException | None = None
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
     def _ask(self) -> None:
         try:
-            self._found = ask(self._question)
+            self._found = ask(self._question, self._way)
         except BaseException as error:
             self._found = error
 
     def verdict(self) -> Verdict:
         self._thread.join(max(0, self._deadline - time.monotonic()))
+        if self._found is None and self._way.is_connected:
+            return _silent(self._question, self._way, self._patience)
         if self._found is None:
             reason = f"no answer within {self._patience} s"
             return Unreachable(host=self._question.host, reason=reason)
@@ -231,24 +253,89 @@ class _Asked:
         return self._found
 
 
-def ask(question: Question) -> Verdict:
+class Way:
+    """How far a question has come, for whoever waits for it.
+
+    Attributes:
+        url: that is asked now; empty before the first.
+        is_connected: whether somebody has taken the connection, be it a proxy.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.is_connected = False
+
+    def heard(self, event: str, _: Mapping[str, object]) -> None:
+        """For the extension `trace` of a request: connections are kept for the next one."""
+        if event.endswith(".connect_tcp.started"):
+            self.is_connected = False
+        elif event.endswith(".connect_tcp.complete"):
+            self.is_connected = True
+
+
+def ask(question: Question, way: Way | None = None) -> Verdict:
     """What the upstream says to these credentials. No verdict holds a secret.
+
+    Args:
+        question: to ask.
+        way: told meanwhile how far it is.
 
     Raises:
         ValueError: `ca_pem` holds no certificates.
     """
+    way = way or Way()
     try:
-        with httpx.Client(
-            transport=Transport(question),
-            trust_env=False,
-            timeout=TIMEOUT_SECONDS,
-            follow_redirects=True,
-            headers=answers.IDENTITY,
-            event_hooks={"response": [functools.partial(answers.cut, most=ANSWER_BYTES)]},
-        ) as client:
+        with _client(question, way) as client:
             return _verdict(question, client)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return _failed(question, error)
+        return _failed(question, error, way)
+
+
+def lacks_nobodys_blob(question: Question, repository: str) -> bool:
+    """Whether it says to this machine that it does not have a blob that nobody has.
+
+    That costs one HEAD. Who says so of a repository lets these credentials, or nobody's, pull from
+    it: others say that it is forbidden, or nothing.
+
+    Args:
+        question: for which it is well.
+        repository: without what stands before all of them.
+    """
+    path = f"{question.path_prefix}/{repository}" if question.path_prefix else repository
+    try:
+        with _client(question, Way()) as client:
+            auth = _auth(question, client, path)
+            url = f"{question.remote_url}/v2/{path}/blobs/{NOBODYS}"
+            return _get(client, url, method="HEAD", auth=auth).status == httpx.codes.NOT_FOUND
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+def _auth(question: Question, client: httpx.Client, path: str) -> httpx.Auth | None:
+    """As a cache comes to it, for a repository; None where nothing is asked for, or given."""
+    asked = _get(client, f"{question.remote_url}/v2/")
+    if asked.status != httpx.codes.UNAUTHORIZED or "basic" in asked.challenges:
+        return question.login
+    asked_for = asked.challenges.get("bearer", {})
+    realm = asked_for.get("realm", "")
+    if _why_not_sent(question, realm):
+        return None
+    query = {"service": asked_for.get("service", ""), "scope": f"repository:{path}:pull"}
+    given = {key: value for key, value in query.items() if value}
+    url = str(httpx.URL(realm).copy_merge_params(given))
+    token = tokens.token(_get(client, url, auth=question.login).text)
+    return _Bearer(token) if token else None
+
+
+def _client(question: Question, way: Way) -> httpx.Client:
+    return httpx.Client(
+        transport=Transport(question, way),
+        trust_env=False,
+        timeout=TIMEOUT_SECONDS,
+        follow_redirects=True,
+        headers=answers.IDENTITY,
+        event_hooks={"response": [functools.partial(answers.cut, most=ANSWER_BYTES)]},
+    )
 
 
 @functools.cache
@@ -310,7 +397,8 @@ class _Answer:
 class Transport(httpx.BaseTransport):
     """Asks through the proxy whom a cache would ask through it, redirects included."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, way: Way | None = None) -> None:
+        self._way = way or Way()
         trusted = context(question.ca_pem)
         self._no_proxy = question.no_proxy
         self._direct = httpx.HTTPTransport(verify=trusted, trust_env=False)
@@ -322,6 +410,8 @@ class Transport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Pass it on to whoever it is to go through."""
+        self._way.url = str(request.url)
+        request.extensions = {**request.extensions, "trace": self._way.heard}
         try:
             proxied = is_used(str(request.url), self._no_proxy)
         except ValueError as error:  # where a redirect leads
@@ -329,7 +419,7 @@ class Transport(httpx.BaseTransport):
         try:
             return (self._proxied if proxied else self._direct).handle_request(request)
         except UnicodeError as error:  # a name that can't be one
-            raise httpx.ConnectError(f"{request.url.host!r} is no name: {error}") from error
+            raise httpx.UnsupportedProtocol(f"{request.url.host!r} is no name: {error}") from error
 
     def close(self) -> None:
         """Close the connections."""
@@ -435,9 +525,8 @@ def _with_login(
 
 def _repository(question: Question) -> str:
     """What is asked for beside `/v2/`."""
-    if question.path_prefix:
-        return f"{question.path_prefix}/{NO_BLOB.partition('/blobs/')[0]}"
-    return (question.known_image or ANY_IMAGE)[0]
+    prefix = f"{question.path_prefix}/" if question.path_prefix else ""
+    return f"{prefix}{question.repository}"
 
 
 def _of_images(
@@ -550,7 +639,7 @@ def _judged(
         return _useless(question, reason, _NETWORK.format(host=question.host))
     if answer.status == httpx.codes.OK:
         return Accepted(host=question.host)
-    said = _clean(words(answer.text), question, secrets) or "it says nothing more"
+    said = _clean(words(answer.text), question, secrets) or _phrase(answer.status)
     if answer.status in REFUSALS:
         return _refusal(question, answer.status, said)
     if answer.status == httpx.codes.TOO_MANY_REQUESTS:
@@ -565,6 +654,11 @@ def _judged(
     fix = _LATER if later else _NETWORK
     reason = f"{who} answers with status {answer.status}: {said}"
     return _useless(question, reason, fix.format(host=question.host))
+
+
+def _phrase(status: int) -> str:
+    """What a status stands for, where nothing else is said."""
+    return httpx.codes.get_reason_phrase(status) or "it says nothing more"
 
 
 def _refusal(question: Question, status: int, said: str) -> Verdict:
@@ -657,7 +751,9 @@ def _share_a_domain(*hosts: str) -> bool:
     return len({suffixes.privatesuffix(host) for host in hosts}) == 1
 
 
-def _failed(question: Question, error: httpx.HTTPError | httpx.InvalidURL) -> Verdict:
+def _failed(
+    question: Question, error: httpx.HTTPError | httpx.InvalidURL, way: Way
+) -> Untrusted | Unreachable | Useless:
     """What it means that there was no answer."""
     causes = tuple(_causes(error))
     for cause in causes:
@@ -665,14 +761,72 @@ def _failed(question: Question, error: httpx.HTTPError | httpx.InvalidURL) -> Ve
             fix = _fix_of(cause.verify_code, question.host)
             said = _clean(cause.verify_message, question)
             return Untrusted(host=question.host, words=said, fix=fix)
-    if isinstance(error, httpx.TimeoutException):
-        why = f"no answer within {TIMEOUT_SECONDS} s"
-    else:
+    is_timeout = isinstance(error, httpx.TimeoutException)
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and not way.is_connected:
         why = next((c.strerror for c in causes if isinstance(c, OSError) and c.strerror), "")
         why = why or str(error) or type(error).__name__
-    return Unreachable(
-        host=question.host, reason=f"{_where(question, error)}{_clean(why, question)}"
-    )
+        why = f"no answer within {TIMEOUT_SECONDS} s" if is_timeout else why
+        where = f"{_address(urlsplit(way.url))}{_behind(question, way)}: "
+        return Unreachable(host=question.host, reason=f"{where}{_clean(why, question)}")
+    if is_timeout:
+        return _silent(question, way, TIMEOUT_SECONDS)
+    return _broken(question, error, causes, way)
+
+
+def _silent(question: Question, way: Way, seconds: float) -> Useless:
+    """Of one who is there: who has no network gets no connection."""
+    reason = f"{_who(question, way)} takes connections, and does not answer within {seconds} s"
+    fix = "wait until it is well again (what is cached is served meanwhile), or "
+    return _useless(question, reason, fix + _correct_address(question, way))
+
+
+def _broken(
+    question: Question,
+    error: httpx.HTTPError | httpx.InvalidURL,
+    causes: Sequence[BaseException],
+    way: Way,
+) -> Useless:
+    """What no registry does that anybody could pull from, in words that are not the library's."""
+    who, fix = _who(question, way), _correct_address(question, way)
+    in_tls = next((one for one in causes if isinstance(one, ssl.SSLError)), None)
+    if isinstance(error, httpx.ProxyError):
+        proxy = _address(urlsplit(question.proxy_url))
+        at = _address(urlsplit(way.url))
+        reason = f"the proxy {proxy} does not let anybody through to {at}: {error}"
+        fix = "correct upstreamProxy"
+    elif isinstance(error, httpx.TooManyRedirects):
+        reason = f"{who} redirects in circles"
+    elif isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL) or _LOCATION in str(error):
+        reason = f"it names an address that can't be asked ({error})"
+    elif in_tls and in_tls.reason in _NO_TLS:
+        reason = f"{who} does not speak TLS"
+        if _is_its_own(question, way):
+            fix = f"write http:// in upstreams.{question.host}.remoteUrl, if that is meant"
+    elif in_tls and not isinstance(in_tls, ssl.SSLEOFError):
+        said = str(in_tls.reason or in_tls).lower().replace("_", " ")
+        reason = f"no TLS comes about between this machine and {who} ({said})"
+    elif isinstance(error, httpx.NetworkError) or _CLOSED.match(str(error)):
+        reason = f"{who} closes connections before it has answered"
+    else:
+        reason = f"{who} does not answer as a registry does ({error or type(error).__name__})"
+    return _useless(question, _clean(reason, question), fix)
+
+
+def _correct_address(question: Question, way: Way) -> str:
+    fix = f"correct upstreams.{question.host}.remoteUrl"
+    return f"{fix} or upstreamProxy" if _behind(question, way) else fix
+
+
+def _who(question: Question, way: Way) -> str:
+    """Who did not answer: the upstream, or whom it has sent the question to."""
+    at = _clean(_address(urlsplit(way.url)), question)
+    who = "it" if _is_its_own(question, way) else f"{at}, where it sends whoever asks,"
+    return f"{who}{_behind(question, way)}"
+
+
+def _is_its_own(question: Question, way: Way) -> bool:
+    own = urlsplit(str(httpx.URL(question.remote_url))) if way.url else None
+    return own is None or _address(own) == _address(urlsplit(way.url))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -681,14 +835,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _where(question: Question, error: httpx.HTTPError | httpx.InvalidURL) -> str:
-    """Whom nobody could reach."""
-    if not isinstance(error, httpx.RequestError) or isinstance(error, httpx.UnsupportedProtocol):
+def _behind(question: Question, way: Way) -> str:
+    """The proxy that the question goes through, if it does."""
+    try:
+        is_proxied = question.proxy_url and way.url and is_used(way.url, question.no_proxy)
+    except ValueError:  # where a redirect leads
         return ""
-    url = error.request.url
-    proxied = question.proxy_url and is_used(str(url), question.no_proxy)
-    behind = f" through the proxy {_address(urlsplit(question.proxy_url))}" if proxied else ""
-    return f"{_address(urlsplit(str(url)))}{behind}: "
+    return f" through the proxy {_address(urlsplit(question.proxy_url))}" if is_proxied else ""
 
 
 def _fix_of(code: int, host: str) -> str:

@@ -1,14 +1,20 @@
 """Asks the upstreams of a stack, once each, whether images can be pulled.
 
 `up`, `doctor` and `warm` ask, and say what is not well. They do no more, because what a cache has
-is served whatever its upstream answers.
+is served whatever its upstream answers. The last two also ask the caches of those that are well: a
+cache keeps, until it ends, how its upstream once wanted a login.
 """
 
+import http.client
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ops import docker_config, secret_settings, stack_files
+from ops import caches, docker_config, secret_settings, stack_files
+from ops.caches import Cache
+from ops.errors import OpsError
 from plan.caches import CachePlan
 from plan.login_settings import Credentials
 from plan.settings import Settings, UpstreamProxy
@@ -19,17 +25,51 @@ if TYPE_CHECKING:
     from ops.upstream_login import Question, Verdict
 
 
+AT_ONCE = 8
+# A cache may have to get a token first. What is silent for longer is not told here.
+CACHE_SECONDS = 10
+# What a cache answers where its upstream lets it get nothing. That there are too many requests
+# (429) passes by itself.
+REFUSED = (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
+FAILED = http.client.INTERNAL_SERVER_ERROR
+
+
 def of_plans(plans: Sequence[CachePlan]) -> "tuple[Verdict, ...]":
     """What every upstream says that is asked at all; none is where the stack is offline."""
     return _asked([_of_plan(plan) for plan in plans if plan.asks_upstream])
 
 
-def reasons(stack: str, hosts: Collection[str] | None = None) -> dict[str, str]:
-    """Upstream -> why nothing can be pulled from it and what to do; those that are well are not in.
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Why images do not come.
+
+    Attributes:
+        sick: upstream -> why nothing can be pulled from it and what to do.
+        cut_off: upstream that is well -> what its cache says all the same when it has to ask it.
+        unasked: why no cache was asked; empty where they were.
+    """
+
+    sick: Mapping[str, str] = field(default_factory=dict)
+    cut_off: Mapping[str, str] = field(default_factory=dict)
+    unasked: str = ""
+
+    @property
+    def lines(self) -> dict[str, str]:
+        """Upstream -> what is not well about it."""
+        return {**self.sick, **self.cut_off}
+
+
+def found(
+    stack: str,
+    hosts: Collection[str] | None = None,
+    repositories: Mapping[str, str] | None = None,
+) -> Found:
+    """What is not well of upstreams, and of the ways of their caches to them.
 
     Args:
         stack: its name.
         hosts: of the upstreams to ask; absent: all that have caches here.
+        repositories: upstream -> one that it has, where that is known better than elsewhere.
 
     Raises:
         OpsError: the credentials can't be read.
@@ -39,7 +79,7 @@ def reasons(stack: str, hosts: Collection[str] | None = None) -> dict[str, str]:
     here = {upstream.host for upstream in checked.cached if not checked.offline}
     asked = here if hosts is None else here.intersection(hosts)
     if not asked:
-        return {}
+        return Found()
     # Whoever is asked without credentials is asked also where others' can't be read.
     settings = secret_settings.settings_of(stack, upstreams=asked, logins=False)
     settings = docker_config.with_logins(settings, asked)
@@ -52,7 +92,59 @@ def reasons(stack: str, hosts: Collection[str] | None = None) -> dict[str, str]:
     verdicts = _asked(questions)
     from ops.upstream_login import Accepted
 
-    return {one.host: str(one) for one in verdicts if not isinstance(one, Accepted)}
+    sick = {one.host: str(one) for one in verdicts if not isinstance(one, Accepted)}
+    well = [question for question in questions if question.host not in sick]
+    try:
+        cut_off = _cut_off(stack, settings, well, repositories or {})
+    except OpsError as error:
+        return Found(sick=sick, unasked=str(error))
+    return Found(sick=sick, cut_off=cut_off)
+
+
+def _cut_off(
+    stack: str,
+    settings: Settings,
+    well: "Sequence[Question]",
+    repositories: Mapping[str, str],
+) -> dict[str, str]:
+    """Upstream that is well -> what its cache says when it asks it in vain.
+
+    Raises:
+        OpsError: what the caches are asked with can't be read.
+    """
+    if well and settings.cache_login and settings.cache_login.is_encrypted:
+        settings = secret_settings.settings_of(stack)
+    by_host = {cache.host: cache for cache in caches.of_settings(settings)}
+
+    def ask(question: "Question") -> str:
+        repository = repositories.get(question.host, question.repository)
+        return _trouble_of(by_host[question.host], question, repository)
+
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        said = pool.map(ask, well)
+        return {one.host: words for one, words in zip(well, said, strict=True) if words}
+
+
+def _trouble_of(cache: Cache, question: "Question", repository: str) -> str:
+    """What a cache says when it asks its upstream in vain; empty where it does not.
+
+    An upstream may well refuse repositories that it does not have: it is asked for the same, and
+    only where that is no refusal the cache is to blame. A cache that is not there, or wants another
+    login than the stack's, is somebody else's to tell.
+    """
+    from ops import fetching, readiness, upstream_login
+
+    try:
+        if readiness.status(cache.local_endpoint, CACHE_SECONDS, cache.login) != http.client.OK:
+            return ""
+    except (OSError, http.client.HTTPException):
+        return ""
+    with closing(fetching.opened(cache)) as asked:
+        trouble = fetching.upstream_trouble(asked, repository, CACHE_SECONDS)
+    is_cut_off = trouble and (trouble.status in REFUSED or trouble.status >= FAILED)
+    if not is_cut_off or not upstream_login.lacks_nobodys_blob(question, repository):
+        return ""
+    return str(trouble).partition(": ")[2]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,9 +34,10 @@ from ops.caches import Cache, of_settings
 from ops.errors import OpsError
 from ops.halt import Halt
 from ops.readiness import failure, wait_for_answer
+from ops.upstreams_asked import Found
 from ops.verify import Result, verified
 from ops.volumes import Volumes, folder, opened
-from plan import manifests, patience, store
+from plan import diagnosis, manifests, patience, store
 from plan.checks import SettingsError, listed
 from plan.images import ImageReference, Platform
 from plan.manifests import Descriptor
@@ -56,6 +57,7 @@ POLL_SECONDS = 0.2
 # How often something is tried again whose answer was broken off: the upstream sends it anew.
 BROKEN_OFF_TRIES = 2
 _GO_ON = "to go on, run warm again: what is complete stays, and is not fetched again"
+_WELL = Found()
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
@@ -176,11 +178,11 @@ def run(arguments: argparse.Namespace) -> int:
             filled = harbor_images.warm(asked, behind, platform, arguments.parallel)
         except OpsError as error:  # what the caches got is told all the same
             trouble = error
-    sick = _sick(arguments.stack, report) if report else {}
+    found = _asked_why(arguments.stack, settings, report) if report else Found()
     if arguments.json:
-        print(_as_json(report, filled, sick, trouble))
+        print(_as_json(report, filled, found.lines, trouble))
     elif report or filled:
-        print(_readable(report, filled, sick))
+        print(_readable(report, filled, found))
     if trouble:
         raise trouble
     return int(bool((report and report.failures) or (filled and filled.failures)))
@@ -216,15 +218,30 @@ def _below_paths(settings: Settings) -> tuple[str, ...]:
     return tuple(upstream.host for upstream in settings.cached if upstream.path_prefix)
 
 
-def _sick(stack: str, report: Report) -> dict[str, str]:
-    """Upstream -> why nothing can be pulled from it, of those from which not everything came."""
-    hosts = sorted({failed.image.host for failed in report.failures})
+def _asked_why(stack: str, settings: Settings, report: Report) -> Found:
+    """What is wrong with upstreams from which not everything came, and with their caches' ways.
+
+    In whole sentences, with what to do.
+    """
+    repositories = {failed.image.host: failed.image.repository for failed in report.failures}
+    hosts = sorted(repositories)
     if not hosts:
-        return {}
+        return Found()
     try:
-        return upstreams_asked.reasons(stack, hosts)
+        found = upstreams_asked.found(stack, hosts, repositories)
     except (OpsError, SettingsError) as error:  # the report is worth more
-        return dict.fromkeys(hosts, f"{', '.join(hosts)}: not asked what is wrong: {error}")
+        from ops import passphrase  # most need none
+
+        said = f"{', '.join(hosts)}: not asked what is wrong: {error}"
+        way_out = filter(None, (said, passphrase.advice(stack)))
+        return Found(sick=dict.fromkeys(hosts, "\n".join(way_out)))
+    names = {cache.host: cache.name for cache in of_settings(settings)}
+    then = ", then run warm again"
+    cut_off = {
+        host: f"{host}: {diagnosis.cut_off(said)}; {diagnosis.way_back(names[host], then)}"
+        for host, said in found.cut_off.items()
+    }
+    return replace(found, cut_off=cut_off)
 
 
 def warm(
@@ -622,11 +639,12 @@ def _linked(doing: _Run, stores: Mapping[str, Store]) -> bool:
     return any_missing
 
 
-def _readable(
-    report: Report | None, filled: "Filled | None", sick: Mapping[str, str] | None = None
-) -> str:
+def _readable(report: Report | None, filled: "Filled | None", found: Found = _WELL) -> str:
     parts = [_of_caches(report)] if report else []
-    parts += dict.fromkeys((sick or {}).values())
+    parts += dict.fromkeys(found.lines.values())
+    # Of a cache that is cut off nothing comes another time either.
+    if report and {failed.image.host for failed in report.failures} - found.cut_off.keys():
+        parts.append(_GO_ON)
     if filled:
         parts.append(_of_harbor(filled))
     return "\n".join(parts)
@@ -639,13 +657,15 @@ def _of_caches(report: Report) -> str:
         f"fetched, {len(report.failures)} failed; {report.seconds:.1f} s"
     )
     unique = f"unique: {report.unique_bytes / 1e6:.1f} MB"
-    ratio = "nothing was missing" if report.ratio is None else f"ratio {report.ratio:.2f}"
+    parts = [f"from upstream: {(report.upstream_bytes or 0) / 1e6:.1f} MB", unique]
+    if report.ratio is not None:
+        parts.append(f"ratio {report.ratio:.2f}")
+    elif not report.failures and not report.fetched:
+        parts.append("nothing was missing")
     if report.upstream_bytes is None:
         lines.append(f"from upstream: not known, a cache was started anew meanwhile; {unique}")
     else:
-        lines.append(f"from upstream: {report.upstream_bytes / 1e6:.1f} MB, {unique}, {ratio}")
-    if report.failures:
-        lines.append(_GO_ON)
+        lines.append(", ".join(parts))
     return "\n".join(lines)
 
 

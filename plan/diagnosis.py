@@ -110,6 +110,7 @@ class CacheFacts:
         upstream: how the upstream answers the cache; None where it was not asked.
         unwell: sentences on what keeps images from coming: what the upstream says to this machine,
             and what the watch in the container says.
+        cut_off: what the cache says when it has to ask its upstream, which is well; empty if well.
     """
 
     container: ContainerFacts | None
@@ -119,6 +120,7 @@ class CacheFacts:
     answer: Answer = ANSWERS
     upstream: Answer | None = None
     unwell: tuple[str, ...] = ()
+    cut_off: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +272,8 @@ def _warnings(
         found.append(warning(about, text))
     else:
         found += [warning(about, text) for text in facts.unwell]
+        if facts.cut_off and not facts.unwell:
+            found.append(problem(about, cut_off(facts.cut_off), way_back(plan.name)))
     # One that asks no upstream writes nothing.
     if upstream and facts.room is not None and facts.room < SCANT_BYTES:
         text = (
@@ -279,6 +283,19 @@ def _warnings(
         prune = f"make prune STACK={stack} ARGS='--to SIZE'"
         found.append(warning(about, text, f"make room on Docker's disk, or in the caches: {prune}"))
     return found
+
+
+def cut_off(said: str) -> str:
+    """Of a cache that gets nothing from an upstream that is well, with what it says."""
+    return f"its upstream answers this machine, but the cache gets nothing from it: {said}"
+
+
+def way_back(name: str, then: str = "") -> str:
+    """What to do about it: until it ends, a cache keeps how its upstream once wanted a login."""
+    return (
+        f"docker restart {name}{then}; where that changes nothing, the container's way to the "
+        "upstream (its network, its proxy) is another than this machine's"
+    )
 
 
 def _by_way_of(plan: CachePlan) -> str:

@@ -76,15 +76,12 @@ def parse(content: bytes) -> Manifest:
         raise ManifestError("no manifest of schema version 2")
     is_index = "manifests" in value
     media_type = value.get("mediaType") or (INDEX_TYPES if is_index else MANIFEST_TYPES)[0]
-    try:
-        return Manifest(
-            media_type=str(media_type),
-            is_index=is_index,
-            refers_to=tuple(_children(value) if is_index else _parts(value)),
-            subject=_subject(value.get("subject")),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ManifestError(f"an incomplete manifest: {error!r}") from error
+    return Manifest(
+        media_type=str(media_type),
+        is_index=is_index,
+        refers_to=tuple(_children(value) if is_index else _parts(value)),
+        subject=_subject(value.get("subject")),
+    )
 
 
 def intact(digest: str, content: bytes) -> Manifest | None:
@@ -128,34 +125,74 @@ def _subject(value: object) -> str:
 
 
 def _children(index: Mapping[str, Any]) -> Iterable[Descriptor]:
-    for entry in index["manifests"]:
-        yield _descriptor("manifest", entry, _platform(entry.get("platform")))
+    for where, entry in _list(index, "manifests"):
+        platform = _platform(f"{where}.platform", _object(where, entry).get("platform"))
+        yield _descriptor("manifest", where, entry, platform)
 
 
 def _parts(manifest: Mapping[str, Any]) -> Iterable[Descriptor]:
-    yield _descriptor("config", manifest["config"])
-    for layer in manifest["layers"]:
-        if not any(word in layer["mediaType"] for word in _FOREIGN):
-            yield _descriptor("layer", layer)
+    yield _descriptor("config", "config", _value("", manifest, "config"))
+    for where, layer in _list(manifest, "layers"):
+        if not any(word in _text(where, layer, "mediaType") for word in _FOREIGN):
+            yield _descriptor("layer", where, layer)
 
 
 def _descriptor(
-    part: str, entry: Mapping[str, Any], platform: Platform | None = None
+    part: str, where: str, entry: object, platform: Platform | None = None
 ) -> Descriptor:
     return Descriptor(
         part=part,
-        media_type=str(entry["mediaType"]),
-        digest=str(entry["digest"]),
-        size=int(entry["size"]),
+        media_type=_text(where, entry, "mediaType"),
+        digest=_text(where, entry, "digest"),
+        size=_size(where, entry),
         platform=platform,
     )
 
 
-def _platform(value: Mapping[str, Any] | None) -> Platform | None:
+def _platform(where: str, value: object) -> Platform | None:
     if not value:
         return None
     return Platform(
-        os=str(value["os"]),
-        architecture=str(value["architecture"]),
-        variant=str(value.get("variant", "")),
+        os=_text(where, value, "os"),
+        architecture=_text(where, value, "architecture"),
+        variant=str(_object(where, value).get("variant", "")),
     )
+
+
+def _list(manifest: Mapping[str, Any], key: str) -> Iterable[tuple[str, object]]:
+    """Where each entry stands, and the entry."""
+    entries = _value("", manifest, key)
+    if not isinstance(entries, list):
+        raise _incomplete(f"{key} is no list")
+    return [(f"{key}[{number}]", entry) for number, entry in enumerate(entries)]
+
+
+def _text(where: str, value: object, key: str) -> str:
+    text = _value(where, value, key)
+    if not isinstance(text, str):
+        raise _incomplete(f"{where}.{key} is no text")
+    return text
+
+
+def _size(where: str, value: object) -> int:
+    try:
+        return int(_value(where, value, "size"))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _incomplete(f"{where}.size is no whole number") from error
+
+
+def _value(where: str, value: object, key: str) -> Any:
+    entry = _object(where, value)
+    if key not in entry:
+        raise _incomplete(f"{where or 'it'} has no {key}")
+    return entry[key]
+
+
+def _object(where: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _incomplete(f"{where} is no object")
+    return value
+
+
+def _incomplete(why: str) -> ManifestError:
+    return ManifestError(f"an incomplete manifest: {why}")

@@ -146,7 +146,8 @@ class Client:
             raise HarborError(unreachable(self.url, error)) from None
         if answer.is_success:
             return answer
-        said = f"Harbor at {self.url}: {method} {path}: {answer.status_code} {self._words(answer)}"
+        words = self._words(answer) or self._masked(answer.reason_phrase)
+        said = f"Harbor at {self.url}: {method} {path}: {answer.status_code} {words}"
         if advice := self._advice(answer):
             said = f"{said}\n{advice}"
         raise HarborError(said, answer.status_code)

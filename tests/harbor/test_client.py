@@ -146,6 +146,11 @@ def test_a_page_is_told_by_its_heading_and_any_other_words_as_they_are(page, wor
         assert failing(url).endswith(f"GET /registries: 502 {words}")
 
 
+def test_where_nothing_is_said_the_status_has_to_do():
+    with answering(502, b"{}") as url:
+        assert failing(url).endswith("GET /registries: 502 Bad Gateway")
+
+
 def test_the_environments_proxy_is_not_used(double, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")

@@ -37,6 +37,7 @@ from ops.cluster.folder import (
 )
 from ops.docker_api import Container, DockerUnavailableError
 from ops.errors import OpsError
+from ops.upstreams_asked import Found
 from plan.checks import Problem, SettingsError
 from plan.cluster import ClusterPlan
 from plan.diagnosis import ANSWERS, PROBLEM, WARNING, Answer, problem, warning, well
@@ -102,7 +103,7 @@ def looked_at(monkeypatch):
     monkeypatch.setattr(docker_api, "bridge_gateway", lambda client: "172.17.0.1")
     seen = []
 
-    def of_caches(client, stack, settings, plans, first, answers, unwell, state):
+    def of_caches(client, stack, settings, plans, first, answers, unwell, cut_off, state):
         seen.append(state)
         return [well("cache of docker.io", "looked at")]
 
@@ -433,18 +434,19 @@ class Engine:
 def unwell(monkeypatch):
     """Name of the cache -> sentences, and findings beside; by what upstreams and watches say."""
 
-    def run(*, reasons, said=b"", running=True, offline=False):
+    def run(*, reasons, said=b"", running=True, offline=False, **more):
         asked = []
 
         def told(stack, hosts):
             asked.append((stack, hosts))
-            return reasons(stack) if callable(reasons) else reasons
+            return Found(sick=reasons(stack) if callable(reasons) else reasons, **more)
 
-        monkeypatch.setattr(doctor.upstreams_asked, "reasons", told)
+        monkeypatch.setattr(doctor.upstreams_asked, "found", told)
         monkeypatch.setattr(docker_api, "execute", Engine(said).execute)
         plans = planned({"offline": offline, "upstreams": {"docker.io": {}}}).caches
         containers = {plan.name: {"State": {"Running": running}} for plan in plans}
-        found, findings = doctor._unwell(None, "mine", plans, containers)
+        found, cut_off, findings = doctor._unwell(None, "mine", plans, containers)
+        assert cut_off == more.get("cut_off", {})
         return found.get("registry-docker.io"), findings, asked
 
     return run
@@ -467,6 +469,18 @@ def test_what_the_watch_has_noticed_is_told(unwell):
 @pytest.mark.parametrize("without", [{"running": False}, {"offline": True}])
 def test_what_asks_no_upstream_is_left_alone(unwell, without):
     assert unwell(reasons={}, said=b"something", **without) == (None, [], [])
+
+
+def test_caches_that_get_nothing_are_told_beside(unwell):
+    assert unwell(reasons={}, cut_off={"docker.io": "401 no"})[0] == ()
+
+
+def test_a_login_of_the_caches_that_can_not_be_read_is_told(unwell, monkeypatch):
+    monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
+    _, (finding,), _ = unwell(reasons={}, unasked="incorrect\npassphrase")
+    assert (finding.state, finding.about) == (WARNING, "caches")
+    assert finding.text.endswith("cacheLogin can't be read: incorrect passphrase")
+    assert finding.fix == "bring back that of mine"
 
 
 EMPTY = Problem(path="credentials", found="nothing", rule="text that is not empty", fix="set it")

@@ -190,6 +190,20 @@ def test_a_wrong_passphrase_is_explained_behind_what_the_engine_said(monkeypatch
     assert capsys.readouterr().err == f"{command}: interrupted\n"
 
 
+@pytest.mark.parametrize("command", ["adopt", "verify", "warm", "repair"])
+def test_no_passphrase_is_blamed_for_what_was_found(monkeypatch, capsys, command):
+    def found(arguments):
+        """A double of the command: something is not complete."""
+        return 1
+
+    monkeypatch.setattr(ops.MODULES[command], "run", found)
+    monkeypatch.setattr(ops, "_refuse_others", lambda _: None)
+    monkeypatch.setattr("ops.passphrase.advice", pytest.fail)
+    monkeypatch.setattr("sys.argv", ["ops", command, "--stack", "mine"])
+    assert ops.main() == 1
+    assert capsys.readouterr().err == ""
+
+
 def raiser(error):
     def raises(*_):
         raise error

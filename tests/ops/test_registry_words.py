@@ -22,6 +22,23 @@ def test_a_page_by_its_heading(page, said):
     assert words(page) == said
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", ""),
+        ("[]", ""),
+        ("true", ""),
+        ('{"errors": [{"code": "", "detail": {}}]}', ""),
+        ('{"status": 401}', ""),
+        ('{"reason": ["gone"]}', '{"reason": ["gone"]}'),
+        ('"gone"', '"gone"'),
+        ("", ""),
+    ],
+)
+def test_json_that_says_nothing_is_no_words(text, said):
+    assert words(text) == said
+
+
 @pytest.mark.parametrize("piece", ["<h1>", "<title>", "<h1 ", "<", " ", "</h1", "<h1>&"])
 def test_a_page_that_is_anything_takes_no_time(piece):
     page = "<html>" + piece * (256 * 1024 // len(piece))

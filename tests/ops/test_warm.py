@@ -13,6 +13,7 @@ from ops.errors import OpsError
 from ops.fetching import FetchError
 from ops.halt import Halt, HaltedError
 from ops.harbor.images import Filled
+from ops.upstreams_asked import Found
 from ops.volumes import folder
 from plan import patience
 from plan.checks import Problem, SettingsError
@@ -463,10 +464,26 @@ def test_how_to_go_on_is_told():
         seconds=1.0,
         failures=(warm.Failure(image=IMAGE, why=("429",)),),
     )
-    assert warm._of_caches(report).endswith(
+    assert warm._readable(report, None).endswith(
         "to go on, run warm again: what is complete stays, and is not fetched again"
     )
-    assert "go on" not in warm._of_caches(replace(report, failures=()))
+    assert "go on" not in warm._readable(replace(report, failures=()), None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_whole"),
+    [
+        ({"complete_before": 1, "failures": ()}, True),
+        ({"failures": ()}, False),
+        ({}, False),
+    ],
+    ids=["whole", "fetched", "failed"],
+)
+def test_nothing_was_missing_only_where_that_is_so(changes, is_whole):
+    report = replace(failed(), upstream_bytes=0, unique_bytes=0, **changes)
+    shown = warm._readable(report, None)
+    assert ("nothing was missing" in shown) == is_whole
+    assert "from upstream: 0.0 MB, unique: 0.0 MB" in shown
 
 
 @pytest.mark.parametrize("said", [{}, {IMAGE: "429"}])
@@ -557,19 +574,46 @@ def failed():
     )
 
 
-def test_upstreams_from_which_not_all_came_are_asked_why(monkeypatch):
+@pytest.fixture
+def why(monkeypatch, tmp_path):
+    """What is found about the upstream of the image that failed, when `asked` tells it."""
+    file = tmp_path / "Pulumi.mine.yaml"
+    file.write_text(json.dumps({"config": {"talos-cache:upstreams": {"docker.io": {}}}}))
+    monkeypatch.setattr(stack_files, "path_of", lambda _: file)
+    settings = stack_files.check("mine")
+
+    def find(asked, report):
+        monkeypatch.setattr(warm.upstreams_asked, "found", asked)
+        return warm._asked_why("mine", settings, report)
+
+    return find
+
+
+def test_upstreams_from_which_not_all_came_are_asked_why(why):
     asked = []
 
-    def reasons(stack, hosts):
-        asked.append((stack, hosts))
-        return {"docker.io": "docker.io says 429"}
+    def found(stack, hosts, repositories):
+        asked.append((stack, hosts, repositories))
+        return Found(sick={"docker.io": "docker.io says 429"})
 
-    monkeypatch.setattr(warm.upstreams_asked, "reasons", reasons)
-    sick = warm._sick("mine", failed())
-    assert asked == [("mine", ["docker.io"])]
+    sick = why(found, failed())
+    assert asked == [("mine", ["docker.io"], {"docker.io": IMAGE.repository})]
     assert "docker.io says 429" in warm._readable(failed(), None, sick).splitlines()
-    assert warm._sick("mine", replace(failed(), failures=())) == {}
+    assert warm._GO_ON in warm._readable(failed(), None, sick)
+    assert why(found, replace(failed(), failures=())) == Found()
     assert len(asked) == 1
+
+
+def test_to_a_cache_that_gets_nothing_from_a_well_upstream_its_restart_is_the_way_on(why):
+    found = why(lambda *_: Found(cut_off={"docker.io": "401 no"}), failed())
+    said = warm._readable(failed(), None, found)
+    assert "the cache gets nothing from it: 401 no; docker restart registry-docker.io, then" in said
+    assert warm._GO_ON not in said
+    other = warm.Failure(image=replace(IMAGE, host="quay.io"), why=("429",))
+    both = replace(failed(), failures=(*failed().failures, other))
+    assert warm._GO_ON in warm._readable(both, None, found), "for the other"
+    (line,) = json.loads(warm._as_json(failed(), None, found.lines))["upstreams"].values()
+    assert "docker restart" in line
 
 
 NOTHING = Problem(path="credentials", found="nothing", rule="text that is not empty", fix="set it")
@@ -582,12 +626,13 @@ NOTHING = Problem(path="credentials", found="nothing", rule="text that is not em
         (SettingsError((NOTHING,)), "1 mistake in the stack's configuration"),
     ],
 )
-def test_what_came_is_told_also_where_nobody_can_be_asked(monkeypatch, error, said):
-    def reasons(stack, hosts):
+def test_what_came_is_told_also_where_nobody_can_be_asked(why, monkeypatch, error, said):
+    def found(*_):
         raise error
 
-    monkeypatch.setattr(warm.upstreams_asked, "reasons", reasons)
-    shown = warm._readable(failed(), None, warm._sick("mine", failed()))
+    monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
+    shown = warm._readable(failed(), None, why(found, failed()))
+    assert "bring back that of mine" in shown
     assert f"docker.io: not asked what is wrong: {said}" in shown
     assert "1 images: 0 complete before" in shown
 

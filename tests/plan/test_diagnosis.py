@@ -187,6 +187,16 @@ def test_an_upstream_that_answers_and_gives_nothing_is_a_warning():
     ]
 
 
+def test_a_cache_that_gets_nothing_from_an_upstream_that_is_well_is_a_problem():
+    found = cache(cut_off="401 no")
+    assert found.state == PROBLEM
+    assert found.text == (
+        "its upstream answers this machine, but the cache gets nothing from it: 401 no"
+    )
+    assert found.fix.startswith("docker restart registry-docker.io; where that changes nothing")
+    assert cache(cut_off="401 no", unwell=("its watch knows",)).text == "its watch knows"
+
+
 def test_an_upstream_that_is_away_is_a_warning():
     found = cache(upstream=REFUSED, unwell=("it could not be asked",))
     assert found.state == WARNING

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 
 import pytest
 
@@ -361,25 +362,52 @@ def test_a_tag_has_two_links_below_its_repository():
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "why"),
     [
-        b"no json",
-        b"[]",
-        b'{"schemaVersion": 1}',
-        b'{"schemaVersion": 2}',
-        b'{"schemaVersion": 2, "config": {}, "layers": []}',
-        b'{"schemaVersion": 2, "manifests": 7}',
-        b'{"schemaVersion": 2, "manifests": [{"mediaType": "x", "digest": "y", "size": "z"}]}',
-        b'{"schemaVersion": 2, "manifests": ["x"]}',
-        b'{"schemaVersion": 2, "manifests": [{"mediaType": "x", "digest": "y", "size": 1e999}]}',
-        b'{"schemaVersion": 2, "config": "x", "layers": ["y"]}',
-        b"[" * 200_000,
-        b" " * manifests.MANIFEST_BYTES + IMAGE,
+        (b"no json", "no JSON: "),
+        (b"[]", "no manifest of schema version 2"),
+        (b'{"schemaVersion": 1}', "no manifest of schema version 2"),
+        (b"[" * 200_000, "no JSON: it is nested too deeply"),
+        (b" " * manifests.MANIFEST_BYTES + IMAGE, "larger than any manifest: "),
     ],
 )
-def test_what_is_no_manifest_is_refused(content):
-    with pytest.raises(manifests.ManifestError):
+def test_what_is_no_manifest_is_refused(content, why):
+    with pytest.raises(manifests.ManifestError) as caught:
         manifests.parse(content)
+    assert str(caught.value).startswith(why)
+
+
+PART = {"mediaType": "x", "digest": "y", "size": 7}
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({}, "it has no config"),
+        ({"config": {}, "layers": []}, "config has no mediaType"),
+        ({"config": {"mediaType": "x", "digest": "y"}, "layers": []}, "config has no size"),
+        ({"config": "x", "layers": ["y"]}, "config is no object"),
+        ({"config": PART}, "it has no layers"),
+        ({"config": PART, "layers": None}, "layers is no list"),
+        ({"config": PART, "layers": [PART, "y"]}, "layers[1] is no object"),
+        ({"config": PART, "layers": [{**PART, "mediaType": 7}]}, "layers[0].mediaType is no text"),
+        ({"manifests": 7}, "manifests is no list"),
+        ({"manifests": ["x"]}, "manifests[0] is no object"),
+        ({"manifests": [{**PART, "digest": None}]}, "manifests[0].digest is no text"),
+        ({"manifests": [{**PART, "size": "z"}]}, "manifests[0].size is no whole number"),
+        ({"manifests": [{**PART, "size": None}]}, "manifests[0].size is no whole number"),
+        ({"manifests": [{**PART, "size": math.inf}]}, "manifests[0].size is no whole number"),
+        ({"manifests": [{**PART, "platform": 7}]}, "manifests[0].platform is no object"),
+        (
+            {"manifests": [PART, {**PART, "platform": {"os": "linux"}}]},
+            "manifests[1].platform has no architecture",
+        ),
+    ],
+)
+def test_what_an_incomplete_manifest_lacks_is_named(content, why):
+    with pytest.raises(manifests.ManifestError) as caught:
+        manifests.parse(json.dumps({"schemaVersion": 2, **content}).encode())
+    assert str(caught.value) == f"an incomplete manifest: {why}"
 
 
 def test_a_variant_is_chosen_only_where_it_is_asked_for():

@@ -7,9 +7,10 @@ import base64
 import html
 import json
 import socket
+import ssl
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 from urllib.parse import quote
@@ -34,6 +35,7 @@ from tests.private.token_service import DENIED, WRONG, TokenService
 
 HOST, ALICE, PASSWORD = "private.test", "alice", 'ge/heim+ &"<1>'
 NAME = "registry.private.test"
+SILENT = "it takes connections, and does not answer within 0.5 s"
 LONG_LABEL = f"http://{'a' * 64}.test/"
 
 
@@ -81,6 +83,25 @@ def tokens(behind_tokens):
     service.issued.clear()
     behind_tokens.asked.clear()
     return service
+
+
+@contextmanager
+def taking(serve):
+    """The address of a server that leaves each connection to `serve`, which closes it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept():
+            with suppress(OSError):  # the end of it
+                while True:
+                    serve(listening.accept()[0])
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 @contextmanager
@@ -301,7 +322,7 @@ class TestTrust:
             context("not a certificate")
 
 
-class TestUnreachable:
+class TestNoAnswer:
     """It only warns: it says nothing about the credentials."""
 
     def test_refused(self):
@@ -324,12 +345,55 @@ class TestUnreachable:
             port = listening.getsockname()[1]
             for scheme in ("http", "https"):
                 verdict = verdict_on(f"{scheme}://127.0.0.1:{port}")
-                assert verdict.reason == f"127.0.0.1:{port}: no answer within 0.5 s"
+                assert isinstance(verdict, Useless), "who is there is no lack of a network"
+                assert verdict.reason == SILENT
+                assert verdict.fix.endswith(f"correct upstreams.{HOST}.remoteUrl")
+
+    def test_its_token_service_is_silent(self, monkeypatch):
+        monkeypatch.setattr(upstream_login, "TIMEOUT_SECONDS", 0.5)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            at = f"127.0.0.1:{listening.getsockname()[1]}"
+
+            def elsewhere(_):
+                return 307, [("Location", f"http://{at}/token")], b""
+
+            with answering(elsewhere) as upstream:
+                verdict = verdict_on(upstream.url)
+        assert verdict.reason == SILENT.replace("it", f"{at}, where it sends whoever asks,", 1)
 
     def test_it_speaks_no_tls(self, tmp_path):
         with registry_process.running(tmp_path) as registry:
             verdict = verdict_on(registry.url.replace("http", "https"))
-        assert isinstance(verdict, Unreachable)
+        assert str(verdict) == (
+            f"nothing can be pulled from {HOST}: it does not speak TLS; write http:// in "
+            f"upstreams.{HOST}.remoteUrl, if that is meant"
+        )
+
+    def test_where_it_sends_to_speaks_no_tls(self):
+        with answering((200, [], b"{}")) as other:
+            elsewhere = f"{other.url}/v2/".replace("http", "https")
+            with answering((307, [("Location", elsewhere)], b"")) as upstream:
+                verdict = verdict_on(upstream.url)
+        assert verdict.reason.endswith(", where it sends whoever asks, does not speak TLS")
+        assert "http://" not in verdict.fix
+
+    def test_it_wants_a_certificate(self, authority):
+        """It says so only when TLS has come about for this side."""
+        tls = authority.server("127.0.0.1")
+        wants = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        wants.load_cert_chain(tls.certificate, tls.key)
+        wants.load_verify_locations(cadata=authority.pem)
+        wants.verify_mode = ssl.CERT_REQUIRED
+
+        def refuse(connection):
+            with suppress(ssl.SSLError), wants.wrap_socket(connection, server_side=True):
+                pytest.fail("without a certificate")
+
+        with taking(refuse) as at:
+            verdict = verdict_on(f"https://{at}", ca_pem=authority.pem)
+        assert isinstance(verdict, Useless)
+        assert "no TLS comes about between this machine and it" in verdict.reason
+        assert "certificate required" in verdict.reason
 
     def test_it_wants_tls(self, basic):
         verdict = verdict_on(basic[0].url.replace("https", "http"))
@@ -360,7 +424,7 @@ class TestUnreachable:
 
         with answering(answer) as upstream:
             verdict = verdict_on(upstream.url)
-        assert verdict.reason == "its token service answers with status 503: it says nothing more"
+        assert verdict.reason == "its token service answers with status 503: Service Unavailable"
 
     @pytest.mark.parametrize("said", [b"", b"[]", b"{}", b'{"token":""}', b'{"token":null}'])
     def test_its_token_service_gives_none(self, said):
@@ -373,25 +437,45 @@ class TestUnreachable:
 
     @pytest.mark.parametrize(
         "where",
-        ["ftp://127.0.0.1/v2/", "/v2/", "http://[::1", "nowhere:x", "http://a..b/", LONG_LABEL],
+        ["ftp://127.0.0.1/v2/", "http://[::1", "nowhere:x", "http://a..b/", LONG_LABEL],
     )
     def test_redirects_that_lead_nowhere(self, where):
         with answering((307, [("Location", where)], b"")) as upstream:
-            assert isinstance(verdict_on(upstream.url), Unreachable)
+            verdict = verdict_on(upstream.url)
+        assert isinstance(verdict, Useless)
+        assert verdict.reason.startswith("it names an address that can't be asked (")
 
-    def test_no_web_server(self):
-        with socket.create_server(("127.0.0.1", 0)) as listening:
+    def test_redirects_in_circles(self):
+        with answering((307, [("Location", "/v2/")], b"")) as upstream:
+            verdict = verdict_on(upstream.url)
+        assert isinstance(verdict, Useless)
+        assert verdict.reason == "it redirects in circles"
 
-            def answer():
-                with listening.accept()[0] as connection:
-                    connection.recv(1000)
-                    connection.sendall(b"220 mail.example.com ESMTP\r\n")
+    @pytest.mark.parametrize(
+        ("said", "reason"),
+        [
+            (b"220 mail.example.com ESMTP\r\n\r\n", "it does not answer as a registry does ("),
+            (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2_000_000, "it does not answer as a registry does"),
+            (b"", "it closes connections before it has answered"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "it closes connections before it"),
+        ],
+        ids=["mail", "header", "nothing", "half"],
+    )
+    def test_no_registry(self, said, reason):
+        def answer(connection):
+            with connection, suppress(ConnectionError):
+                connection.recv(1000)
+                connection.sendall(said)
 
-            thread = threading.Thread(target=answer)
-            thread.start()
-            verdict = verdict_on(f"http://127.0.0.1:{listening.getsockname()[1]}")
-            thread.join()
-        assert isinstance(verdict, Unreachable)
+        with taking(answer) as at:
+            verdict = verdict_on(f"http://{at}")
+        assert isinstance(verdict, Useless)
+        assert verdict.reason.startswith(reason)
+
+    def test_one_that_hangs_up_on_tls(self):
+        with taking(socket.socket.close) as at:
+            verdict = verdict_on(f"https://{at}")
+        assert verdict.reason == "it closes connections before it has answered"
 
 
 class TestWords:
@@ -403,10 +487,11 @@ class TestWords:
             (b'{"details":"incorrect username or password"}', "incorrect username or password"),
             (b'{"error":"invalid_grant","error_description":"locked"}', "locked"),
             (b'{"errors":"all"}', '{"errors":"all"}'),
-            (b'{"errors":[]}', '{"errors":[]}'),
-            (b"[1]", "[1]"),
+            (b'{"errors":[]}', "Forbidden"),
+            (b"[1]", "Forbidden"),
             (b"\xff\x1b[31mred\r\n\tline", "\ufffd [31mred line"),
-            (b"", "it says nothing more"),
+            (b"", "Forbidden"),
+            (b"{}", "Forbidden"),
             (b"x" * 1_000_000, "x" * 297 + "..."),
         ],
     )
@@ -432,6 +517,17 @@ class TestWords:
         for one in dresses:
             cleaned = upstream_login._clean(f"<<{one}>>", asked)
             assert cleaned.replace('"', "").replace("\\", "") == "<<********>>"
+
+    def test_of_a_status_that_nobody_knows(self):
+        with answering((499, [], b"{}")) as upstream:
+            reason = verdict_on(upstream.url).reason
+        assert reason == "it answers with status 499: it says nothing more"
+
+    def test_of_nobody_who_is_refused(self):
+        challenge = [("WWW-Authenticate", 'Basic realm="team"')]
+        with answering((401, challenge, b"{}")) as upstream:
+            verdict = ask(Question(host=HOST, remote_url=upstream.url))
+        assert verdict.reason == "it wants a login (401)"
 
     def test_are_put_on_one_line_only_without_the_password(self):
         password = "two  blanks"
@@ -513,8 +609,20 @@ class TestProxy:
     def test_one_that_refuses(self, basic):
         with forward_proxy.running({}) as proxy:
             verdict = verdict_on(self.named(basic[0]), proxy_url=proxy.url)
-        assert isinstance(verdict, Unreachable)
-        assert f"through the proxy {proxy.url.removeprefix('http://')}: 403 " in verdict.reason
+        assert isinstance(verdict, Useless), "who has no network has no proxy either"
+        at = f"{NAME}:{basic[0].port}"
+        proxys = proxy.url.removeprefix("http://")
+        assert verdict.reason.startswith(f"the proxy {proxys} does not let anybody through to {at}")
+        assert ": 403 " in verdict.reason
+        assert verdict.fix == "correct upstreamProxy"
+
+    def test_one_behind_which_nobody_answers(self, monkeypatch):
+        monkeypatch.setattr(upstream_login, "TIMEOUT_SECONDS", 0.5)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            at = f"127.0.0.1:{listening.getsockname()[1]}"
+            verdict = verdict_on(f"http://{NAME}", proxy_url=f"http://{at}")
+        assert verdict.reason == SILENT.replace("it", f"it through the proxy {at}", 1)
+        assert verdict.fix.endswith("remoteUrl or upstreamProxy")
 
     def test_one_that_is_away(self, basic):
         with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -542,4 +650,4 @@ def test_many_questions_are_asked_side_by_side_and_answered_in_order(basic, auth
         verdicts = ask_all(asked)
         assert time.monotonic() - started < 5
     kinds = [type(verdict) for verdict in verdicts]
-    assert kinds == [Unreachable] * 3 + [Accepted] + [Unreachable] * 5
+    assert kinds == [Useless] * 3 + [Accepted] + [Useless] * 5

@@ -1,15 +1,19 @@
 """Upstreams that are asked without credentials: what is not well is named, with what to do."""
 
 import json
+import re
 import socket
 import threading
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from ops import docker_config, pulumi_cli, readiness, stack_files, upstream_login, upstreams_asked
 from ops.errors import OpsError
+from ops.fetching import NOBODYS
 from ops.harbor.access import NO_BLOB
 from ops.upstream_login import (
     Accepted,
@@ -21,6 +25,7 @@ from ops.upstream_login import (
     ask,
     ask_all,
 )
+from ops.upstreams_asked import Found
 from plan.login_settings import Credentials
 from plan.upstreams import KNOWN
 from tests.plan.shapes import planned
@@ -493,27 +498,34 @@ class TestPatience:
 
         monkeypatch.setattr(upstream_login._Asked, "__init__", begun)
         monkeypatch.setattr(upstream_login._Asked, "verdict", waited)
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            questions = [Question(host=f"{n}.example.com", remote_url=url) for n in range(40)]
-            verdicts = ask_all(questions)
+        over = threading.Event()
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(60) and [])
+        url = "http://nobody.example.com"
+        questions = [Question(host=f"{n}.example.com", remote_url=url) for n in range(40)]
+        verdicts = ask_all(questions)
+        over.set()
         reason = "no answer within 0.3 s"
         assert verdicts == tuple(Unreachable(host=one.host, reason=reason) for one in questions)
         assert order == ["asked"] * 40 + ["waited for"] * 40, "side by side"
 
-    def test_nor_for_one_who_drips(self, monkeypatch):
-        monkeypatch.setattr(upstream_login, "LOGIN_PATIENCE_SECONDS", 0.3)
-        over = threading.Event()
+    @pytest.mark.parametrize(("login", "seconds"), [({}, 3), (LOGIN, 30)])
+    def test_nor_for_one_who_drips(self, login, seconds):
+        asked, over = threading.Event(), threading.Event()
 
         def drip(request):
+            asked.set()
             over.wait(60)
             return OPEN
 
         with answering(drip) as upstream:
-            login = {"username": "me", "password": "hunter2"}
-            [verdict] = ask_all([Question(host=HOST, remote_url=upstream.url, **login)])
+            one = upstream_login._Asked(Question(host=HOST, remote_url=upstream.url, **login))
+            assert asked.wait(60)
+            one._deadline = time.monotonic()
+            verdict = one.verdict()
             over.set()
-        assert verdict == Unreachable(host=HOST, reason="no answer within 0.3 s")
+        assert isinstance(verdict, Useless)
+        reason = f"it takes connections, and does not answer within {seconds} s"
+        assert verdict.reason == reason, "who has no network gets no connection"
 
     def test_what_goes_wrong_is_raised(self):
         with pytest.raises(ValueError, match="no certificates"):
@@ -555,6 +567,20 @@ class TestUp:
             taken.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{taken.getsockname()[1]}"
             assert self.said(url) == ("", [])
+
+    @pytest.mark.parametrize("location", ["/v2/", "ftp://127.0.0.1/"])
+    def test_one_who_answers_and_can_never_serve_is(self, location):
+        with answering((307, [("Location", location)], b"")) as upstream:
+            failed, (warning,) = self.said(upstream.url)
+        assert failed == ""
+        assert warning.startswith(f"nothing can be pulled from {HOST}: it ")
+
+    def test_so_is_silence(self, monkeypatch):
+        monkeypatch.setattr(upstream_login, "TIMEOUT_SECONDS", 0.5)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            failed, (warning,) = self.said(f"https://127.0.0.1:{listening.getsockname()[1]}")
+        assert failed == ""
+        assert "does not answer within 0.5 s; wait" in warning
 
     def test_no_network_is_where_there_are_credentials(self):
         login = {HOST: {"username": "me", "password": "hunter2"}}
@@ -655,17 +681,18 @@ class TestReasons:
                     }
                 }
             )
-            assert list(upstreams_asked.reasons("mine")) == ["a.example.com", "c.example.com"]
-            (reason,) = upstreams_asked.reasons("mine", ["b.example.com", "c.example.com"]).values()
+            assert list(upstreams_asked.found("mine").sick) == ["a.example.com", "c.example.com"]
+            found = upstreams_asked.found("mine", ["b.example.com", "c.example.com"])
+            (reason,) = found.sick.values()
         assert "503" in reason
 
     def test_offline_asks_nobody(self, stack):
         stack({"offline": True})
-        assert upstreams_asked.reasons("mine") == {}
+        assert upstreams_asked.found("mine") == Found()
 
     def test_none_of_these(self, stack):
         stack({})
-        assert upstreams_asked.reasons("mine", []) == {}
+        assert upstreams_asked.found("mine", []) == Found()
 
     @pytest.mark.parametrize("where", ["credentials", "docker"])
     def test_credentials_of_others_keep_nobody_from_being_asked(self, stack, monkeypatch, where):
@@ -687,9 +714,9 @@ class TestReasons:
                 "b.example.com": {**at, **other, "port": 5011},
             }
             stack({"upstreams": hosts, **more})
-            assert list(upstreams_asked.reasons("mine", ["a.example.com"])) == ["a.example.com"]
+            assert list(upstreams_asked.found("mine", ["a.example.com"]).sick) == ["a.example.com"]
             with pytest.raises(OpsError):
-                upstreams_asked.reasons("mine")
+                upstreams_asked.found("mine")
 
     def test_what_to_do_about_a_login_of_dockers(self, stack, monkeypatch):
         login = Credentials(username="me", password="hunter2")
@@ -697,5 +724,146 @@ class TestReasons:
         with answering((401, [("WWW-Authenticate", 'Basic realm="team"')], b"")) as upstream:
             at = {"remoteUrl": upstream.url, "port": 5010, "credentialsFrom": "docker-config"}
             stack({"upstreams": {HOST: at}})
-            reason = upstreams_asked.reasons("mine")[HOST]
-        assert reason.endswith("(401): it says nothing more; run docker login team.example.com")
+            reason = upstreams_asked.found("mine").sick[HOST]
+        assert reason.endswith("(401): Unauthorized; run docker login team.example.com")
+
+
+@pytest.fixture
+def deaf(tmp_path, monkeypatch):
+    """A real cache, once of an upstream that wants a login, now of what it has become since."""
+    monkeypatch.setattr("plan.loopback.is_loopback", lambda _: False)
+    helper = tmp_path / "anonymous"
+    helper.write_text('#!/bin/sh\necho \'{"ServerURL":"x","Username":"","Secret":""}\'\n')
+    helper.chmod(0o755)
+    moods = {"now": wants_token}
+
+    def answer(request):
+        return moods["now"](request)
+
+    def opened(password):
+        """The stack's secret, decrypted."""
+        value = json.dumps({"username": "me", "password": password})
+        shown = json.dumps({"talos-cache:cacheLogin": {"value": value, "secret": True}})
+        monkeypatch.setattr(pulumi_cli, "output", lambda *_: shown)
+
+    @contextmanager
+    def cache(asked_before=True, login=None, knows="", tls=None, now=NOT_FOUND):
+        auth = login and registry_process.htpasswd(tmp_path / "htpasswd", {"me": login})
+        with answering(answer) as upstream:
+            proxy = {"remoteurl": upstream.url, "exec": {"command": str(helper)}}
+            more = {"auth": auth, "tls": tls, "sections": {"proxy": proxy}}
+            with registry_process.running(tmp_path / "cache", **more) as running:
+                if asked_before:
+                    url = f"{running.url}/v2/team/app/manifests/1"
+                    auth = ("me", login) if login else None
+                    httpx.get(url, auth=auth, verify=False)  # it is on loopback
+                moods["now"] = of(v2=OPEN, blob=now, manifest=NOT_FOUND)
+                at = {"remoteUrl": upstream.url, "port": running.port}
+                config = {"upstreams": {HOST: at}}
+                if tls:
+                    config["cache"] = {"tls": True}
+                if login:
+                    opened(knows or login)
+                    secret = {"secure": "v1:abc"}
+                    config["cacheLogin"] = {"username": secret, "password": secret}
+                file = tmp_path / "Pulumi.mine.yaml"
+                named = {f"talos-cache:{key}": value for key, value in config.items()}
+                file.write_text(json.dumps({"config": named}))
+                monkeypatch.setattr(stack_files, "path_of", lambda _: file)
+                upstream.asked.clear()
+                yield upstream
+
+    return cache
+
+
+class TestCutOff:
+    """Caches whose upstreams are well; they are real."""
+
+    @pytest.mark.parametrize("login", [None, "hunter2"])
+    @pytest.mark.parametrize("tls", [False, True])
+    def test_one_that_remembers_how_its_upstream_once_wanted_a_login(
+        self, deaf, authority, login, tls
+    ):
+        with deaf(login=login, tls=authority.server("127.0.0.1") if tls else None):
+            found = upstreams_asked.found("mine")
+        assert found.sick == {}
+        assert re.match("[45][0-9][0-9] ", found.cut_off[HOST]), found
+
+    @pytest.mark.parametrize("login", [None, "hunter2"])
+    def test_one_that_is_well_costs_its_upstream_one_head(self, deaf, login):
+        with deaf(asked_before=False, login=login) as upstream:
+            assert upstreams_asked.found("mine") == Found()
+        of_blobs = [method for method, path in upstream.asked if "/blobs/" in path]
+        assert of_blobs == ["HEAD"]
+
+    def test_an_upstream_that_refuses_this_machine_as_well_is_not_the_caches_fault(self, deaf):
+        with deaf(now=(403, JSON, b"")):
+            assert upstreams_asked.found("mine") == Found()
+
+    def test_what_another_login_says_is_not_the_upstreams(self, deaf):
+        """The stack has it already, and `up` has not been run yet."""
+        with deaf(login="hunter2", knows="hunter3"):
+            assert upstreams_asked.found("mine") == Found()
+
+    def test_one_that_is_not_there_is_not_asked(self, deaf, monkeypatch):
+        monkeypatch.setattr(readiness, "status", lambda *_: (_ for _ in ()).throw(OSError))
+        with deaf():
+            assert upstreams_asked.found("mine") == Found()
+
+    def test_a_login_that_can_not_be_read_keeps_no_upstream_from_being_asked(
+        self, deaf, monkeypatch
+    ):
+        def locked(*_):
+            raise OpsError("incorrect passphrase")
+
+        with deaf(login="hunter2") as upstream:
+            monkeypatch.setattr(pulumi_cli, "output", locked)
+            assert upstreams_asked.found("mine") == Found(unasked="incorrect passphrase")
+        assert upstream.asked
+
+    def test_a_repository_that_is_known_to_be_there(self, deaf):
+        with deaf() as upstream:
+            found = upstreams_asked.found("mine", [HOST], {HOST: "team/other"})
+        assert list(found.cut_off) == [HOST]
+        blobs = [path for _, path in upstream.asked if "/blobs/" in path]
+        assert blobs
+        assert all(path.startswith("/v2/team/other/") for path in blobs)
+
+
+LACKS = of(v2=OPEN, blob=NOT_FOUND)
+LACKS_WITH_LOGIN = of(v2=with_login(OPEN), blob=with_login(NOT_FOUND))
+LACKS_WITH_TOKEN = of(v2=with_token(OPEN), token=(200, JSON, TOKEN), blob=with_token(NOT_FOUND))
+
+
+class TestWhoLacksNobodysBlob:
+    @pytest.mark.parametrize(
+        ("answers", "more"),
+        [
+            (LACKS, {}),
+            (LACKS, {"path_prefix": "proxy"}),
+            (LACKS_WITH_LOGIN, LOGIN),
+            (LACKS_WITH_TOKEN, {}),
+            (LACKS_WITH_TOKEN, LOGIN),
+        ],
+    )
+    def test_where_images_come_from(self, answers, more):
+        with answering(answers) as upstream:
+            question = Question(host=HOST, remote_url=upstream.url, **more)
+            assert upstream_login.lacks_nobodys_blob(question, "team/app")
+        prefix = f"{question.path_prefix}/" if question.path_prefix else ""
+        assert upstream.asked[-1] == ("HEAD", f"/v2/{prefix}team/app/blobs/{NOBODYS}")
+
+    @pytest.mark.parametrize(
+        "answers",
+        [
+            LACKS_WITH_LOGIN,
+            of(v2=bearer("http://tokens.example.org/"), blob=with_token(NOT_FOUND)),
+            of(v2=with_token(OPEN), token=(403, JSON, b""), blob=with_token(NOT_FOUND)),
+            (500, JSON, b""),
+            (307, [("Location", "/v2/")], b""),
+        ],
+    )
+    def test_from_which_nothing_comes(self, answers):
+        with answering(answers) as upstream:
+            question = Question(host=HOST, remote_url=upstream.url)
+            assert not upstream_login.lacks_nobodys_blob(question, "team/app")
