@@ -243,7 +243,7 @@ class _Asked:
 
     def verdict(self) -> Verdict:
         self._thread.join(max(0, self._deadline - time.monotonic()))
-        if self._found is None and self._way.is_connected:
+        if self._found is None and self._way.is_silent(self._patience / 2):
             return _silent(self._question, self._way, self._patience)
         if self._found is None:
             reason = f"no answer within {self._patience} s"
@@ -264,6 +264,16 @@ class Way:
     def __init__(self) -> None:
         self.url = ""
         self.is_connected = False
+        self._since = time.monotonic()
+
+    def begin(self, url: str) -> None:
+        """The next request is this one's."""
+        self.url = url
+        self._since = time.monotonic()
+
+    def is_silent(self, seconds: float) -> bool:
+        """Whether the request under way has waited so long; several slow ones are a slow line."""
+        return self.is_connected and time.monotonic() - self._since >= seconds
 
     def heard(self, event: str, _: Mapping[str, object]) -> None:
         """For the extension `trace` of a request: connections are kept for the next one."""
@@ -410,7 +420,7 @@ class Transport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Pass it on to whoever it is to go through."""
-        self._way.url = str(request.url)
+        self._way.begin(str(request.url))
         request.extensions = {**request.extensions, "trace": self._way.heard}
         try:
             proxied = is_used(str(request.url), self._no_proxy)

@@ -509,7 +509,9 @@ class TestPatience:
         assert order == ["asked"] * 40 + ["waited for"] * 40, "side by side"
 
     @pytest.mark.parametrize(("login", "seconds"), [({}, 3), (LOGIN, 30)])
-    def test_nor_for_one_who_drips(self, login, seconds):
+    @pytest.mark.parametrize("is_slow_line", [False, True])
+    def test_nor_for_one_who_drips(self, login, seconds, is_slow_line):
+        """Several slow requests, the last of them for less than half of it, are no silence."""
         asked, over = threading.Event(), threading.Event()
 
         def drip(request):
@@ -521,11 +523,15 @@ class TestPatience:
             one = upstream_login._Asked(Question(host=HOST, remote_url=upstream.url, **login))
             assert asked.wait(60)
             one._deadline = time.monotonic()
+            one._way._since += 60 if is_slow_line else -60
             verdict = one.verdict()
             over.set()
-        assert isinstance(verdict, Useless)
-        reason = f"it takes connections, and does not answer within {seconds} s"
-        assert verdict.reason == reason, "who has no network gets no connection"
+        if is_slow_line:
+            assert verdict == Unreachable(host=HOST, reason=f"no answer within {seconds} s")
+        else:
+            assert isinstance(verdict, Useless)
+            reason = f"it takes connections, and does not answer within {seconds} s"
+            assert verdict.reason == reason, "who has no network gets no connection"
 
     def test_what_goes_wrong_is_raised(self):
         with pytest.raises(ValueError, match="no certificates"):
