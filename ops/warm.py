@@ -527,7 +527,7 @@ class _Patience:
             elif seconds > longest:
                 longest, waited_for = seconds, f"{host} is busy ({error})"
         if longest:
-            total = f"{patience.TOTAL_SECONDS:.0f} s in all"
+            total = f"{patience.TOTAL_SECONDS:.0f} s at most for all {self._what}"
             progress.tell(f"{waited_for}: trying again in {longest:.0f} s ({total})")
             _sleep(longest)
             self._left -= longest
@@ -541,8 +541,8 @@ class _Patience:
             return f"{host} goes on refusing {what} ({error})"
         if patience.lasts_for_hours(str(error)):
             return (
-                f"{host} gives no more {self._what} for hours: what it has given comes all the "
-                "same. To go on, run warm again then, or at once with an account of yours in "
+                f"{host} gives no more {self._what} for hours; what it has given is completed. "
+                "To go on, run warm again then, or at once with an account of yours in "
                 f'credentials["{host}"] ({error})'
             )
         wants = "" if asked is None else f" and wants {asked:.0f} s"

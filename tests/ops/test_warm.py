@@ -233,7 +233,7 @@ def test_an_upstream_is_waited_for_as_long_as_it_asks(waits, capsys):
     items = [(("docker.io", "a"), "a"), (("docker.io", "b"), "b")]
     assert warm._in_parallel(doing, "blobs", items, refusing(error)) == ["a", "b"]
     assert (waits, doing.said) == ([70], {})
-    told = "docker.io is busy (429 slow down): trying again in 70 s (300 s in all)"
+    told = "docker.io is busy (429 slow down): trying again in 70 s (300 s at most for all blobs)"
     assert told in capsys.readouterr().err
 
 
@@ -330,7 +330,7 @@ def test_a_limit_that_lasts_for_hours_is_not_waited_for(waits, capsys):
     assert doing.said["docker.io", "39"] == f"not asked for, because of {limit}"
     [line] = capsys.readouterr().err.splitlines()
     assert line == (
-        "docker.io gives no more images for hours: what it has given comes all the same. To go on, "
+        "docker.io gives no more images for hours; what it has given is completed. To go on, "
         'run warm again then, or at once with an account of yours in credentials["docker.io"] '
         f"({limit})"
     )
