@@ -165,10 +165,10 @@ def _written_anew(child: str | None, platform: Platform, under: str = "") -> str
 
 
 def _platform(value: Json | None) -> Platform | None:
+    if value is None:
+        return None
     # Of an entry that names none Harbor writes both anew, and empty: nodes take them for a platform
     # that is not theirs.
-    if not value:
-        return None
     return Platform(
         os=value.get("os", ""),
         architecture=value.get("architecture", ""),

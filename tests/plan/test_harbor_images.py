@@ -44,18 +44,18 @@ def test_the_manifest_for_a_platform(platform, digest):
     assert harbor_images.child_digest(INDEX, platform) == digest
 
 
-@pytest.mark.parametrize("unsaid", [None, {}])
-def test_where_there_is_none_it_is_what_does_not_say(unsaid):
-    first = {"child_digest": "sha256:" + "c" * 64, "platform": unsaid}
+def test_where_there_is_none_it_is_what_does_not_say():
+    first = {"child_digest": "sha256:" + "c" * 64, "platform": None}
     index = {**INDEX, "references": [first, *INDEX["references"]]}
     assert harbor_images.child_digest(index, AMD64) == CHILD
     s390x = Platform(os="linux", architecture="s390x")
     assert harbor_images.child_digest(index, s390x) == first["child_digest"]
 
 
-def test_empty_words_are_a_platform_and_nobodys():
+@pytest.mark.parametrize("listed", [{"OsFeatures": None}, {}])
+def test_empty_words_are_a_platform_and_nobodys(listed):
     """So Harbor lists an entry that says none, and serves two empty words to nodes."""
-    empty = {"child_digest": CHILD, "platform": {"OsFeatures": None}}
+    empty = {"child_digest": CHILD, "platform": listed}
     assert harbor_images.child_digest({**INDEX, "references": [empty]}, AMD64) is None
 
 
