@@ -26,7 +26,7 @@ from publicsuffixlist import PublicSuffixList
 
 from ops import answers, tokens
 from ops.fetching import NOBODYS
-from ops.harbor.access import NO_BLOB
+from ops.harbor.access import NO_BLOB, REFUSALS
 from ops.registry_words import words
 from plan.checks import MASK, ip_address
 from plan.login_settings import set_secret
@@ -69,7 +69,6 @@ _SAYS_ENOUGH = (
 )
 _SILENT = (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
 MANIFESTS = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
-REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 # What may stand before a page: a byte order mark as well.
 BLANKS = " \t\r\n\f\ufeff"
 # How OpenSSL calls an answer that is no TLS: its versions differ.

@@ -8,7 +8,7 @@ import httpx
 
 from ops import answers
 from ops.errors import OpsError
-from ops.fetching import FetchError
+from ops.fetching import NOBODYS, FetchError
 from ops.harbor.client import trusting, unreachable
 from ops.harbor.pull import RefusedError, TokenAuth
 from plan.harbor_settings import HarborSettings
@@ -18,7 +18,7 @@ from plan.mirrors import Mirror
 TIMEOUT = httpx.Timeout(10, connect=5)
 AT_ONCE = 8
 # There is no such blob. For HEAD of one Harbor looks only at what it holds, and asks no upstream.
-NO_BLOB = f"library/talos-cache/blobs/sha256:{'0' * 64}"
+NO_BLOB = f"library/talos-cache/blobs/{NOBODYS}"
 CHECK = "check in Harbor's web page"
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
@@ -120,11 +120,8 @@ def _status(client: httpx.Client, method: str, url: str, good: int) -> int:
         answer = client.request(method, url)
     except RefusedError as error:
         return error.status
-    except (
-        httpx.HTTPError,
-        httpx.InvalidURL,
-        UnicodeError,
-    ) as error:  # of a redirect, the last two
+    # The last two are of what a redirect names.
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         server = str(httpx.URL(url).copy_with(path="/")).rstrip("/")
         raise OpsError(unreachable(server, error)) from error
     if answer.headers.get("Content-Type", "").startswith("text/html"):

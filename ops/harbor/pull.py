@@ -292,22 +292,23 @@ class _Pull:
                 none is wanted.
         """
         entry = manifests.chosen(index, self._platform) if is_wanted else None
-        wanted = [entry.digest] if entry else []
+        wanted = entry.digest if entry else ""
         failed: dict[str, Exception] = {}
         deadline = time.monotonic() + INDEX_SECONDS
-        for digest in dict.fromkeys((*wanted, *(one.digest for one in index.refers_to))):
+        all_of_it = dict.fromkeys((wanted, *(one.digest for one in index.refers_to)))
+        for digest in filter(None, all_of_it):
             if failed and time.monotonic() > deadline:
                 break
             try:
-                self._walk(image, digest, is_wanted=digest in wanted)
+                self._walk(image, digest, is_wanted=digest == wanted)
             except (FetchError, HarborError, manifests.ManifestError) as error:
                 failed[digest] = error
         if is_wanted and not wanted:
             raise FetchError(f"{image}: there is none for {self._platform}")
         why = next(iter(failed.values()), None)  # of the wanted one, if that failed
-        if why and (not is_wanted or wanted[0] in failed):
+        if why and (not is_wanted or wanted in failed):
             raise why
-        return "".join(wanted), str(why or "")
+        return wanted, str(why or "")
 
     def _walk(self, image: ImageReference, digest: str, *, is_wanted: bool) -> None:
         """Fetch a manifest, or an index, with all that it refers to and Harbor does not have."""
