@@ -23,7 +23,7 @@ TIMEOUT = httpx.Timeout(120, connect=5)
 CHUNK_BYTES = 1024 * 1024
 _ACCEPT = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 _WORDS_LENGTH = 200
-# The digest of no blob that anybody has.
+# The digest of no blob and no manifest that anybody has.
 NOBODYS = f"sha256:{'0' * 64}"
 
 
@@ -162,9 +162,22 @@ def upstream_trouble(
         repository: that is asked about.
         seconds: to wait for an answer, where that is not worth the usual time.
     """
+    return _refused(registry, f"{repository}/blobs/{NOBODYS}", seconds)
+
+
+def manifest_trouble(registry: Source, repository: str) -> FetchError | None:
+    """Why a cache gets no manifest from an upstream that gives blobs; None where it does.
+
+    As with a blob, but limits on pulls count manifests: it costs the upstream one GET of one that
+    nobody has.
+    """
+    return _refused(registry, f"{repository}/manifests/{NOBODYS}")
+
+
+def _refused(registry: Source, path: str, seconds: float | None = None) -> FetchError | None:
     timeout = None if seconds is None else httpx.Timeout(seconds)
     try:
-        with asked(registry, "GET", f"{repository}/blobs/{NOBODYS}", timeout=timeout):
+        with asked(registry, "GET", path, timeout=timeout):
             return None
     except FetchError as error:
         return error if error.status not in (0, httpx.codes.NOT_FOUND) else None

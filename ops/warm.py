@@ -597,6 +597,7 @@ def _explained(
         return error
     cache = fetching.of_cache(doing.caches[image.host])
     trouble = fetching.upstream_trouble(cache, image.repository)
+    trouble = trouble or fetching.manifest_trouble(cache, image.repository)
     if trouble is None:
         return error
     _, _, words = str(trouble).partition(": ")
