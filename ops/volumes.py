@@ -9,6 +9,7 @@ closes that with our connection.
 import secrets
 import socket
 import tarfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -32,13 +33,10 @@ UNWRITTEN_MINUTES = 60
 # The official image has these as programs, ours only through busybox; the kernel's limit for
 # arguments is 2 MiB, a path below ROOT has up to about 110 bytes.
 PATHS_AT_ONCE = 5000
-LINKS_AT_ONCE = 2000
-# Arguments: a folder, path, digest, path, digest ...
-_WRITE = """
-busybox mkdir -p "$1" && cd "$1" && shift || exit 1
-while [ $# -gt 0 ]; do echo "${1%/*}"; shift 2; done | busybox xargs busybox mkdir -p || exit 1
-while [ $# -gt 0 ]; do printf %s "$2" >"$1" || exit 1; shift 2; done
-"""
+LINKS_AT_ONCE = 5000
+PACKED = "packed.tar"
+# Arguments: a folder, and a tar archive in it, which is not there afterwards.
+_UNPACK = 'cd "$1" && busybox tar -x -f "$2" && busybox rm "$2"'
 # Arguments: a cache's folder, and one below it. What that one lacks is renamed into it, as high up
 # as can be and many at once, for a program takes longer than a rename; in the order of names, so
 # tags come behind what they lead to. Where the registry makes a folder meanwhile, it is done again.
@@ -166,9 +164,11 @@ class Volumes:
         staged = f"{LINKS_STAGING}/{secrets.token_hex(8)}"
         paths = list(links)
         for start in range(0, len(paths), LINKS_AT_ONCE):
-            some = paths[start : start + LINKS_AT_ONCE]
-            words = (word for path in some for word in (path, links[path]))
-            self.run("sh", "-c", _WRITE, "sh", f"{root}/{staged}", *words)
+            some = [(path, links[path].encode()) for path in paths[start : start + LINKS_AT_ONCE]]
+            # An archive within one: Docker takes five times as long for a small file as tar does.
+            packed = b"".join(as_tar((path, len(link), [link]) for path, link in some))
+            self.put(root, as_tar([(f"{staged}/{PACKED}", len(packed), [packed])]))
+            self.run("sh", "-c", _UNPACK, "sh", f"{root}/{staged}", PACKED)
         if links:
             self.place(root, staged)
 
@@ -259,6 +259,7 @@ def as_tar(files: Iterable[tuple[str, int, Iterable[bytes]]]) -> Iterator[bytes]
     for name, size, content in files:
         entry = tarfile.TarInfo(name)
         entry.size = size
+        entry.mtime = int(time.time())  # `prune` takes staged files that are old for left over
         yield entry.tobuf(tarfile.PAX_FORMAT)
         yield from content
         yield b"\0" * (-size % BLOCK)

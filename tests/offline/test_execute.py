@@ -1,4 +1,4 @@
-"""What a program prints in a container arrives, however late we come to listen."""
+"""What a program in a container prints arrives, however late we listen; and what we write there."""
 
 import http.client
 import time
@@ -7,12 +7,15 @@ import pytest
 
 from ops.caches import Cache
 from ops.errors import OpsError
-from ops.volumes import MOUNT, opened
+from ops.volumes import LINKS_AT_ONCE, MOUNT, as_tar, opened
+from plan import store
 from tests.checkout import REGISTRY_IMAGE
 from tests.e2e.conftest import PREFIX
 
 NAME = f"{PREFIX}-execute"
 CACHE = Cache(host="docker.io", name=NAME, local_endpoint="", image=REGISTRY_IMAGE)
+ROOT = f"{MOUNT}/docker-io"
+DIGEST = f"sha256:{'a' * 64}"
 
 
 @pytest.fixture
@@ -53,10 +56,38 @@ def test_a_file_that_can_not_be_read_is_told_apart_from_the_others(volumes):
     """A folder is what a test can make that `cat` can't read."""
     writing = "busybox mkdir $0/no; printf one >$0/1; printf two >$0/2"
     with opened(volumes.client, [CACHE], writable=True) as changing:
-        changing.run("sh", "-c", writing, f"{MOUNT}/docker-io")
-    one, no, two = (f"{MOUNT}/docker-io/{name}" for name in ("1", "no", "2"))
+        changing.run("sh", "-c", writing, ROOT)
+    one, no, two = (f"{ROOT}/{name}" for name in ("1", "no", "2"))
     assert volumes._contents([one, two]) == (b"onetwo", frozenset())
     assert volumes._contents([one, no, two]) == (b"onetwo", {no})
     assert volumes._contents([no]) == (b"", {no})
     with pytest.raises(OpsError, match="No such file"):
-        volumes._contents([one, f"{MOUNT}/docker-io/gone"])
+        volumes._contents([one, f"{ROOT}/gone"])
+
+
+@pytest.fixture
+def writable(volumes):
+    with opened(volumes.client, [CACHE], writable=True) as changing:
+        yield changing
+
+
+def test_links_arrive_however_many_they_are_and_however_long_their_paths(writable):
+    names = [f"{'team/' * 40}app{number}" for number in range(LINKS_AT_ONCE // 2 + 1)]
+    links = {path: DIGEST for name in names for path in store.tag_links(name, "v1", DIGEST)}
+    assert len(links) == LINKS_AT_ONCE + 2
+    writable.place_links(ROOT, links)
+    found = writable.run("sh", "-c", f"cd {ROOT} && find . -type f").decode().split()
+    assert sorted(found) == sorted(f"./{path}" for path in links)
+    held = writable.run(
+        "sh", "-c", f"cd {ROOT} && find . -type f -exec busybox cat {{}} +"
+    ).decode()
+    assert held == DIGEST * len(links)
+
+
+def test_what_is_written_is_no_leftover_to_whoever_clears_old_files(writable):
+    """`prune` may run beside an import, which stages blobs and links."""
+    writable.put(ROOT, as_tar([("one", 1, [b"1"])]))
+    writable.place_links(ROOT, {"two": DIGEST})
+    assert writable.run("sh", "-c", f"cd {ROOT} && find . -type f -mmin +1") == b""
+    found = writable.run("sh", "-c", f"cd {ROOT} && find . -type f -mmin -60")
+    assert sorted(found.split()) == [b"./one", b"./two"]
