@@ -20,6 +20,8 @@ from plan.manifests import INDEX_TYPES, MANIFEST_BYTES, MANIFEST_TYPES
 
 # Between two bytes, and to connect: a cold cache first waits for its upstream.
 TIMEOUT = httpx.Timeout(120, connect=5)
+# For what is asked only to learn more.
+PROBE_SECONDS = 30
 CHUNK_BYTES = 1024 * 1024
 _ACCEPT = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 _WORDS_LENGTH = 200
@@ -165,16 +167,18 @@ def upstream_trouble(
     return _refused(registry, f"{repository}/blobs/{NOBODYS}", seconds)
 
 
-def manifest_trouble(registry: Source, repository: str) -> FetchError | None:
+def limit_on_manifests(registry: Source, repository: str) -> FetchError | None:
     """Why a cache gets no manifest from an upstream that gives blobs; None where it does.
 
-    As with a blob, but limits on pulls count manifests: it costs the upstream one GET of one that
-    nobody has.
+    By digest it passes on what it understands, and makes 500 of all else, of many a 404 too. It
+    costs the upstream one GET of a manifest that nobody has.
     """
-    return _refused(registry, f"{repository}/manifests/{NOBODYS}")
+    error = _refused(registry, f"{repository}/manifests/{NOBODYS}", PROBE_SECONDS)
+    refused = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+    return error if error and (error.is_temporary or error.status in refused) else None
 
 
-def _refused(registry: Source, path: str, seconds: float | None = None) -> FetchError | None:
+def _refused(registry: Source, path: str, seconds: float | None) -> FetchError | None:
     timeout = None if seconds is None else httpx.Timeout(seconds)
     try:
         with asked(registry, "GET", path, timeout=timeout):

@@ -33,10 +33,12 @@ UNWRITTEN_MINUTES = 60
 # The official image has these as programs, ours only through busybox; the kernel's limit for
 # arguments is 2 MiB, a path below ROOT has up to about 110 bytes.
 PATHS_AT_ONCE = 5000
+# Some 10 MB of tar in memory.
 LINKS_AT_ONCE = 5000
 PACKED = "packed.tar"
-# Arguments: a folder, and a tar archive in it, which is not there afterwards.
-_UNPACK = 'cd "$1" && busybox tar -x -f "$2" && busybox rm "$2"'
+# Arguments: a folder, and a tar archive in it, which is not there afterwards. Files get the date of
+# now: `prune` takes that of links for when an image was used last.
+_UNPACK = 'cd "$1" && busybox tar -x -m -f "$2" && busybox rm "$2"'
 # Arguments: a cache's folder, and one below it. What that one lacks is renamed into it, as high up
 # as can be and many at once, for a program takes longer than a rename; in the order of names, so
 # tags come behind what they lead to. Where the registry makes a folder meanwhile, it is done again.
@@ -160,7 +162,10 @@ class Volumes:
         self.run("sh", "-c", _PLACE, "sh", root, staged)
 
     def place_links(self, root: str, links: Mapping[str, str]) -> None:
-        """Write links (path below a cache's folder -> digest), tags behind what they lead to."""
+        """Write links (path below a cache's folder -> digest), tags behind what they lead to.
+
+        The cache's folder is there.
+        """
         staged = f"{LINKS_STAGING}/{secrets.token_hex(8)}"
         paths = list(links)
         for start in range(0, len(paths), LINKS_AT_ONCE):

@@ -578,7 +578,7 @@ def _manifest(doing: _Run, image: ImageReference, reference: str) -> manifests.M
     try:
         content = fetching.manifest(cache, image.repository, reference)
     except fetching.FetchError as error:
-        raise _explained(doing, image, error) from error
+        raise _explained(doing, image, reference, error) from error
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     if not has_manifest(doing.stores[image.host], image.repository, digest):
         doing.fetched_manifests[image.host, image.repository, digest] = len(content)
@@ -586,7 +586,7 @@ def _manifest(doing: _Run, image: ImageReference, reference: str) -> manifests.M
 
 
 def _explained(
-    doing: _Run, image: ImageReference, error: fetching.FetchError
+    doing: _Run, image: ImageReference, reference: str, error: fetching.FetchError
 ) -> fetching.FetchError:
     """The same with what its upstream says, where the cache keeps that to itself.
 
@@ -597,7 +597,8 @@ def _explained(
         return error
     cache = fetching.of_cache(doing.caches[image.host])
     trouble = fetching.upstream_trouble(cache, image.repository)
-    trouble = trouble or fetching.manifest_trouble(cache, image.repository)
+    if trouble is None and not reference.startswith("sha256:"):
+        trouble = fetching.limit_on_manifests(cache, image.repository)
     if trouble is None:
         return error
     _, _, words = str(trouble).partition(": ")

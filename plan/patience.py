@@ -1,8 +1,8 @@
 """How long to wait for an upstream that is busy, and when to give up.
 
 A pull-through cache (distribution v3.1.2) passes on no Retry-After. Of its upstream's statuses it
-passes on 401, 403 and 429, and makes 500 of 5xx, with the real one in words; by tag it makes 404 of
-all.
+passes on 401, 403 and 429, and makes 500 of 5xx and of JSON that is not a registry's, with the real
+one in words; by tag it makes 404 of all.
 """
 
 import re
@@ -15,7 +15,7 @@ _TEMPORARY = (429, 502, 503, 504)
 _DATE = "%a, %d %b %Y %H:%M:%S GMT"
 # Docker Hub's, which counts pulls in some hours; limits of other registries are on some seconds.
 _FOR_HOURS = re.compile(r"\bpull rate limit\b")
-_IN_WORDS = re.compile(r"unexpected HTTP status: (\d{3})")
+_IN_WORDS = re.compile(r"(?:unexpected HTTP status:|error parsing HTTP) (\d{3})")
 
 
 def is_temporary(status: int, words: str) -> bool:

@@ -85,7 +85,7 @@ def test_links_arrive_however_many_they_are_and_however_long_their_paths(writabl
 
 
 def test_what_is_written_is_no_leftover_to_whoever_clears_old_files(writable):
-    """`prune` may run beside an import, which stages blobs and links."""
+    """As `prune` does."""
     writable.put(ROOT, as_tar([("one", 1, [b"1"])]))
     writable.place_links(ROOT, {"two": DIGEST})
     assert writable.run("sh", "-c", f"cd {ROOT} && find . -type f -mmin +1") == b""

@@ -48,6 +48,7 @@ class BusyUpstream:
         refusing: which requests it refuses: a word in their path, or nothing for none.
         method: which method of these alone, or nothing for all.
         says: media type and content of its refusals.
+        lacks: the same where it does not have something.
         seen: (method, path) of all requests.
     """
 
@@ -57,6 +58,7 @@ class BusyUpstream:
         self.refusing = ""
         self.method = ""
         self.says = ("text/html", b"<html>busy</html>")
+        self.lacks = ("application/json", b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
         self.seen: list[tuple[str, str]] = []
 
     def answer(self, method: str, path: str) -> tuple[int, str, bytes]:
@@ -72,7 +74,7 @@ class BusyUpstream:
             return 200, MANIFEST_TYPE, MANIFEST
         if "/blobs/" in path and wanted in blobs:
             return 200, "application/octet-stream", blobs[wanted]
-        return 404, "application/json", b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}'
+        return 404, *self.lacks
 
 
 @contextmanager

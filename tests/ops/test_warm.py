@@ -181,6 +181,15 @@ def test_a_busy_upstream_is_waited_for_and_then_all_of_it_comes(
     assert "trying again in 2 s" in capsys.readouterr().err
 
 
+def test_a_limit_that_is_not_told_in_a_registrys_way_is_waited_for(cache, busy, heals):
+    """As gateways tell it."""
+    busy.says = ("application/json", b'{"message": "API rate limit exceeded"}')
+    busy.refusing = "/manifests/"
+    waited = heals(1)
+    assert filled(cache) == {}
+    assert waited == [2]
+
+
 @pytest.mark.parametrize(("status", "said"), [(429, "429"), (503, "503 Service Unavailable")])
 def test_an_upstream_that_stays_busy_is_given_up_and_told(cache, busy, waits, status, said):
     busy.status, busy.refusing = status, "/v2/"
@@ -205,7 +214,19 @@ def test_while_an_upstream_is_busy_it_is_not_asked_for_the_next(cache, busy, wai
     assert waits == []
 
 
-def test_an_image_that_there_is_not_is_not_waited_for(cache, busy, waits):
+@pytest.mark.parametrize(
+    "lacks",
+    [
+        ("application/json", b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}'),
+        ("application/json", b'{"errors": [{"code": "NOT_FOUND", "message": "artifact of it"}]}'),
+        ("application/json", b'{"message": "not found"}'),
+        ("text/html", b"<html>404 Not Found</html>"),
+        ("text/plain", b""),
+    ],
+)
+def test_an_image_that_there_is_not_is_not_waited_for(cache, busy, waits, lacks):
+    """Of most of these answers the cache makes 500, by digest."""
+    busy.lacks = lacks
     missing = replace(IMAGE, tag="v9")
     said = filled(cache, missing, IMAGE)
     assert list(said) == [("docker.io", str(missing))]

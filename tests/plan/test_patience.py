@@ -17,6 +17,7 @@ NOW = datetime(2026, 11, 27, 8, 0, tzinfo=timezone.utc)
         (503, ""),
         (504, ""),
         (500, "unknown error: received unexpected HTTP status: 503 Service Unavailable"),
+        (500, "unknown error: error parsing HTTP 429 response body: unexpected end of JSON input"),
     ],
 )
 def test_a_busy_upstream_is_asked_again(status, words):
@@ -32,6 +33,7 @@ def test_a_busy_upstream_is_asked_again(status, words):
         (404, "manifest unknown"),
         (500, "unknown error: dial tcp: lookup nowhere"),
         (500, "unknown error: received unexpected HTTP status: 500 Internal Server Error"),
+        (500, "unknown error: error parsing HTTP 404 response body: unexpected end of JSON input"),
     ],
 )
 def test_what_would_be_the_same_again_is_not(status, words):
