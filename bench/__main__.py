@@ -203,10 +203,8 @@ class Bench:
         list_.write_text("\n".join(image.reference for image in made))
         stack = f"bench{size}"
         shutil.copy(_config(size), ROOT / "stacks" / f"Pulumi.{stack}.yaml")
-        arguments = ("--stack", stack, "--images", str(list_))
-        _run([sys.executable, "-m", "ops", "warm", *arguments])
-        verify = [sys.executable, "-m", "ops", "verify", *arguments]
-        return [_timed(lambda: _run(verify)) for _ in range(RUNS)]
+        _ops("warm", stack, "--images", str(list_))
+        return [_timed_ops("verify", stack, "--images", str(list_)) for _ in range(RUNS)]
 
     def carry(self) -> list[Ratio]:
         """Export and import of many small images, each beside `verify --deep` of the same."""

@@ -27,6 +27,7 @@ _ACCEPT = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 _WORDS_LENGTH = 200
 # The digest of no blob and no manifest that anybody has.
 NOBODYS = f"sha256:{'0' * 64}"
+REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 
 class FetchError(Exception):
@@ -174,8 +175,7 @@ def limit_on_manifests(registry: Source, repository: str) -> FetchError | None:
     costs the upstream one GET of a manifest that nobody has.
     """
     error = _refused(registry, f"{repository}/manifests/{NOBODYS}", PROBE_SECONDS)
-    refused = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
-    return error if error and (error.is_temporary or error.status in refused) else None
+    return error if error and (error.is_temporary or error.status in REFUSALS) else None
 
 
 def _refused(registry: Source, path: str, seconds: float | None) -> FetchError | None:

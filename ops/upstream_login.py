@@ -25,8 +25,8 @@ import httpx
 from publicsuffixlist import PublicSuffixList
 
 from ops import answers, tokens
-from ops.fetching import NOBODYS
-from ops.harbor.access import NO_BLOB, REFUSALS
+from ops.fetching import NOBODYS, REFUSALS
+from ops.harbor.access import NO_BLOB
 from ops.registry_words import words
 from plan.checks import MASK, ip_address
 from plan.login_settings import set_secret

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 AT_ONCE = 8
 # A cache may have to get a token first. What is silent for longer is not told here.
 CACHE_SECONDS = 10
-# What a cache answers where its upstream lets it get nothing. That there are too many requests
-# (429) passes by itself.
-REFUSED = (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
 FAILED = http.client.INTERNAL_SERVER_ERROR
 
 
@@ -141,7 +138,8 @@ def _trouble_of(cache: Cache, question: "Question", repository: str) -> str:
         return ""
     with closing(fetching.opened(cache)) as asked:
         trouble = fetching.upstream_trouble(asked, repository, CACHE_SECONDS)
-    is_cut_off = trouble and (trouble.status in REFUSED or trouble.status >= FAILED)
+    # That there are too many requests (429) passes by itself.
+    is_cut_off = trouble and (trouble.status in fetching.REFUSALS or trouble.status >= FAILED)
     if not is_cut_off or not upstream_login.lacks_nobodys_blob(question, repository):
         return ""
     return str(trouble).partition(": ")[2]

@@ -35,10 +35,10 @@ UNWRITTEN_MINUTES = 60
 PATHS_AT_ONCE = 5000
 # Some 10 MB of tar in memory.
 LINKS_AT_ONCE = 5000
-PACKED = "packed.tar"
-# Arguments: a folder, and a tar archive in it, which is not there afterwards. Files get the date of
-# now: `prune` takes that of links for when an image was used last.
-_UNPACK = 'cd "$1" && busybox tar -x -m -f "$2" && busybox rm "$2"'
+_PACKED = "packed.tar"
+# Argument: a folder with that archive, which is not there afterwards. Files get the date of now:
+# `prune` takes that of links for when an image was used last.
+_UNPACK = f'cd "$1" && busybox tar -x -m -f {_PACKED} && busybox rm {_PACKED}'
 # Arguments: a cache's folder, and one below it. What that one lacks is renamed into it, as high up
 # as can be and many at once, for a program takes longer than a rename; in the order of names, so
 # tags come behind what they lead to. Where the registry makes a folder meanwhile, it is done again.
@@ -172,8 +172,8 @@ class Volumes:
             some = [(path, links[path].encode()) for path in paths[start : start + LINKS_AT_ONCE]]
             # An archive within one: Docker takes five times as long for a small file as tar does.
             packed = b"".join(as_tar((path, len(link), [link]) for path, link in some))
-            self.put(root, as_tar([(f"{staged}/{PACKED}", len(packed), [packed])]))
-            self.run("sh", "-c", _UNPACK, "sh", f"{root}/{staged}", PACKED)
+            self.put(root, as_tar([(f"{staged}/{_PACKED}", len(packed), [packed])]))
+            self.run("sh", "-c", _UNPACK, "sh", f"{root}/{staged}")
         if links:
             self.place(root, staged)
 

@@ -8,7 +8,7 @@ import httpx
 
 from ops import answers
 from ops.errors import OpsError
-from ops.fetching import NOBODYS, FetchError
+from ops.fetching import NOBODYS, REFUSALS, FetchError
 from ops.harbor.client import trusting, unreachable
 from ops.harbor.pull import RefusedError, TokenAuth
 from plan.harbor_settings import HarborSettings
@@ -20,7 +20,6 @@ AT_ONCE = 8
 # There is no such blob. For HEAD of one Harbor looks only at what it holds, and asks no upstream.
 NO_BLOB = f"library/talos-cache/blobs/{NOBODYS}"
 CHECK = "check in Harbor's web page"
-REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 
 @dataclass(frozen=True, kw_only=True)
