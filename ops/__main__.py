@@ -16,6 +16,7 @@ from ops import (
     doctor,
     interrupted,
     ledger,
+    passing,
     port_moves,
     private,
     prune,
@@ -100,6 +101,7 @@ def up(arguments: argparse.Namespace) -> int:
     _clear_interrupted(arguments.stack)
     _renew_certificates(arguments.stack, settings)
     ledger.note(arguments.stack)
+    _free_volumes(arguments.stack)
     for line in port_moves.make_room(arguments.stack, settings):
         print(line, file=sys.stderr)
     return pulumi_cli.run(arguments.command, arguments.stack, "up", "--yes", "--skip-preview")
@@ -117,6 +119,7 @@ def down(arguments: argparse.Namespace) -> int:
     pulumi_cli.select(arguments.stack)
     _clear_interrupted(arguments.stack)
     ledger.note(arguments.stack)
+    _free_volumes(arguments.stack)
     status = pulumi_cli.run(arguments.command, arguments.stack, *DESTROY)
     if status == 0:
         private.remove(arguments.stack)
@@ -215,6 +218,20 @@ def _clear_interrupted(stack: str) -> None:
     if moved := folder.moved_identity(stack):
         # For commands of the state that were recorded before it was moved.
         os.environ[IDENTITY_VARIABLE] = moved
+
+
+def _free_volumes(stack: str) -> None:
+    """Remove what killed commands left on volumes, any of which the engine may be about to remove.
+
+    What keeps it from that is told, and is no reason not to go on.
+    """
+    try:
+        if volumes := whose.recorded(stack).volumes:
+            passing.remove_from(docker_api.connect(), volumes)
+    except (*KNOWN, DockerException, RequestException) as error:
+        print(
+            f"containers that a killed command left were not looked for: {error}", file=sys.stderr
+        )
 
 
 def _one_output(exported: dict[str, object], arguments: argparse.Namespace) -> object:

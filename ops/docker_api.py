@@ -136,7 +136,7 @@ def remove_until_gone(client: docker.DockerClient, container: str, deadline: flo
 
 
 def remove_named(client: docker.DockerClient, prefix: str) -> None:
-    """Remove every container, network and volume whose name starts with `prefix`."""
+    """Remove what has a name that starts with `prefix`, and containers on volumes of that."""
     for container in containers(client):
         if container.name.startswith(prefix):
             with suppress(NotFound):  # one may end by itself meanwhile
@@ -146,6 +146,8 @@ def remove_named(client: docker.DockerClient, prefix: str) -> None:
             client.api.remove_network(network["Id"])
     for volume in client.volumes.list():
         if volume.name.startswith(prefix):
+            for user in client.api.containers(all=True, filters={"volume": volume.name}):
+                client.api.remove_container(user["Id"], force=True, v=True)
             volume.remove()
 
 

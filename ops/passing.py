@@ -1,7 +1,8 @@
 """Containers that are there for one look only, and go whatever ends it."""
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -51,10 +52,26 @@ def container(client: docker.DockerClient, image: str, **options: Any) -> Iterat
             docker_api.remove_until_gone(client, one, time.monotonic() + REMOVE_SECONDS)
 
 
+def remove_from(client: docker.DockerClient, volumes: Collection[str]) -> None:
+    """Remove those that a killed process left on volumes, which Docker would not remove else.
+
+    Args:
+        client: of the Docker that has the volumes.
+        volumes: names of volumes that are about to go.
+
+    Raises:
+        DockerException: Docker does not answer.
+    """
+    _remove_idle(client, math.inf, volume=sorted(volumes))
+
+
 def _remove_abandoned(client: docker.DockerClient) -> None:
     """Those whose process was killed before it could start them, or remove them."""
-    now = time.time()
-    for row in client.api.containers(all=True, filters={"label": LABEL}):
-        if row["State"] != "running" and now - row["Created"] > ABANDONED_SECONDS:
+    _remove_idle(client, time.time() - ABANDONED_SECONDS)
+
+
+def _remove_idle(client: docker.DockerClient, before: float, **filters: list[str]) -> None:
+    for row in client.api.containers(all=True, filters={"label": LABEL, **filters}):
+        if row["State"] != "running" and row["Created"] < before:
             with suppress(DockerException):  # another command does the same
                 client.api.remove_container(row["Id"], force=True, v=True)

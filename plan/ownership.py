@@ -18,6 +18,7 @@ IDENTITY_LABEL = "talos-cache.state"
 CHECKOUT_LABEL = "talos-cache.checkout"
 
 CONTAINER_TYPE = "docker:index/container:Container"
+VOLUME_TYPE = "docker:index/volume:Volume"
 COMMAND_TYPE = "command:local:Command"
 
 NAMES_SHOWN = 6
@@ -68,6 +69,7 @@ class Recorded:
         logical: id of a container -> its logical name, which stays when its name changes.
         unnumbered: names of containers whose id it does not tell: it was made with an older
             stand-in of the Docker plugin.
+        volumes: their names.
         clusters: names of the clusters that it has made.
         identity: the state's, as it was recorded with what was made; empty where nothing was.
         born: name of the stack when that was made; empty where there is nothing.
@@ -77,6 +79,7 @@ class Recorded:
     containers: frozenset[str] = frozenset()
     logical: Mapping[str, str] = field(default_factory=dict)
     unnumbered: frozenset[str] = frozenset()
+    volumes: frozenset[str] = frozenset()
     clusters: frozenset[str] = frozenset()
     identity: str = ""
     born: str = ""
@@ -95,7 +98,7 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
     Args:
         resources: type and outputs of each; a container's have its `id` and its `urn` too.
     """
-    unnumbered, clusters = set(), set()
+    unnumbered, volumes, clusters = set(), set(), set()
     logical: dict[str, str] = {}
     said: list[Owner] = []
     in_harbor: list[harbor_drift.Recorded] = []
@@ -107,6 +110,8 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
                 unnumbered.add(str(outputs.get("name")))
             labels = {one["label"]: one["value"] for one in outputs.get("labels") or ()}
             said += filter(None, [owner(labels)])
+        elif kind == VOLUME_TYPE:
+            volumes.add(str(outputs.get("name")))
         elif kind == COMMAND_TYPE:
             variables = outputs.get("environment") or {}
             said += filter(None, [_of_command(variables)])
@@ -116,6 +121,7 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
         containers=frozenset(logical),
         logical=logical,
         unnumbered=frozenset(unnumbered),
+        volumes=frozenset(volumes),
         clusters=frozenset(clusters),
         identity=next((one.identity for one in said if one.identity), ""),
         born=next((one.stack for one in said), ""),

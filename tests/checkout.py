@@ -4,14 +4,17 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 import docker
 import yaml
+from docker.errors import APIError
 
-from ops import docker_api
+from ops import docker_api, passing
 from plan.login_settings import SECRET_KEYS
 from plan.settings import DEFAULTS
 from tests.e2e.sweep import PREFIX
@@ -23,6 +26,7 @@ NOT_COPIED = shutil.ignore_patterns(".work", ".git", "__pycache__", ".*_cache", 
 REGISTRY_IMAGE = str(DEFAULTS["cache.image"])
 LEFT_OUT = ("MFLAGS", "STACK", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE", *ASIDE.values())
 COMMAND_SECONDS = 180
+IN_USE_SECONDS = 60
 
 
 @dataclass
@@ -37,6 +41,8 @@ class Checkout:
     shells: dict[tuple, dict[str, str]] = field(default_factory=dict)
     looks_again: bool = False
     """Whether a preview has to find nothing to change after every `make up`."""
+    kills: bool = False
+    """Whether tests kill its commands: what these leave in Docker goes with a later one."""
 
     def run(self, *argv, check=True, env=None):
         done = subprocess.run(
@@ -110,6 +116,12 @@ class Checkout:
             if container.has_labels(labels)
         }
 
+    def passing(self, stack):
+        """Containers that commands have made to look into the stack's volumes."""
+        volumes = self.volumes(f"{PREFIX}-{stack}-")
+        filters = {"label": passing.LABEL, "volume": sorted(volumes)}
+        return self.client.api.containers(all=True, filters=filters) if volumes else []
+
     def volumes(self, prefix):
         return {
             volume.name for volume in self.client.volumes.list() if volume.name.startswith(prefix)
@@ -140,10 +152,29 @@ def checked_out(folder, client, *, looks_again=False):
     yield made
     for stack in sorted(made.stacks):
         if (path / "stacks" / f"Pulumi.{stack}.yaml").exists():
+            assert made.kills or not made.passing(stack), "every command removes its own"
             made.make("down", stack)
         assert made.containers(stack) == {}, "destroy leaves no container"
         for volume in made.volumes(f"{PREFIX}-{stack}-"):
-            client.volumes.get(volume).remove()
+            remove_volume(client, volume)
+
+
+def remove_volume(client, name):
+    """Remove it, and what commands that a test has killed left there, or still leave there.
+
+    Docker goes on with what it was asked for when the one who asked is gone.
+    """
+    deadline = time.monotonic() + IN_USE_SECONDS
+    while True:
+        passing.remove_from(client, [name])
+        try:
+            client.volumes.get(name).remove()
+        except APIError as error:
+            if error.status_code != HTTPStatus.CONFLICT or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _clean_env(folder):

@@ -4,6 +4,8 @@ import pytest
 import requests
 
 from demo.client import pull
+from ops import passing
+from tests.checkout import REGISTRY_IMAGE
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 from tests.upstream_log import requests_answered
 
@@ -134,9 +136,18 @@ def test_destroy_keeps_the_volumes_and_deletes_them_when_asked(three, embedded_u
     three.make("up", STACK)
     with Unplugged(embedded_upstream):
         pull(endpoint("docker.io"), IMAGES[0], by_digest=False)
+    left_by_a_killed_command(three, f"{NAME}-ghcr.io")
     three.make("down", STACK)
     left = three.volumes(NAME)
     assert left.isdisjoint({f"{NAME}-{host}" for host in HOSTS})
+
+
+def left_by_a_killed_command(checkout, volume):
+    """A container on this volume that nobody starts or removes any more."""
+    client = checkout.client
+    config = client.api.create_host_config(binds=[f"{volume}:/volumes:ro"])
+    labels = {passing.LABEL: "true"}
+    client.api.create_container(REGISTRY_IMAGE, labels=labels, host_config=config)
 
 
 class Unplugged:

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from ops import docker_api
+from tests.checkout import remove_volume
 from toolchain.versions import REGISTRY
 
 HOSTS = ("docker.io", "registry.k8s.io", "quay.io", "gcr.io", "ghcr.io", "factory.talos.dev")
@@ -19,7 +20,7 @@ def docker_stack(docker_stack_lock, checkout):
     yield checkout
     checkout.make("down", "docker")
     for name in checkout.volumes("registry-") - made:
-        checkout.client.volumes.get(name).remove()
+        remove_volume(checkout.client, name)
 
 
 def wait_until_healthy(checkout, names):

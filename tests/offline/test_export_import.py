@@ -22,7 +22,7 @@ from ops.caches import Cache
 from ops.volumes import MOUNT, opened
 from plan.settings import DEFAULTS
 from plan.store import STAGING
-from tests.checkout import ops_line
+from tests.checkout import ops_line, remove_volume
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 from tests.offline.second_docker import second_docker
 from tests.offline.volumes import cut_short, damage
@@ -39,6 +39,7 @@ BIG = images.single("docker.io", "team/big", "v1", Random(7).randbytes(60_000_00
 
 @pytest.fixture(scope="module")
 def up(checkout, embedded_upstream):
+    checkout.kills = True
     write(checkout, embedded_upstream)
     checkout.make("up", STACK)
     embedded_upstream.push(BIG)
@@ -72,7 +73,7 @@ def empty(up):
 
 def remove_volumes(checkout):
     for name in checkout.volumes(f"{PREFIX}-{OTHER}-"):
-        checkout.client.volumes.get(name).remove()
+        remove_volume(checkout.client, name)
 
 
 def pull_from(image, port):

@@ -3,11 +3,12 @@
 import signal
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 from docker.errors import APIError, ImageNotFound
 
-from ops import passing
+from ops import docker_api, passing
 from plan.settings import DEFAULTS
 from tests.e2e.conftest import PREFIX
 
@@ -73,6 +74,31 @@ def test_the_next_one_removes_what_a_killed_process_left(docker_client, monkeypa
         monkeypatch.setattr(passing, "ABANDONED_SECONDS", -1)
         with passing.container(docker_client, IMAGE, **WORK) as second:
             assert left(docker_client) == [second]
+
+
+def test_volumes_that_are_about_to_go_are_freed_at_once(docker_client):
+    """Of what was left there and does not run; what is on other volumes may be about to start."""
+    names = [f"{PREFIX}-passing-{number}" for number in range(3)]
+    with ExitStack() as stack:
+        made = []
+        for name in names:
+            stack.callback(docker_client.volumes.create(name).remove)
+            config = docker_client.api.create_host_config(binds=[f"{name}:/volume"])
+            options = {"entrypoint": ["cat"], "stdin_open": True, "host_config": config}
+            made += [stack.enter_context(passing.container(docker_client, IMAGE, **options))]
+        docker_client.api.start(made[1])
+        passing.remove_from(docker_client, names[:2])
+        assert sorted(left(docker_client)) == sorted(made[1:])
+        passing.remove_from(docker_client, [names[0]])  # gone already is fine
+
+
+def test_a_sweep_frees_the_volumes_that_it_removes(docker_client):
+    """Or a run of tests that was killed would leave a sweep that fails, and no next run."""
+    name = f"{PREFIX}-passing-swept"
+    config = docker_client.api.create_host_config(binds=[f"{name}:/volume"])
+    docker_client.api.create_container(IMAGE, host_config=config)
+    docker_api.remove_named(docker_client, name)
+    assert docker_client.api.volumes(filters={"name": name})["Volumes"] in (None, [])
 
 
 def test_what_docker_does_not_remove_at_once_is_tried_again(docker_client, monkeypatch):

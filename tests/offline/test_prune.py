@@ -13,7 +13,7 @@ import pytest
 from demo import images
 from demo.client import PullError, pull
 from demo.images import CONFIG, LAYER, MANIFEST, Blob, Image, Manifest
-from ops import hashing, prune, verify
+from ops import hashing, passing, prune, verify
 from ops.caches import Cache
 from ops.readiness import failure
 from ops.volumes import Volumes, opened
@@ -75,6 +75,7 @@ KEEP = ("--keep", "first.txt", "--keep", "second.txt")
 
 @pytest.fixture(scope="module")
 def up(checkout, embedded_upstream):
+    checkout.kills = True
     write(checkout, embedded_upstream)
     checkout.make("up", STACK)
     for image in ALL:
@@ -363,7 +364,7 @@ def test_killed_at_any_moment_no_tag_leads_to_nothing_and_the_next_goes_on(fille
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    remove_unstarted(filled)
+    wait_until_unused(filled)
     assert complete(filled) >= {FIRST.reference, SECOND.reference}
     report = pruned(filled, *KEEP, "--to", "8.1MB", "--yes")
     assert complete(filled) == {FIRST.reference, SECOND.reference}
@@ -412,17 +413,24 @@ def test_after_a_kill_make_up_starts_the_cache_again(filled):
         assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     assert process.communicate()[1] == ""
-    remove_unstarted(filled)
+    wait_until_unused(filled)
     filled.make("up", STACK)
     pull(endpoint(FIRST), FIRST, by_digest=False)
 
 
-def remove_unstarted(checkout):
-    """A kill after a container was made and before it was started leaves it, and ends no other."""
-    time.sleep(2)  # Docker may be about to make it, or to start it
-    filters = {"volume": f"{NAME}-docker.io", "status": "created"}
-    for row in checkout.client.api.containers(all=True, filters=filters):
-        checkout.client.api.remove_container(row["Id"], v=True, force=True)
+def wait_until_unused(checkout):
+    """Until nothing of a killed command runs any more.
+
+    Its container ends by itself. One that is not started yet may be about to be, and is removed;
+    one that Docker is about to make is never started, and in nobody's way until the volume goes.
+    """
+    names = [f"{NAME}-{host}" for host in HOSTS]
+    passing.remove_from(checkout.client, names)
+    filters = {"label": passing.LABEL, "volume": names}
+    deadline = time.monotonic() + 30
+    while running := checkout.client.api.containers(filters=filters):
+        assert time.monotonic() < deadline, running
+        time.sleep(0.1)
 
 
 def started_prune(checkout, *arguments):

@@ -35,6 +35,7 @@ MORE = tuple(
 
 @pytest.fixture(scope="module")
 def up(checkout, embedded_upstream):
+    checkout.kills = True
     config = {"prefix": NAME, "basePort": BASE_PORT, "cache": {"onDestroy": "delete"}}
     upstreams = embedded(embedded_upstream, HOSTS)
     checkout.write_stack(STACK, upstreams=upstreams, **config)

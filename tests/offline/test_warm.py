@@ -57,6 +57,7 @@ MANY = tuple(
 
 @pytest.fixture(scope="module")
 def up(checkout, embedded_upstream):
+    checkout.kills = True
     write(checkout, embedded_upstream)
     checkout.make("up", STACK)
     for image in (*ALL, *MANY):

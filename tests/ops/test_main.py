@@ -7,6 +7,7 @@ import requests
 from ops import __main__ as ops
 from ops import pulumi_cli, stack_files, verify, whose
 from ops.errors import OpsError
+from plan.ownership import Recorded
 from plan.settings import parse
 from toolchain import edge
 
@@ -123,6 +124,7 @@ def down(monkeypatch, capsys):
     monkeypatch.setattr(pulumi_cli, "run", lambda *_: 0)
     monkeypatch.setattr(ops.interrupted, "clear", lambda stack: [])
     monkeypatch.setattr(ops.ledger, "note", lambda stack: None)
+    monkeypatch.setattr(whose, "recorded", lambda stack: Recorded())
     monkeypatch.setattr(ops.private, "remove", lambda stack: None)
 
     def run():
@@ -161,6 +163,17 @@ def test_a_stack_file_with_mistakes_is_no_failure_of_a_down(down, monkeypatch):
         0,
         "note: caches that the state did not know were not looked for: it is no YAML\n",
     )
+
+
+def test_a_docker_that_is_away_is_told_and_the_engine_goes_on(down, monkeypatch):
+    """It may have other things to remove, or to say."""
+    monkeypatch.setattr(whose, "recorded", lambda stack: Recorded(volumes=frozenset({"mine"})))
+    away = ops.DockerUnavailableError("Docker does not answer")
+    monkeypatch.setattr(ops.docker_api, "connect", raiser(away))
+    monkeypatch.setattr(stack_files, "check", lambda stack: parse({}))
+    monkeypatch.setattr(whose, "left_alone", lambda stack, names: [])
+    told = "containers that a killed command left were not looked for: Docker does not answer\n"
+    assert down() == (0, told)
 
 
 def test_what_the_engine_runs_as_a_part_of_an_up_does_not_look_again(monkeypatch):

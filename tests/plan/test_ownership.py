@@ -3,7 +3,15 @@
 import pytest
 
 from plan import ownership
-from plan.ownership import COMMAND_TYPE, CONTAINER_TYPE, Owner, Taken, recorded, refusals
+from plan.ownership import (
+    COMMAND_TYPE,
+    CONTAINER_TYPE,
+    VOLUME_TYPE,
+    Owner,
+    Taken,
+    recorded,
+    refusals,
+)
 
 US = Owner(stack="docker", identity="docker-0123456789ab", checkout="host:/home/me/cache")
 
@@ -64,6 +72,11 @@ def test_a_state_knows_the_clusters_that_it_has_made():
     made = command(TALOS_CACHE_STACK="mine", TALOS_CACHE_CLUSTER='{"name": "dev"}')
     warm = command(TALOS_CACHE_CLUSTER='{"name": "warmed"}')
     assert recorded([made, warm]).clusters == {"dev"}
+
+
+def test_a_state_knows_the_volumes_that_it_has_made():
+    resources = [(VOLUME_TYPE, {"name": "registry-quay.io"}), container("1", "registry-gcr.io", {})]
+    assert recorded(resources).volumes == {"registry-quay.io"}
 
 
 def test_what_containers_say_is_read_back_as_it_was_said():

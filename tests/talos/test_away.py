@@ -12,6 +12,7 @@ import subprocess
 import pytest
 import requests
 
+from tests.checkout import remove_volume
 from tests.e2e.sweep import PREFIX
 from tests.offline.volumes import in_container
 from tests.talos import stories
@@ -183,7 +184,7 @@ def test_a_cluster_boots_from_an_archive_on_a_machine_without_network(stack, tmp
     stack.checkout.make("down", STACK)
     stack.checkout.client.images.remove(NODE_IMAGE)
     for name in stack.checkout.volumes(NAME):
-        stack.checkout.client.volumes.get(name).remove()
+        remove_volume(stack.checkout.client, name)
     write(stack, workers=0, offline=True)  # a container that is stopped has no address
     stack.upstream.stop()
     try:
