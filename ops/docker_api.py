@@ -147,7 +147,8 @@ def remove_named(client: docker.DockerClient, prefix: str) -> None:
     for volume in client.volumes.list():
         if volume.name.startswith(prefix):
             for user in client.api.containers(all=True, filters={"volume": volume.name}):
-                client.api.remove_container(user["Id"], force=True, v=True)
+                with suppress(NotFound):
+                    client.api.remove_container(user["Id"], force=True, v=True)
             volume.remove()
 
 
