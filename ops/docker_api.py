@@ -137,19 +137,21 @@ def remove_until_gone(client: docker.DockerClient, container: str, deadline: flo
 
 def remove_named(client: docker.DockerClient, prefix: str) -> None:
     """Remove what has a name that starts with `prefix`, and containers on volumes of that."""
+    volumes = [one for one in client.volumes.list() if one.name.startswith(prefix)]
+    users = {
+        row["Id"]
+        for volume in volumes
+        for row in client.api.containers(all=True, filters={"volume": volume.name})
+    }
     for container in containers(client):
-        if container.name.startswith(prefix):
+        if container.name.startswith(prefix) or container.id in users:
             with suppress(NotFound):  # one may end by itself meanwhile
                 client.api.remove_container(container.id, force=True, v=True)
     for network in client.api.networks():
         if network["Name"].startswith(prefix):
             client.api.remove_network(network["Id"])
-    for volume in client.volumes.list():
-        if volume.name.startswith(prefix):
-            for user in client.api.containers(all=True, filters={"volume": volume.name}):
-                with suppress(NotFound):
-                    client.api.remove_container(user["Id"], force=True, v=True)
-            volume.remove()
+    for volume in volumes:
+        volume.remove()
 
 
 def bridge_gateway(client: docker.DockerClient) -> str:

@@ -53,11 +53,11 @@ def container(client: docker.DockerClient, image: str, **options: Any) -> Iterat
 
 
 def remove_from(client: docker.DockerClient, volumes: Collection[str]) -> None:
-    """Remove those that a killed process left on volumes, which Docker would not remove else.
+    """Remove those that a killed process left on volumes, which Docker would not remove otherwise.
 
     Args:
         client: of the Docker that has the volumes.
-        volumes: names of volumes that are about to go.
+        volumes: names of volumes that are about to go, at least one (for none Docker lists all).
 
     Raises:
         DockerException: Docker does not answer.

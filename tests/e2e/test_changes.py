@@ -136,18 +136,12 @@ def test_destroy_keeps_the_volumes_and_deletes_them_when_asked(three, embedded_u
     three.make("up", STACK)
     with Unplugged(embedded_upstream):
         pull(endpoint("docker.io"), IMAGES[0], by_digest=False)
-    left_by_a_killed_command(three, f"{NAME}-ghcr.io")
-    three.make("down", STACK)
+    config = three.client.api.create_host_config(binds=[f"{NAME}-ghcr.io:/volumes:ro"])
+    # As a command leaves it that is killed before it starts it.
+    with passing.container(three.client, REGISTRY_IMAGE, host_config=config):
+        three.make("down", STACK)
     left = three.volumes(NAME)
     assert left.isdisjoint({f"{NAME}-{host}" for host in HOSTS})
-
-
-def left_by_a_killed_command(checkout, volume):
-    """A container on this volume that nobody starts or removes any more."""
-    client = checkout.client
-    config = client.api.create_host_config(binds=[f"{volume}:/volumes:ro"])
-    labels = {passing.LABEL: "true"}
-    client.api.create_container(REGISTRY_IMAGE, labels=labels, host_config=config)
 
 
 class Unplugged:

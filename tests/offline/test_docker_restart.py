@@ -77,27 +77,20 @@ def endpoints():
     return {host: f"http://127.0.0.1:{BASE_PORT + shift}" for host, shift in PORTS.items()}
 
 
-def pull_all():
+def pull_all(again_for=0):
+    """Each once; what fails again for so many seconds, as nodes do."""
+    deadline = time.monotonic() + again_for
     for image in IMAGES:
-        pull(endpoints()[image.host], image, by_digest=False)
+        while True:
+            try:
+                pull(endpoints()[image.host], image, by_digest=False)
+                break
+            except PullError:
+                if time.monotonic() >= deadline:
+                    raise
 
 
-def pull_all_as_nodes_do():
-    """Again, where the watch has broken off a pull that was the first to wait."""
-    deadline = time.monotonic() + BACK_SECONDS
-    for image in IMAGES:
-        while (broken_off := why_not_pulled(image)) is not None:
-            assert time.monotonic() < deadline, broken_off
-
-
-def why_not_pulled(image):
-    try:
-        return pull(endpoints()[image.host], image, by_digest=False)
-    except PullError as error:
-        return error
-
-
-def serves_after_a_restart(other, pull_all=pull_all):
+def serves_after_a_restart(other, again_for=0):
     """Docker ends with all its containers and comes back: caches are up by themselves."""
     before = started(other)
     other.stop()
@@ -107,7 +100,7 @@ def serves_after_a_restart(other, pull_all=pull_all):
     other.start()
     for url in endpoints().values():
         assert wait_for_answer(url, BACK_SECONDS) == ""
-    pull_all()
+    pull_all(again_for)
     after = started(other)
     assert before.keys() == after.keys()
     assert all(before[name] != after[name] for name in before), "each was started anew"
@@ -138,7 +131,7 @@ def test_with_the_upstream_swallowing_packets(up, other, upstream):
             requests.get(f"{upstream.url}/v2/", timeout=2)
         # It is known by its address. An attempt to connect ends after 3 s, and what has waited for
         # 4 s, as on a busy machine, is broken off (docs/adr/0013).
-        serves_after_a_restart(other, pull_all_as_nodes_do)
+        serves_after_a_restart(other, again_for=BACK_SECONDS)
     finally:
         subprocess.run([*enter, "--delete", *rule], check=True)
 

@@ -424,11 +424,9 @@ def wait_until_unused(checkout):
     Its container ends by itself. One that is not started yet may be about to be, and is removed;
     one that Docker is about to make is never started, and in nobody's way until the volume goes.
     """
-    names = [f"{NAME}-{host}" for host in HOSTS]
-    passing.remove_from(checkout.client, names)
-    filters = {"label": passing.LABEL, "volume": names}
+    passing.remove_from(checkout.client, checkout.volumes(f"{NAME}-"))
     deadline = time.monotonic() + 30
-    while running := checkout.client.api.containers(filters=filters):
+    while running := [row for row in checkout.passing(STACK) if row["State"] == "running"]:
         assert time.monotonic() < deadline, running
         time.sleep(0.1)
 
