@@ -11,10 +11,8 @@ import pulumi
 import pytest
 import yaml
 
-import ops.preflight
-import ops.readiness
 import stack_state
-from ops import ending
+from ops import ending, preflight, readiness
 from ops.docker_api import Container, DockerUnavailableError
 from ops.harbor import access, drift
 from ops.preflight import Host
@@ -93,9 +91,9 @@ class Outside:
 @pytest.fixture
 def outside(monkeypatch):
     there = Outside()
-    monkeypatch.setattr(ops.preflight, "look", there.look)
-    monkeypatch.setattr(ops.preflight, "obstacles", there.obstacles)
-    monkeypatch.setattr(ops.readiness, "unready", there.unready)
+    monkeypatch.setattr(preflight, "look", there.look)
+    monkeypatch.setattr(preflight, "obstacles", there.obstacles)
+    monkeypatch.setattr(readiness, "unready", there.unready)
     monkeypatch.setattr(drift, "look", there.look_at_harbor)
     monkeypatch.setattr(access, "report", there.may_pull)
     return there

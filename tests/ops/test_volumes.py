@@ -21,7 +21,7 @@ import docker
 import pytest
 import requests
 
-import ops.volumes
+from ops import volumes as ops_volumes
 from ops.archive import importing
 from ops.caches import of_settings
 from ops.errors import OpsError
@@ -355,9 +355,9 @@ def test_many_blobs_are_read_in_one_call(volumes):
 def test_what_is_read_of_a_volume_is_what_was_asked_for():
     """However it comes in pieces, and whoever does not take all of it."""
     files = [("a", 3), ("b", 0), ("c", 4), ("d", 2)]
-    read = ops.volumes.apart(iter([b"aa", b"ac", b"cccd", b"d"]), files)
+    read = ops_volumes.apart(iter([b"aa", b"ac", b"cccd", b"d"]), files)
     assert [b"".join(pieces) for pieces in read] == [b"aaa", b"", b"cccc", b"dd"]
-    read = ops.volumes.apart(iter([b"aaacccc", b"dd"]), files)
+    read = ops_volumes.apart(iter([b"aaacccc", b"dd"]), files)
     assert [next(pieces, b"") for pieces in read] == [b"aaa", b"", b"cccc", b"dd"]
 
 
@@ -367,12 +367,12 @@ def test_what_fails_at_the_end_of_reading_is_told():
         raise OpsError("a file is gone")
 
     with pytest.raises(OpsError, match="a file is gone"):
-        list(ops.volumes.apart(failing(), [("a", 3)]))
+        list(ops_volumes.apart(failing(), [("a", 3)]))
 
 
 def test_a_manifest_that_is_too_large_is_not_read(volumes, caches, monkeypatch):
     write(volumes, by_host(caches)["quay.io"], "team/app")
-    monkeypatch.setattr(ops.volumes, "MANIFEST_BYTES", len(IMAGE) - 1)
+    monkeypatch.setattr(ops_volumes, "MANIFEST_BYTES", len(IMAGE) - 1)
     held = volumes.stores()["quay.io"]
     assert held.manifests == {digest_of(IMAGE): b""}
     image = replace(IMAGES[0], host="quay.io")
@@ -486,7 +486,7 @@ def test_links_come_to_those_that_are_there_and_many_take_a_few_calls(volumes, m
     volumes.place_links(folder(cache), {})
     assert volumes.calls == []
     volumes.place_links(folder(cache), linked("1", "2"))
-    monkeypatch.setattr(ops.volumes, "LINKS_AT_ONCE", 3)
+    monkeypatch.setattr(ops_volumes, "LINKS_AT_ONCE", 3)
     volumes.calls.clear()
     changed = dict.fromkeys(linked("2"), f"sha256:{'9' * 64}")
     volumes.place_links(folder(cache), {**linked("3", "4"), **changed})
