@@ -4,25 +4,26 @@ import functools
 
 import pulumi
 
-import stack_config
 import stack_plan
 import stack_state
 from components import CacheSet, HarborProjects, TalosCluster, may_pull
 from components.docker_bridge import gateway
-from ops import preflight, which_docker, whose
+from ops import whose
+from ops.docker import which
 from ops.ending import in_words
-from ops.readiness import unready
-from plan import addressing
+from ops.registry.readiness import unready
+from ops.stack import config, preflight
+from plan.caches import addressing
 from plan.ownership import Recorded
-from plan.settings import Settings
+from plan.settings.stack import Settings
 from stack_plan import StackPlan
 
 
 def main() -> None:
     """Bring up this stack's caches and clusters; export what nodes and people need."""
     stack = pulumi.get_stack()
-    chosen, files = stack_config.read(stack)
-    which_docker.check(stack, stack_config.given())
+    chosen, files = config.read(stack)
+    which.check(stack, config.given())
     recorded = stack_state.read(stack)
     us = whose.we_are(stack, recorded)
     bridge = gateway() if addressing.needs_bridge_gateway(chosen) else None
@@ -53,7 +54,7 @@ def _behind_harbor(
             pulumi.log.warn(seen.warning)
         projects = HarborProjects("harbor", plan.harbor, seen.repairs).ready
         ready = pulumi.Output.all(ready, projects).apply(all)
-    assert chosen.harbor is not None  # noqa: S101 - an upstream behind it needs one (plan/settings.py)
+    assert chosen.harbor is not None  # noqa: S101 - an upstream behind it needs one (plan/settings/stack.py)
     probe = functools.partial(access.report, chosen.harbor, plan.behind)
     return may_pull(ready, probe)
 

@@ -3,14 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ops import private
 from ops.cluster.folder import access, identity_of, moved_identity
-from plan import addressing, advice, behind_harbor, caches, cluster, mirrors, outputs, ownership
-from plan.caches import CachePlan
-from plan.cluster import ClusterPlan
-from plan.harbor import HarborPlan
-from plan.mirrors import Mirror
-from plan.settings import Settings
+from ops.stack import secret_files
+from plan import advice, outputs, ownership
+from plan.caches import addressing, cache_plan
+from plan.caches.cache_plan import CachePlan
+from plan.harbor import from_settings
+from plan.harbor.reconcile import HarborPlan
+from plan.settings.stack import Settings
+from plan.talos import cluster, mirrors
+from plan.talos.cluster import ClusterPlan
+from plan.talos.mirrors import Mirror
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +60,14 @@ def build(
         OpsError: what the stack keeps on this machine can't be read.
     """
     where = addressing.resolve(settings, bridge_gateway)
-    certificate = private.server_certificate(stack, settings, where, files)
-    built = caches.build(settings, where, files, certificate)
-    local = caches.in_reported_order(built, published)
-    robot = private.robot_secret(stack, settings)
+    certificate = secret_files.server_certificate(stack, settings, where, files)
+    built = cache_plan.build(settings, where, files, certificate)
+    local = cache_plan.in_reported_order(built, published)
+    robot = secret_files.robot_secret(stack, settings)
     # What a stack has in Harbor is called as the stack was when it made it.
     born, owner = ownership.parts(identity_of(stack))
-    harbor = behind_harbor.build(settings, born, owner, files, robot)
-    behind = behind_harbor.mirrors(settings, files, harbor)
+    harbor = from_settings.build(settings, born, owner, files, robot)
+    behind = from_settings.mirrors(settings, files, harbor)
     entries = mirrors.in_order((*mirrors.build(local), *behind))
     moved = moved_identity(stack)
     clusters = cluster.build(stack, settings.clusters, local, entries, files, moved)

@@ -32,15 +32,15 @@ import yaml
 
 from demo import images
 from demo.upstream import Upstream
-from ops import docker_api
-from ops.docker_api import DockerUnavailableError
+from host.paths import ROOT, WORK, private_folder
+from ops.docker import api
+from ops.docker.api import DockerUnavailableError
 from ops.errors import OpsError
-from ops.readiness import failure
-from ops.stack_files import PROJECT, ROOT
-from plan.settings import DEFAULTS
+from ops.registry.readiness import failure
+from ops.stack.stack_files import PROJECT
+from plan.settings.stack import DEFAULTS
 from toolchain import edge, engine, plugins
 from toolchain.environment import file_url
-from toolchain.paths import WORK, private_folder
 from toolchain.steps import SetupError, say
 
 RUNS = 5
@@ -283,10 +283,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench")
     parser.add_argument("--carry", action="store_true", help="export and import alone")
     only_carry = parser.parse_args().carry
-    client = docker_api.connect()
+    client = api.connect()
     used = plugins.describe(plugins.ensure(engine.ensure()))
     say(f"measuring on the plugins {used}")
-    address = docker_api.bridge_gateway(client)
+    address = api.bridge_gateway(client)
     upstream = Upstream(
         client=client,
         name=f"{PREFIX}-upstream",
@@ -294,7 +294,7 @@ def main() -> int:
         address=address,
         port=UPSTREAM_PORT,
     )
-    docker_api.remove_named(client, PREFIX)
+    api.remove_named(client, PREFIX)
     upstream.start()
     try:
         bench = Bench(client, upstream)
@@ -304,7 +304,7 @@ def main() -> int:
             rows = [row for size in SIZES for row in bench.measure(size)]
             _report([*rows, *bench.carry()], bench, used)
     finally:
-        docker_api.remove_named(client, PREFIX)
+        api.remove_named(client, PREFIX)
         shutil.rmtree(FOLDER, ignore_errors=True)
         for stack in (ROOT / "stacks").glob("Pulumi.bench*.yaml"):
             stack.unlink()

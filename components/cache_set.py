@@ -6,7 +6,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.pull_through_cache import PullThroughCache, PullThroughCacheArgs
-from plan.caches import CachePlan
+from plan.caches.cache_plan import CachePlan
 
 Warn = Callable[[str], object]
 Probe = Callable[[Sequence[CachePlan], Warn], str]

@@ -3,7 +3,7 @@
 import pulumi
 import pulumi_docker as docker
 
-from ops.host import BRIDGE_INTERFACE, interface_address
+from host.interfaces import BRIDGE_INTERFACE, interface_address
 
 BRIDGE_NETWORK = "bridge"
 

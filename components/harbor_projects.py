@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pulumi
 from pulumi_command import local
 
-from plan.harbor import HarborPlan, environment, identity, secret_input
+from plan.harbor.reconcile import HarborPlan, environment, identity, secret_input
 
 # Relative to the project, so that a second checkout shows no difference.
 RUN = "exec .work/venv/bin/python -m ops.harbor"

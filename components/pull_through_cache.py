@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from plan.caches import (
+from plan.caches.cache_plan import (
     CREDENTIAL_HELPER_PATH,
     DATA_PATH,
     REGISTRY_COMMAND,
@@ -19,7 +19,7 @@ from plan.caches import (
     CacheFile,
     CachePlan,
 )
-from plan.upstream_watch import DEBUG_ADDRESS
+from plan.caches.upstream_watchdog import DEBUG_ADDRESS
 
 # Docker's default keeps logs without limit, and a limit added later replaces every container.
 LOG_OPTS = {"max-size": "10m", "max-file": "3"}

@@ -5,7 +5,7 @@ import shlex
 import pulumi
 from pulumi_command import local
 
-from plan.cluster import (
+from plan.talos.cluster import (
     TIMEOUT_VARIABLE,
     ClusterPlan,
     environment,

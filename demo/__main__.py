@@ -21,16 +21,19 @@ import requests
 from demo import images
 from demo.client import PullError, pull
 from demo.upstream import Upstream
-from ops import docker_api, pulumi_cli, stack_files, whose
-from ops.docker_api import DockerUnavailableError
+from host.paths import DEMO, DEMO_STATE, ROOT, private_folder, user_cache
+from ops import whose
+from ops.docker import api
+from ops.docker.api import DockerUnavailableError
+from ops.engine import cli
 from ops.errors import OpsError
-from ops.readiness import failure, wait_for_answer
-from plan.checks import SettingsError
+from ops.registry.readiness import failure, wait_for_answer
+from ops.stack import stack_files
 from plan.ownership import CHECKOUT_LABEL, PROJECT_LABEL, STACK_LABEL
-from plan.settings import DEFAULTS, parse
+from plan.settings.checks import SettingsError
+from plan.settings.stack import DEFAULTS, parse
 from toolchain import docker_engine, edge
 from toolchain.environment import file_url
-from toolchain.paths import DEMO, DEMO_STATE, private_folder, user_cache
 from toolchain.steps import SetupError, only_one, progress
 
 STACK = "demo"
@@ -78,7 +81,7 @@ class Demo:
         with progress(doing), log.open("a") as output:
             status = subprocess.run(
                 ["pulumi", *arguments, "--non-interactive", "--stack", STACK],
-                cwd=stack_files.ROOT,
+                cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -92,7 +95,7 @@ class Demo:
         config = ("--config-file", str(CONFIG))
         self.pulumi(doing, "up", "--yes", "--skip-preview", *config)
         self.pulumi("looking for changes", "preview", "--expect-no-changes", *config)
-        return pulumi_cli.stack_outputs(STACK)
+        return cli.stack_outputs(STACK)
 
     def pull_everything(self, outputs: dict[str, Any]) -> str:
         """Pull every image through its cache, by tag and by digest; returns what was proved."""
@@ -105,7 +108,7 @@ class Demo:
 
     def containers(self) -> list[str]:
         """The stack's containers that there are, running or not."""
-        there = docker_api.containers(self.client)
+        there = api.containers(self.client)
         return [container.name for container in there if container.has_labels(LABELS)]
 
 
@@ -138,10 +141,10 @@ def _run(*, keep: bool) -> None:
 
 def _prepared() -> Demo:
     """A clean start, also after a demo that was killed, and the stack file for this machine."""
-    client = docker_api.connect()
+    client = api.connect()
     settings = parse(stack_files.read(stack_files.path_of(STACK)))
     template = settings.upstreams[0].remote_url
-    gateway = docker_api.bridge_gateway(client)
+    gateway = api.bridge_gateway(client)
     port = int(template.rpartition(":")[2])
     upstream = Upstream(
         client=client,
@@ -164,10 +167,10 @@ def _prepared() -> Demo:
 def _refuse_others(client: docker.DockerClient) -> None:
     """Stop before what the demo of another checkout has left: it may have been kept on purpose."""
     left: dict[str, list[str]] = {}
-    for container in docker_api.containers(client):
+    for container in api.containers(client):
         # The folder alone tells: the name of a machine changes, and what it left stays its own.
         folder = dict(container.labels).get(CHECKOUT_LABEL, CHECKOUT).partition(":")[2]
-        if container.has_labels(LABELS) and folder != str(stack_files.ROOT):
+        if container.has_labels(LABELS) and folder != str(ROOT):
             left.setdefault(folder, []).append(container.name)
     if left:
         names = " ".join(sorted(name for names in left.values() for name in names))
@@ -185,7 +188,7 @@ def _prove(demo: Demo) -> None:
     kinds = "an image, an index for two platforms, and an artifact that is no image"
     step.proved(f"an upstream registry holds {kinds}, made here")
 
-    pulumi_cli.select(STACK)
+    cli.select(STACK)
     outputs = demo.up("bringing up the caches")
     caches = f"{len(outputs['caches'])} caches answer, one per upstream registry"
     step.proved(f"pulumi up: {caches}; a preview finds nothing to change")

@@ -8,34 +8,20 @@ import sys
 from docker.errors import DockerException
 from requests import RequestException
 
-from ops import (
-    adopt,
-    caches,
-    clusters,
-    docker_api,
-    doctor,
-    interrupted,
-    ledger,
-    passing,
-    port_moves,
-    private,
-    prune,
-    pulumi_cli,
-    repair,
-    stack_files,
-    verify,
-    warm,
-    whose,
-)
-from ops.archive import export, importing
+from host.paths import ROOT
+from ops import caches, clusters, port_moves, whose
 from ops.cluster import folder
-from ops.docker_api import DockerUnavailableError
+from ops.commands import adopt, doctor, export, import_archive, ledger, prune, repair, verify, warm
+from ops.docker import api, temporary_container
+from ops.docker.api import DockerUnavailableError
+from ops.engine import cli
 from ops.errors import OpsError
-from plan import addressing
-from plan.checks import SettingsError
-from plan.cluster import IDENTITY_VARIABLE, WARM_VARIABLE
-from plan.images import ImageListError
-from plan.settings import Settings
+from ops.stack import recovery, secret_files, stack_files
+from plan.caches import addressing
+from plan.images.reference import ImageListError
+from plan.settings.checks import SettingsError
+from plan.settings.stack import Settings
+from plan.talos.cluster import IDENTITY_VARIABLE, WARM_VARIABLE
 from toolchain import edge, talosctl
 from toolchain.installed import set_up_line
 from toolchain.steps import SetupError
@@ -50,7 +36,7 @@ MODULES = {
     "adopt": adopt,
     "doctor": doctor,
     "export": export,
-    "import": importing,
+    "import": import_archive,
     "ledger": ledger,
     "prune": prune,
     "repair": repair,
@@ -104,25 +90,25 @@ def up(arguments: argparse.Namespace) -> int:
     _free_volumes(arguments.stack)
     for line in port_moves.make_room(arguments.stack, settings):
         print(line, file=sys.stderr)
-    return pulumi_cli.run(arguments.command, arguments.stack, "up", "--yes", "--skip-preview")
+    return cli.run(arguments.command, arguments.stack, "up", "--yes", "--skip-preview")
 
 
 def preview(arguments: argparse.Namespace) -> int:
     """Check the stack file, then `pulumi preview`."""
     _prepare(arguments.stack)
-    return pulumi_cli.run(arguments.command, arguments.stack, "preview")
+    return cli.run(arguments.command, arguments.stack, "preview")
 
 
 def down(arguments: argparse.Namespace) -> int:
     """`pulumi destroy`: the containers go, the volumes as `cache.onDestroy` says."""
     stack_files.path_of(arguments.stack)
-    pulumi_cli.select(arguments.stack)
+    cli.select(arguments.stack)
     _clear_interrupted(arguments.stack)
     ledger.note(arguments.stack)
     _free_volumes(arguments.stack)
-    status = pulumi_cli.run(arguments.command, arguments.stack, *DESTROY)
+    status = cli.run(arguments.command, arguments.stack, *DESTROY)
     if status == 0:
-        private.remove(arguments.stack)
+        secret_files.remove(arguments.stack)
         _tell_of_others(arguments.stack)
     return status
 
@@ -136,22 +122,22 @@ def cluster_up(arguments: argparse.Namespace) -> int:
 def cluster_down(arguments: argparse.Namespace) -> int:
     """`pulumi destroy` of the cluster (or of one of several) alone: the caches stay."""
     stack_files.path_of(arguments.stack)
-    pulumi_cli.select(arguments.stack)
+    cli.select(arguments.stack)
     _clear_interrupted(arguments.stack)
-    urns = clusters.urns(pulumi_cli.deployment(arguments.stack), arguments.cluster)
+    urns = clusters.urns(cli.deployment(arguments.stack), arguments.cluster)
     if not urns:
         print(f"the stack '{arguments.stack}' has no such cluster up: nothing to do")
         return 0
     targets = [part for urn in urns for part in ("--target", urn)]
     one = {"CLUSTER": arguments.cluster} if arguments.cluster else {}
-    return pulumi_cli.run(arguments.command, arguments.stack, *DESTROY, *targets, **one)
+    return cli.run(arguments.command, arguments.stack, *DESTROY, *targets, **one)
 
 
 def outputs(arguments: argparse.Namespace) -> int:
     """Print what the stack exported, for reading or as JSON, or one output alone."""
     stack_files.path_of(arguments.stack)
-    pulumi_cli.select(arguments.stack)
-    exported = pulumi_cli.stack_outputs(arguments.stack)
+    cli.select(arguments.stack)
+    exported = cli.stack_outputs(arguments.stack)
     if not exported:
         raise OpsError(f"the stack '{arguments.stack}' is not up: make up STACK={arguments.stack}")
     if arguments.name:
@@ -166,8 +152,8 @@ def outputs(arguments: argparse.Namespace) -> int:
 def new_stack(arguments: argparse.Namespace) -> int:
     """Copy a stack file under a new name and make the stack."""
     path = stack_files.copy(arguments.name, arguments.source)
-    pulumi_cli.select(arguments.name)
-    file = path.relative_to(stack_files.ROOT)
+    cli.select(arguments.name)
+    file = path.relative_to(ROOT)
     print(f"{file} is yours to edit; then: make up STACK={arguments.name}")
     return 0
 
@@ -176,7 +162,7 @@ def _prepare(stack: str) -> Settings:
     settings = stack_files.check(stack)
     if settings.clusters:
         talosctl.offer()
-    pulumi_cli.select(stack)
+    cli.select(stack)
     return settings
 
 
@@ -185,8 +171,8 @@ def _renew_certificates(stack: str, settings: Settings) -> None:
     if not settings.cache.tls:
         return
     asks = addressing.needs_bridge_gateway(settings)
-    bridge = docker_api.bridge_gateway(docker_api.connect()) if asks else None
-    for line in private.renew(stack, settings, addressing.resolve(settings, bridge)):
+    bridge = api.bridge_gateway(api.connect()) if asks else None
+    for line in secret_files.renew(stack, settings, addressing.resolve(settings, bridge)):
         print(line, file=sys.stderr)
 
 
@@ -213,7 +199,7 @@ def _refuse_others(arguments: argparse.Namespace) -> None:
 
 
 def _clear_interrupted(stack: str) -> None:
-    for line in interrupted.clear(stack):
+    for line in recovery.clear(stack):
         print(line, file=sys.stderr)
     if moved := folder.moved_identity(stack):
         # For commands of the state that were recorded before it was moved.
@@ -227,7 +213,7 @@ def _free_volumes(stack: str) -> None:
     """
     try:
         if volumes := whose.recorded(stack).volumes:
-            passing.remove_from(docker_api.connect(), volumes)
+            temporary_container.remove_from(api.connect(), volumes)
     except (*KNOWN, DockerException, RequestException) as error:
         print(
             f"containers that a killed command left were not looked for: {error}", file=sys.stderr

@@ -6,9 +6,9 @@ while the caches are stopped, and without the engine.
 
 from dataclasses import dataclass
 
-from plan.addressing import LOOPBACK
-from plan.login_settings import Credentials
-from plan.settings import Settings
+from plan.caches.addressing import LOOPBACK
+from plan.settings.credentials import Credentials
+from plan.settings.stack import Settings
 from plan.upstreams import physical_name
 
 

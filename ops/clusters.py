@@ -5,9 +5,9 @@ from typing import Any
 
 from ops.errors import OpsError
 from plan import ownership
-from plan.cluster_settings import ClusterSettings
 from plan.ownership import COMMAND_TYPE
-from plan.settings import Settings
+from plan.settings.cluster import ClusterSettings
+from plan.settings.stack import Settings
 
 COMPONENT_TYPE = "talos-cache:index:TalosCluster"
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import pulumi
 
-from ops.docker_api import DockerUnavailableError
+from ops.docker.api import DockerUnavailableError
 from ops.errors import OpsError
-from plan.checks import SettingsError
+from plan.settings.checks import SettingsError
 from toolchain import edge
 
 # A language host takes it for: the user has been told, there is nothing to add.

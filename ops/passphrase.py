@@ -12,9 +12,9 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from toolchain import installed, secrets_store
-from toolchain.paths import PRIVATE
-from toolchain.secrets_store import ASIDE, PASSPHRASE, PASSPHRASE_FILE, PUBLIC_PASSPHRASE
+from host.paths import PRIVATE
+from toolchain import installed, passphrases
+from toolchain.passphrases import ASIDE, PASSPHRASE, PASSPHRASE_FILE, PUBLIC_PASSPHRASE
 
 ITERATIONS = 1_000_000
 KEY_BYTES = 32
@@ -23,8 +23,8 @@ KNOWN_WORD = b"pulumi"
 
 def advice(stack: str) -> str:
     """What to do where the passphrase in use is not the stack's; empty where it is, or none is."""
-    file = secrets_store.stack_file(stack)
-    salt = secrets_store.salt_of(file)
+    file = passphrases.stack_file(stack)
+    salt = passphrases.salt_of(file)
     where, given = _in_use()
     if not salt or given is None or opens(salt, given):
         return ""
@@ -77,7 +77,7 @@ def _way_out(stack: str, salt: str) -> str:
     again = f"{installed.set_up_line(stack)}, and run this again"
     if any(given is not None and opens(salt, given) for given in _aside()):
         return f"The one that you had set before is, and this shell has kept it: {again}."
-    own = PRIVATE / secrets_store.OWN
+    own = PRIVATE / passphrases.OWN
     mine = _read(own)
     if mine is not None and opens(salt, mine):
         names = " ".join([*ASIDE, *ASIDE.values()])

@@ -7,20 +7,15 @@ somebody had removed it by hand. Its volume stays.
 import time
 
 import stack_plan
-from ops import (
-    docker_api,
-    docker_config,
-    preflight,
-    secret_settings,
-    stack_files,
-    which_docker,
-    whose,
-)
-from ops.preflight import Host
-from plan import addressing, caches, host_ports
-from plan.checks import SettingsError
+from ops import whose
+from ops.docker import api, docker_config, which
+from ops.stack import preflight, stack_files, stack_secrets
+from ops.stack.preflight import Host
+from plan import host_ports
+from plan.caches import addressing, cache_plan
 from plan.ownership import Recorded
-from plan.settings import Settings
+from plan.settings.checks import SettingsError
+from plan.settings.stack import Settings
 
 REMOVE_SECONDS = 30
 
@@ -34,11 +29,11 @@ def make_room(stack: str, settings: Settings) -> list[str]:
         DockerUnavailableError: Docker does not answer.
         DockerException: it refuses.
     """
-    client = docker_api.connect()
+    client = api.connect()
     asks = addressing.needs_bridge_gateway(settings)
-    bridge = docker_api.bridge_gateway(client) if asks else None
+    bridge = api.bridge_gateway(client) if asks else None
     # Certificates and secrets have no part in which ports they get.
-    plans = caches.build(settings, addressing.resolve(settings, bridge))
+    plans = cache_plan.build(settings, addressing.resolve(settings, bridge))
     if problems := host_ports.clashes(settings.clusters, plans):
         raise SettingsError(problems)
     host, recorded = preflight.look(), whose.recorded(stack)
@@ -49,7 +44,7 @@ def make_room(stack: str, settings: Settings) -> list[str]:
     ids = {container.name: container.id for container in host.containers}
     deadline = time.monotonic() + REMOVE_SECONDS
     for name in dict.fromkeys(move.container for move in moving):
-        docker_api.remove_until_gone(client, ids[name], deadline)
+        api.remove_until_gone(client, ids[name], deadline)
     said = (
         f"removed the container {move.container}, whose port {move.port.port} is for {move.by} now"
         for move in moving
@@ -67,8 +62,8 @@ def _is_refused(stack: str, host: Host, recorded: Recorded, bridge: str | None) 
     if passphrase.advice(stack):
         return True
     us = whose.we_are(stack, recorded)
-    which_docker.check(stack, stack_files.keys(stack))
-    settings = docker_config.with_logins(secret_settings.settings_of(stack))
+    which.check(stack, stack_files.keys(stack))
+    settings = docker_config.with_logins(stack_secrets.settings_of(stack))
     files = stack_files.named_files(settings)
     plan = stack_plan.build(stack, settings, files, bridge, host.published)
     return bool(preflight.obstacles(host, plan.caches, plan.clusters, recorded, us))

@@ -9,9 +9,10 @@ import time
 
 import httpx
 
-from ops import fetching, progress
-from ops.fetching import FetchError, Source
+from host import progress_bar
 from ops.halt import Halt
+from ops.registry import fetch
+from ops.registry.fetch import FetchError, Source
 
 # How long a blob may take: so many seconds, and more for what is large.
 LEAST_SECONDS = 120.0
@@ -41,7 +42,7 @@ def prime(registry: Source, repository: str, digest: str, size: int, halt: Halt)
     path = f"{repository}/blobs/{digest}"
     if _is_stored(registry, path):
         return False
-    fetching.begin(registry, path)
+    fetch.begin(registry, path)
     url, started, begun = f"{registry.url}/{path}", time.monotonic(), 1
     allowed = LEAST_SECONDS + size / SLOWEST_BYTES_A_SECOND
     why = "is there a quota, or room on its disk? Its own log (Harbor's core) says why"
@@ -54,12 +55,12 @@ def prime(registry: Source, repository: str, digest: str, size: int, halt: Halt)
             )
         if waited > begun * AGAIN_SECONDS:
             if begun == 1:
-                progress.tell(
+                progress_bar.tell(
                     f"{url}: waiting until Harbor has stored it, for {allowed:.0f} s at most"
                 )
             begun += 1
             try:
-                fetching.begin(registry, path)
+                fetch.begin(registry, path)
             except FetchError as error:  # what it is still fetching may come all the same
                 why = f"asked for again, it says {error}"
         halt.wait(pause)
@@ -74,5 +75,5 @@ def _is_stored(registry: Source, path: str) -> bool:
         FetchError: neither it does, nor that it is not there.
     """
     expected = (httpx.codes.OK, httpx.codes.NOT_FOUND)
-    with fetching.asked(registry, "HEAD", path, expected) as answer:
+    with fetch.asked(registry, "HEAD", path, expected) as answer:
         return answer.status_code == httpx.codes.OK

@@ -10,9 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ops import docker_api, pulumi_cli, stack_files, state_folder
+from host.paths import ROOT
 from ops.cluster import folder
-from ops.docker_api import Container
+from ops.docker import api
+from ops.docker.api import Container
+from ops.engine import cli, state_folder
 from ops.errors import OpsError
 from plan import ownership
 from plan.ownership import Owner, Recorded, Taken
@@ -29,7 +31,7 @@ def we_are(stack: str, recorded: Recorded) -> Owner:
 
 def checkout() -> str:
     """Where this project's folder is, as its containers say it."""
-    return f"{socket.gethostname()}:{stack_files.ROOT}"
+    return f"{socket.gethostname()}:{ROOT}"
 
 
 def in_state(deployment: Mapping[str, Any]) -> Recorded:
@@ -59,7 +61,7 @@ def recorded(stack: str) -> Recorded:
     if kept is not None:
         return in_state(kept)
     try:
-        return in_state(pulumi_cli.deployment(stack))
+        return in_state(cli.deployment(stack))
     except OpsError as error:
         if UNKNOWN_STACK in str(error):
             return Recorded()
@@ -120,7 +122,7 @@ def refuse_others(stack: str, names: Sequence[str]) -> None:
         OpsError: some of them are another state's; says whose.
         DockerUnavailableError: Docker does not answer.
     """
-    there = docker_api.containers(docker_api.connect())
+    there = api.containers(api.connect())
     if not any(container.name in names for container in there):
         return  # volumes belong to whoever comes first
     state = recorded(stack)
@@ -140,9 +142,9 @@ def left_alone(stack: str, names: Sequence[str]) -> list[str]:
         names: of its caches.
     """
     us = Owner(stack=stack, identity=folder.identity_of(stack), checkout=checkout())
-    labels = docker_api.labels_of(stack)
+    labels = api.labels_of(stack)
     found: dict[tuple[Owner, bool], list[Container]] = {}
-    for container in docker_api.containers(docker_api.connect()):
+    for container in api.containers(api.connect()):
         owner, is_wanted = ownership.owner(dict(container.labels)), container.name in names
         if owner and container.has_labels(labels) and (is_wanted or owner.identity == us.identity):
             found.setdefault((owner, is_wanted), []).append(container)

@@ -1,6 +1,6 @@
 """What a user should know of a stack that is right as it stands."""
 
-from plan.settings import Settings
+from plan.settings.stack import Settings
 
 
 def build(settings: Settings) -> tuple[str, ...]:

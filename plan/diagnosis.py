@@ -1,6 +1,6 @@
 """From what was found of a stack's caches and nodes to what is well, what is not, and what to do.
 
-`ops/doctor.py` looks; here it is judged.
+`ops/commands/doctor.py` looks; here it is judged.
 """
 
 import json
@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from plan.caches import CachePlan
-from plan.live_patch import Entry, document_entries, endpoint_url, legacy_entries, patches
-from plan.mirrors import patch_documents
-from plan.talosctl import Place, patch_line
+from plan.caches.cache_plan import CachePlan
+from plan.talos.create_flags import Place, patch_line
+from plan.talos.mirror_updates import Entry, document_entries, endpoint_url, legacy_entries, patches
+from plan.talos.mirrors import patch_documents
 
 OK = "ok"
 WARNING = "warning"

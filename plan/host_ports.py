@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from plan.addressing import LOOPBACK
-from plan.caches import CachePlan
-from plan.checks import Problem
-from plan.cluster_settings import ONE, ClusterSettings
+from plan.caches.addressing import LOOPBACK
+from plan.caches.cache_plan import CachePlan
+from plan.settings.checks import Problem
+from plan.settings.cluster import ONE, ClusterSettings
 
 TCP, UDP = "tcp", "udp"
 

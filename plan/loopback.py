@@ -3,7 +3,7 @@
 import ipaddress
 import re
 
-from plan.checks import Checks, ip_address
+from plan.settings.checks import Checks, ip_address
 from plan.upstreams import address_of
 
 # As Debian, Fedora, Alpine and Docker have them in /etc/hosts; `localhost` and all below it is

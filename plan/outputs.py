@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from plan.caches import CachePlan
-from plan.cluster_settings import ClusterSettings
-from plan.mirrors import Mirror, documents_patch, legacy_patch
-from plan.talosctl import create_line
+from plan.caches.cache_plan import CachePlan
+from plan.settings.cluster import ClusterSettings
+from plan.talos.create_flags import create_line
+from plan.talos.mirrors import Mirror, documents_patch, legacy_patch
 
 
 def build(

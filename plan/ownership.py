@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from plan import cluster, harbor, harbor_drift
+from plan.harbor import drift, reconcile
+from plan.talos import cluster
 
 PROJECT = "talos-cache"
 PROJECT_LABEL = "talos-cache.project"
@@ -83,7 +84,7 @@ class Recorded:
     clusters: frozenset[str] = frozenset()
     identity: str = ""
     born: str = ""
-    harbor: harbor_drift.Recorded | None = None
+    harbor: drift.Recorded | None = None
 
     def knows(self, container: str, name: str, labels: Mapping[str, str]) -> bool:
         """Whether the container with this id, name and labels is this state's."""
@@ -101,7 +102,7 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
     unnumbered, volumes, clusters = set(), set(), set()
     logical: dict[str, str] = {}
     said: list[Owner] = []
-    in_harbor: list[harbor_drift.Recorded] = []
+    in_harbor: list[drift.Recorded] = []
     for kind, outputs in resources:
         if kind == CONTAINER_TYPE:
             if outputs.get("id"):
@@ -116,7 +117,7 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
             variables = outputs.get("environment") or {}
             said += filter(None, [_of_command(variables)])
             clusters |= {name for name in [cluster_of(variables)] if name}
-            in_harbor += filter(None, [harbor_drift.recorded(outputs)])
+            in_harbor += filter(None, [drift.recorded(outputs)])
     return Recorded(
         containers=frozenset(logical),
         logical=logical,
@@ -131,9 +132,9 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
 
 def _of_command(variables: Mapping[str, str]) -> Owner | None:
     """Who made a cluster, or the projects in Harbor, by the variables of its command."""
-    if harbor.OWNER_VARIABLE in variables:
-        stack = variables[harbor.STACK_VARIABLE]
-        return Owner(stack=stack, identity=f"{stack}-{variables[harbor.OWNER_VARIABLE]}")
+    if reconcile.OWNER_VARIABLE in variables:
+        stack = variables[reconcile.STACK_VARIABLE]
+        return Owner(stack=stack, identity=f"{stack}-{variables[reconcile.OWNER_VARIABLE]}")
     if cluster.STACK_VARIABLE in variables:
         identity = variables.get(cluster.IDENTITY_VARIABLE, "")
         return Owner(stack=variables[cluster.STACK_VARIABLE], identity=identity)

@@ -6,7 +6,7 @@ Rules: golang.org/x/net/http/httpproxy, which the registry goes by.
 import ipaddress
 from collections.abc import Iterable
 
-from plan.checks import ip_address
+from plan.settings.checks import ip_address
 from plan.upstreams import address_of
 
 

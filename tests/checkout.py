@@ -14,11 +14,11 @@ import docker
 import yaml
 from docker.errors import APIError
 
-from ops import docker_api, passing
-from plan.login_settings import SECRET_KEYS
-from plan.settings import DEFAULTS
+from ops.docker import api, temporary_container
+from plan.settings.credentials import SECRET_KEYS
+from plan.settings.stack import DEFAULTS
 from tests.e2e.sweep import PREFIX
-from toolchain.secrets_store import ASIDE
+from toolchain.passphrases import ASIDE
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_COPIED = shutil.ignore_patterns(".work", ".git", "__pycache__", ".*_cache", ".hypothesis")
@@ -112,14 +112,14 @@ class Checkout:
         labels = {"talos-cache.project": "talos-cache", "talos-cache.stack": stack}
         return {
             container.name: container.id
-            for container in docker_api.containers(self.client)
+            for container in api.containers(self.client)
             if container.has_labels(labels)
         }
 
     def passing(self, stack):
         """Containers that commands have made to look into the stack's volumes."""
         volumes = self.volumes(f"{PREFIX}-{stack}-")
-        filters = {"label": passing.LABEL, "volume": sorted(volumes)}
+        filters = {"label": temporary_container.LABEL, "volume": sorted(volumes)}
         return self.client.api.containers(all=True, filters=filters) if volumes else []
 
     def volumes(self, prefix):
@@ -166,7 +166,7 @@ def remove_volume(client, name):
     """
     deadline = time.monotonic() + IN_USE_SECONDS
     while True:
-        passing.remove_from(client, [name])
+        temporary_container.remove_from(client, [name])
         try:
             client.volumes.get(name).remove()
         except APIError as error:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ops import docker_api
 from ops.cluster import folder
+from ops.docker import api
 
 # Folders whose tests are a tier of their own -> its mark.
 MARKED = {
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def docker_client():
-    return docker_api.connect()
+    return api.connect()
 
 
 @pytest.fixture(autouse=True)

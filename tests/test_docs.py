@@ -1,4 +1,4 @@
-"""Every place that repeats the configuration's keys and defaults agrees with plan/settings.py."""
+"""Every place that repeats the configuration's keys and defaults agrees with plan/settings."""
 
 import json
 import re
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from plan.cluster_settings import ONLY, PROVISIONERS
-from plan.harbor_settings import KEYS_OF_AN_ADMIN
-from plan.login_settings import ENCRYPTED_KEY, SECRET_KEYS
-from plan.settings import DEFAULTS, REQUIRED, parse
+from plan.settings.cluster import ONLY, PROVISIONERS
+from plan.settings.credentials import ENCRYPTED_KEY, SECRET_KEYS
+from plan.settings.harbor import KEYS_OF_AN_ADMIN
+from plan.settings.stack import DEFAULTS, REQUIRED, parse
 from plan.upstreams import KNOWN
 
 ROOT = Path(__file__).parents[1]

@@ -12,13 +12,15 @@ import pytest
 import yaml
 
 import stack_state
-from ops import ending, preflight, readiness
-from ops.docker_api import Container, DockerUnavailableError
+from ops import ending
+from ops.docker.api import Container, DockerUnavailableError
 from ops.harbor import access, drift
-from ops.preflight import Host
-from plan.harbor import REPAIRS_VARIABLE
-from plan.login_settings import SECRET_KEYS as SECRETS
-from plan.settings import PUBLIC_SALTS, PUBLIC_STACKS
+from ops.registry import readiness
+from ops.stack import preflight
+from ops.stack.preflight import Host
+from plan.harbor.reconcile import REPAIRS_VARIABLE
+from plan.settings.credentials import SECRET_KEYS as SECRETS
+from plan.settings.stack import PUBLIC_SALTS, PUBLIC_STACKS
 from plan.upstreams import KNOWN
 from tests.components.engine import (
     CACHE,
@@ -34,7 +36,7 @@ from tests.components.engine import (
     Secret,
     run,
 )
-from toolchain import edge, secrets_store
+from toolchain import edge, passphrases
 
 ROOT = Path(__file__).parents[1]
 # Stack -> the number of its upstreams. `example` is no stack, but it has to be right too.
@@ -380,7 +382,7 @@ def test_a_stack_of_another_name_whose_passphrase_is_public_holds_no_secrets(
     """As after `pulumi stack rename docker mine`: the salt in its file is the one of docker."""
     credentials = {"docker.io": {"username": "user", "password": "hunter2"}}
     config = {"upstreams": {"docker.io": {}}, "credentials": credentials}
-    monkeypatch.setattr(secrets_store, "STACKS", tmp_path)
+    monkeypatch.setattr(passphrases, "STACKS", tmp_path)
     assert run_with(config, stack="mine").resources
     (tmp_path / "Pulumi.mine.yaml").write_text(f"encryptionsalt: {min(PUBLIC_SALTS)}\n")
     with pytest.raises(pulumi.RunError, match="passphrase"):

@@ -11,20 +11,20 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from host.paths import DEMO_STATE, PRIVATE, ROOT, STATE, VENV, WORK
 from toolchain import (
     clients,
     docker_engine,
     edge,
     engine,
+    passphrases,
     places,
     plugins,
     python_env,
     registry_image,
-    secrets_store,
     talosctl,
 )
 from toolchain.environment import exports, shell_lines
-from toolchain.paths import DEMO_STATE, PRIVATE, ROOT, STATE, VENV, WORK
 from toolchain.steps import SetupError, only_one, say
 from toolchain.versions import TALOSCTL
 
@@ -91,8 +91,8 @@ def _clean() -> None:
     if any(map(has_resources, _states(DEMO_STATE))):
         raise SetupError("the demo is up (kept with KEEP=1, or killed): make demo takes it down")
     docker_engine.stop_if_ours("use")
-    needed_by = secrets_store.stacks_that_need_it()
-    kept = PRIVATE / secrets_store.OWN
+    needed_by = passphrases.stacks_that_need_it()
+    kept = PRIVATE / passphrases.OWN
     # What says which dockerd is to be stopped some day stays while that runs.
     noted = {LOCK, *docker_engine.noted_files()}
     _empty(WORK, {*noted, PRIVATE} if needed_by else noted)

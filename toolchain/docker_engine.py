@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from host.paths import LOGS, WORK, user_cache
 from toolchain import debian, docker_endpoint, node_runtime
 from toolchain.docker_endpoint import (
     Endpoint,
@@ -18,7 +19,6 @@ from toolchain.docker_endpoint import (
     SlowError,
 )
 from toolchain.files import write_if_different
-from toolchain.paths import LOGS, WORK, user_cache
 from toolchain.steps import SetupError, only_one, progress, say
 
 # What a dockerd may be for that people use, too; the others are for tests.

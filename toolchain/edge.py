@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from toolchain.paths import ROOT, WORK, private_folder
+from host.paths import ROOT, WORK, private_folder
 
 FAILED = 1
 # As sysexits.h has it: an error of the program itself.

@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from host.paths import BIN
 from toolchain import go, shims
-from toolchain.paths import BIN
 from toolchain.steps import output_of, say
 from toolchain.versions import PULUMI
 

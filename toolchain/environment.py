@@ -6,9 +6,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from host.paths import BIN, STATE, private_folder, pulumi_home
 from toolchain.docker_endpoint import Endpoint
-from toolchain.paths import BIN, STATE, private_folder, pulumi_home
-from toolchain.secrets_store import (
+from toolchain.passphrases import (
     ASIDE,
     PASSPHRASE_FILE,
     is_public,

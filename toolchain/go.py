@@ -5,8 +5,8 @@ import re
 import sys
 from pathlib import Path
 
+from host.paths import ROOT, tool_folder, user_cache
 from toolchain import shims
-from toolchain.paths import ROOT, tool_folder, user_cache
 from toolchain.steps import SetupError, made_once, output_of, run, say
 from toolchain.versions import GO_MINIMUM, GO_PACKAGE
 

@@ -7,7 +7,7 @@ is started with a wrapper around runc as its default runtime, which leaves that 
 
 from pathlib import Path
 
-from toolchain.paths import WORK
+from host.paths import WORK
 
 CAPABILITY = "CAP_SYS_RESOURCE"
 CAPABILITY_BIT = 24

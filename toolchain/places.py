@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from toolchain.paths import ROOT, WORK, pulumi_home, user_cache, user_state
+from host.paths import ROOT, WORK, pulumi_home, user_cache, user_state
 from toolchain.steps import SetupError, say
 
 

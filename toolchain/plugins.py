@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from host.paths import BIN, ROOT, VENV, WORK, pulumi_home
 from toolchain.engine import Engine, foreign_path
 from toolchain.files import link_if_different, write_if_different
-from toolchain.paths import BIN, ROOT, VENV, WORK, pulumi_home
 from toolchain.steps import SetupError, run
 
 # A failed download is not tried again before this: `make up` has to be quick without a network.
@@ -26,11 +26,11 @@ EXPECTED = 'its warnings "using ... from $PATH" are about stand-ins, and expecte
 
 @dataclass(frozen=True, kw_only=True)
 class Plugin:
-    """A plugin of the engine, and the module in toolchain/standins that can take its place."""
+    """A plugin of the engine, and the module in fallback_plugins that can take its place."""
 
     kind: str
     name: str
-    standin: str
+    fallback: str
     requirement: str = ""
 
     @property
@@ -40,9 +40,11 @@ class Plugin:
 
 
 PLUGINS = (
-    Plugin(kind="language", name="python", standin="language"),
-    Plugin(kind="resource", name="docker", standin="docker_plugin", requirement="pulumi-docker"),
-    Plugin(kind="resource", name="command", standin="command_plugin", requirement="pulumi-command"),
+    Plugin(kind="language", name="python", fallback="python.language_host"),
+    Plugin(kind="resource", name="docker", fallback="docker.provider", requirement="pulumi-docker"),
+    Plugin(
+        kind="resource", name="command", fallback="command.provider", requirement="pulumi-command"
+    ),
 )
 
 
@@ -119,7 +121,7 @@ def launcher_text(plugin: Plugin, root: Path = ROOT, python: Path = VENV / "bin"
     """
     program = (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-        f"from toolchain.standins.{plugin.standin} import main; main()"
+        f"from toolchain.fallback_plugins.{plugin.fallback} import main; main()"
     )
     words = [str(python), "-I", "-c", program, str(root)]
     return (

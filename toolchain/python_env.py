@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from toolchain.paths import ROOT, VENV
+from host.paths import ROOT, VENV
 from toolchain.steps import run, say
 
 STAMP = ".talos-cache-stamp"

@@ -11,7 +11,7 @@ from toolchain.versions import REGISTRY
 
 IMAGE = f"registry:{REGISTRY}"
 # What the registry's makers publish themselves; Docker Hub refuses those who have pulled much.
-# plan/caches.py sets what this one's configuration has otherwise.
+# plan/caches/cache_plan.py sets what this one's configuration has otherwise.
 IMAGE_ON_GHCR = f"ghcr.io/distribution/distribution:{REGISTRY}"
 PACKAGE = "github.com/distribution/distribution/v3/cmd/registry"
 VERSION_VARIABLE = "github.com/distribution/distribution/v3/version.version"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from toolchain.paths import LOGS
+from host.paths import LOGS
 
 # Silence for longer than the first looks like a hang; the second keeps long builds readable.
 FIRST_PROGRESS_SECONDS = 2.0

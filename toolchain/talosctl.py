@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
+from host.paths import BIN, ROOT
 from toolchain import go
 from toolchain.engine import foreign_path
 from toolchain.files import link_if_different
-from toolchain.paths import BIN, ROOT
 from toolchain.steps import SetupError, say
 from toolchain.versions import TALOSCTL
 

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from ops import progress
-from ops.archive import reading
-from ops.archive.reading import CHUNK_BYTES
+from host import progress_bar
+from ops.archive import reader as reading
+from ops.archive.reader import CHUNK_BYTES
 from ops.errors import OpsError
-from plan import foreign_json, talos_cache
-from plan.archive import (
+from plan import foreign_json
+from plan.images import talos_image_cache
+from plan.images.archive import (
     ALL_MANIFESTS_BYTES,
     BLOBS,
     INDEX,
@@ -29,10 +30,10 @@ from plan.archive import (
     LockedImage,
     blob_member,
 )
-from plan.images import Platform
-from plan.manifests import MANIFEST_BYTES
-from plan.store import Part
-from plan.talos_cache import BLOB_FOLDER, MANIFEST_FOLDER
+from plan.images.manifests import MANIFEST_BYTES
+from plan.images.reference import Platform
+from plan.images.storage import Part
+from plan.images.talos_image_cache import BLOB_FOLDER, MANIFEST_FOLDER
 
 # A cluster's images are some 300 files; a packed layer of nothing but names would have millions.
 MOST_FILES = 100_000
@@ -78,13 +79,13 @@ def images(files: Files) -> tuple[LockedImage, ...]:
         if len(name) > NAME_BYTES:
             raise ArchiveError(f"a name in it is too long: {name[:NAME_BYTES]}...")
         if is_blob(name):
-            blobs[talos_cache.blob_digest(name)] = size
+            blobs[talos_image_cache.blob_digest(name)] = size
             continue
         contents[name] = manifest(name, size, content)
         whole += size
         if whole > ALL_MANIFESTS_BYTES:
             raise ArchiveError(f"its manifests have more than {ALL_MANIFESTS_BYTES} bytes")
-    return talos_cache.images(contents, blobs)
+    return talos_image_cache.images(contents, blobs)
 
 
 def manifest(name: str, size: int, content: IO[bytes]) -> bytes:
@@ -109,7 +110,7 @@ def write_flat(path: Path, wanted: Iterable[LockedImage], source: Source) -> Non
     Raises:
         OpsError: a blob's content does not have its digest.
     """
-    files = talos_cache.files(wanted)
+    files = talos_image_cache.files(wanted)
     partial = path.with_name(f"{path.name}.partial")
     # A tag's file has no digest in its name: the tag may have moved since.
     ahead = {
@@ -117,7 +118,7 @@ def write_flat(path: Path, wanted: Iterable[LockedImage], source: Source) -> Non
         for name, part in files.items()
         if not (name.endswith(part.digest.replace(":", "-")) and (partial / name).exists())
     }
-    with progress.bar("exporting", sum(part.size for part in ahead.values())) as bar:
+    with progress_bar.bar("exporting", sum(part.size for part in ahead.values())) as bar:
         for name, part, content in _with_contents(ahead, source):
             target = partial / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +145,7 @@ def write_oci(
     partial = path.with_name(f"{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / BLOBS).mkdir(parents=True)
-    layer, unpacked = _write_layer(partial, talos_cache.files(wanted), source)
+    layer, unpacked = _write_layer(partial, talos_image_cache.files(wanted), source)
     config = _write_json(
         partial,
         _CONFIG,
@@ -238,7 +239,7 @@ def _write_layer(
             unpacked = _Hashing(zipped)
             with (
                 tarfile.open(fileobj=unpacked, mode="w|") as members,
-                progress.bar("exporting", size) as bar,
+                progress_bar.bar("exporting", size) as bar,
             ):
                 for folder in sorted({str(one) for name in files for one in _parents(name)}):
                     members.addfile(_entry(folder, 0, tarfile.DIRTYPE))

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from ops.cluster.work import COMMANDS, main
+from ops.cluster.command import COMMANDS, main
 from toolchain import edge
 
 WORK = "--work"

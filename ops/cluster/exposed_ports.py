@@ -4,13 +4,14 @@ from collections.abc import Collection
 
 import docker
 
-from ops import docker_api, listening
-from ops.cluster import docker_nodes
-from ops.docker_api import Container
+from ops.cluster import docker_provisioner
+from ops.docker import api
+from ops.docker.api import Container
+from ops.registry import listening
 from plan import ownership
-from plan.cluster import ClusterPlan
 from plan.host_ports import exposed
 from plan.ownership import STACK_LABEL
+from plan.talos.cluster import ClusterPlan
 
 KEY = "cluster.exposedPorts"
 OTHERWISE = f"write another port in {KEY}"
@@ -35,10 +36,10 @@ def conflicts(
     """
     if not plan.settings.exposed_ports:
         return []
-    nodes = docker_nodes.own(client, plan, owner, recorded).containers
+    nodes = docker_provisioner.own(client, plan, owner, recorded).containers
     if of_others:
-        nodes = (*nodes, *docker_nodes.all_of(client, owner))
-    there = docker_api.containers(client)
+        nodes = (*nodes, *docker_provisioner.all_of(client, owner))
+    there = api.containers(client)
     purpose = f"which the cluster {plan.name} exposes"
     found = []
     for wanted in map(exposed, plan.settings.exposed_ports):
@@ -52,7 +53,7 @@ def conflicts(
             found.append(
                 f"{wanted}, {purpose}, is taken by {_described(strangers[0])}, or {OTHERWISE}."
             )
-        elif not holders and docker_api.is_local(client):
+        elif not holders and api.is_local(client):
             found.append(listening.conflict(wanted, purpose, otherwise=OTHERWISE, keys=KEY))
     return list(dict.fromkeys(filter(None, found)))
 
@@ -67,7 +68,7 @@ def _is_of_stack(holder: Container, plan: ClusterPlan, owner: str) -> bool:
 
 def _described(holder: Container) -> str:
     labels = dict(holder.labels)
-    if cluster := labels.get(docker_nodes.CLUSTER_LABEL):
+    if cluster := labels.get(docker_provisioner.CLUSTER_LABEL):
         return (
             f"the container {holder.name}, a node of the cluster {cluster}. Remove that cluster "
             f"(make cluster-down CLUSTER={cluster}, if it is this project's)"

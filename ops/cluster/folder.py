@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops.stack_files import PROJECT
+from host.paths import private_folder, user_cache, user_state
+from ops.stack.stack_files import PROJECT
 from plan import ownership
-from plan.cluster import ClusterPlan
+from plan.talos.cluster import ClusterPlan
 from toolchain.environment import state_url
-from toolchain.paths import private_folder, user_cache, user_state
 
 # In the marker of a cluster that was made to its end.
 WHOLE = "nodeVersion"

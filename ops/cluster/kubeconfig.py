@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from ops.cluster.folder import Folder, all_folders, write_private
-from ops.cluster.lifeline import say
+from ops.cluster.supervisor import say
 from ops.errors import OpsError
-from plan.cluster import ClusterPlan
+from plan.talos.cluster import ClusterPlan
 
 # Lists of named entries in a kubeconfig, and the key of their value.
 PARTS = {"clusters": "cluster", "users": "user", "contexts": "context"}

@@ -5,14 +5,20 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from ops import docker_api
-from ops.cluster import docker_nodes, exposed_ports, live, qemu_host, talosctl
+from ops.cluster import (
+    docker_provisioner,
+    exposed_ports,
+    node_updates,
+    qemu_provisioner,
+    talosctl,
+)
 from ops.cluster.folder import folder_of, owner_of
-from ops.cluster.lifeline import say
+from ops.cluster.supervisor import say
+from ops.docker import api
 from ops.errors import OpsError
-from plan.checks import SettingsError
-from plan.cluster import ClusterPlan
-from plan.talosctl import Version, all_refusals, refusals, waits_for_a_cni
+from plan.settings.checks import SettingsError
+from plan.talos.cluster import ClusterPlan
+from plan.talos.create_flags import Version, all_refusals, refusals, waits_for_a_cni
 
 # There while the kernel module br_netfilter is, or what it does is built in.
 BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
@@ -62,7 +68,7 @@ def _unknown(plan: ClusterPlan) -> str:
 
 def _login_obstacle(plan: ClusterPlan) -> str:
     noted = folder_of(plan.stack, plan.name).recorded(owner_of(plan.stack)) or {}
-    return live.login_obstacle(plan, noted)
+    return node_updates.login_obstacle(plan, noted)
 
 
 def refuse(plan: ClusterPlan, version: Version) -> None:
@@ -86,15 +92,15 @@ def conflicts(plan: ClusterPlan, *, of_others: bool = False) -> list[str]:
     folder = folder_of(plan.stack, plan.name)
     noted = folder.recorded(owner) or {}
     recorded = {str(noted["network"])} if noted.get("network") else set()
-    client = docker_api.connect()
-    found = docker_nodes.conflicts(client, plan, owner, recorded, of_others=of_others)
+    client = api.connect()
+    found = docker_provisioner.conflicts(client, plan, owner, recorded, of_others=of_others)
     if plan.settings.provisioner == "qemu":
-        found += qemu_host.conflicts(plan, folder, of_others=of_others)
+        found += qemu_provisioner.conflicts(plan, folder, of_others=of_others)
         return found
     found += exposed_ports.conflicts(client, plan, owner, recorded, of_others=of_others)
-    if sys.platform == "linux" and docker_api.is_local(client):
+    if sys.platform == "linux" and api.is_local(client):
         _note_on_bridge_filter(BRIDGE_FILTER)
-        found += qemu_host.network_conflicts(plan, folder, of_others=of_others)
+        found += qemu_provisioner.network_conflicts(plan, folder, of_others=of_others)
     return found
 
 

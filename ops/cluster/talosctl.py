@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops import docker_api
+from host.interfaces import architecture
 from ops.cluster.folder import Folder, all_folders, talos_home
+from ops.docker import api
 from ops.errors import OpsError
-from ops.host import architecture
-from plan.talosctl import NEWEST, OLDEST, Place, Version, version_in
+from plan.talos.create_flags import NEWEST, OLDEST, Place, Version, version_in
 from toolchain import shims
 
 ANSWER_SECONDS = 30
@@ -99,7 +99,7 @@ def environment(folder: Folder) -> dict[str, str]:
         if not re.match("PULUMI_|TALOS_CACHE_|TALOS", key)
     }
     # talosctl knows no docker contexts.
-    which_docker = docker_api.endpoint().environment
+    which_docker = api.endpoint().environment
     return {
         **{key: value for key, value in (kept | which_docker).items() if value},
         # talosctl up to 1.11 knows no TALOS_HOME: its folder is $HOME/.talos.

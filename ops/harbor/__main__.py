@@ -1,11 +1,11 @@
-"""`python -m ops.harbor create | update | delete`: see ops.harbor.work.
+"""`python -m ops.harbor create | update | delete`: see ops.harbor.command.
 
 The plan comes by the environment and, its secret part, as one line on standard input.
 """
 
 import sys
 
-from ops.harbor.work import COMMANDS, main
+from ops.harbor.command import COMMANDS, main
 from toolchain import edge
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import httpx
 
-from ops import answers
 from ops.errors import OpsError
-from ops.fetching import NOBODYS, REFUSALS, FetchError
 from ops.harbor.client import trusting, unreachable
 from ops.harbor.pull import RefusedError, TokenAuth
-from plan.harbor_settings import HarborSettings
-from plan.login_settings import HARBOR_LOGIN, set_login
-from plan.mirrors import Mirror
+from ops.registry import answers
+from ops.registry.fetch import NOBODYS, REFUSALS, FetchError
+from plan.settings.credentials import HARBOR_LOGIN, set_login
+from plan.settings.harbor import HarborSettings
+from plan.talos.mirrors import Mirror
 
 TIMEOUT = httpx.Timeout(10, connect=5)
 AT_ONCE = 8

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import TypeVar
 
-from ops import progress
-from ops.fetching import FetchError, Source
+from host import progress_bar
 from ops.halt import Halt
+from ops.registry.fetch import FetchError, Source
 from plan import patience
 
 # Of all waits for one upstream in a run. Harbor stores an index that it has sent only if a manifest
@@ -72,12 +72,12 @@ class Upstream:
             if seconds is None:
                 self._given_up = error
                 wants = "" if asked is None else f" and wants {asked:.0f} s"
-                progress.tell(
+                progress_bar.tell(
                     f"{self._host} is busy{wants}: it is not asked again in this run ({error})"
                 )
                 return False
             does = "is busy" if error.is_temporary else "broke an answer off"
-            progress.tell(f"{self._host} {does} ({error}): trying again in {seconds:.0f} s")
+            progress_bar.tell(f"{self._host} {does} ({error}): trying again in {seconds:.0f} s")
             _sleep(self._halt, seconds)
             self._left -= seconds
             self._waits += 1

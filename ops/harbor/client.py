@@ -14,12 +14,12 @@ from typing import Any
 
 import httpx
 
-from ops import answers, registry_words
 from ops.errors import OpsError
+from ops.registry import answers, error_text
 from plan import foreign_json
-from plan.checks import MASK, cut
-from plan.harbor import Step
-from plan.login_settings import HARBOR_ADMIN, HARBOR_LOGIN
+from plan.harbor.reconcile import Step
+from plan.settings.checks import MASK, cut
+from plan.settings.credentials import HARBOR_ADMIN, HARBOR_LOGIN
 
 # To connect; between two bytes. Harbor asks an upstream itself before it takes its endpoint.
 TIMEOUT = httpx.Timeout(90, connect=5)
@@ -205,7 +205,7 @@ class Client:
 
     def _words(self, answer: httpx.Response) -> str:
         """What it says, on one line; masked before it is cut, and nothing of ours is masked."""
-        said = self._masked(registry_words.words(answer.text))
+        said = self._masked(error_text.words(answer.text))
         return cut(" ".join(said.split()), SHOWN_CHARACTERS)
 
     def _masked(self, text: str) -> str:

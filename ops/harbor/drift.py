@@ -4,12 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ops.errors import OpsError
-from ops.harbor import access, work
+from ops.harbor import access, command
 from ops.harbor.client import Client
-from plan import harbor_drift
-from plan.checks import listed
-from plan.harbor import Found, HarborPlan, RefusalError, Step, is_ours
-from plan.harbor_drift import Recorded
+from plan.harbor import drift
+from plan.harbor.drift import Recorded
+from plan.harbor.reconcile import Found, HarborPlan, RefusalError, Step, is_ours
+from plan.settings.checks import listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,19 +53,19 @@ def _differences(plan: HarborPlan, recorded: Recorded) -> tuple[str, ...]:
     with Client(
         plan.url, plan.username, plan.password, plan.ca_pem, plan.secrets, access.TIMEOUT
     ) as harbor:
-        found = work.look(harbor, plan)
+        found = command.look(harbor, plan)
         try:
             settings = _settings(harbor, plan, found)
         except RefusalError as error:
             return (str(error),)
-    texts = harbor_drift.differences(plan, found, settings, recorded.made)
+    texts = drift.differences(plan, found, settings, recorded.made)
     return (*texts, *_robot_is_another(plan, found))
 
 
 def _settings(harbor: Client, plan: HarborPlan, found: Found) -> list[Step]:
     with ThreadPoolExecutor(max_workers=access.AT_ONCE) as pool:
         of_each = pool.map(
-            lambda project: work.setting_steps(harbor, plan, project), work.ours(plan, found)
+            lambda project: command.setting_steps(harbor, plan, project), command.ours(plan, found)
         )
         return [step for steps in of_each for step in steps]
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from ops.commands.verify import Result
 from ops.harbor.client import Client, HarborError
-from ops.harbor.work import repository_path
-from ops.verify import Result
-from plan import harbor_images
-from plan.harbor_images import Delivered
-from plan.images import ImageReference, Platform
+from ops.harbor.command import repository_path
+from plan.harbor import artifacts
+from plan.harbor.artifacts import Delivered
+from plan.images.reference import ImageReference, Platform
 
 # Harbor stores a manifest 20 s after it has sent it, and an index as soon as the manifests of all
 # its platforms are there, or after 400 s with those that are; the tag 10 s later.
@@ -43,11 +43,11 @@ class Held:
         """
         artifact = self._artifact(image, image.wanted)
         child, found = None, artifact
-        while found is not None and harbor_images.is_index(found):  # one may lie in another
-            child = harbor_images.child_digest(found, self._platform)
+        while found is not None and artifacts.is_index(found):  # one may lie in another
+            child = artifacts.child_digest(found, self._platform)
             found = self._artifact(image, child) if child else None
-        size = harbor_images.size(found)
-        faults = harbor_images.faults(image, artifact, child, found)
+        size = artifacts.size(found)
+        faults = artifacts.faults(image, artifact, child, found)
         advice = self._other_digest(image) if artifact is None and image.digest else ""
         return Result(image=image, size=size, faults=faults, advice=advice)
 
@@ -84,7 +84,7 @@ class Held:
                 if not results[image].faults or results[image].advice:
                     del awaited[image]
             if awaited:
-                if (line := harbor_images.awaited(awaited, seconds)) != told:
+                if (line := artifacts.awaited(awaited, seconds)) != told:
                     tell(told := line)
                 time.sleep(min(POLL_SECONDS, seconds))
         return tuple(results[image] for image in delivered)
@@ -99,23 +99,23 @@ class Held:
                 return result
             waiting.look(lambda digest: self.has(image, digest))
         except HarborError as error:
-            advice = harbor_images.not_known(str(error)) if late else ""
-            faults = harbor_images.faults(image, None, None, None)
+            advice = artifacts.not_known(str(error)) if late else ""
+            faults = artifacts.faults(image, None, None, None)
             return Result(image=image, size=0, faults=faults, advice=advice)
         if waiting.is_stuck():
             repository = f"{self._project(image.host)}/{image.repository}"
-            advice = harbor_images.never_stored(
+            advice = artifacts.never_stored(
                 image, waiting.delivered, self._platform, repository, result.faults
             )
         elif late:
-            advice = harbor_images.not_stored(result.faults, waiting.delivered, seconds)
+            advice = artifacts.not_stored(result.faults, waiting.delivered, seconds)
         else:
             advice = ""
         return replace(result, advice=advice)
 
     def _other_digest(self, image: ImageReference) -> str:
         tagged = self._artifact(image, image.tag) if image.tag else None
-        return harbor_images.other_digest(tagged, self._platform)
+        return artifacts.other_digest(tagged, self._platform)
 
     def _artifact(self, image: ImageReference, reference: str) -> Any | None:
         path = repository_path(self._project(image.host), image.repository)

@@ -5,15 +5,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
-from ops import progress, stack_files
-from ops.fetching import Source
+from host import progress_bar
+from ops.commands.verify import Result
 from ops.harbor import pull
 from ops.harbor.client import Client
 from ops.harbor.held import SETTLE_SECONDS, Held
-from ops.verify import Result
-from plan.harbor_settings import HarborSettings
-from plan.images import ImageReference, Platform
-from plan.settings import Settings
+from ops.registry.fetch import Source
+from ops.stack import stack_files
+from plan.images.reference import ImageReference, Platform
+from plan.settings.harbor import HarborSettings
+from plan.settings.stack import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class Filled:
 def access(settings: Settings) -> Access:
     """How to ask the Harbor of a stack, whose settings are those of `secret_settings`."""
     harbor = settings.harbor
-    assert harbor is not None  # noqa: S101 - an upstream behind it needs one (plan/settings.py)
+    assert harbor is not None  # noqa: S101 - an upstream behind it needs one (plan/settings/stack.py)
     who = harbor.admin or harbor.login
     texts = stack_files.named_files(settings)
     return Access(
@@ -98,9 +99,9 @@ def warm(
             host: opened.enter_context(closing(_registry(asked, host)))
             for host in {image.host for image in missing}
         }
-        with progress.bar("filling Harbor", None) as bar:
+        with progress_bar.bar("filling Harbor", None) as bar:
             pulled = pull.pull(registries, missing, platform, parallel, held.has, bar.update)
-        after = held.settled(pulled.delivered, progress.tell, SETTLE_SECONDS)
+        after = held.settled(pulled.delivered, progress_bar.tell, SETTLE_SECONDS)
     results = {one.image: one for one in (*before, *after)}
     return Filled(
         results=tuple(results[image] for image in images),

@@ -13,15 +13,17 @@ from typing import TypeVar
 
 import httpx
 
-from ops import answers, fetching, priming, tokens
-from ops.fetching import FetchError, Source
+from ops import priming
 from ops.halt import Halt
 from ops.harbor.busy import Upstream
 from ops.harbor.client import HarborError, trusting
-from plan import manifests
-from plan.harbor import mirror_url
-from plan.harbor_images import Delivered
-from plan.images import ImageReference, Platform
+from ops.registry import answers, tokens
+from ops.registry import fetch as fetching
+from ops.registry.fetch import FetchError, Source
+from plan.harbor.artifacts import Delivered
+from plan.harbor.reconcile import mirror_url
+from plan.images import manifests
+from plan.images.reference import ImageReference, Platform
 
 # Of a token service's answer: a token has a few kilobytes.
 TOKEN_BYTES = 256 * 1024

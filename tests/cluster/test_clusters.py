@@ -6,9 +6,9 @@ import pytest
 
 from ops import clusters
 from ops.errors import OpsError
-from plan import harbor
+from plan.harbor import reconcile
 from plan.ownership import COMMAND_TYPE
-from plan.settings import parse
+from plan.settings.stack import parse
 
 
 def resource(urn, typ, parent="", cluster="", **variables):
@@ -18,7 +18,7 @@ def resource(urn, typ, parent="", cluster="", **variables):
     return {"urn": urn, "type": typ, "parent": parent, "inputs": inputs}
 
 
-OF_HARBOR = {harbor.STACK_VARIABLE: "mine", harbor.OWNER_VARIABLE: "0123456789ab"}
+OF_HARBOR = {reconcile.STACK_VARIABLE: "mine", reconcile.OWNER_VARIABLE: "0123456789ab"}
 STATE = {
     "resources": [
         resource("stack", "pulumi:pulumi:Stack"),

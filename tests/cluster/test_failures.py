@@ -11,16 +11,16 @@ import time
 import pytest
 from docker.errors import APIError
 
-from ops.cluster import docker_nodes, preflight, talosctl, work
+from ops.cluster import command, docker_provisioner, preflight, talosctl
 from ops.cluster.folder import folder_of, owner_of
-from ops.cluster.lifeline import Lifeline, StoppedError
+from ops.cluster.supervisor import Lifeline, StoppedError
 from ops.errors import OpsError
-from plan import cluster
-from plan.settings import parse
-from plan.talosctl import Version
+from plan.settings.stack import parse
+from plan.talos import cluster
+from plan.talos.create_flags import Version
 
 IMAGE = "ghcr.io/siderolabs/talos:v1.13.0"
-CACHES = {"ghcr.io": docker_nodes.Source(url="http://127.0.0.1:5004")}
+CACHES = {"ghcr.io": docker_provisioner.Source(url="http://127.0.0.1:5004")}
 
 
 class Docker:
@@ -49,7 +49,7 @@ def events(*given):
 
 def test_the_node_image_comes_through_its_cache_and_keeps_its_usual_name():
     client = Docker(events({"status": "Pulling"}, {"status": "done"}))
-    docker_nodes.ensure_image(client, IMAGE, CACHES, Lifeline())
+    docker_provisioner.ensure_image(client, IMAGE, CACHES, Lifeline())
     at_the_cache = "127.0.0.1:5004/siderolabs/talos:v1.13.0"
     assert client.asked == [
         ("tag", at_the_cache, "ghcr.io/siderolabs/talos", "v1.13.0"),
@@ -73,7 +73,7 @@ def test_a_node_image_that_can_not_be_pulled_is_told_with_the_cause(pull, why):
     client = Docker(pull)
     text = rf"{IMAGE} can't be pulled through its cache \(http://127\.0\.0\.1:5004\): {why}"
     with pytest.raises(OpsError, match=text):
-        docker_nodes.ensure_image(client, IMAGE, CACHES, Lifeline())
+        docker_provisioner.ensure_image(client, IMAGE, CACHES, Lifeline())
     assert client.asked == []
 
 
@@ -86,7 +86,7 @@ def test_a_pull_that_is_silent_is_given_up_when_the_time_is_up():
 
     started = time.monotonic()
     with pytest.raises(StoppedError, match="not done within 1s"):
-        docker_nodes.ensure_image(Docker(silent), IMAGE, CACHES, Lifeline(0.3, "1s"))
+        docker_provisioner.ensure_image(Docker(silent), IMAGE, CACHES, Lifeline(0.3, "1s"))
     assert time.monotonic() - started < 10
     over.set()
 
@@ -101,17 +101,17 @@ def run(tmp_path, monkeypatch):
     for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "PULUMI_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     found = talosctl.Talosctl(program="/nowhere", version=Version(1, 13, 0))
-    monkeypatch.setattr(work.talosctl, "find", lambda: found)
-    monkeypatch.setattr(work, "conflicts", lambda plan: [])
+    monkeypatch.setattr(command.talosctl, "find", lambda: found)
+    monkeypatch.setattr(command, "conflicts", lambda plan: [])
     secrets = tmp_path / "secrets"
     secrets.write_text(cluster.secret_input(plan) + "\n")
 
     def create(created, removed):
-        monkeypatch.setattr(work, "_created", created)
-        monkeypatch.setattr(work, "_remove", removed)
+        monkeypatch.setattr(command, "_created", created)
+        monkeypatch.setattr(command, "_remove", removed)
         with secrets.open() as given:
-            monkeypatch.setattr(work.sys, "stdin", given)
-            return work.main("create")
+            monkeypatch.setattr(command.sys, "stdin", given)
+            return command.main("create")
 
     return create
 

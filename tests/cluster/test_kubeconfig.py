@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ops.cluster import kubeconfig, work
+from ops.cluster import command, kubeconfig
 from ops.cluster.folder import Folder, access, owner_of
 from ops.errors import OpsError
-from plan.cluster import ClusterPlan
-from plan.settings import parse
+from plan.settings.stack import parse
+from plan.talos.cluster import ClusterPlan
 
 ADDED = {
     "apiVersion": "v1",
@@ -167,25 +167,25 @@ def test_what_can_not_be_taken_out_is_told(own, folder, capfd):
 
 def test_a_broken_file_does_not_keep_the_cluster(own, folder, monkeypatch):
     """With only the folder to remove: of Docker there is nothing here."""
-    monkeypatch.setattr(work, "folder_of", lambda *_: folder)
-    monkeypatch.setattr(work, "_remove_nodes", lambda plan, there, *_, **__: there.remove())
+    monkeypatch.setattr(command, "folder_of", lambda *_: folder)
+    monkeypatch.setattr(command, "_remove_nodes", lambda plan, there, *_, **__: there.remove())
     previous = {"mergedKubeconfig": kubeconfig.follow(plan(), folder, None)}
     own.write_text("{")
     with pytest.raises(OpsError, match="it is removed, but its entries stay in") as caught:
-        work.delete(plan(), previous)
+        command.delete(plan(), previous)
     assert f"{own} can't be read as a kubeconfig" in str(caught.value)
     assert not folder.path.exists()
     assert own.read_text() == "{"
-    work.delete(plan(), previous)  # the next one has nothing to do any more
+    command.delete(plan(), previous)  # the next one has nothing to do any more
 
 
 def test_what_a_killed_run_has_merged_goes_with_what_it_has_left(own, folder, monkeypatch):
     """Its state knows nothing of it; the next create would take the entries for a stranger's."""
-    monkeypatch.setattr(work, "_remove_nodes", lambda plan, there, *_, **__: there.remove())
+    monkeypatch.setattr(command, "_remove_nodes", lambda plan, there, *_, **__: there.remove())
     write(own, OWN)
     folder.record(owner_of(plan().stack), {"mergedKubeconfig": str(own)})
     kubeconfig.follow(plan(), folder, None)
-    work._remove(plan(), folder, {}, unfinished=True)
+    command._remove(plan(), folder, {}, unfinished=True)
     kubeconfig.check_mergeable(plan())
     assert read(own) == {**OWN, "current-context": ""}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.cluster.lifeline import Lifeline, StoppedError, run
+from ops.cluster.supervisor import Lifeline, StoppedError, run
 from ops.errors import OpsError
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
@@ -54,7 +54,7 @@ def test_out_of_time_the_whole_group_is_ended_and_the_last_words_are_those_befor
 
 
 def test_a_program_that_ignores_the_polite_signal_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("ops.cluster.lifeline.GRACE_SECONDS", 0.3)
+    monkeypatch.setattr("ops.cluster.supervisor.GRACE_SECONDS", 0.3)
     script = f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.1; done"
     with pytest.raises(StoppedError):
         shell(script, Lifeline(3, "3s"))
@@ -67,8 +67,8 @@ def test_a_program_of_roots_that_may_not_be_ended_is_left_to_the_removal(monkeyp
     def refused(*_):
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("ops.cluster.lifeline.os.killpg", refused)
-    monkeypatch.setattr("ops.cluster.lifeline.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("ops.cluster.supervisor.os.killpg", refused)
+    monkeypatch.setattr("ops.cluster.supervisor.GRACE_SECONDS", 0.1)
     with pytest.raises(StoppedError, match=r"not done within 3s; the last that it said: waiting"):
         shell("echo waiting; sleep 10", Lifeline(3, "3s"))
 
@@ -89,7 +89,7 @@ def test_it_runs_in_a_session_of_its_own_in_the_folder_given(tmp_path):
 
 
 def test_nobody_listening_is_no_reason_to_fail():
-    script = "from ops.cluster.lifeline import say; say('a'); say('b'); print('done')"
+    script = "from ops.cluster.supervisor import say; say('a'); say('b'); print('done')"
     read_end, write_end = os.pipe()
     os.close(read_end)
     done = subprocess.run(

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ops.cluster import live, work
+from ops.cluster import command, node_updates
 from ops.cluster.folder import Folder
-from ops.cluster.lifeline import Lifeline
+from ops.cluster.supervisor import Lifeline
 from ops.cluster.talosctl import Talosctl
 from ops.errors import OpsError
-from plan.cluster import ClusterPlan
-from plan.cluster_settings import Patch
-from plan.mirrors import Mirror
-from plan.settings import parse
-from plan.talosctl import Version
+from plan.settings.cluster import Patch
+from plan.settings.stack import parse
+from plan.talos.cluster import ClusterPlan
+from plan.talos.create_flags import Version
+from plan.talos.mirrors import Mirror
 
 AUTH = "{kind: RegistryAuthConfig, name: registry.lan, password: hunter2}"
 ENV = "machine: {env: {A: one}}"
@@ -40,29 +40,29 @@ def plan(*patches, provisioner="docker", allow_reboot=False):
 
 
 def previous(of, version="v1.13.0"):
-    return {"patches": live.digests(of), "mirrors": {}, "nodeVersion": version}
+    return {"patches": node_updates.digests(of), "mirrors": {}, "nodeVersion": version}
 
 
 def test_a_patch_that_the_nodes_have_is_not_applied_again():
     both = plan(ENV, "machine: {env: {B: two}}")
-    assert live.changed_patches(both, previous(both)) == ()
-    [changed] = live.changed_patches(both, previous(plan(ENV)))
+    assert node_updates.changed_patches(both, previous(both)) == ()
+    [changed] = node_updates.changed_patches(both, previous(plan(ENV)))
     assert "B" in changed.text
 
 
 def test_the_same_text_for_other_nodes_is_another_patch():
     one = plan(ENV)
     workers = replace(one.settings, patches=(Patch(scope="workers", text=ENV),))
-    assert live.changed_patches(replace(one, settings=workers), previous(one))
+    assert node_updates.changed_patches(replace(one, settings=workers), previous(one))
 
 
 def test_a_patch_that_left_the_stack_is_told_of(capfd):
-    assert live.changed_patches(plan(), previous(plan(ENV))) == ()
+    assert node_updates.changed_patches(plan(), previous(plan(ENV))) == ()
     assert "stays until it is set again" in capfd.readouterr().err
 
 
 def test_what_is_recorded_of_a_patch_does_not_show_it():
-    assert "hunter2" not in str(live.digests(plan(AUTH)))
+    assert "hunter2" not in str(node_updates.digests(plan(AUTH)))
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["text", "mapping"])
@@ -70,12 +70,12 @@ def test_the_config_is_read_as_any_talosctl_prints_it(whole):
     documents = [{"machine": {"type": "worker"}}, {"kind": "RegistryMirrorConfig", "name": "x"}]
     spec = yaml.safe_dump_all(documents) if whole else documents[0]
     printed = yaml.safe_dump({"node": "10.5.0.2", "metadata": {}, "spec": spec})
-    assert live.config_documents(printed) == (documents if whole else documents[:1])
+    assert node_updates.config_documents(printed) == (documents if whole else documents[:1])
 
 
 def test_a_node_that_shows_no_config_is_an_error():
     with pytest.raises(OpsError, match="no machine config"):
-        live.config_documents("{}")
+        node_updates.config_documents("{}")
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def node(tmp_path):
 
 def bring_up_to_date(node, of, script, before=None):
     made, folder = node
-    live.bring_up_to_date(of, folder, made(script), before or previous(of), Lifeline())
+    node_updates.bring_up_to_date(of, folder, made(script), before or previous(of), Lifeline())
 
 
 HAS_NO_MIRROR = 'case "$*" in *get*) echo "spec: {machine: {}}";; *) echo "$*" >> %s/calls;; esac'
@@ -121,7 +121,7 @@ def test_those_that_can_not_be_reached_are_named_and_the_others_are_patched(node
 
 
 def test_a_node_that_does_not_answer_is_not_waited_for_for_ever(node, monkeypatch):
-    monkeypatch.setattr(live, "NODE_SECONDS", 0.2)
+    monkeypatch.setattr(node_updates, "NODE_SECONDS", 0.2)
     with pytest.raises(OpsError, match=r"10\.5\.0\.2: no answer within 0\.2 s"):
         bring_up_to_date(node, plan(), "sleep 5")
 
@@ -176,7 +176,7 @@ WORKERS = ("10.5.0.5", "10.5.0.6")
 @pytest.fixture
 def rebooting(node, tmp_path, monkeypatch):
     """Runs an update of three control planes and two workers that may reboot."""
-    monkeypatch.setattr(live, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(node_updates, "POLL_SECONDS", 0.01)
     keys = {"provisioner": "qemu", "controlPlanes": 3, "workers": 2, "allowReboot": True}
     settings = parse({"cluster": {**keys, "patches": [AUTH]}}).clusters[0]
     of = replace(plan(), settings=settings, mirrors=())
@@ -205,7 +205,7 @@ def test_no_further_control_plane_reboots_while_one_is_not_back(rebooting, tmp_p
     dies = tmp_path / f"dies-{second}"
     dies.touch()
     with monkeypatch.context() as patched:
-        patched.setattr(live, "REBOOT_SECONDS", 3)
+        patched.setattr(node_updates, "REBOOT_SECONDS", 3)
         with pytest.raises(OpsError, match="2 of 5 nodes could not be patched") as caught:
             rebooting()
     assert f"{second}: patched, but not back 3 s after it was rebooted" in str(caught.value)
@@ -262,11 +262,11 @@ def test_machines_in_maintenance_are_not_asked_and_their_user_is_told(node, monk
     made, folder = node
     config = {"provisioner": "qemu", "presets": ["iso", "maintenance"]}
     of = replace(plan(), settings=parse({"cluster": config}).clusters[0])
-    monkeypatch.setattr(work.talosctl, "find", lambda: made("exit 1"))
-    monkeypatch.setattr(work, "folder_of", lambda *_: folder)
+    monkeypatch.setattr(command.talosctl, "find", lambda: made("exit 1"))
+    monkeypatch.setattr(command, "folder_of", lambda *_: folder)
     with Path("/dev/zero").open() as engine:  # a pipe that stays open: the engine still waits
-        monkeypatch.setattr(work, "STDIN", engine.fileno())
-        done = work.update(of, previous(of))
+        monkeypatch.setattr(command, "STDIN", engine.fileno())
+        done = command.update(of, previous(of))
     assert done["mirrors"] == {"docker.io": "http://172.17.0.1:5000"}
     assert "machines in maintenance take no mirrors" in capfd.readouterr().err
 
@@ -275,4 +275,4 @@ def test_a_program_that_can_not_be_run_is_no_silent_success(node, tmp_path):
     made, folder = node
     gone = replace(made("exit 0"), program=str(tmp_path / "nowhere"))
     with pytest.raises((OpsError, FileNotFoundError, subprocess.SubprocessError)):
-        live.bring_up_to_date(plan(), folder, gone, previous(plan()), Lifeline())
+        node_updates.bring_up_to_date(plan(), folder, gone, previous(plan()), Lifeline())

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from ops.cluster import preflight, qemu_host, qemu_sweep, work
+from ops.cluster import command, preflight, qemu_cleanup, qemu_provisioner
 from ops.cluster.folder import Folder, folder_of, owner_of, talos_home
-from ops.cluster.qemu_host import Machine, Network
+from ops.cluster.qemu_provisioner import Machine, Network
 from ops.errors import OpsError
-from plan import cluster
-from plan.settings import parse
+from plan.settings.stack import parse
+from plan.talos import cluster
 
 STACK = "unit"
 NAME = "tq1"
@@ -51,7 +51,7 @@ def place(monkeypatch):
         (path / name).mkdir()
         monkeypatch.setenv(variable, str(path / name))
     monkeypatch.delenv("TALOS_HOME", raising=False)
-    monkeypatch.setattr(qemu_sweep, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(qemu_cleanup, "GRACE_SECONDS", 0.5)
     yield path
     shutil.rmtree(path)
 
@@ -106,17 +106,17 @@ def is_alive(process):
     ],
 )
 def test_a_command_line_names_the_state_folder(part):
-    assert qemu_sweep.names(["talosctl", "x", part], Path("/s/state"))
+    assert qemu_cleanup.names(["talosctl", "x", part], Path("/s/state"))
 
 
 @pytest.mark.parametrize("part", ["/s/state2", "/s/state2/dev", "/s", "/s/stat", "--state"])
 def test_a_command_line_that_names_another_folder(part):
-    assert not qemu_sweep.names(["talosctl", "x", part], Path("/s/state"))
+    assert not qemu_cleanup.names(["talosctl", "x", part], Path("/s/state"))
 
 
 def test_the_bridge_has_the_name_that_talosctl_gives_it():
     # As seen with talosctl 1.13.0 and `--name qt1`.
-    assert qemu_sweep.bridge_of("qt1") == "talosd7e1c6b1"
+    assert qemu_cleanup.bridge_of("qt1") == "talosd7e1c6b1"
 
 
 def test_processes_of_the_cluster_are_ended_and_nobody_elses(folder, started):
@@ -128,7 +128,7 @@ def test_processes_of_the_cluster_are_ended_and_nobody_elses(folder, started):
     other = started("/opt/talosctl", "-F", f"{folder.state}2/{NAME}/x")
     reused = started("sleep", "60", executable=shutil.which("sleep"))
     (inside / "dhcpd.pid").write_text(str(reused.pid))
-    qemu_host.remove(plan_of(), folder)
+    qemu_provisioner.remove(plan_of(), folder)
     assert [is_alive(process) for process in (machine, balancer)] == [False, False]
     assert [is_alive(process) for process in (reader, other, reused)] == [True, True, True]
 
@@ -148,21 +148,21 @@ def test_a_launcher_is_ended_before_its_machine_which_it_would_start_anew(
     while not (tmp_path / "ready").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    qemu_host.remove(plan_of(), folder)
+    qemu_provisioner.remove(plan_of(), folder)
     assert not is_alive(launcher)
     assert machine.wait(5) == -signal.SIGKILL
     assert (tmp_path / "machine-was-there").exists()
 
 
 def test_a_process_that_does_not_listen_is_killed(folder, started, monkeypatch):
-    monkeypatch.setattr(qemu_sweep, "GRACE_SECONDS", 1)
+    monkeypatch.setattr(qemu_cleanup, "GRACE_SECONDS", 1)
     deaf = started(
         "talosctl",
         "-F",
         f"{folder.state}/x",
         preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     )
-    qemu_host.remove(plan_of(), folder)
+    qemu_provisioner.remove(plan_of(), folder)
     assert deaf.wait(5) == -signal.SIGKILL
 
 
@@ -171,15 +171,15 @@ def test_a_process_that_does_not_listen_is_killed(folder, started, monkeypatch):
 
 def test_the_state_is_removed_and_removing_twice_is_fine(folder):
     (folder.state / NAME / "x.disk").write_text("disk")
-    qemu_host.remove(plan_of(), folder)
+    qemu_provisioner.remove(plan_of(), folder)
     assert not folder.state.exists()
-    qemu_host.remove(plan_of(), folder)
+    qemu_provisioner.remove(plan_of(), folder)
 
 
 @pytest.fixture
 def bridge():
     """An interface named like the cluster's bridge."""
-    name = qemu_sweep.bridge_of(NAME)
+    name = qemu_cleanup.bridge_of(NAME)
     subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
     yield name
     subprocess.run(["ip", "link", "delete", name], stderr=subprocess.DEVNULL)
@@ -187,8 +187,8 @@ def bridge():
 
 @as_root
 def test_the_bridge_of_this_stacks_cluster_is_removed(folder, bridge):
-    qemu_host.remove(plan_of(), folder)
-    assert not qemu_sweep.has_interface(bridge)
+    qemu_provisioner.remove(plan_of(), folder)
+    assert not qemu_cleanup.has_interface(bridge)
 
 
 @as_root
@@ -196,9 +196,9 @@ def test_a_bridge_that_this_stack_did_not_make_is_named_and_left_alone(place, br
     foreign = folder_of("another", NAME)
     foreign.prepare(owner_of("another"))
     own = folder_of(STACK, NAME)
-    qemu_host.remove(plan_of(), own)
-    assert qemu_sweep.has_interface(bridge)
-    texts = qemu_host.conflicts(plan_of(), own)
+    qemu_provisioner.remove(plan_of(), own)
+    assert qemu_cleanup.has_interface(bridge)
+    texts = qemu_provisioner.conflicts(plan_of(), own)
     assert any(bridge in text and str(foreign.path) in text for text in texts)
 
 
@@ -206,32 +206,32 @@ def test_a_bridge_that_this_stack_did_not_make_is_named_and_left_alone(place, br
 def test_a_cluster_without_its_files_is_known_by_its_processes(place, bridge, started):
     own = folder_of(STACK, NAME)
     machine = started("qemu-system-x86_64", "-F", f"{own.state}/{NAME}/x.monitor")
-    qemu_host.remove(plan_of(), own)
+    qemu_provisioner.remove(plan_of(), own)
     assert not is_alive(machine)
-    assert not qemu_sweep.has_interface(bridge)
+    assert not qemu_cleanup.has_interface(bridge)
 
 
 @as_root
 def test_every_copy_of_the_rule_is_removed_and_no_other(folder):
     if shutil.which("iptables") is None:
         pytest.skip("no iptables on this machine")
-    bridge = qemu_sweep.bridge_of(NAME)
+    bridge = qemu_cleanup.bridge_of(NAME)
     own = ["-i", bridge, "-o", bridge, "-j", "ACCEPT"]
     other = ["-i", "talosffffffff", "-o", "talosffffffff", "-j", "ACCEPT"]
-    made_chain = iptables("-N", qemu_sweep.CHAIN, check=False).returncode == 0
+    made_chain = iptables("-N", qemu_cleanup.CHAIN, check=False).returncode == 0
     try:
         for rule in (own, other, own):
-            iptables("-I", qemu_sweep.CHAIN, *rule)
-        qemu_host.remove(plan_of(), folder)
-        printed = iptables("-S", qemu_sweep.CHAIN).stdout
-        assert qemu_sweep.rules_of(bridge, printed) == 0
-        assert qemu_sweep.rules_of("talosffffffff", printed) == 1
+            iptables("-I", qemu_cleanup.CHAIN, *rule)
+        qemu_provisioner.remove(plan_of(), folder)
+        printed = iptables("-S", qemu_cleanup.CHAIN).stdout
+        assert qemu_cleanup.rules_of(bridge, printed) == 0
+        assert qemu_cleanup.rules_of("talosffffffff", printed) == 1
     finally:
-        iptables("-D", qemu_sweep.CHAIN, *other, check=False)
+        iptables("-D", qemu_cleanup.CHAIN, *other, check=False)
         for _ in range(2):
-            iptables("-D", qemu_sweep.CHAIN, *own, check=False)
+            iptables("-D", qemu_cleanup.CHAIN, *own, check=False)
         if made_chain:
-            iptables("-X", qemu_sweep.CHAIN)
+            iptables("-X", qemu_cleanup.CHAIN)
 
 
 def iptables(*arguments, check=True):
@@ -279,7 +279,7 @@ def note(cni, network, namespace):
 
 def test_networks_that_no_launcher_could_take_down_are_taken_down(folder, cni):
     own, other = note(cni, NAME, "cnitest-gone"), note(cni, f"{NAME}-2", "cnitest-gone")
-    qemu_host.remove(plan_of(), folder)
+    qemu_provisioner.remove(plan_of(), folder)
     assert not own.exists()
     assert other.exists()
     assert (cni / "order").read_text().split() == ["firewall", "bridge"]
@@ -297,7 +297,7 @@ def test_the_namespace_of_such_a_network_goes_too(folder, cni):
     subprocess.run(["ip", "netns", "add", namespace], check=True)
     try:
         note(cni, NAME, namespace)
-        qemu_host.remove(plan_of(), folder)
+        qemu_provisioner.remove(plan_of(), folder)
         assert (
             namespace
             not in subprocess.run(
@@ -319,9 +319,9 @@ def test_a_talosctl_that_never_ends_its_destroy_is_not_waited_for(
     double.write_text('#!/bin/sh\ncase "$*" in *version*) echo v1.13.0;; *) sleep 60;; esac\n')
     double.chmod(0o755)
     monkeypatch.setenv("PATH", f"{double.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(work, "DESTROY_SECONDS", 0.5)
+    monkeypatch.setattr(command, "DESTROY_SECONDS", 0.5)
     started = time.monotonic()
-    work.delete(plan_of(), {})
+    command.delete(plan_of(), {})
     assert time.monotonic() - started < 30
     assert "could not destroy it (not done within 0.5 s" in capfd.readouterr().err
     assert not folder.path.exists()
@@ -332,7 +332,7 @@ def test_a_step_that_fails_is_told_and_does_not_keep_the_others(folder, cni):
     path = note(cni, NAME, "cnitest-gone")
     (cni / "bin" / "firewall").write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
     with pytest.raises(OpsError, match=r"cni/bin/firewall ended with 3: broken"):
-        qemu_host.remove(plan_of(), folder)
+        qemu_provisioner.remove(plan_of(), folder)
     assert not folder.state.exists()
     assert path.exists(), "kept for the next try"
 
@@ -369,11 +369,11 @@ LETS = 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"'
 
 @as_root
 def test_root_needs_no_sudo():
-    assert qemu_host.privileged(["/x/talosctl", "cluster"]) == ["/x/talosctl", "cluster"]
+    assert qemu_provisioner.privileged(["/x/talosctl", "cluster"]) == ["/x/talosctl", "cluster"]
 
 
 def test_sudo_keeps_what_talosctl_finds_its_folders_by_and_never_asks(user):
-    argv = qemu_host.privileged(["/x/talosctl", "cluster"])
+    argv = qemu_provisioner.privileged(["/x/talosctl", "cluster"])
     kept = "--preserve-env=HOME,TALOS_HOME,TALOSCONFIG,KUBECONFIG"
     assert argv[:2] == ["sudo", "-n"]
     assert argv[2].startswith(kept)
@@ -382,7 +382,7 @@ def test_sudo_keeps_what_talosctl_finds_its_folders_by_and_never_asks(user):
 
 def test_a_sudo_that_would_ask_is_found_before_anything_is_made(user, place, monkeypatch):
     put_sudo(place, monkeypatch, REFUSES)
-    texts = qemu_host.conflicts(plan_of(), folder_of(STACK, NAME))
+    texts = qemu_provisioner.conflicts(plan_of(), folder_of(STACK, NAME))
     [text] = [text for text in texts if "sudo: a password is required" in text]
     assert "Run this as root" in text
     assert "ALL=(root) NOPASSWD: ALL" in text
@@ -390,14 +390,14 @@ def test_a_sudo_that_would_ask_is_found_before_anything_is_made(user, place, mon
 
 def test_a_sudo_that_does_not_ask_is_no_obstacle(user, place, monkeypatch):
     put_sudo(place, monkeypatch, LETS)
-    texts = qemu_host.conflicts(plan_of(), folder_of(STACK, NAME))
+    texts = qemu_provisioner.conflicts(plan_of(), folder_of(STACK, NAME))
     assert (place / "sudo.asked").exists()
     assert not any("rights" in text or "ended with" in text for text in texts)
 
 
 def test_a_machine_without_sudo_says_so(user, place, monkeypatch):
     monkeypatch.setenv("PATH", str(place))
-    texts = qemu_host.conflicts(plan_of(), folder_of(STACK, NAME))
+    texts = qemu_provisioner.conflicts(plan_of(), folder_of(STACK, NAME))
     assert any(text.startswith("there is no command sudo. ") for text in texts)
 
 
@@ -425,7 +425,7 @@ def test_files_that_root_made_are_handed_over(place, folder, roots_files, monkey
     put_sudo(place, monkeypatch, LETS)
     give_to_user(place, roots_files)
     with unprivileged():
-        qemu_host.hand_over(folder)
+        qemu_provisioner.hand_over(folder)
     owners = {path.lstat().st_uid for path in folder.path.rglob("*")}
     owners |= {path.lstat().st_uid for path in folder.state.rglob("*")}
     assert owners == {NOBODY}
@@ -437,9 +437,9 @@ def test_nothing_is_asked_of_sudo_where_everything_is_the_users(place, folder, m
     put_sudo(place, monkeypatch, LETS)
     give_to_user(place, ())
     with unprivileged():
-        qemu_host.hand_over(folder)
+        qemu_provisioner.hand_over(folder)
         (folder.state / NAME).rmdir()
-        qemu_host.remove(plan_of(), folder)
+        qemu_provisioner.remove(plan_of(), folder)
     assert not (place / "sudo.asked").exists()
 
 
@@ -447,7 +447,7 @@ def test_access_is_the_users_only(folder):
     for file in (folder.talosconfig, folder.kubeconfig):
         file.write_text("secret")
         file.chmod(0o644)
-    qemu_host.hand_over(folder)
+    qemu_provisioner.hand_over(folder)
     assert {file.stat().st_mode & 0o777 for file in (folder.talosconfig, folder.kubeconfig)} == {
         0o600
     }
@@ -462,12 +462,12 @@ def test_what_root_made_is_removed_by_one_call_of_sudo(
     put_sudo(place, monkeypatch, LETS)
     give_to_user(place, roots_files)
     with unprivileged():
-        qemu_host.remove(plan_of(), folder)
+        qemu_provisioner.remove(plan_of(), folder)
         folder.remove()
     assert not is_alive(balancer)
-    assert not qemu_sweep.has_interface(bridge)
+    assert not qemu_cleanup.has_interface(bridge)
     assert not folder.path.exists()
-    assert (place / "sudo.asked").read_text().count("qemu_sweep") == 1
+    assert (place / "sudo.asked").read_text().count("qemu_cleanup") == 1
     shared = {path.lstat().st_uid for path in talos_home().rglob("*")}
     assert shared == {NOBODY}, "boot images stay, and are the user's"
 
@@ -479,14 +479,14 @@ def test_what_stays_without_rights_is_named_with_the_line_that_removes_it(
     put_sudo(place, monkeypatch, REFUSES)
     give_to_user(place, roots_files)
     with unprivileged(), pytest.raises(OpsError) as refused:
-        qemu_host.remove(plan_of(), folder)
+        qemu_provisioner.remove(plan_of(), folder)
     text = str(refused.value)
     assert f"network interface {bridge}" in text
     assert str(folder.state) in text
     assert folder.marker.exists(), "the next try still knows whose it is"
     line = text.rpartition("remove it now: ")[2].replace("sudo ", "")
     subprocess.run(line, shell=True, check=True)
-    assert not qemu_sweep.has_interface(bridge)
+    assert not qemu_cleanup.has_interface(bridge)
     assert not folder.state.exists()
 
 
@@ -519,8 +519,8 @@ def machine(folder, qemu="qemu-double"):
 def bare_path(tmp_path, monkeypatch):
     """A PATH with nothing but what the test puts there."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(qemu_host, "SYSTEM_PATH", "")
-    monkeypatch.setattr(qemu_host, "OTHER_QEMU", ())
+    monkeypatch.setattr(qemu_provisioner, "SYSTEM_PATH", "")
+    monkeypatch.setattr(qemu_provisioner, "OTHER_QEMU", ())
     return tmp_path
 
 
@@ -531,7 +531,7 @@ def put(folder, *names):
 
 
 def test_every_missing_part_is_named_with_its_package(bare_path):
-    texts = "\n".join(qemu_host.missing(plan_of(), machine(bare_path)))
+    texts = "\n".join(qemu_provisioner.missing(plan_of(), machine(bare_path)))
     for part in ("qemu-double is not", "code for", "variables for", "iptables", "command ip "):
         assert part in texts
     assert "apt-get install qemu-double-package" in texts
@@ -540,24 +540,24 @@ def test_every_missing_part_is_named_with_its_package(bare_path):
 
 def test_nothing_is_missing_where_each_part_is_somewhere(bare_path):
     put(bare_path, "qemu-double", "code.fd", "vars.fd", "iptables", "ip")
-    assert qemu_host.missing(plan_of(), machine(bare_path)) == []
+    assert qemu_provisioner.missing(plan_of(), machine(bare_path)) == []
 
 
 def test_secure_boot_wants_a_tpm(bare_path):
     put(bare_path, "qemu-double", "code.fd", "vars.fd", "iptables", "ip")
-    [text] = qemu_host.missing(plan_of(presets=["iso-secureboot"]), machine(bare_path))
+    [text] = qemu_provisioner.missing(plan_of(presets=["iso-secureboot"]), machine(bare_path))
     assert "swtpm-tools" in text
 
 
 def test_a_tool_outside_of_a_users_path_counts(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    texts = qemu_host.missing(plan_of(), machine(Path("/nowhere")))
+    texts = qemu_provisioner.missing(plan_of(), machine(Path("/nowhere")))
     assert not any("command ip " in text for text in texts)
 
 
 def test_firmware_without_variables_is_not_enough(bare_path):
     put(bare_path, "qemu-double", "code.fd", "iptables", "ip")
-    [text] = qemu_host.missing(plan_of(), machine(bare_path))
+    [text] = qemu_provisioner.missing(plan_of(), machine(bare_path))
     assert "vars.fd" in text
 
 
@@ -572,21 +572,21 @@ def test_firmware_without_variables_is_not_enough(bare_path):
 def test_the_longest_socket(keys, end):
     folder = Folder(Path("/s/stack/tq1"))
     plan = plan_of(cidr="10.5.0.0/16", **keys)
-    assert str(qemu_host.longest_socket(plan, folder)) == f"{folder.state}{end}"
+    assert str(qemu_provisioner.longest_socket(plan, folder)) == f"{folder.state}{end}"
 
 
 @pytest.mark.parametrize("over", [0, 1])
 def test_a_socket_path_that_the_kernel_would_refuse(place, monkeypatch, over):
-    spare = 107 - len(str(qemu_host.longest_socket(plan_of(), folder_of(STACK, NAME))))
+    spare = 107 - len(str(qemu_provisioner.longest_socket(plan_of(), folder_of(STACK, NAME))))
     monkeypatch.setenv("XDG_STATE_HOME", f"{place}/state" + "x" * (spare + over))
-    texts = qemu_host.conflicts(plan_of(), folder_of(STACK, NAME))
+    texts = qemu_provisioner.conflicts(plan_of(), folder_of(STACK, NAME))
     found = [text for text in texts if "XDG_STATE_HOME" in text]
     assert [("108 bytes" in text) for text in found] == [True] * over
 
 
 @pytest.mark.parametrize("is_short_enough", [True, False])
 def test_the_limit_is_the_kernels(place, is_short_enough):
-    path = str(place / "s").ljust(qemu_host.SOCKET_PATH_BYTES + (not is_short_enough), "x")
+    path = str(place / "s").ljust(qemu_provisioner.SOCKET_PATH_BYTES + (not is_short_enough), "x")
     with socket.socket(socket.AF_UNIX) as made:
         if is_short_enough:
             made.bind(path)
@@ -599,15 +599,15 @@ def test_the_default_cluster_fits_in_an_ordinary_home(monkeypatch):
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/home/longusername")
     plan = plan_of(name="talos-default")
-    path = qemu_host.longest_socket(plan, folder_of("qemu", plan.name))
-    assert len(str(path)) <= qemu_host.SOCKET_PATH_BYTES
+    path = qemu_provisioner.longest_socket(plan, folder_of("qemu", plan.name))
+    assert len(str(path)) <= qemu_provisioner.SOCKET_PATH_BYTES
 
 
 def test_a_cluster_that_was_made_by_hand_is_named(place):
     state = place / "home" / ".talos" / "clusters" / NAME / "state.yaml"
     state.parent.mkdir(parents=True)
     state.write_text("")
-    texts = qemu_host.conflicts(plan_of(), folder_of(STACK, NAME))
+    texts = qemu_provisioner.conflicts(plan_of(), folder_of(STACK, NAME))
     assert any(str(state) in text and f"destroy --name {NAME}" in text for text in texts)
 
 
@@ -631,7 +631,7 @@ ROUTES = json.dumps(
 
 
 def test_networks_of_this_host():
-    found = qemu_host.networks_in(ADDRESSES, ROUTES, IPv4Network("10.77.0.0/24"))
+    found = qemu_provisioner.networks_in(ADDRESSES, ROUTES, IPv4Network("10.77.0.0/24"))
     assert {(network.interface, str(network.cidr)) for network in found} == {
         ("lo", "127.0.0.0/8"),
         ("eth0", "192.0.2.0/24"),
@@ -656,17 +656,17 @@ def test_networks_of_this_host():
 )
 def test_a_network_that_overlaps_is_named_unless_docker_tells_of_it(interface, cidr, is_named):
     networks = [Network(interface=interface, cidr=IPv4Network(cidr))] * 2
-    found = qemu_host.overlaps(plan_of(cidr="10.77.0.0/24"), networks)
+    found = qemu_provisioner.overlaps(plan_of(cidr="10.77.0.0/24"), networks)
     assert [(interface in text and cidr in text) for text in found] == [True] * is_named
 
 
 def test_the_bridge_of_an_earlier_try_of_this_stack_is_no_obstacle():
     networks = [
-        Network(interface=qemu_sweep.bridge_of(NAME), cidr=IPv4Network("10.77.0.0/24")),
+        Network(interface=qemu_cleanup.bridge_of(NAME), cidr=IPv4Network("10.77.0.0/24")),
     ]
     plan = plan_of(cidr="10.77.0.0/24")
-    assert qemu_host.overlaps(plan, networks, {qemu_sweep.bridge_of(plan.name)}) == []
-    assert len(qemu_host.overlaps(plan, networks)) == 1
+    assert qemu_provisioner.overlaps(plan, networks, {qemu_cleanup.bridge_of(plan.name)}) == []
+    assert len(qemu_provisioner.overlaps(plan, networks)) == 1
 
 
 def test_the_network_that_is_proposed_is_free():
@@ -674,7 +674,7 @@ def test_the_network_that_is_proposed_is_free():
         Network(interface="eth0", cidr=IPv4Network("10.0.0.0/8")),
         Network(interface="eth1", cidr=IPv4Network("172.16.0.0/12")),
     ]
-    [text] = qemu_host.overlaps(plan_of(cidr="10.77.0.0/24"), networks)
+    [text] = qemu_provisioner.overlaps(plan_of(cidr="10.77.0.0/24"), networks)
     assert text.endswith("for instance 192.168.210.0/24.")
 
 
@@ -683,7 +683,7 @@ def test_an_address_of_this_machine_within_the_network_is_found_for_real(place):
     subprocess.run(["ip", "link", "add", "tqother0", "type", "bridge"], check=True)
     try:
         subprocess.run(["ip", "address", "add", "10.77.9.9/32", "dev", "tqother0"], check=True)
-        texts = qemu_host.conflicts(plan_of(cidr="10.77.9.0/24"), folder_of(STACK, NAME))
+        texts = qemu_provisioner.conflicts(plan_of(cidr="10.77.9.0/24"), folder_of(STACK, NAME))
         assert any("10.77.9.9/32 of this machine's interface tqother0" in text for text in texts)
     finally:
         subprocess.run(["ip", "link", "delete", "tqother0"], check=True)
@@ -695,7 +695,7 @@ def test_plugins_that_talosctl_will_have_to_download_are_told_beforehand(place, 
     folder.mkdir(parents=True)
     (folder / "bridge").touch()
     for _ in range(2):
-        qemu_host.conflicts(plan_of(), folder_of(STACK, NAME))
+        qemu_provisioner.conflicts(plan_of(), folder_of(STACK, NAME))
     told = capfd.readouterr().err
     assert told.count(f"{folder} lacks firewall, static, tc-redirect-tap;") == 1
 
@@ -704,13 +704,16 @@ def test_plugins_that_talosctl_will_have_to_download_are_told_beforehand(place, 
 def test_another_cluster_of_this_stack_may_be_about_to_go_and_another_stacks_is_not(place, stack):
     """A cluster that gets another name has its own network in its way, until it is replaced."""
     folder_of(stack, "tq2").prepare(owner_of(stack))
-    bridge = qemu_sweep.bridge_of("tq2")
+    bridge = qemu_cleanup.bridge_of("tq2")
     subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=True)
     try:
         subprocess.run(["ip", "address", "add", "10.77.9.1/24", "dev", bridge], check=True)
         plan, own = plan_of(cidr="10.77.9.0/24"), folder_of(STACK, NAME)
         in_the_way = [
-            any(bridge in text for text in qemu_host.conflicts(plan, own, of_others=of_others))
+            any(
+                bridge in text
+                for text in qemu_provisioner.conflicts(plan, own, of_others=of_others)
+            )
             for of_others in (False, True)
         ]
     finally:
@@ -724,9 +727,9 @@ def test_a_cluster_on_docker_is_kept_from_a_network_that_docker_does_not_know(
     place, bridge, monkeypatch, is_local
 ):
     """Such as that of a cluster on QEMU. Docker here is a double without anything in it."""
-    monkeypatch.setattr(preflight.docker_api, "connect", object)
-    monkeypatch.setattr(preflight.docker_api, "is_local", lambda client: is_local)
-    monkeypatch.setattr(preflight.docker_nodes, "conflicts", lambda *_, **__: [])
+    monkeypatch.setattr(preflight.api, "connect", object)
+    monkeypatch.setattr(preflight.api, "is_local", lambda client: is_local)
+    monkeypatch.setattr(preflight.docker_provisioner, "conflicts", lambda *_, **__: [])
     subprocess.run(["ip", "address", "add", "10.77.9.1/24", "dev", bridge], check=True)
     plan = plan_of(provisioner="docker", cidr="10.77.9.0/24")
     told = preflight.conflicts(plan)
@@ -741,9 +744,9 @@ def test_a_cluster_on_docker_is_kept_from_a_network_that_docker_does_not_know(
 def test_a_kernel_without_br_netfilter_is_told_of_once_and_is_no_obstacle(
     place, monkeypatch, tmp_path, capfd, is_local
 ):
-    monkeypatch.setattr(preflight.docker_api, "connect", object)
-    monkeypatch.setattr(preflight.docker_api, "is_local", lambda client: is_local)
-    monkeypatch.setattr(preflight.docker_nodes, "conflicts", lambda *_, **__: [])
+    monkeypatch.setattr(preflight.api, "connect", object)
+    monkeypatch.setattr(preflight.api, "is_local", lambda client: is_local)
+    monkeypatch.setattr(preflight.docker_provisioner, "conflicts", lambda *_, **__: [])
     plan = plan_of(provisioner="docker", cidr="10.77.8.0/24")
     there = tmp_path / "there"
     there.touch()

@@ -6,9 +6,9 @@ import pulumi
 import pytest
 
 from components import CacheSet
-from plan import addressing, caches
-from plan.caches import VOLUME_LABELS
-from plan.settings import parse
+from plan.caches import addressing, cache_plan
+from plan.caches.cache_plan import VOLUME_LABELS
+from plan.settings.stack import parse
 from tests.components.engine import (
     CACHE,
     CONTAINER,
@@ -36,7 +36,7 @@ def all_well(plans, warn):
 def plans_for(config):
     chosen = parse(config)
     where = addressing.resolve(chosen, "172.17.0.1")
-    return caches.build(chosen, where, certificate_texts(chosen), server_certificate(chosen))
+    return cache_plan.build(chosen, where, certificate_texts(chosen), server_certificate(chosen))
 
 
 def registered(config=None, *, preview=False, probe=all_well):

@@ -7,8 +7,9 @@ import pulumi
 import pytest
 
 from components import TalosCluster
-from plan import addressing, caches, cluster, mirrors
-from plan.settings import parse
+from plan.caches import addressing, cache_plan
+from plan.settings.stack import parse
+from plan.talos import cluster, mirrors
 from tests.components.engine import CLUSTER, COMMAND, Secret, run
 
 CONFIG = {
@@ -24,7 +25,7 @@ CONFIG = {
 
 def plan_for(config=CONFIG):
     chosen = parse(config)
-    plans = caches.build(chosen, addressing.resolve(chosen, "172.17.0.1"))
+    plans = cache_plan.build(chosen, addressing.resolve(chosen, "172.17.0.1"))
     return cluster.build("mine", chosen.clusters, plans, mirrors.build(plans), {})[0]
 
 

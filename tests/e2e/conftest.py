@@ -10,8 +10,8 @@ import pytest
 
 from demo import images
 from demo.upstream import Upstream
-from ops import docker_api
-from plan.settings import DEFAULTS
+from ops.docker import api
+from plan.settings.stack import DEFAULTS
 from tests.checkout import checked_out
 from tests.e2e.sweep import PREFIX
 from toolchain.steps import only_one
@@ -49,7 +49,7 @@ def embedded_upstream(docker_client):
         client=docker_client,
         name=f"{PREFIX}-upstream-{WORKER}",
         image=str(DEFAULTS["cache.image"]),
-        address=docker_api.bridge_gateway(docker_client),
+        address=api.bridge_gateway(docker_client),
         port=UPSTREAM_PORT + WORKER,
     )
     upstream.start()

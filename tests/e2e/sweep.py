@@ -1,6 +1,6 @@
 """Removes what tests that were killed have left in Docker: `python -m tests.e2e.sweep`."""
 
-from ops import docker_api
+from ops.docker import api
 from plan.ownership import CHECKOUT_LABEL
 
 PREFIX = "talos-cache-test"
@@ -10,9 +10,9 @@ TEMPORARY = "/pytest-of-"
 
 def main() -> None:
     """Remove everything with the tests' prefix, and what is left of a demo in a test's checkout."""
-    client = docker_api.connect()
-    docker_api.remove_named(client, PREFIX)
-    for container in docker_api.containers(client):
+    client = api.connect()
+    api.remove_named(client, PREFIX)
+    for container in api.containers(client):
         if TEMPORARY in dict(container.labels).get(CHECKOUT_LABEL, ""):
             client.api.remove_container(container.id, force=True, v=True)
 

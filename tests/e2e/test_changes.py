@@ -4,7 +4,7 @@ import pytest
 import requests
 
 from demo.client import pull
-from ops import passing
+from ops.docker import temporary_container
 from tests.checkout import REGISTRY_IMAGE
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 from tests.upstream_log import requests_answered
@@ -138,7 +138,7 @@ def test_destroy_keeps_the_volumes_and_deletes_them_when_asked(three, embedded_u
         pull(endpoint("docker.io"), IMAGES[0], by_digest=False)
     config = three.client.api.create_host_config(binds=[f"{NAME}-ghcr.io:/volumes:ro"])
     # As a command leaves it that is killed before it starts it.
-    with passing.container(three.client, REGISTRY_IMAGE, host_config=config):
+    with temporary_container.container(three.client, REGISTRY_IMAGE, host_config=config):
         three.make("down", STACK)
     left = three.volumes(NAME)
     assert left.isdisjoint({f"{NAME}-{host}" for host in HOSTS})

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from ops import docker_api
+from ops.docker import api
 from tests.checkout import checked_out
 
 PREFIX = "talos-cache-demo"
@@ -12,7 +12,7 @@ PREFIX = "talos-cache-demo"
 
 def there(checkout):
     """Everything in Docker that carries the demo's name."""
-    containers = {container.name for container in docker_api.containers(checkout.client)}
+    containers = {container.name for container in api.containers(checkout.client)}
     return {name for name in containers | checkout.volumes("") if name.startswith(PREFIX)}
 
 

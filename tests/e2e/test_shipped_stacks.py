@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ops import docker_api
+from ops.docker import api
 from tests.checkout import remove_volume
 from toolchain.versions import REGISTRY
 
@@ -54,7 +54,7 @@ def test_the_registry_that_runs_is_of_the_version_that_is_pinned(docker_stack):
 
 
 def test_the_caches_listen_on_loopback_and_on_dockers_bridge_only(docker_stack):
-    bridge = docker_api.bridge_gateway(docker_stack.client)
+    bridge = api.bridge_gateway(docker_stack.client)
     for name in docker_stack.containers("docker"):
         ports = docker_stack.client.containers.get(name).attrs["NetworkSettings"]["Ports"]
         assert {binding["HostIp"] for binding in ports["5000/tcp"]} == {"127.0.0.1", bridge}

@@ -160,7 +160,7 @@ def as_it_was(checkout):
     lines = {
         "plan/ownership.py": "            IDENTITY_LABEL: self.identity,\n"
         "            CHECKOUT_LABEL: self.checkout,\n",
-        "toolchain/standins/docker_container.py": '"id": info["Id"], ',
+        "toolchain/fallback_plugins/docker/container.py": '"id": info["Id"], ',
     }
     texts = {checkout.path / name: (checkout.path / name).read_text() for name in lines}
     for (file, text), line in zip(texts.items(), lines.values(), strict=True):

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from host.paths import WORK
 from tests.dockerd import Dockerd
 from tests.engines.root import VERSION
 from toolchain import registry_image
 from toolchain.docker_endpoint import DEFAULT_SOCKET
-from toolchain.paths import WORK
 from toolchain.steps import SetupError, only_one, say
 
 # Name -> the storage driver that Docker reports with it.

@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from host.paths import tool_folder
 from tests.debian_root import bootstrap
-from toolchain.paths import tool_folder
 from toolchain.steps import SetupError, made_once, say
 
 SUITE = "trixie"

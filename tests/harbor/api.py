@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import httpx
 
-from plan.manifests import INDEX_TYPES
+from plan.images.manifests import INDEX_TYPES
 from tests.harbor import description
 from tests.harbor.failures import (
     FailedError,

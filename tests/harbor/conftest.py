@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.harbor import work
+from ops.harbor import command as work
 from ops.harbor.client import Client
-from plan.harbor import HarborPlan, HarborProject, environment, secret_input
+from plan.harbor.reconcile import HarborPlan, HarborProject, environment, secret_input
 from tests.harbor.api import Harbor
 from tests.harbor.proxy import ACCEPT
 from tests.harbor.server import Server

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from plan.manifests import INDEX_TYPES, MANIFEST_TYPES, parse
+from plan.images.manifests import INDEX_TYPES, MANIFEST_TYPES, parse
 from tests.harbor.failures import FailedError, not_found
 from tests.harbor.store import NotTakenError, digest_of
 

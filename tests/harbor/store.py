@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from plan import manifests
+from plan.images import manifests
 
 
 class NotTakenError(Exception):

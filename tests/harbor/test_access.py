@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from ops import doctor_harbor, private, secret_settings, stack_files
+from host.paths import private_folder
 from ops.cluster.folder import states_of, write_private
+from ops.commands import doctor_harbor
 from ops.errors import OpsError
-from ops.harbor import access, work
-from plan import behind_harbor
-from plan.checks import MASK, Problem, SettingsError
-from plan.login_settings import Credentials
-from plan.settings import parse
-from toolchain.paths import private_folder
+from ops.harbor import access, command
+from ops.stack import secret_files, stack_files, stack_secrets
+from plan.harbor import from_settings
+from plan.settings.checks import MASK, Problem, SettingsError
+from plan.settings.credentials import Credentials
+from plan.settings.stack import parse
 
 WRONG = {"username": "robot$talos-mine", "password": "Wrong-pass-1"}
 EMPTY = Problem(path="harborLogin", found="nothing", rule="text that is not empty", fix="set it")
@@ -29,7 +30,7 @@ def not_loopback(monkeypatch):
 
 def asked(settings, plan=None):
     """What asking comes to, with the mirrors that nodes get."""
-    mirrors = behind_harbor.mirrors(settings, {}, plan)
+    mirrors = from_settings.mirrors(settings, {}, plan)
     return access.ask(settings.harbor, mirrors, "mine")
 
 
@@ -41,7 +42,7 @@ def settings_of(url, login=None, **harbor):
 @pytest.fixture
 def projects(plan, client):
     """Two private projects that others have made, and a robot that may pull from them."""
-    work.bring_about(client, plan, {})
+    command.bring_about(client, plan, {})
     return plan
 
 
@@ -132,7 +133,7 @@ def test_a_harbor_that_is_not_up_says_nothing_about_a_login():
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         warned = []
         settings = settings_of(url, WRONG)
-        mirrors = behind_harbor.mirrors(settings, {}, None)
+        mirrors = from_settings.mirrors(settings, {}, None)
         assert access.report(settings.harbor, mirrors, warned.append) == ""
     [text] = warned
     assert text.startswith(
@@ -183,7 +184,7 @@ def test_a_portal_that_a_harbor_leads_to(monkeypatch):
 
 def test_as_up_tells_it(projects, double):
     settings, warned = settings_of(double.url, WRONG), []
-    mirrors = behind_harbor.mirrors(settings, {}, None)
+    mirrors = from_settings.mirrors(settings, {}, None)
     text = access.report(settings.harbor, mirrors, warned.append)
     assert "does not know harborLogin" in text
     assert "harborLogin.username" in text
@@ -196,7 +197,7 @@ def test_an_up_does_not_tell_to_run_up(projects, double, robot):
     admin = {"username": "admin", "password": "Harbor12345"}
     settings = parse({"upstreams": UPSTREAMS, "harbor": harbor, "harborAdmin": admin})
     plan = replace(projects, robot=robot, robot_secret="An0therSecret")
-    mirrors = behind_harbor.mirrors(settings, {}, plan)
+    mirrors = from_settings.mirrors(settings, {}, plan)
     text = access.report(settings.harbor, mirrors, pytest.fail)
     assert "Harbor's web page" in text
     assert "make up" not in text
@@ -214,7 +215,7 @@ class TestDoctor:
 
     def encrypted(self, monkeypatch, opened):
         """The settings as a stack file has them; decrypting gives these."""
-        monkeypatch.setattr(secret_settings, "settings_of", lambda stack: opened)
+        monkeypatch.setattr(stack_secrets, "settings_of", lambda stack: opened)
         hidden = Credentials(username="", password="")
         return replace(opened, harbor=replace(opened.harbor, login=hidden))
 
@@ -241,7 +242,7 @@ class TestDoctor:
             raise error
 
         settings = self.encrypted(monkeypatch, settings_of(double.url, WRONG))
-        monkeypatch.setattr(secret_settings, "settings_of", locked)
+        monkeypatch.setattr(stack_secrets, "settings_of", locked)
         monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
         _, (state, text, fix) = self.look(settings)
         assert (state, said in text) == ("warning", True)
@@ -256,9 +257,9 @@ class TestDoctor:
         assert not Path(tmp_path / "state").exists(), "doctor makes nothing"
         for folder in (states_of("mine").parent, states_of("mine")):
             private_folder(folder)
-        write_private(states_of("mine") / private.ROBOT, projects.robot_secret)
+        write_private(states_of("mine") / secret_files.ROBOT, projects.robot_secret)
         assert [one[0] for one in self.look(settings)] == ["ok"]
-        write_private(states_of("mine") / private.ROBOT, "An0therSecret")
+        write_private(states_of("mine") / secret_files.ROBOT, "An0therSecret")
         assert [one[0] for one in self.look(settings)] == ["ok", "problem"]
 
     def test_a_harbor_that_is_not_up_is_asked_no_more(self, monkeypatch):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ops.harbor import work
-from ops.upstream_login import Accepted, Question, Refused, Useless, ask
+from ops.harbor import command
+from ops.registry.upstream_credentials import Accepted, Question, Refused, Useless, ask
 
 HOST = "docker.io"
 PREFIX = "proxy-docker.io"
@@ -12,7 +12,7 @@ PREFIX = "proxy-docker.io"
 @pytest.fixture
 def projects(plan, client, known):
     """Two proxy caches, that of docker.io for everybody; and a robot that may pull from both."""
-    work.bring_about(client, plan, {})
+    command.bring_about(client, plan, {})
     known.project(PREFIX)["metadata"]["public"] = "true"
     return plan
 

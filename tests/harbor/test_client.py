@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from ops.errors import OpsError
-from ops.harbor import work
+from ops.harbor import command
 from ops.harbor.client import Client, HarborError
-from plan.harbor import Step
+from plan.harbor.reconcile import Step
 from tests.harbor import tls
 from tests.harbor.api import Harbor
 from tests.harbor.server import Server
@@ -83,7 +83,7 @@ def test_nobody_at_all_may_read_what_is_public(double):
 
 
 def test_a_robot_that_may_only_pull_is_told_what_it_lacks(plan, client, double):
-    work.bring_about(client, plan, {})
+    command.bring_about(client, plan, {})
     with Client(double.url, plan.robot, plan.robot_secret) as harbor:
         path = "/projects/proxy-quay.io/repositories/team%252Fapp/artifacts/v1"
         with pytest.raises(HarborError, match="a robot needs artifact:read for it, beside repos"):
@@ -164,7 +164,7 @@ def test_an_answer_without_its_count_is_one_page():
 
 
 def test_what_is_not_there_is_none_and_what_fails_is_an_error(client, known, made):
-    path = f"{work.repository_path('proxy-quay.io', 'team/app')}/artifacts/v9"
+    path = f"{command.repository_path('proxy-quay.io', 'team/app')}/artifacts/v9"
     assert client.found(path) is None
     with pytest.raises(HarborError, match="500 internal server error"):
         client.found("/retentions/999")

@@ -8,16 +8,17 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from ops import fetching, priming
+from ops import priming
 from ops.halt import Halt
-from ops.harbor import busy, held, images, pull, work
+from ops.harbor import busy, command, held, images, pull
 from ops.harbor.client import Client, HarborError
 from ops.harbor.images import Access
 from ops.harbor.pull import source
-from plan.harbor import Step
-from plan.harbor_settings import HarborSettings
-from plan.images import ImageReference, Platform
-from plan.manifests import INDEX_TYPES, MANIFEST_TYPES
+from ops.registry import fetch
+from plan.harbor.reconcile import Step
+from plan.images.manifests import INDEX_TYPES, MANIFEST_TYPES
+from plan.images.reference import ImageReference, Platform
+from plan.settings.harbor import HarborSettings
 from tests import ctrl_c
 from tests.harbor import api, tls
 from tests.harbor.api import Harbor
@@ -434,7 +435,7 @@ class TestTokens:
     def test_a_name_that_may_be_a_secret_is_not_told(self, made, plan):
         keys = 'credentials["quay.io"]'
         auth = pull.TokenAuth("robot$talos-mine", "Wrong-pass-1", keys)
-        registry = fetching.source(f"{plan.url}/v2/{PROJECT}", auth=auth)
+        registry = fetch.source(f"{plan.url}/v2/{PROJECT}", auth=auth)
         why = pulled(registry, image("v1"))[0].said[image("v1")]
         assert f"the user of {keys} may not pull from the project {PROJECT}" in why
         assert "robot$talos-mine" not in why
@@ -442,13 +443,13 @@ class TestTokens:
     def test_the_robot_opens_its_projects_only(self, made, plan, client, known):
         other = replace(plan, owner="ba9876543210", robot="robot$other")
         mine = (replace(plan.projects[1], name="private", registry_name="private"),)
-        work.bring_about(client, replace(other, projects=mine), {})
+        command.bring_about(client, replace(other, projects=mine), {})
         registry = source(plan.url, "private", plan.robot, ROBOT_SECRET)
         why = pulled(registry, image("v1"))[0].said[image("v1")]
         assert "may not pull from the project private" in why
 
     def test_everybody_pulls_what_is_public(self, plan, client, index):
-        work.bring_about(client, replace(plan, public=True, robot=""), {})
+        command.bring_about(client, replace(plan, public=True, robot=""), {})
         registry = source(plan.url, PROJECT, "", "")
         assert pulled(registry, image("v1"))[0].said == {}
 
@@ -774,7 +775,7 @@ def test_through_tls_of_a_private_ca(plan, index, registry, tmp_path, monkeypatc
     monkeypatch.setattr(held, "POLL_SECONDS", 0.05)
     secure = replace(plan, url=server.url, ca_pem=ca.read_text(), projects=plan.projects[1:])
     with Client(secure.url, secure.username, secure.password, secure.ca_pem) as harbor:
-        work.bring_about(harbor, secure, {})
+        command.bring_about(harbor, secure, {})
     assert warm(access_of(secure), image("v1")).failures == ()
     untrusting = source(secure.url, PROJECT, plan.robot, ROBOT_SECRET)
     assert "certificate verify failed" in pulled(untrusting, image("v1"))[0].said[image("v1")]
@@ -785,10 +786,8 @@ def test_images_of_one_word_are_found_in_library(made, plan, registry):
     digest = registry.image("library/busybox", "v1", b"busybox", platforms=("amd64",))
     hub = source(plan.url, "proxy-docker.io", "admin", plan.password)
     # Only an administrator's token opens both names.
-    assert (
-        fetching.head(hub, "busybox", "v1") == fetching.head(hub, "library/busybox", "v1") == digest
-    )
-    content = fetching.manifest(hub, "busybox", digest)
+    assert fetch.head(hub, "busybox", "v1") == fetch.head(hub, "library/busybox", "v1") == digest
+    content = fetch.manifest(hub, "busybox", digest)
     assert json.loads(content)["schemaVersion"] == 2
 
 
@@ -798,5 +797,5 @@ def test_a_server_that_names_no_digest(digest):
         return httpx.Response(200, headers={"Docker-Content-Digest": digest})
 
     client = httpx.Client(transport=httpx.MockTransport(answer))
-    with pytest.raises(fetching.FetchError, match="it answers without a digest"):
-        fetching.head(fetching.Source(url="http://x/v2", client=client), "team/app", "v1")
+    with pytest.raises(fetch.FetchError, match="it answers without a digest"):
+        fetch.head(fetch.Source(url="http://x/v2", client=client), "team/app", "v1")

@@ -5,7 +5,7 @@ import time
 
 import httpx
 
-from plan.manifests import INDEX_TYPES, MANIFEST_TYPES
+from plan.images.manifests import INDEX_TYPES, MANIFEST_TYPES
 from tests.harbor.conftest import APP, LARGE, PROJECT, SHARED
 from tests.harbor.proxy import written_anew
 

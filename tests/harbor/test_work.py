@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from ops.harbor import work
+from ops.harbor import command
 from ops.harbor.client import Client
-from plan.harbor import environment, secret_input
+from plan.harbor.reconcile import environment, secret_input
 from tests.harbor.api import Harbor
 from tests.harbor.conftest import DOCKER, QUAY, ROBOT_SECRET, ROOT
 from tests.harbor.server import Server
@@ -539,14 +539,14 @@ class TestManyPages:
 
 
 def test_the_same_in_one_process(plan, known, client):
-    made = work.bring_about(client, plan, {})
+    made = command.bring_about(client, plan, {})
     assert made["projects"]["quay.io"]["made"]
-    work.delete(client, plan, made)
+    command.delete(client, plan, made)
     assert nothing_is_there(known)
 
 
 def test_a_session_of_harbor_is_not_kept(plan, client):
-    work.bring_about(client, plan, {})
+    command.bring_about(client, plan, {})
     assert not client._http.cookies, "with it Harbor asks for a token against forged requests"
 
 

@@ -20,9 +20,9 @@ import requests
 
 from demo import images
 from demo.upstream import Upstream
-from ops.readiness import wait_for_answer
-from plan.caches import UPSTREAM_WATCH_PATH
-from plan.settings import DEFAULTS
+from ops.registry.readiness import wait_for_answer
+from plan.caches.cache_plan import UPSTREAM_WATCH_PATH
+from plan.settings.stack import DEFAULTS
 from tests.e2e.containerd import ctr, hosts_dir, running
 from tests.e2e.sweep import PREFIX
 

@@ -13,8 +13,8 @@ import requests
 
 from demo.client import PullError, pull
 from demo.upstream import Upstream
-from ops.readiness import wait_for_answer
-from plan.settings import DEFAULTS
+from ops.registry.readiness import wait_for_answer
+from plan.settings.stack import DEFAULTS
 from tests.e2e.conftest import IMAGES, PREFIX
 from tests.offline.second_docker import second_docker
 

@@ -16,12 +16,13 @@ import threading
 import pytest
 
 from demo.client import pull
-from ops import endpoints, passing
-from ops.docker_api import labels_of
+from ops.docker import temporary_container
+from ops.docker.api import labels_of
 from ops.errors import OpsError
-from ops.readiness import wait_for_answer
+from ops.registry import endpoints
+from ops.registry.readiness import wait_for_answer
 from plan.diagnosis import ANSWERS
-from plan.settings import DEFAULTS
+from plan.settings.stack import DEFAULTS
 from tests.e2e.conftest import IMAGES, PREFIX, WORKER, embedded
 
 STACK = "doctor"
@@ -279,11 +280,13 @@ def test_a_server_that_takes_connections_and_says_nothing(docker_client, server)
 def test_a_container_that_is_gone_or_can_not_be_joined_is_an_error(
     docker_client, server, monkeypatch
 ):
-    monkeypatch.setattr(passing, "LABEL", f"{NAME}-passing")  # tests beside this have some, too
+    monkeypatch.setattr(
+        temporary_container, "LABEL", f"{NAME}-passing"
+    )  # tests beside this have some, too
     with pytest.raises(OpsError, match=r"makes no container to ask from|failed"):
         endpoints.seen_from_container(docker_client, IMAGE, "nowhere", ["http://127.0.0.1:1"])
     with pytest.raises(OpsError, match=r"no container to ask from.*nothing-like-it"):
         endpoints.seen_from_container(
             docker_client, f"{PREFIX}/nothing-like-it:1", server[0], ["http://127.0.0.1:1"]
         )
-    assert not docker_client.api.containers(all=True, filters={"label": passing.LABEL})
+    assert not docker_client.api.containers(all=True, filters={"label": temporary_container.LABEL})

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from ops.caches import Cache
+from ops.docker.volumes import LINKS_AT_ONCE, MOUNT, as_tar, opened
 from ops.errors import OpsError
-from ops.volumes import LINKS_AT_ONCE, MOUNT, as_tar, opened
-from plan import store
+from plan.images import storage
 from tests.checkout import REGISTRY_IMAGE
 from tests.e2e.conftest import PREFIX
 
@@ -73,7 +73,7 @@ def writable(volumes):
 
 def test_links_arrive_however_many_they_are_and_however_long_their_paths(writable):
     names = [f"{'team/' * 40}app{number}" for number in range(LINKS_AT_ONCE // 2 + 1)]
-    links = {path: DIGEST for name in names for path in store.tag_links(name, "v1", DIGEST)}
+    links = {path: DIGEST for name in names for path in storage.tag_links(name, "v1", DIGEST)}
     assert len(links) == LINKS_AT_ONCE + 2
     writable.place_links(ROOT, links)
     found = writable.run("sh", "-c", f"cd {ROOT} && find . -type f").decode().split()

@@ -19,9 +19,9 @@ from demo import images
 from demo.client import PullError, pull
 from demo.images import Image
 from ops.caches import Cache
-from ops.volumes import MOUNT, opened
-from plan.settings import DEFAULTS
-from plan.store import STAGING
+from ops.docker.volumes import MOUNT, opened
+from plan.images.storage import STAGING
+from plan.settings.stack import DEFAULTS
 from tests.checkout import ops_line, remove_volume
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 from tests.offline.second_docker import second_docker

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 import pytest
 from docker.errors import APIError, ImageNotFound
 
-from ops import docker_api, passing
-from plan.settings import DEFAULTS
+from ops.docker import api, temporary_container
+from plan.settings.stack import DEFAULTS
 from tests.e2e.conftest import PREFIX
 
 IMAGE = str(DEFAULTS["cache.image"])
@@ -20,22 +20,22 @@ SECONDS = 0.5
 @pytest.fixture(autouse=True)
 def own_label(monkeypatch):
     """Tests beside these have such containers too."""
-    monkeypatch.setattr(passing, "LABEL", f"{PREFIX}-passing")
+    monkeypatch.setattr(temporary_container, "LABEL", f"{PREFIX}-passing")
 
 
 def left(client):
-    rows = client.api.containers(all=True, filters={"label": passing.LABEL})
+    rows = client.api.containers(all=True, filters={"label": temporary_container.LABEL})
     return [row["Id"] for row in rows]
 
 
 def test_it_is_there_for_the_block_only(docker_client):
-    with passing.container(docker_client, IMAGE, **WORK) as made:
+    with temporary_container.container(docker_client, IMAGE, **WORK) as made:
         assert left(docker_client) == [made]
         docker_client.api.start(made)
     assert left(docker_client) == []
     with (
         pytest.raises(ValueError, match="of the block"),
-        passing.container(docker_client, IMAGE, **WORK),
+        temporary_container.container(docker_client, IMAGE, **WORK),
     ):
         raise ValueError("of the block")
     assert left(docker_client) == []
@@ -58,7 +58,7 @@ def test_an_interruption_before_docker_answers_leaves_none(docker_client, monkey
         timer.start()
         with (
             pytest.raises(KeyboardInterrupt),
-            passing.container(docker_client, IMAGE, **WORK),
+            temporary_container.container(docker_client, IMAGE, **WORK),
         ):
             pytest.fail("it was interrupted before")
     finally:
@@ -68,11 +68,11 @@ def test_an_interruption_before_docker_answers_leaves_none(docker_client, monkey
 
 
 def test_the_next_one_removes_what_a_killed_process_left(docker_client, monkeypatch):
-    with passing.container(docker_client, IMAGE, **WORK) as first:
-        with passing.container(docker_client, IMAGE, **WORK):
+    with temporary_container.container(docker_client, IMAGE, **WORK) as first:
+        with temporary_container.container(docker_client, IMAGE, **WORK):
             assert first in left(docker_client), "it may be about to start"
-        monkeypatch.setattr(passing, "ABANDONED_SECONDS", -1)
-        with passing.container(docker_client, IMAGE, **WORK) as second:
+        monkeypatch.setattr(temporary_container, "ABANDONED_SECONDS", -1)
+        with temporary_container.container(docker_client, IMAGE, **WORK) as second:
             assert left(docker_client) == [second]
 
 
@@ -85,11 +85,13 @@ def test_volumes_that_are_about_to_go_are_freed_at_once(docker_client):
             stack.callback(docker_client.volumes.create(name).remove)
             config = docker_client.api.create_host_config(binds=[f"{name}:/volume"])
             options = {"entrypoint": ["cat"], "stdin_open": True, "host_config": config}
-            made += [stack.enter_context(passing.container(docker_client, IMAGE, **options))]
+            made += [
+                stack.enter_context(temporary_container.container(docker_client, IMAGE, **options))
+            ]
         docker_client.api.start(made[1])
-        passing.remove_from(docker_client, names[:2])
+        temporary_container.remove_from(docker_client, names[:2])
         assert sorted(left(docker_client)) == sorted(made[1:])
-        passing.remove_from(docker_client, [names[0]])  # gone already is fine
+        temporary_container.remove_from(docker_client, [names[0]])  # gone already is fine
 
 
 def test_a_sweep_frees_the_volumes_that_it_removes(docker_client):
@@ -97,7 +99,7 @@ def test_a_sweep_frees_the_volumes_that_it_removes(docker_client):
     name = f"{PREFIX}-passing-swept"
     config = docker_client.api.create_host_config(binds=[f"{name}:/volume"])
     docker_client.api.create_container(IMAGE, host_config=config)
-    docker_api.remove_named(docker_client, name)
+    api.remove_named(docker_client, name)
     assert docker_client.api.volumes(filters={"name": name})["Volumes"] in (None, [])
 
 
@@ -111,7 +113,7 @@ def test_what_docker_does_not_remove_at_once_is_tried_again(docker_client, monke
         remove(*args, **kwargs)
 
     monkeypatch.setattr(docker_client.api, "remove_container", refusing)
-    with passing.container(docker_client, IMAGE, **WORK):
+    with temporary_container.container(docker_client, IMAGE, **WORK):
         pass
     assert left(docker_client) == []
 
@@ -119,7 +121,7 @@ def test_what_docker_does_not_remove_at_once_is_tried_again(docker_client, monke
 def test_no_image_is_an_error_and_leaves_nothing(docker_client):
     with (
         pytest.raises(ImageNotFound),
-        passing.container(docker_client, f"{PREFIX}/nothing-like-it:1", **WORK),
+        temporary_container.container(docker_client, f"{PREFIX}/nothing-like-it:1", **WORK),
     ):
         pytest.fail("there is no such image")
     assert left(docker_client) == []

@@ -13,13 +13,14 @@ import pytest
 from demo import images
 from demo.client import PullError, pull
 from demo.images import CONFIG, LAYER, MANIFEST, Blob, Image, Manifest
-from ops import hashing, passing, prune, verify
 from ops.caches import Cache
-from ops.readiness import failure
-from ops.volumes import Volumes, opened
-from plan import ledger, pruning
-from plan.images import Platform
-from plan.ledger import Ledger
+from ops.commands import prune, verify
+from ops.docker import temporary_container, volume_hashes
+from ops.docker.volumes import Volumes, opened
+from ops.registry.readiness import failure
+from plan.images import last_used, pruning
+from plan.images.last_used import Ledger
+from plan.images.reference import Platform
 from plan.upstreams import physical_name
 from tests.checkout import REGISTRY_IMAGE, ops_line
 from tests.e2e.conftest import PREFIX, embedded
@@ -127,7 +128,7 @@ def aged(checkout):
             seen=seen,
             days={f"{image.repository}:{image.tag}": day for image, day in own.items()},
         )
-    ledger_file(checkout).write_text(ledger.dump(noted))
+    ledger_file(checkout).write_text(last_used.dump(noted))
 
 
 def ledger_file(checkout):
@@ -192,7 +193,9 @@ def complete(checkout):
     """Every image of the caches, all of them whole by their hashes."""
     with opened(checkout.client, caches()) as volumes:
         stores = volumes.stores()
-        damaged = hashing.damaged(volumes, stores, {host: stores[host].blobs for host in HOSTS})
+        damaged = volume_hashes.damaged(
+            volumes, stores, {host: stores[host].blobs for host in HOSTS}
+        )
     results = verify.verified(stores, verify.everything(stores), AMD64, damaged)
     assert not [result for result in results if result.faults]
     assert not any(damaged.values())
@@ -424,7 +427,7 @@ def wait_until_unused(checkout):
     Its container ends by itself. One that is not started yet may be about to be, and is removed;
     one that Docker is about to make is never started, and in nobody's way until the volume goes.
     """
-    passing.remove_from(checkout.client, checkout.volumes(f"{NAME}-"))
+    temporary_container.remove_from(checkout.client, checkout.volumes(f"{NAME}-"))
     deadline = time.monotonic() + 30
     while running := [row for row in checkout.passing(STACK) if row["State"] == "running"]:
         assert time.monotonic() < deadline, running
@@ -512,7 +515,7 @@ def test_a_pull_is_noted_and_outlives_the_containers(filled, embedded_upstream):
     pull(endpoint(SECOND), SECOND, by_digest=False)
     write(filled, embedded_upstream)
     filled.make("down", STACK)
-    days = ledger.parse(ledger_file(filled).read_text())["quay.io"].days
+    days = last_used.parse(ledger_file(filled).read_text())["quay.io"].days
     assert days["team/second:v1"] in (first, today())
     filled.make("up", STACK)
     assert set(going(pruned(filled, "--to", "0B"))[-2:]) == {OLDER.reference, SECOND.reference}

@@ -11,10 +11,10 @@ import pytest
 from demo import images
 from demo.client import PullError, pull
 from ops.caches import Cache
-from ops.readiness import wait_for_answer
-from ops.volumes import opened
-from plan.settings import DEFAULTS
-from plan.store import ROOT, blob_path
+from ops.docker.volumes import opened
+from ops.registry.readiness import wait_for_answer
+from plan.images.storage import ROOT, blob_path
+from plan.settings.stack import DEFAULTS
 from tests.checkout import ops_line
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 from tests.offline.volumes import FOLDER, cut_short, damage, in_container, once_stored, path

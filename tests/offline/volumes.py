@@ -3,8 +3,8 @@
 A client has the last byte of a blob before the cache has stored it: they wait for the blob first.
 """
 
-from ops.docker_api import execute
-from plan.store import ROOT, blob_path
+from ops.docker.api import execute
+from plan.images.storage import ROOT, blob_path
 
 FOLDER = f"/var/lib/registry/{ROOT}"
 

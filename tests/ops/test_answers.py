@@ -11,14 +11,14 @@ import httpx
 import pytest
 import zstandard
 
-from ops import answers, fetching, upstream_login
 from ops.errors import OpsError
-from ops.fetching import FetchError
 from ops.harbor import pull
 from ops.harbor.client import Client
 from ops.harbor.pull import TokenAuth
-from ops.upstream_login import Question, Refused, Unreachable, Useless
-from plan.manifests import MANIFEST_BYTES
+from ops.registry import answers, fetch, upstream_credentials
+from ops.registry.fetch import FetchError
+from ops.registry.upstream_credentials import Question, Refused, Unreachable, Useless
+from plan.images.manifests import MANIFEST_BYTES
 
 MIB = 1024 * 1024
 ENDLESS = 100 * MIB
@@ -88,7 +88,7 @@ def test_what_a_registry_says_is_cut(refused):
         little_memory(),
         pytest.raises(FetchError, match="/v2/team/a/manifests/v1: 503"),
     ):
-        fetching.manifest(fetching.source(f"{url}/v2"), "team/a", "v1")
+        fetch.manifest(fetch.source(f"{url}/v2"), "team/a", "v1")
 
 
 @pytest.mark.parametrize("refused", REFUSED, ids=SHAPES)
@@ -96,7 +96,7 @@ def test_the_page_of_a_redirect_is_cut(refused):
     _, headers, body = refused
     away = (307, {**headers, "Location": "{url}/elsewhere"}, body)
     with answering(away, (200, {}, b"{}")) as url, little_memory():
-        assert fetching.manifest(fetching.source(f"{url}/v2"), "team/a", "v1") == b"{}"
+        assert fetch.manifest(fetch.source(f"{url}/v2"), "team/a", "v1") == b"{}"
 
 
 def test_a_manifest_that_is_too_large_is_not_taken():
@@ -105,16 +105,16 @@ def test_a_manifest_that_is_too_large_is_not_taken():
         little_memory(),
         pytest.raises(FetchError, match="/v2/team/a/manifests/v1: it is larger than any manifest"),
     ):
-        fetching.manifest(fetching.source(f"{url}/v2"), "team/a", "v1")
+        fetch.manifest(fetch.source(f"{url}/v2"), "team/a", "v1")
 
 
 def test_the_largest_manifest_and_a_blob_of_any_size_are_taken():
     largest = b" " * MANIFEST_BYTES
     with answering((200, {}, largest)) as url:
-        assert fetching.manifest(fetching.source(f"{url}/v2"), "team/a", "v1") == largest
+        assert fetch.manifest(fetch.source(f"{url}/v2"), "team/a", "v1") == largest
     came = []
     with answering((200, {}, None)) as url, little_memory(), pytest.raises(FetchError, match="dig"):
-        fetching.blob(fetching.source(f"{url}/v2"), "team/a", f"sha256:{'0' * 64}", came.append)
+        fetch.blob(fetch.source(f"{url}/v2"), "team/a", f"sha256:{'0' * 64}", came.append)
     assert sum(came) == ENDLESS
 
 
@@ -159,9 +159,9 @@ def test_a_count_that_is_no_number_is_one_page():
 def test_a_token_service_of_harbor_s_that_answers_anything(answer):
     asked = (401, {"WWW-Authenticate": 'Bearer realm="{url}/service/token"'}, b"")
     with answering(asked, answer) as url, little_memory():
-        source = fetching.source(f"{url}/v2", auth=TokenAuth("robot", "Secret"))
+        source = fetch.source(f"{url}/v2", auth=TokenAuth("robot", "Secret"))
         with pytest.raises(FetchError, match="/service/token: it gives no token"):
-            fetching.manifest(source, "team/a", "v1")
+            fetch.manifest(source, "team/a", "v1")
 
 
 CHALLENGES = [
@@ -205,10 +205,10 @@ def test_a_challenge_that_is_anything(challenge, login):
         asked = Question(
             host="private.test", remote_url=url, username=login and "alice", password=login
         )
-        assert isinstance(upstream_login.ask(asked), Refused | Useless | Unreachable)
-        source = fetching.source(f"{url}/v2", auth=TokenAuth(asked.username, login))
+        assert isinstance(upstream_credentials.ask(asked), Refused | Useless | Unreachable)
+        source = fetch.source(f"{url}/v2", auth=TokenAuth(asked.username, login))
         with pytest.raises(FetchError):
-            fetching.manifest(source, "team/a", "v1")
+            fetch.manifest(source, "team/a", "v1")
 
 
 @pytest.mark.parametrize("key", ["token", "access_token"])
@@ -219,23 +219,23 @@ def test_a_token_that_is_anything(token, key):
     with answering(challenge, answer, challenge) as url:
         assert "answers without a token" in str(verdict(url))
     with answering(challenge, answer, challenge) as url:
-        source = fetching.source(f"{url}/v2", auth=TokenAuth("robot", "Secret"))
+        source = fetch.source(f"{url}/v2", auth=TokenAuth("robot", "Secret"))
         with pytest.raises(FetchError, match="/token: it gives no token"):
-            fetching.manifest(source, "team/a", "v1")
+            fetch.manifest(source, "team/a", "v1")
 
 
 def test_who_is_refused_with_a_token_is_told_whatever_was_asked_for():
     challenge = (401, {HEADER: 'Bearer realm="{url}/token"'}, b"")
     turns = [challenge, (200, {}, b'{"token":"a"}'), challenge]
     with answering(*turns) as url:
-        source = fetching.source(url, auth=TokenAuth("robot", "Secret"))
+        source = fetch.source(url, auth=TokenAuth("robot", "Secret"))
         with pytest.raises(pull.RefusedError, match="may not pull"):
-            fetching.begin(source, "x")
+            fetch.begin(source, "x")
 
 
 def verdict(url):
     question = Question(host="private.test", remote_url=url, username="alice", password="Secret")
-    return upstream_login.ask(question)
+    return upstream_credentials.ask(question)
 
 
 @pytest.mark.parametrize("refused", REFUSED, ids=SHAPES)

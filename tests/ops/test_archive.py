@@ -14,16 +14,18 @@ import requests
 import zstandard
 from docker.errors import ImageNotFound
 
-from ops import docker_api
-from ops.archive import export, importing, reading, writing
-from ops.archive.writing import ArchiveWriter
+from ops.archive import reader
+from ops.archive import writer as writing
+from ops.archive.writer import ArchiveWriter
+from ops.commands import export, import_archive
+from ops.commands.verify import Result
+from ops.docker import api
+from ops.docker.volumes import Volumes
 from ops.errors import OpsError
-from ops.verify import Result
-from ops.volumes import Volumes
-from plan import archive, store
-from plan.archive import ArchiveError, BootAsset, Lock
-from plan.images import ImageReference, Platform
-from plan.store import Fault
+from plan.images import archive, storage
+from plan.images.archive import ArchiveError, BootAsset, Lock
+from plan.images.reference import ImageReference, Platform
+from plan.images.storage import Fault
 
 OF_ABC = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 CONTENT = {"one": b"1" * 1000, "two": b"2" * 513, "three": b""}
@@ -175,8 +177,8 @@ def loaded(folder, docker, content, digest):
         images=(),
         boot_assets=(),
     )
-    with file.open("rb") as opened_file, reading.opened(opened_file) as members:
-        importing._load(members, docker, "registry:3", lock)
+    with file.open("rb") as opened_file, reader.opened(opened_file) as members:
+        import_archive._load(members, docker, "registry:3", lock)
     return docker.loaded
 
 
@@ -230,7 +232,7 @@ def exported(file):
 
 
 def test_a_folder_that_is_not_there_is_told_before_docker_is_asked(tmp_path, monkeypatch):
-    monkeypatch.setattr(docker_api, "connect", pytest.fail)
+    monkeypatch.setattr(api, "connect", pytest.fail)
     with pytest.raises(OpsError, match=r"there is no folder .*/nowhere: make it"):
         exported(tmp_path / "nowhere" / "all.tar.zst")
 
@@ -265,7 +267,7 @@ def test_a_full_disk_is_told_and_what_is_whole_is_kept(path, monkeypatch, error,
 
 def imported(file):
     arguments = argparse.Namespace(stack="docker", file=Path(file), replace_tags=False, json=True)
-    return importing.run(arguments)
+    return import_archive.run(arguments)
 
 
 @pytest.fixture
@@ -278,7 +280,7 @@ def importing_fails(monkeypatch, tmp_path):
         def fail(*_, **__):
             raise error
 
-        monkeypatch.setattr(importing, "_import_archive", fail)
+        monkeypatch.setattr(import_archive, "_import_archive", fail)
         return imported(file)
 
     return run
@@ -299,7 +301,7 @@ def test_two_imports_at_once_wait_for_each_other(monkeypatch, tmp_path):
         return {"images": 0, "newBlobs": 0, "bootAssets": 0}
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(importing, "_import_archive", count)
+    monkeypatch.setattr(import_archive, "_import_archive", count)
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(imported, [file, file])) == [0, 0]
     assert most == 1
@@ -338,43 +340,43 @@ def test_boot_assets_are_those_of_talosctl_hashed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("executable", "mode"), [(True, 0o755), (False, 0o644)])
 def test_a_boot_asset_is_put_where_talosctl_can_run_it(tmp_path, monkeypatch, executable, mode):
-    monkeypatch.setattr(importing, "assets_root", lambda: tmp_path)
+    monkeypatch.setattr(import_archive, "assets_root", lambda: tmp_path)
     asset = BootAsset(path="cni/bin/bridge", digest=OF_ABC, size=3, executable=executable)
-    with importing._staged_assets("registry") as staged:
-        importing._take_asset(asset, io.BytesIO(b"abc"), staged)
+    with import_archive._staged_assets("registry") as staged:
+        import_archive._take_asset(asset, io.BytesIO(b"abc"), staged)
         assert not (tmp_path / "cni").exists(), "not before everything has come"
-        importing._place([asset], staged)
+        import_archive._place([asset], staged)
     assert [one.name for one in tmp_path.iterdir()] == ["cni"]
     [file] = (tmp_path / "cni" / "bin").iterdir()
     assert (file.name, file.read_bytes(), file.stat().st_mode & 0o777) == ("bridge", b"abc", mode)
 
 
 def test_a_boot_asset_that_was_changed_leaves_the_one_that_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(importing, "assets_root", lambda: tmp_path)
+    monkeypatch.setattr(import_archive, "assets_root", lambda: tmp_path)
     there = tmp_path / "cache" / "vmlinuz"
     there.parent.mkdir()
     there.write_bytes(b"of before")
     asset = BootAsset(path="cache/vmlinuz", digest=OF_ABC, size=3, executable=False)
     with (
         pytest.raises(ArchiveError, match="a file in it was changed"),
-        importing._staged_assets("registry") as staged,
+        import_archive._staged_assets("registry") as staged,
     ):
-        importing._take_asset(asset, io.BytesIO(b"abX"), staged)
+        import_archive._take_asset(asset, io.BytesIO(b"abX"), staged)
     assert [one for one in tmp_path.rglob("*") if one.is_file()] == [there]
     assert there.read_bytes() == b"of before"
 
 
 def test_boot_assets_that_a_killed_import_has_staged_go_with_the_next(tmp_path, monkeypatch):
-    monkeypatch.setattr(importing, "assets_root", lambda: tmp_path)
+    monkeypatch.setattr(import_archive, "assets_root", lambda: tmp_path)
     monkeypatch.setattr(export, "assets_root", lambda: tmp_path)
-    killed = importing._staged_assets("registry")
+    killed = import_archive._staged_assets("registry")
     left = killed.__enter__() / "cache" / "vmlinuz"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half of it")
     assert export.boot_assets() == (), "nobody takes it for a download of talosctl's"
-    with importing._staged_assets("other"):
+    with import_archive._staged_assets("other"):
         assert left.exists(), "another stack's import may be under way"
-    with importing._staged_assets("registry"):
+    with import_archive._staged_assets("registry"):
         assert not left.exists()
 
 
@@ -388,7 +390,7 @@ def test_a_note_that_is_damaged_counts_as_none(path, noted):
 
 def left_out(kind, tag="v1"):
     image = ImageReference(host="docker.io", repository="team/a", tag=tag)
-    fault = Fault(part="layer", digest=OF_ABC, size=3, problem=store.MISSING)
+    fault = Fault(part="layer", digest=OF_ABC, size=3, problem=storage.MISSING)
     return Result(image=image, size=3, faults=(fault,), kind=kind)
 
 
@@ -396,7 +398,7 @@ AMD64 = Platform(os="linux", architecture="amd64")
 
 
 def test_what_nobody_has_pulled_is_left_out_and_that_is_no_failure(capsys):
-    assert export._tell_left_out([left_out(store.LOOKED_AT)], AMD64) == 0
+    assert export._tell_left_out([left_out(storage.LOOKED_AT)], AMD64) == 0
     assert capsys.readouterr().err == (
         "left out: docker.io/team/a:v1: only its manifest was asked for, never the image\n"
     )
@@ -404,7 +406,7 @@ def test_what_nobody_has_pulled_is_left_out_and_that_is_no_failure(capsys):
 
 
 def test_an_image_that_is_left_out_is_named_and_is_a_failure(capsys):
-    assert export._tell_left_out([left_out(store.IMAGE)], AMD64) == 1
+    assert export._tell_left_out([left_out(storage.IMAGE)], AMD64) == 1
     said = capsys.readouterr().err
     assert "1 images are left out, because they are not complete for linux/amd64" in said
     assert said.splitlines()[-1].strip() == "docker.io/team/a:v1"
@@ -414,4 +416,4 @@ def test_without_anything_to_export_it_says_what_to_do():
     with pytest.raises(OpsError, match="the caches hold no image"):
         export._refuse_incomplete([], AMD64)
     with pytest.raises(OpsError, match="1 images are not complete for linux/amd64"):
-        export._refuse_incomplete([left_out(store.IMAGE)], AMD64)
+        export._refuse_incomplete([left_out(storage.IMAGE)], AMD64)

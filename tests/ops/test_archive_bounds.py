@@ -11,11 +11,12 @@ import pytest
 import zstandard
 from docker.errors import ImageNotFound
 
-from ops import docker_api
-from ops.archive import export, importing, reading, talos_layout
+from ops.archive import reader, talos_layout
+from ops.commands import export, import_archive
+from ops.docker import api
 from ops.errors import OpsError
-from plan import archive
-from plan.archive import ArchiveError, Lock
+from plan.images import archive
+from plan.images.archive import ArchiveError, Lock
 from tests.ops.test_talos_layout import flat
 
 MIB = 1024 * 1024
@@ -92,7 +93,7 @@ def test_what_nobody_reads_of_a_member_is_passed_over(tmp_path):
     large = b"a" * (3 * MIB)
     parts = [*member("first", large), *member("second", large), *member("third", b"end")]
     path.write_bytes(b"".join(parts))
-    with path.open("rb") as file, reading.opened(file) as members:
+    with path.open("rb") as file, reader.opened(file) as members:
         for name, size in (("first", 3 * MIB), ("second", 3 * MIB)):
             one = members.next()
             assert (one.name, one.size) == (name, size)
@@ -100,7 +101,7 @@ def test_what_nobody_reads_of_a_member_is_passed_over(tmp_path):
         last = members.next()
         assert members.content(last, 3).read() == b"end"
         assert members.next() is None
-    with path.open("rb") as file, reading.opened(file) as members:
+    with path.open("rb") as file, reader.opened(file) as members:
         members.next()  # its content was not asked for, so its size was not looked at
         with pytest.raises(ArchiveError, match="more in it than it says"):
             members.next()
@@ -110,8 +111,8 @@ def test_what_nobody_reads_of_a_member_is_passed_over(tmp_path):
 def no_docker(monkeypatch, tmp_path):
     """A Docker that has the registry's image, and whose volumes nobody looks into."""
     images = SimpleNamespace(get=lambda name: name)
-    monkeypatch.setattr(docker_api, "connect", lambda: SimpleNamespace(images=images))
-    monkeypatch.setattr(importing, "opened", opened_by_nobody)
+    monkeypatch.setattr(api, "connect", lambda: SimpleNamespace(images=images))
+    monkeypatch.setattr(import_archive, "opened", opened_by_nobody)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
 
 
@@ -142,7 +143,7 @@ def opened_by_nobody(*_, **__):
 
 def imported(path):
     arguments = argparse.Namespace(stack="docker", file=path, replace_tags=False, json=True)
-    return importing.run(arguments)
+    return import_archive.run(arguments)
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -161,7 +162,7 @@ def test_a_bomb_is_refused_and_takes_little_memory(no_docker, tmp_path, name):
 def test_the_largest_registry_image_is_never_spooled_where_docker_has_it(
     no_docker, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(importing.tempfile, "TemporaryFile", pytest.fail)
+    monkeypatch.setattr(import_archive.tempfile, "TemporaryFile", pytest.fail)
     assert imported(bomb(tmp_path / "all.tar.zst", WHOLE, [b"\0" * 1024])) == 0
 
 
@@ -170,8 +171,8 @@ def test_a_registry_image_that_docker_lacks_is_bounded_too(no_docker, tmp_path, 
         raise ImageNotFound(name)
 
     docker = SimpleNamespace(images=SimpleNamespace(get=get))
-    monkeypatch.setattr(docker_api, "connect", lambda: docker)
-    monkeypatch.setattr(importing.tempfile, "TemporaryFile", pytest.fail)
+    monkeypatch.setattr(api, "connect", lambda: docker)
+    monkeypatch.setattr(import_archive.tempfile, "TemporaryFile", pytest.fail)
     with pytest.raises(OpsError, match=rf"not more than {archive.REGISTRY_IMAGE_BYTES} are"):
         imported(bomb(tmp_path / "bomb.tar.zst", *BOMBS["a registry image"]))
 
@@ -211,7 +212,7 @@ def test_as_many_members_as_there_are_take_no_memory(tmp_path):
     file = bomb(tmp_path / "many.tar.zst", parts, [b"\0" * 1024])
     tracemalloc.start()
     try:
-        with file.open("rb") as opened_file, reading.opened(opened_file) as members:
+        with file.open("rb") as opened_file, reader.opened(opened_file) as members:
             found = 0
             while members.next() is not None:
                 found += 1

@@ -5,7 +5,7 @@ import pytest
 import bench.__main__ as bench
 import demo.__main__ as demo
 import ops.__main__ as ops
-from ops.docker_api import Container
+from ops.docker.api import Container
 from plan.ownership import CHECKOUT_LABEL
 from toolchain import edge
 from toolchain.steps import SetupError
@@ -30,14 +30,14 @@ def left(name, checkout, **labels):
 @pytest.fixture
 def refuse(monkeypatch):
     def among(*containers):
-        monkeypatch.setattr(demo.docker_api, "containers", lambda _: containers)
+        monkeypatch.setattr(demo.api, "containers", lambda _: containers)
         demo._refuse_others(None)
 
     return among
 
 
 def test_what_this_checkout_has_left_is_its_own_under_any_name_of_the_machine(refuse):
-    folder = demo.stack_files.ROOT
+    folder = demo.ROOT
     refuse(left("a", f"before:{folder}"), left("b", f"after:{folder}"))
     refuse(left("c", "host:/elsewhere", **{"talos-cache.stack": "docker"}))
 

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from ops import docker_config
-from ops.docker_config import credentials_for
+from ops.docker import docker_config
+from ops.docker.docker_config import credentials_for
 from ops.errors import OpsError
-from plan.settings import Credentials
-from toolchain.secrets_store import ASIDE, PASSPHRASE
+from plan.settings.stack import Credentials
+from toolchain.passphrases import ASIDE, PASSPHRASE
 
 HOST = "registry.example.com"
 PASSWORD = "geheim: mit Doppelpunkt"

@@ -17,16 +17,6 @@ from contextlib import contextmanager
 import pytest
 import yaml
 
-from ops import (
-    docker_api,
-    doctor,
-    doctor_harbor,
-    doctor_nodes,
-    endpoints,
-    private,
-    pulumi_cli,
-    stack_files,
-)
 from ops.cluster import talosctl
 from ops.cluster.folder import (
     clusters_beside,
@@ -35,17 +25,22 @@ from ops.cluster.folder import (
     usual_identity,
     write_private,
 )
-from ops.docker_api import Container, DockerUnavailableError
+from ops.commands import doctor, doctor_harbor, doctor_nodes
+from ops.docker import api as docker_api
+from ops.docker.api import Container, DockerUnavailableError
+from ops.engine import cli
 from ops.errors import OpsError
-from ops.upstreams_asked import Found
-from plan.checks import Problem, SettingsError
-from plan.cluster import ClusterPlan
+from ops.registry import endpoints
+from ops.registry.upstreams_asked import Found
+from ops.stack import secret_files, stack_files
+from plan.caches.upstream_watchdog import TROUBLE_PATH
 from plan.diagnosis import ANSWERS, PROBLEM, WARNING, Answer, problem, warning, well
-from plan.mirrors import Mirror
 from plan.ownership import Owner, Recorded
-from plan.settings import parse
-from plan.talosctl import Version
-from plan.upstream_watch import TROUBLE_PATH
+from plan.settings.checks import Problem, SettingsError
+from plan.settings.stack import parse
+from plan.talos.cluster import ClusterPlan
+from plan.talos.create_flags import Version
+from plan.talos.mirrors import Mirror
 from tests.plan.shapes import planned
 
 ALL_STATES = [
@@ -155,7 +150,7 @@ def test_a_place_for_state_that_is_away_is_a_problem_and_all_else_is_looked_at(
         raise OpsError("pulumi stack export failed: no route to host")
 
     monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://bucket")
-    monkeypatch.setattr(pulumi_cli, "deployment", away)
+    monkeypatch.setattr(cli, "deployment", away)
     found, state = looked_at()
     [unread] = [one for one in found if one.state == PROBLEM]
     assert "no route to host" in unread.text
@@ -391,8 +386,8 @@ def test_a_cluster_that_left_the_stack_file_is_named(live):
 def test_what_else_a_stack_keeps_to_itself_is_no_cluster(live):
     beside = live.folder.path.parent
     live(noted=MADE)
-    write_private(beside / private.ROBOT, "Robot5ecret")
-    (beside / private.CERTIFICATES).mkdir()
+    write_private(beside / secret_files.ROBOT, "Robot5ecret")
+    (beside / secret_files.CERTIFICATES).mkdir()
     [found] = doctor_nodes.left_over("mine", [])
     assert found.about == "cluster dev"
     assert clusters_beside(beside) == ["dev"], "which is whom QEMU's networks are looked up for"

@@ -4,9 +4,9 @@ import hashlib
 
 import pytest
 
-from ops import fetching
 from ops.caches import Cache
-from ops.fetching import FetchError
+from ops.registry import fetch
+from ops.registry.fetch import FetchError
 from tests.real_registry import running
 
 LAYER, OTHER = b"x" * 3_000_000, b"y" * 100_000
@@ -23,7 +23,7 @@ def upstream(tmp_path_factory):
 @pytest.fixture
 def cache(tmp_path, upstream):
     with running(tmp_path, REGISTRY_PROXY_REMOTEURL=upstream.url) as registry:
-        yield fetching.source(f"{registry.url}/v2")
+        yield fetch.source(f"{registry.url}/v2")
 
 
 @pytest.fixture
@@ -36,40 +36,40 @@ def sick(upstream):
 
 
 def test_a_manifest_by_tag_and_by_digest(cache):
-    content = fetching.manifest(cache, "team/a", "v1")
+    content = fetch.manifest(cache, "team/a", "v1")
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    assert fetching.manifest(cache, "team/a", digest) == content
+    assert fetch.manifest(cache, "team/a", digest) == content
 
 
 def test_a_blob_is_counted_as_it_comes(cache):
     came = []
-    fetching.blob(cache, "team/a", DIGEST, came.append)
+    fetch.blob(cache, "team/a", DIGEST, came.append)
     assert (sum(came), len(came) > 1) == (len(LAYER), True)
 
 
 def test_what_there_is_not_is_told_in_the_registrys_words(cache):
     with pytest.raises(FetchError, match="/v2/team/a/manifests/v9: 404 manifest unknown"):
-        fetching.manifest(cache, "team/a", "v9")
+        fetch.manifest(cache, "team/a", "v9")
     with pytest.raises(FetchError, match="404 blob unknown"):
-        fetching.blob(cache, "team/a", f"sha256:{'0' * 64}", len)
+        fetch.blob(cache, "team/a", f"sha256:{'0' * 64}", len)
 
 
 def test_a_sick_blob_is_told_and_does_not_fail_the_next(cache, sick):
     # The cache can't store it, and resets the connection that it was sent on.
     for _ in range(3):
         with pytest.raises(FetchError, match="what came has another digest"):
-            fetching.blob(cache, "team/a", DIGEST, lambda _: None)
-        fetching.blob(cache, "team/a", OTHER_DIGEST, lambda _: None)
+            fetch.blob(cache, "team/a", DIGEST, lambda _: None)
+        fetch.blob(cache, "team/a", OTHER_DIGEST, lambda _: None)
 
 
 def test_a_cache_of_this_machine_is_asked_without_the_environments_proxy(upstream, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     cache = Cache(host="quay.io", name="x", local_endpoint=upstream.url, image="")
-    assert fetching.manifest(fetching.of_cache(cache), "team/a", "v1")
+    assert fetch.manifest(fetch.of_cache(cache), "team/a", "v1")
 
 
 def test_one_that_is_not_up_is_told():
     cache = Cache(host="quay.io", name="x", local_endpoint="http://127.0.0.1:1", image="")
     with pytest.raises(FetchError, match="Connection refused"):
-        fetching.manifest(fetching.of_cache(cache), "team/a", "v1")
+        fetch.manifest(fetch.of_cache(cache), "team/a", "v1")

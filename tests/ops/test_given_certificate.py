@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ops.given_certificate import Fault, faults
+from ops.tls.user_certificate import Fault, faults
 
 NOW = datetime.datetime.now(datetime.timezone.utc)
 NAMES = ("127.0.0.1", "caches.example.com")

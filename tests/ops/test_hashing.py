@@ -2,10 +2,10 @@
 
 import pytest
 
-from ops import hashing
 from ops.caches import Cache
-from ops.volumes import folder
-from plan.store import EMPTY, Store, blob_path
+from ops.docker import volume_hashes
+from ops.docker.volumes import folder
+from plan.images.storage import EMPTY, Store, blob_path
 
 CACHE = Cache(host="docker.io", name="registry-docker.io", local_endpoint="", image="registry")
 DIGESTS = tuple(f"sha256:{letter * 64}" for letter in "abcde")
@@ -23,7 +23,7 @@ class VolumesDouble:
         self.asked = []
 
     def stream(self, *argv):
-        assert argv[:4] == ("sh", "-c", hashing._HASH, "sh")
+        assert argv[:4] == ("sh", "-c", volume_hashes._HASH, "sh")
         self.asked.append(len(argv) - 4)
         by_path = {f"{folder(CACHE)}/{blob_path(digest)}": digest for digest in DIGESTS}
         for path in argv[4:]:
@@ -37,13 +37,13 @@ class VolumesDouble:
 
 @pytest.fixture(autouse=True)
 def few_at_once(monkeypatch):
-    monkeypatch.setattr(hashing, "BYTES_AT_ONCE", 6)
-    monkeypatch.setattr(hashing, "PATHS_AT_ONCE", 3)
+    monkeypatch.setattr(volume_hashes, "BYTES_AT_ONCE", 6)
+    monkeypatch.setattr(volume_hashes, "PATHS_AT_ONCE", 3)
 
 
 def damaged(volumes, digests, sizes=SIZES):
     stores = {"docker.io": Store(blobs=sizes, repositories={})}
-    return hashing.damaged(volumes, stores, {"docker.io": digests})
+    return volume_hashes.damaged(volumes, stores, {"docker.io": digests})
 
 
 @pytest.mark.parametrize("wrong", DIGESTS)
@@ -69,5 +69,5 @@ def test_small_ones_are_limited_by_their_number():
 def test_what_is_not_held_is_left_out():
     volumes = VolumesDouble("")
     assert damaged(volumes, ["sha256:" + "f" * 64]) == {"docker.io": frozenset()}
-    assert hashing.damaged(volumes, {"docker.io": EMPTY}, {}) == {"docker.io": frozenset()}
+    assert volume_hashes.damaged(volumes, {"docker.io": EMPTY}, {}) == {"docker.io": frozenset()}
     assert volumes.asked == []

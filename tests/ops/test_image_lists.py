@@ -4,12 +4,13 @@ import argparse
 
 import pytest
 
-from ops import image_lists, stack_files
 from ops.cluster.folder import folder_of
+from ops.commands import image_selection
 from ops.errors import OpsError
-from plan.checks import SettingsError
-from plan.images import ImageListError
-from plan.settings import parse
+from ops.stack import stack_files
+from plan.images.reference import ImageListError
+from plan.settings.checks import SettingsError
+from plan.settings.stack import parse
 
 HOSTS = {"docker.io", "ghcr.io", "registry.k8s.io"}
 # Lines of what the real ones print (`image default`, `image k8s-bundle`).
@@ -65,9 +66,9 @@ esac
 def named(*options, cluster=None, stack="mine"):
     parser = argparse.ArgumentParser()
     parser.add_argument("--stack", default=stack)
-    image_lists.add_arguments(parser)
+    image_selection.add_arguments(parser)
     settings = parse({"cluster": cluster} if cluster is not None else {})
-    found = image_lists.named(parser.parse_args(options), HOSTS, settings)
+    found = image_selection.named(parser.parse_args(options), HOSTS, settings)
     return [str(image) for image in found]
 
 

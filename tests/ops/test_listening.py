@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from ops import listening
+from ops.registry import listening
 from plan.host_ports import TCP, UDP, HostPort
 
 KINDS = {TCP: socket.SOCK_STREAM, UDP: socket.SOCK_DGRAM}

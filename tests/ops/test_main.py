@@ -5,10 +5,13 @@ import pytest
 import requests
 
 from ops import __main__ as ops
-from ops import pulumi_cli, stack_files, verify, whose
+from ops import whose
+from ops.commands import verify
+from ops.engine import cli
 from ops.errors import OpsError
+from ops.stack import stack_files
 from plan.ownership import Recorded
-from plan.settings import parse
+from plan.settings.stack import parse
 from toolchain import edge
 
 
@@ -65,8 +68,8 @@ def test_a_defect_is_not_hidden(failing, tmp_path, monkeypatch):
 def printed(monkeypatch, capsys):
     """Gives status, stdout and stderr of `outputs` with these arguments."""
     exported = {"patch": "kind: A\n", "caches": {"docker.io": 5000}, "login": "[secret]"}
-    monkeypatch.setattr(pulumi_cli, "select", lambda stack: None)
-    monkeypatch.setattr(pulumi_cli, "stack_outputs", lambda stack: exported)
+    monkeypatch.setattr(cli, "select", lambda stack: None)
+    monkeypatch.setattr(cli, "stack_outputs", lambda stack: exported)
     monkeypatch.setattr(stack_files, "path_of", lambda stack: None)
 
     def run(*arguments):
@@ -120,12 +123,12 @@ def test_the_caches_of_another_state_are_left_alone_whatever_the_command(monkeyp
 def down(monkeypatch, capsys):
     """Gives status and stderr of a `down` after which the engine says that all went well."""
     monkeypatch.setattr(stack_files, "path_of", lambda stack: None)
-    monkeypatch.setattr(pulumi_cli, "select", lambda stack: None)
-    monkeypatch.setattr(pulumi_cli, "run", lambda *_: 0)
-    monkeypatch.setattr(ops.interrupted, "clear", lambda stack: [])
+    monkeypatch.setattr(cli, "select", lambda stack: None)
+    monkeypatch.setattr(cli, "run", lambda *_: 0)
+    monkeypatch.setattr(ops.recovery, "clear", lambda stack: [])
     monkeypatch.setattr(ops.ledger, "note", lambda stack: None)
     monkeypatch.setattr(whose, "recorded", lambda stack: Recorded())
-    monkeypatch.setattr(ops.private, "remove", lambda stack: None)
+    monkeypatch.setattr(ops.secret_files, "remove", lambda stack: None)
 
     def run():
         monkeypatch.setattr("sys.argv", ["ops", "down", "--stack", "mine"])
@@ -169,7 +172,7 @@ def test_a_docker_that_is_away_is_told_and_the_engine_goes_on(down, monkeypatch)
     """It may have other things to remove, or to say."""
     monkeypatch.setattr(whose, "recorded", lambda stack: Recorded(volumes=frozenset({"mine"})))
     away = ops.DockerUnavailableError("Docker does not answer")
-    monkeypatch.setattr(ops.docker_api, "connect", raiser(away))
+    monkeypatch.setattr(ops.api, "connect", raiser(away))
     monkeypatch.setattr(stack_files, "check", lambda stack: parse({}))
     monkeypatch.setattr(whose, "left_alone", lambda stack, names: [])
     told = "containers that a killed command left were not looked for: Docker does not answer\n"

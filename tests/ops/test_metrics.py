@@ -8,11 +8,12 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from ops import fetching, metrics
 from ops.caches import Cache
+from ops.commands.warm import Report, _from_upstream, _readable
+from ops.docker import cache_metrics
+from ops.docker.cache_metrics import Pulled, difference
 from ops.errors import OpsError
-from ops.metrics import Pulled, difference
-from ops.warm import Report, _from_upstream, _readable
+from ops.registry import fetch
 from tests.ops import busy_upstream
 from tests.real_registry import running
 
@@ -40,8 +41,8 @@ def test_a_cache_that_says_nothing_at_the_end_takes_no_report_along(monkeypatch)
     def silent(*_):
         raise OpsError("registry-docker.io does not say what it has pulled")
 
-    monkeypatch.setattr(metrics, "pulled", silent)
-    monkeypatch.setattr("ops.warm.wait_for_answer", lambda *_: "connection refused")
+    monkeypatch.setattr(cache_metrics, "pulled", silent)
+    monkeypatch.setattr("ops.commands.warm.wait_for_answer", lambda *_: "connection refused")
     assert _from_upstream(None, [CACHE], [pulled(100)]) is None
 
 
@@ -95,11 +96,11 @@ def test_a_registry_that_was_started_again_has_begun_to_count_anew(tmp_path):
     """Also in a container that was not: the watch in it starts the program alone."""
     with busy_upstream.running() as upstream:
         with counting(tmp_path, upstream) as (registry, said):
-            fetching.manifest(fetching.source(f"{registry.url}/v2"), "team/a", "v1")
-            first, second = metrics.of_text("c", said()), metrics.of_text("c", said())
+            fetch.manifest(fetch.source(f"{registry.url}/v2"), "team/a", "v1")
+            first, second = cache_metrics.of_text("c", said()), cache_metrics.of_text("c", said())
         time.sleep(0.1)  # the time of its start is counted in hundredths
         with counting(tmp_path, upstream) as (_, said):
-            anew = metrics.of_text("c", said())
+            anew = cache_metrics.of_text("c", said())
     assert first == second
     assert first.size > 0
     assert anew.size == 0
@@ -116,7 +117,7 @@ def test_a_registry_that_was_started_again_has_begun_to_count_anew(tmp_path):
 )
 def test_a_cache_that_does_not_say_all_of_it_is_told(said):
     with pytest.raises(OpsError, match="registry-x does not say what it has pulled: "):
-        metrics.of_text("registry-x", said)
+        cache_metrics.of_text("registry-x", said)
 
 
 class DockerDouble:
@@ -139,7 +140,7 @@ def test_it_is_the_program_that_counts_and_not_its_container(monkeypatch):
         )
         return "id", iter([(1, text[:30].encode()), (1, text[30:].encode())])
 
-    monkeypatch.setattr(metrics, "execute", execute)
-    before, after = (metrics.pulled(DockerDouble(), CACHE) for _ in range(2))
+    monkeypatch.setattr(cache_metrics, "execute", execute)
+    before, after = (cache_metrics.pulled(DockerDouble(), CACHE) for _ in range(2))
     assert before.size == after.size == 5
     assert difference([before], [after]) is None

@@ -4,9 +4,9 @@ import pytest
 
 from ops import passphrase
 from ops.passphrase import advice, opens
-from plan.settings import PUBLIC_SALTS
-from toolchain import secrets_store
-from toolchain.secrets_store import ASIDE, PASSPHRASE, PASSPHRASE_FILE
+from plan.settings.stack import PUBLIC_SALTS
+from toolchain import passphrases
+from toolchain.passphrases import ASIDE, PASSPHRASE, PASSPHRASE_FILE
 
 # Made by the engine, of the passphrase that follows.
 SALT = PUBLIC_SALTS[0]
@@ -16,7 +16,7 @@ RIGHT = "talos-cache"
 @pytest.fixture
 def stack(monkeypatch, tmp_path):
     """A stack's file with this salt, and nothing else in this checkout."""
-    monkeypatch.setattr(secrets_store, "STACKS", tmp_path / "stacks")
+    monkeypatch.setattr(passphrases, "STACKS", tmp_path / "stacks")
     monkeypatch.setattr(passphrase, "PRIVATE", tmp_path / "private")
     # As if it were somebody's own: who is public is not asked here.
     monkeypatch.setattr(passphrase, "PUBLIC_PASSPHRASE", "not this one")

@@ -4,13 +4,15 @@ import argparse
 
 import pytest
 
-from ops import docker_api, passphrase, port_moves, stack_files
+from ops import passphrase, port_moves
 from ops.cluster import preflight
-from ops.docker_api import Container
+from ops.docker import api
+from ops.docker.api import Container
 from ops.errors import OpsError
-from plan.checks import SettingsError
+from ops.stack import stack_files
 from plan.ownership import Recorded
-from plan.talosctl import Version
+from plan.settings.checks import SettingsError
+from plan.talos.create_flags import Version
 
 ONE, OTHER = "registry-docker.io", "registry-quay.io"
 SWAPPED = """
@@ -40,10 +42,10 @@ def removed(monkeypatch):
     client = argparse.Namespace(api=argparse.Namespace(base_url="https://elsewhere"))
     gone = []
     monkeypatch.setenv("DOCKER_HOST", "unix:///docker.sock")
-    monkeypatch.setattr(docker_api, "connect", lambda: client)
-    monkeypatch.setattr(docker_api, "containers", lambda client: there)
+    monkeypatch.setattr(api, "connect", lambda: client)
+    monkeypatch.setattr(api, "containers", lambda client: there)
     monkeypatch.setattr(
-        docker_api, "remove_until_gone", lambda client, number, deadline: gone.append(number)
+        api, "remove_until_gone", lambda client, number, deadline: gone.append(number)
     )
     known = Recorded(containers=frozenset({"1", "2"}))
     monkeypatch.setattr(port_moves.whose, "recorded", lambda stack: known)

@@ -4,12 +4,12 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from ops import private
 from ops.cluster.folder import states_of
-from plan import addressing, certificates
-from plan.checks import SettingsError
-from plan.harbor import is_robot_secret
-from plan.settings import parse
+from ops.stack import secret_files
+from plan.caches import addressing, tls
+from plan.harbor.reconcile import is_robot_secret
+from plan.settings.checks import SettingsError
+from plan.settings.stack import parse
 from tests.private.authority import Authority
 
 STACK = "mine"
@@ -42,17 +42,17 @@ def texts(authority, *names, days=50):
 
 def given(tmp_path, *names, days=50):
     held = texts(Authority(tmp_path / "authority"), *names, days=days)
-    return private.server_certificate(STACK, GIVEN, where(GIVEN), held)
+    return secret_files.server_certificate(STACK, GIVEN, where(GIVEN), held)
 
 
 def test_a_given_certificate_that_fits_is_taken_as_it_is(tmp_path, capsys):
-    names = certificates.names(where(GIVEN))
+    names = tls.names(where(GIVEN))
     assert given(tmp_path, *names).key.startswith("-----BEGIN")
     assert capsys.readouterr().err == ""
 
 
 def test_one_that_ends_soon_is_taken_and_told(tmp_path, capsys):
-    names = certificates.names(where(GIVEN))
+    names = tls.names(where(GIVEN))
     assert given(tmp_path, *names, days=10)
     assert "cache.certificate" in capsys.readouterr().err
 
@@ -66,42 +66,46 @@ def test_one_for_other_names_is_a_mistake_in_the_stack(tmp_path):
 
 
 def test_what_is_made_here_stays_the_same_and_goes_with_the_stack(state):
-    one = private.server_certificate(STACK, MADE, where(MADE), {})
-    assert private.server_certificate(STACK, MADE, where(MADE), {}) == one
-    assert private.renew(STACK, MADE, where(MADE)) == [], "there are months left"
-    private.remove(STACK)
+    one = secret_files.server_certificate(STACK, MADE, where(MADE), {})
+    assert secret_files.server_certificate(STACK, MADE, where(MADE), {}) == one
+    assert secret_files.renew(STACK, MADE, where(MADE)) == [], "there are months left"
+    secret_files.remove(STACK)
     assert not (state / "talos-cache").exists()
 
 
 def test_what_runs_out_is_renewed_by_the_clock_alone(monkeypatch):
-    one = private.server_certificate(STACK, MADE, where(MADE), {})
+    one = secret_files.server_certificate(STACK, MADE, where(MADE), {})
     later = datetime.now(timezone.utc) + timedelta(days=340)
-    monkeypatch.setattr(private, "_now", lambda: later)
-    assert private.server_certificate(STACK, MADE, where(MADE), {}) == one, "a plan has no clock"
-    assert len(private.renew(STACK, MADE, where(MADE))) == 1
-    assert private.server_certificate(STACK, MADE, where(MADE), {}).certificate != one.certificate
+    monkeypatch.setattr(secret_files, "_now", lambda: later)
+    assert secret_files.server_certificate(STACK, MADE, where(MADE), {}) == one, (
+        "a plan has no clock"
+    )
+    assert len(secret_files.renew(STACK, MADE, where(MADE))) == 1
+    assert (
+        secret_files.server_certificate(STACK, MADE, where(MADE), {}).certificate != one.certificate
+    )
 
 
 def test_a_stack_without_tls_keeps_no_certificates(state):
     plain = parse({})
-    assert private.server_certificate(STACK, plain, where(plain), {}) is None
-    assert private.renew(STACK, plain, where(plain)) == []
+    assert secret_files.server_certificate(STACK, plain, where(plain), {}) is None
+    assert secret_files.renew(STACK, plain, where(plain)) == []
     assert not state.exists()
 
 
 def test_a_robots_password_is_made_once_where_one_is_needed(state):
     wanted = parse({**BEHIND, **ADMIN})
-    secret = private.robot_secret(STACK, wanted)
+    secret = secret_files.robot_secret(STACK, wanted)
     assert is_robot_secret(secret)
-    assert private.robot_secret(STACK, wanted) == secret
-    assert private.robot_secret("other", wanted) != secret
-    assert (states_of(STACK) / private.ROBOT).stat().st_mode & 0o777 == 0o600
-    private.remove(STACK)
-    assert private.robot_secret(STACK, wanted) != secret
+    assert secret_files.robot_secret(STACK, wanted) == secret
+    assert secret_files.robot_secret("other", wanted) != secret
+    assert (states_of(STACK) / secret_files.ROBOT).stat().st_mode & 0o777 == 0o600
+    secret_files.remove(STACK)
+    assert secret_files.robot_secret(STACK, wanted) != secret
 
 
 def test_nodes_without_an_account_of_this_stack_need_none(state):
     public = {**BEHIND, "harbor": {"url": "https://harbor.example.com"}}
-    assert private.robot_secret(STACK, parse({**public, **ADMIN})) == ""
-    assert private.robot_secret(STACK, parse(public)) == ""
+    assert secret_files.robot_secret(STACK, parse({**public, **ADMIN})) == ""
+    assert secret_files.robot_secret(STACK, parse(public)) == ""
     assert not state.exists()

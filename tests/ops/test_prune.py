@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from ops import image_lists, prune
+from ops.commands import image_selection, prune
+from ops.docker.volumes import MOUNT
 from ops.errors import OpsError
-from ops.volumes import MOUNT
-from plan.settings import parse
-from plan.store import ROOT
-from plan.talosctl import version_in
+from plan.images.storage import ROOT
+from plan.settings.stack import parse
+from plan.talos.create_flags import version_in
 
 OLD_SECONDS = 2 * 60 * 60
 LEFT_OVER = (
@@ -72,9 +72,9 @@ def sets(*options, cluster=None):
 def talosctl(monkeypatch):
     """A double of what talosctl lists; the real ones are asked in tests/talos."""
     found = argparse.Namespace(program="talosctl", version=version_in("v1.13.0"))
-    monkeypatch.setattr(image_lists.talosctl, "find", lambda: found)
-    monkeypatch.setattr(image_lists.shutil, "which", lambda name: name)
-    monkeypatch.setattr(image_lists, "_said", lambda argv: "\n".join(LISTED))
+    monkeypatch.setattr(image_selection.talosctl, "find", lambda: found)
+    monkeypatch.setattr(image_selection.shutil, "which", lambda name: name)
+    monkeypatch.setattr(image_selection, "_said", lambda argv: "\n".join(LISTED))
 
 
 def test_what_a_cluster_needs_is_pinned_with_its_node_image(talosctl):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import pulumi_cli
+from ops.engine import cli
 from ops.errors import OpsError
 
 # It ends after the second interrupt only, so that none comes when it has ended already; or after
@@ -24,7 +24,7 @@ sleep 1
 echo "ended in order"
 exit 7
 """
-SCRIPT = "import sys; from ops import pulumi_cli; sys.exit(pulumi_cli.run('up', 'mine', 'up'))"
+SCRIPT = "import sys; from ops.engine import cli; sys.exit(cli.run('up', 'mine', 'up'))"
 
 
 def double(folder, text):
@@ -96,7 +96,7 @@ def test_the_last_lines_of_a_failed_run_are_ours(engine, capfd):
     torn = '{"diagnosticEvent": {"urn":'
     log = [event("no room", "a::b::c::one"), event("no room", "a::b::c::two"), torn]
     here = engine(log, 255)
-    assert pulumi_cli.run("down", "mine", "destroy", "--yes") == 255
+    assert cli.run("down", "mine", "destroy", "--yes") == 255
     said = capfd.readouterr()
     assert said.out == "live\n", "what the engine shows goes straight to the terminal"
     assert said.err.splitlines() == [
@@ -117,14 +117,14 @@ def test_the_last_lines_of_a_failed_run_are_ours(engine, capfd):
 
 def test_the_line_to_repeat_removes_no_more_than_was_asked(engine, capfd):
     engine([event("no room", "a::b::c::one")], 255)
-    assert pulumi_cli.run("cluster-down", "mine", "destroy", CLUSTER="one") == 255
+    assert cli.run("cluster-down", "mine", "destroy", CLUSTER="one") == 255
     last = capfd.readouterr().err.splitlines()[-1]
     assert last.endswith("go on with: make cluster-down STACK=mine CLUSTER=one")
 
 
 def test_a_run_that_went_well_adds_nothing(engine, capfd):
     engine([event("told, and overcome", "a::b::c::one")], 0)
-    assert pulumi_cli.run("up", "mine", "up") == 0
+    assert cli.run("up", "mine", "up") == 0
     assert capfd.readouterr().err == "the engine's own error\n"
 
 
@@ -132,7 +132,7 @@ def test_an_engine_that_did_not_get_as_far_as_a_log(tmp_path, monkeypatch, capfd
     double(tmp_path, "#!/bin/sh\necho 'error: the stack is locked' >&2\nexit 1\n")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
-    assert pulumi_cli.run("preview", "mine", "preview") == 1
+    assert cli.run("preview", "mine", "preview") == 1
     last = "preview failed: the last lines above say why."
     assert capfd.readouterr().err.splitlines() == ["error: the stack is locked", "", last]
 
@@ -142,7 +142,7 @@ def test_a_command_that_fails_tells_what_it_said_on_either_stream(tmp_path, monk
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
     with pytest.raises(OpsError, match=r"refresh failed: of a resource\nof the engine"):
-        pulumi_cli.output("mine", "refresh")
+        cli.output("mine", "refresh")
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def bare(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "run", [lambda: pulumi_cli.run("up", "mine", "up"), lambda: pulumi_cli.output("mine", "about")]
+    "run", [lambda: cli.run("up", "mine", "up"), lambda: cli.output("mine", "about")]
 )
 def test_a_shell_that_is_not_set_up_is_told_how(bare, run):
     line = r'eval "\$\(make -s setup STACK=mine\)"'
@@ -175,4 +175,4 @@ def test_any_place_for_state_will_do(bare, monkeypatch, name):
     program.write_text("#!/bin/sh\nexit 0\n")
     program.chmod(0o755)
     monkeypatch.setenv(name, "file:///somewhere")
-    assert pulumi_cli.run("up", "mine") == 0
+    assert cli.run("up", "mine") == 0

@@ -10,9 +10,9 @@ from threading import Thread
 
 import pytest
 
-from ops import certificates
-from ops.readiness import failure, wait_for_answer
-from plan.login_settings import Credentials
+from ops.registry.readiness import failure, wait_for_answer
+from ops.tls import own_ca
+from plan.settings.credentials import Credentials
 
 LOGIN = Credentials(username="nodes", password="hunter2: пароль")
 WRONG = Credentials(username="nodes", password="hunter3")
@@ -60,7 +60,7 @@ def registry(*, has_login=False, status=200, material=None, folder=None):
 def material(tmp_path):
     """A certificate of a CA that nobody here trusts."""
     now = datetime.now(timezone.utc)
-    return certificates.ensure(tmp_path / "certificates", ("127.0.0.1",), now)
+    return own_ca.ensure(tmp_path / "certificates", ("127.0.0.1",), now)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from ops.registry_words import words
+from ops.registry.error_text import words
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from ops import fetching, hashing, repair
 from ops.caches import Cache
+from ops.commands import repair
+from ops.docker import volume_hashes
 from ops.errors import OpsError
-from plan.store import MISSING, ROOT, Repository, Store, parse_listing
+from ops.registry import fetch
+from plan.images.storage import MISSING, ROOT, Repository, Store, parse_listing
 from tests.ops import busy_upstream
 from tests.real_registry import running
 
@@ -53,7 +55,7 @@ def sick(monkeypatch):
         there = set(digests.get("docker.io", ())) & stores["docker.io"].blobs.keys()
         return {"docker.io": frozenset(there & found)}
 
-    monkeypatch.setattr(hashing, "damaged", damaged)
+    monkeypatch.setattr(volume_hashes, "damaged", damaged)
     return found
 
 
@@ -61,15 +63,13 @@ def sick(monkeypatch):
 def asked(monkeypatch):
     """What the cache is asked for; a double of a cache that has everything."""
     seen = []
-    monkeypatch.setattr(
-        fetching, "manifest", lambda cache, name, digest: seen.append((name, digest))
-    )
+    monkeypatch.setattr(fetch, "manifest", lambda cache, name, digest: seen.append((name, digest)))
 
     def blob(cache, name, digest, progress):
         seen.append((name, digest))
         progress(7)
 
-    monkeypatch.setattr(fetching, "blob", blob)
+    monkeypatch.setattr(fetch, "blob", blob)
     return seen
 
 
@@ -117,9 +117,9 @@ def test_a_cache_that_can_not_be_asked_is_not_asked(asked):
 
 def test_why_it_does_not_come_is_told(monkeypatch):
     def fail(*_):
-        raise fetching.FetchError("502 bad gateway")
+        raise fetch.FetchError("502 bad gateway")
 
-    monkeypatch.setattr(fetching, "blob", fail)
+    monkeypatch.setattr(fetch, "blob", fail)
     assert fetched(LAYER) == "502 bad gateway"
 
 
@@ -177,12 +177,12 @@ def test_what_has_expired_is_not_missing(tmp_path):
 
 def expired(cache, root, deadline):
     """What a cache holds when an image of two repositories has come, and has expired."""
-    source = fetching.source(f"{cache.url}/v2")
+    source = fetch.source(f"{cache.url}/v2")
     blobs = [busy_upstream.digest_of(one) for one in (busy_upstream.CONFIG, busy_upstream.LAYER)]
     for name in ("team/a", "team/b"):
-        fetching.manifest(source, name, "v1")
+        fetch.manifest(source, name, "v1")
         for digest in blobs:
-            fetching.blob(source, name, digest, lambda size: None)
+            fetch.blob(source, name, digest, lambda size: None)
     while True:
         held = held_in(root)
         revisions = [one for repo in held.repositories.values() for one in repo.revisions]

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from ops import pulumi_cli, secret_settings, stack_files
-from plan.login_settings import Credentials
+from ops.engine import cli
+from ops.stack import stack_files, stack_secrets
+from plan.settings.credentials import Credentials
 
 HOSTS = {"docker.io"}
 SECRET = {"secure": "v1:abc"}
@@ -25,7 +26,7 @@ def stack(monkeypatch, tmp_path):
 
     file = tmp_path / "Pulumi.mine.yaml"
     monkeypatch.setattr(stack_files, "path_of", lambda _: file)
-    monkeypatch.setattr(pulumi_cli, "output", output)
+    monkeypatch.setattr(cli, "output", output)
 
     def write(**config):
         named = {f"talos-cache:{key}": value for key, value in config.items()}
@@ -37,7 +38,7 @@ def stack(monkeypatch, tmp_path):
 
 def test_a_stack_without_secrets_needs_no_engine(stack):
     asked = stack(prefix="mine")
-    assert secret_settings.settings_of("mine", upstreams=HOSTS).prefix == "mine"
+    assert stack_secrets.settings_of("mine", upstreams=HOSTS).prefix == "mine"
     assert asked == []
 
 
@@ -46,10 +47,10 @@ def test_a_stack_without_secrets_needs_no_engine(stack):
 )
 def test_credentials_of_upstreams_are_opened_only_for_who_asks_them(stack, credentials):
     asked = stack(credentials=credentials)
-    found = secret_settings.settings_of("mine").credentials_for("docker.io")
+    found = stack_secrets.settings_of("mine").credentials_for("docker.io")
     assert found is None or found.is_encrypted
     assert asked == []
-    opened = secret_settings.settings_of("mine", upstreams=HOSTS)
+    opened = stack_secrets.settings_of("mine", upstreams=HOSTS)
     assert opened.credentials_for("docker.io") == Credentials(username="me", password="hunter2")
     assert len(asked) == 1
 
@@ -58,13 +59,13 @@ def test_credentials_of_others_are_left_closed(stack):
     secret = {"username": SECRET, "password": SECRET}
     hosts = {"upstreams": {"docker.io": {}, "quay.io": {}}}
     asked = stack(**hosts, credentials={"quay.io": secret}, cacheLogin=secret)
-    found = secret_settings.settings_of("mine", upstreams=HOSTS, logins=False)
+    found = stack_secrets.settings_of("mine", upstreams=HOSTS, logins=False)
     assert found.credentials_for("quay.io").is_encrypted
     assert asked == []
-    secret_settings.settings_of("mine", upstreams={"quay.io"}, logins=False)
+    stack_secrets.settings_of("mine", upstreams={"quay.io"}, logins=False)
     assert len(asked) == 1
 
 
 def test_logins_are_opened_for_everybody(stack):
     stack(cacheLogin=SECRET)
-    assert secret_settings.settings_of("mine").cache_login.password == "hunter2"
+    assert stack_secrets.settings_of("mine").cache_login.password == "hunter2"

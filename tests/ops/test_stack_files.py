@@ -2,11 +2,11 @@
 
 import pytest
 
-from ops import stack_files
 from ops.errors import OpsError
-from ops.stack_files import named_files
-from plan.checks import SettingsError
-from plan.settings import parse
+from ops.stack import stack_files
+from ops.stack.stack_files import named_files
+from plan.settings.checks import SettingsError
+from plan.settings.stack import parse
 
 PEM = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n"
 KEY = "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\n"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ops import state_folder
+from ops.engine import state_folder
 from ops.errors import OpsError
 from toolchain.environment import file_url
 

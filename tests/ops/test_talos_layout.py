@@ -10,9 +10,9 @@ import pytest
 from demo import images
 from ops.archive import talos_layout
 from ops.errors import OpsError
-from plan.archive import ArchiveError, LockedImage
-from plan.images import ImageReference, Platform
-from plan.store import Part
+from plan.images.archive import ArchiveError, LockedImage
+from plan.images.reference import ImageReference, Platform
+from plan.images.storage import Part
 
 AMD64 = Platform(os="linux", architecture="amd64")
 MADE = images.single("docker.io", "library/hello", "1", b"hello\n" * 1000)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ops import image_lists, text_files
+from ops import text_files
+from ops.commands import image_selection
 from ops.errors import OpsError
-from plan.images import parse_list
+from plan.images.reference import parse_list
 
 ROOT = Path(__file__).parents[2]
 LIST = "docker.io/library/busybox:1.36\r\n# ä\r\nghcr.io/a/b:1\r\n"
@@ -26,7 +27,7 @@ def test_a_list_of_notepad_or_powershell_is_a_list_like_others(encoding, tmp_pat
     file = tmp_path / "images.txt"
     file.write_bytes((mark + LIST).encode(name))
     assert text_files.read(file) == LIST.replace("\r\n", "\n")
-    assert len(parse_list(image_lists.read(str(file)), "images.txt", HOSTS)) == 2
+    assert len(parse_list(image_selection.read(str(file)), "images.txt", HOSTS)) == 2
 
 
 @pytest.mark.parametrize(
@@ -42,14 +43,14 @@ def test_what_is_no_text_is_told_with_the_way_to_make_it_one(content, why, tmp_p
     file = tmp_path / "images.txt"
     file.write_bytes(content)
     with pytest.raises(OpsError, match=why) as caught:
-        image_lists.read(str(file))
+        image_selection.read(str(file))
     assert str(file) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["not-there", "", "a\0b", "x" * 5000])
 def test_what_is_no_file_is_told(name, tmp_path):
     with pytest.raises(OpsError, match="can't be read"):
-        image_lists.read(f"{tmp_path}/{name}")
+        image_selection.read(f"{tmp_path}/{name}")
 
 
 def test_the_home_of_nobody_is_told():
@@ -61,11 +62,11 @@ def test_the_home_of_nobody_is_told():
 def test_standard_input_is_read_like_a_file(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(LIST.encode("utf-16")))
     monkeypatch.setattr("sys.stdin", stream)
-    assert image_lists.read("-") == LIST.replace("\r\n", "\n")
+    assert image_selection.read("-") == LIST.replace("\r\n", "\n")
 
 
 def test_a_closed_standard_input_is_told_and_no_traceback():
-    script = "import sys; from ops import image_lists; image_lists.read('-')"
+    script = "import sys; from ops.commands import image_selection; image_selection.read('-')"
     line = f'exec {sys.executable} -c "{script}" <&-'
     done = subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True)
     assert "OpsError: the list standard input can't be read: it is closed" in done.stderr

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from ops import verify
-from ops.verify import Result
-from plan.images import ImageReference
-from plan.store import ATTACHED, DAMAGED, LOOKED_AT, MISSING, Fault
-from plan.store import IMAGE as PULLED
+from ops.commands import verify
+from ops.commands.verify import Result
+from plan.images.reference import ImageReference
+from plan.images.storage import ATTACHED, DAMAGED, LOOKED_AT, MISSING, Fault
+from plan.images.storage import IMAGE as PULLED
 
 IMAGE = ImageReference(host="docker.io", repository="team/a", tag="v1")
 WHOLE = Result(image=IMAGE, size=5, faults=())

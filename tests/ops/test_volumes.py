@@ -21,17 +21,17 @@ import docker
 import pytest
 import requests
 
-from ops import volumes as ops_volumes
-from ops.archive import importing
 from ops.caches import of_settings
+from ops.commands import import_archive
+from ops.commands.prune import _read, _stored
+from ops.docker import volumes as ops_volumes
+from ops.docker.volumes import MOUNT, Volumes, folder
 from ops.errors import OpsError
-from ops.prune import _read, _stored
-from ops.volumes import MOUNT, Volumes, folder
-from plan import pruning, store
-from plan.archive import ArchiveError, Lock, LockedImage
-from plan.images import parse_list
-from plan.settings import parse
-from plan.store import Part, faults
+from plan.images import pruning, storage
+from plan.images.archive import ArchiveError, Lock, LockedImage
+from plan.images.reference import parse_list
+from plan.images.storage import Part, faults
+from plan.settings.stack import parse
 from tests.plan.test_store import (
     AMD64,
     CONFIG,
@@ -82,11 +82,11 @@ def volumes(tmp_path, caches):
 def write(volumes, cache, repository, tag="v1"):
     """An image in a cache's volume, under this name."""
     root = volumes.root / folder(cache).removeprefix(f"{MOUNT}/")
-    links = [store.revision_link(repository, digest_of(IMAGE))]
-    links += [store.layer_link(repository, digest_of(one)) for one in (CONFIG, LAYER)]
-    files = {store.blob_path(digest_of(one)): one for one in (IMAGE, CONFIG, LAYER)}
+    links = [storage.revision_link(repository, digest_of(IMAGE))]
+    links += [storage.layer_link(repository, digest_of(one)) for one in (CONFIG, LAYER)]
+    files = {storage.blob_path(digest_of(one)): one for one in (IMAGE, CONFIG, LAYER)}
     files |= {link: f"sha256:{link.split('/')[-2]}".encode() for link in links}
-    current, history = store.tag_links(repository, tag, digest_of(IMAGE))
+    current, history = storage.tag_links(repository, tag, digest_of(IMAGE))
     files |= dict.fromkeys((current, history), digest_of(IMAGE).encode())
     for path, content in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -153,20 +153,20 @@ def test_prune_sees_all_of_a_volume_and_keeps_what_a_list_names_as_nodes_do(volu
 
 def into(volumes, lock):
     caches = {cache.host: cache for cache in volumes.caches}
-    stores = dict.fromkeys(caches, store.EMPTY)
+    stores = dict.fromkeys(caches, storage.EMPTY)
     nothing = dict.fromkeys(caches, frozenset())
-    return importing._Into(
+    return import_archive._Into(
         volumes=volumes, caches=caches, stores=stores, wanted=lock, damaged=nothing
     )
 
 
 def taken(to, *blobs):
     """How many were new."""
-    return importing._take_blobs(to, iter(blobs))
+    return import_archive._take_blobs(to, iter(blobs))
 
 
 def blob(content):
-    return importing._Blob(
+    return import_archive._Blob(
         digest=digest_of(content), size=len(content), content=io.BytesIO(content)
     )
 
@@ -190,27 +190,27 @@ class Cut(io.BytesIO):
 )
 def test_a_blob_that_does_not_come_leaves_nothing_behind(volumes, content, error):
     to = into(volumes, {"ghcr.io": {digest_of(LAYER)}})
-    with pytest.raises(error), importing._staging(to):
-        taken(to, importing._Blob(digest=digest_of(LAYER), size=len(LAYER), content=content))
+    with pytest.raises(error), import_archive._staging(to):
+        taken(to, import_archive._Blob(digest=digest_of(LAYER), size=len(LAYER), content=content))
     assert files_in(volumes) == set()
 
 
 def test_what_a_killed_import_has_left_goes_with_the_next(volumes):
     to = into(volumes, {"ghcr.io": {digest_of(LAYER)}})
-    killed = importing._staging(to)
+    killed = import_archive._staging(to)
     killed.__enter__()
-    left = volumes.root / folder(to.caches["ghcr.io"]).removeprefix(f"{MOUNT}/") / store.STAGING
+    left = volumes.root / folder(to.caches["ghcr.io"]).removeprefix(f"{MOUNT}/") / storage.STAGING
     left.mkdir()
     (left / "half").write_bytes(b"half of a blob")
-    with importing._staging(to):
+    with import_archive._staging(to):
         assert not left.exists()
 
 
 def test_a_blob_of_two_caches_gets_its_place_in_both_and_nothing_else_is_left(volumes):
     to = into(volumes, {host: {digest_of(LAYER)} for host in ("ghcr.io", "quay.io")})
-    with importing._staging(to):
+    with import_archive._staging(to):
         assert taken(to, blob(LAYER)) == 1
-    places = {f"{folder(one)}/{store.blob_path(digest_of(LAYER))}" for one in volumes.caches}
+    places = {f"{folder(one)}/{storage.blob_path(digest_of(LAYER))}" for one in volumes.caches}
     assert files_in(volumes) == {place.removeprefix(f"{MOUNT}/") for place in places}
     for place in places:
         assert (volumes.root / place.removeprefix(f"{MOUNT}/")).read_bytes() == LAYER
@@ -277,7 +277,7 @@ def test_the_next_blob_that_can_not_be_read_is_told_as_it_is():
     quay = of_settings(parse({"upstreams": {"quay.io": {}}}))
     wanted = {"quay.io": {digest_of(LAYER)}}
     with pytest.raises(OSError, match="Input/output error") as raised, listening() as volumes:
-        importing._take_blobs(into(replace(volumes, caches=quay), wanted), coming())
+        import_archive._take_blobs(into(replace(volumes, caches=quay), wanted), coming())
     assert not isinstance(raised.value, requests.RequestException)
 
 
@@ -287,13 +287,13 @@ def test_a_blob_that_can_not_be_read_for_the_second_volume_gets_a_place_in_none(
     digests = [digest_of(lost), digest_of(other)]
     to = into(volumes, {host: set(digests) for host in ("ghcr.io", "quay.io")})
     home = to.caches["ghcr.io"]
-    staged = volumes.root / f"{folder(home)}/{importing._STAGED}".removeprefix(f"{MOUNT}/")
-    file = staged / store.blob_path(digest_of(other))
-    with importing._staging(to):
+    staged = volumes.root / f"{folder(home)}/{import_archive._STAGED}".removeprefix(f"{MOUNT}/")
+    file = staged / storage.blob_path(digest_of(other))
+    with import_archive._staging(to):
         file.parent.mkdir(parents=True)
         file.write_bytes(other)
         with pytest.raises(subprocess.CalledProcessError):
-            importing._place_blobs(to, home, digests)
+            import_archive._place_blobs(to, home, digests)
     assert files_in(volumes) == set()
 
 
@@ -310,21 +310,21 @@ def test_many_blobs_take_a_few_calls_however_many_they_are(volumes):
 
 
 def test_what_came_whole_stays_where_a_later_one_does_not_come(volumes, monkeypatch):
-    monkeypatch.setattr(importing, "BATCH_BYTES", len(SMALL[0]))
+    monkeypatch.setattr(import_archive, "BATCH_BYTES", len(SMALL[0]))
     to = into(volumes, {"ghcr.io": {digest_of(one) for one in (*SMALL, LAYER)}})
-    cut = importing._Blob(digest=digest_of(LAYER), size=len(LAYER), content=Cut(b"half"))
-    with pytest.raises(tarfile.ReadError), importing._staging(to):
+    cut = import_archive._Blob(digest=digest_of(LAYER), size=len(LAYER), content=Cut(b"half"))
+    with pytest.raises(tarfile.ReadError), import_archive._staging(to):
         taken(to, blob(SMALL[0]), cut)
     assert files_in(volumes) == {place_of(volumes, "ghcr.io", SMALL[0])}
 
 
 def place_of(volumes, host, content):
     cache = by_host(volumes.caches)[host]
-    return f"{folder(cache)}/{store.blob_path(digest_of(content))}".removeprefix(f"{MOUNT}/")
+    return f"{folder(cache)}/{storage.blob_path(digest_of(content))}".removeprefix(f"{MOUNT}/")
 
 
 def test_as_many_blobs_as_the_limit_says_go_in_one_call(volumes, monkeypatch):
-    monkeypatch.setattr(importing, "BATCH_BLOBS", 100)
+    monkeypatch.setattr(import_archive, "BATCH_BLOBS", 100)
     to = into(volumes, {"ghcr.io": {digest_of(one) for one in SMALL}})
     volumes.calls.clear()
     assert taken(to, *map(blob, SMALL)) == len(SMALL)
@@ -346,7 +346,7 @@ def test_many_blobs_are_read_in_one_call(volumes):
     to = into(volumes, {"ghcr.io": {digest_of(one) for one in SMALL}})
     taken(to, *map(blob, SMALL))
     root = folder(to.caches["ghcr.io"])
-    files = [(f"{root}/{store.blob_path(digest_of(one))}", len(one)) for one in SMALL]
+    files = [(f"{root}/{storage.blob_path(digest_of(one))}", len(one)) for one in SMALL]
     volumes.calls.clear()
     assert [b"".join(pieces) for pieces in volumes.contents(files)] == SMALL
     assert len(volumes.calls) == 1
@@ -376,7 +376,7 @@ def test_a_manifest_that_is_too_large_is_not_read(volumes, caches, monkeypatch):
     held = volumes.stores()["quay.io"]
     assert held.manifests == {digest_of(IMAGE): b""}
     image = replace(IMAGES[0], host="quay.io")
-    assert [fault.problem for fault in faults(held, image, AMD64)] == [store.DAMAGED]
+    assert [fault.problem for fault in faults(held, image, AMD64)] == [storage.DAMAGED]
 
 
 def test_an_imported_image_is_linked_where_its_cache_looks_for_it(volumes, caches):
@@ -395,22 +395,22 @@ def test_an_imported_image_is_linked_where_its_cache_looks_for_it(volumes, cache
     )
     root = volumes.root / folder(ghcr).removeprefix(f"{MOUNT}/")
     for one in (IMAGE, CONFIG, LAYER):
-        path = root / store.blob_path(digest_of(one))
+        path = root / storage.blob_path(digest_of(one))
         path.parent.mkdir(parents=True)
         path.write_bytes(one)
-    into = importing._Into(
+    into = import_archive._Into(
         volumes=volumes,
         caches={"ghcr.io": ghcr},
         stores=volumes.stores(),
         wanted={},
         damaged={},
     )
-    importing._link(lock, into)
+    import_archive._link(lock, into)
     assert set(volumes.stores_as_they_are()["ghcr.io"].repositories) == {f"{PREFIX}/team/app"}
     assert volumes.stores()["ghcr.io"].repository("team/app").tags == {"v1": digest_of(IMAGE)}
     assert faults(volumes.stores()["ghcr.io"], IMAGES[0], AMD64, frozenset()) == ()
     volumes.calls.clear()
-    importing._link(lock, replace(into, stores=volumes.stores()))
+    import_archive._link(lock, replace(into, stores=volumes.stores()))
     assert not [call for call in volumes.calls if call == folder(ghcr)], "all of it is linked"
 
 
@@ -419,7 +419,7 @@ def test_a_tag_that_means_another_image_is_moved_at_once(volumes, caches):
     ghcr = by_host(caches)["ghcr.io"]
     root = volumes.root / folder(ghcr).removeprefix(f"{MOUNT}/")
     name = ghcr.stored("team/app")
-    current, history = store.tag_links(name, "v1", digest_of(b"old"))
+    current, history = storage.tag_links(name, "v1", digest_of(b"old"))
     for path in (current, history):
         (root / path).parent.mkdir(parents=True)
         (root / path).write_text(digest_of(b"old"))
@@ -434,7 +434,7 @@ def test_a_tag_that_means_another_image_is_moved_at_once(volumes, caches):
     )
     to = replace(into(volumes, {}), stores=volumes.stores())
     volumes.calls.clear()
-    importing._link(lock, to)
+    import_archive._link(lock, to)
     assert volumes.stores()["ghcr.io"].repository("team/app").tags == {"v1": digest_of(IMAGE)}
     assert (root / history).read_text() == digest_of(b"old"), "the history stays"
     assert (root / current).stat().st_ino != before
@@ -468,8 +468,8 @@ def linked(*digits):
         path: f"sha256:{digit * 64}"
         for digit in digits
         for path in (
-            store.layer_link("team/app", f"sha256:{digit * 64}"),
-            store.tag_links("team/app", f"v{digit}", "")[0],
+            storage.layer_link("team/app", f"sha256:{digit * 64}"),
+            storage.tag_links("team/app", f"v{digit}", "")[0],
         )
     }
 
@@ -521,7 +521,7 @@ def test_whenever_it_ends_a_tag_leads_to_something(volumes, tmp_path, monkeypatc
 def test_a_folder_that_the_registry_makes_meanwhile_is_no_matter(volumes, tmp_path, monkeypatch):
     cache = volumes.caches[0]
     root = volumes.root / folder(cache).removeprefix(f"{MOUNT}/")
-    made = root / store.layer_link("team/app", f"sha256:{'5' * 64}")
+    made = root / storage.layer_link("team/app", f"sha256:{'5' * 64}")
     once = f'[ "$1" != mv ] || [ -e {made} ] || {{ mkdir -p {made.parent}; printf 5 >{made}; }}'
     busybox(tmp_path, monkeypatch, once)
     volumes.place_links(folder(cache), linked("1"))

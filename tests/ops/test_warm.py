@@ -7,19 +7,23 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from ops import fetching, priming, pulumi_cli, stack_files, warm
+from ops import priming
 from ops.caches import Cache
+from ops.commands import warm
+from ops.docker.volumes import folder
+from ops.engine import cli
 from ops.errors import OpsError
-from ops.fetching import FetchError
 from ops.halt import Halt, HaltedError
 from ops.harbor.images import Filled
-from ops.upstreams_asked import Found
-from ops.volumes import folder
+from ops.registry import fetch as fetching
+from ops.registry.fetch import FetchError
+from ops.registry.upstreams_asked import Found
+from ops.stack import stack_files
 from plan import patience
-from plan.checks import Problem, SettingsError
-from plan.images import ImageReference, Platform
-from plan.store import EMPTY, Repository, Store, layer_link
-from plan.warming import Wanted
+from plan.images.reference import ImageReference, Platform
+from plan.images.storage import EMPTY, Repository, Store, layer_link
+from plan.images.warm import Wanted
+from plan.settings.checks import Problem, SettingsError
 from tests import ctrl_c
 from tests.ops import busy_upstream
 from tests.real_registry import running
@@ -672,7 +676,7 @@ def run(monkeypatch, tmp_path):
     """Run the command for a stack with one cache here, which gets its image, and a Harbor."""
     monkeypatch.setattr("plan.loopback.is_loopback", lambda _: False)
     whole = replace(failed(), complete_before=1, failures=())
-    monkeypatch.setattr(warm.docker_api, "connect", lambda: None)
+    monkeypatch.setattr(warm.api, "connect", lambda: None)
     monkeypatch.setattr(warm, "user_cache", lambda: tmp_path)
     monkeypatch.setattr(warm, "warm", lambda *_, **__: whole)
 
@@ -726,7 +730,7 @@ def test_secrets_are_opened_once_for_caches_and_upstreams(monkeypatch, run):
         assert not any(one.client.is_closed for one in sources)
         return replace(failed(), complete_before=1, failures=())
 
-    monkeypatch.setattr(pulumi_cli, "output", output)
+    monkeypatch.setattr(cli, "output", output)
     monkeypatch.setattr(warm, "warm", warmed)
     with pytest.raises(OpsError, match="does not answer"):
         run(

@@ -16,14 +16,17 @@ import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ops import docker_api, interrupted, stack_files, state_folder, text_files
+from ops import text_files
 from ops.__main__ import KNOWN
-from ops.archive import importing
+from ops.commands import import_archive
+from ops.docker import api
+from ops.engine import state_folder
 from ops.errors import OpsError
-from plan import archive
-from plan.archive import ArchiveError, Lock
-from plan.images import ImageListError, parse_list
-from plan.settings import parse
+from ops.stack import recovery, stack_files
+from plan.images import archive
+from plan.images.archive import ArchiveError, Lock
+from plan.images.reference import ImageListError, parse_list
+from plan.settings.stack import parse
 from toolchain import __main__ as toolchain
 from toolchain.steps import SetupError
 
@@ -138,7 +141,7 @@ def test_a_list_of_images(content):
 @given(content=damaged([LOCK]))
 def test_a_lock_of_the_engine(folder, content):
     (folder / "lock.json").write_bytes(content)
-    assert "remove it" in (told(OpsError, interrupted.dead_locks, folder) or "remove it")
+    assert "remove it" in (told(OpsError, recovery.dead_locks, folder) or "remove it")
     (folder / "lock.json").unlink()
 
 
@@ -188,14 +191,14 @@ class Docker:
 @given(content=damaged([TAR]), cut=st.one_of(st.none(), st.integers(0, 400)))
 @example(content=TAR, cut=None)
 def test_an_archive(folder, monkeypatch, content, cut):
-    monkeypatch.setattr(docker_api, "connect", Docker)
+    monkeypatch.setattr(api, "connect", Docker)
     monkeypatch.setattr(stack_files, "check", lambda stack: parse({}))
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     path = folder / "all.tar.zst"
     path.write_bytes(zstandard.compress(content)[:cut])
     arguments = argparse.Namespace(stack="mine", file=path, json=False, replace_tags=False)
     with pytest.raises(OpsError):
-        importing.run(arguments)
+        import_archive.run(arguments)
 
 
 def test_what_is_damaged_was_right_before(stack):

@@ -3,13 +3,13 @@
 import pytest
 import trustme
 
-from ops import docker_api, which_docker
-from ops.docker_api import DockerUnavailableError
+from ops.docker import api, which
+from ops.docker.api import DockerUnavailableError
 from ops.errors import OpsError
 from tests.toolchain.dockerd_double import tls_server
 from toolchain import docker_endpoint
-from toolchain.standins.docker_host import DockerHost
-from toolchain.standins.serving import PluginError
+from toolchain.fallback_plugins.docker.host import DockerHost
+from toolchain.fallback_plugins.protocol.server import PluginError
 
 
 @pytest.fixture
@@ -28,11 +28,11 @@ def with_tls(tmp_path, monkeypatch):
 
 
 def test_dockers_own_authority_counts_and_no_bundle_of_the_environment(with_tls):
-    assert docker_api.connect().version()["Version"] == "27.1.0"
+    assert api.connect().version()["Version"] == "27.1.0"
     assert DockerHost().connect().version()["Version"] == "27.1.0"
     trustme.CA().cert_pem.write_to_path(with_tls / "ca.pem")
     with pytest.raises(DockerUnavailableError, match=r"\(from DOCKER_HOST\): .*CERTIFICATE_VERIFY"):
-        docker_api.connect()
+        api.connect()
     with pytest.raises(PluginError, match="can't be reached at tcp://127"):
         DockerHost().connect()
 
@@ -40,7 +40,7 @@ def test_dockers_own_authority_counts_and_no_bundle_of_the_environment(with_tls)
 def test_what_can_not_be_used_is_told_by_both(monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", "ssh://build.lan")
     with pytest.raises(DockerUnavailableError, match="no way through ssh"):
-        docker_api.connect()
+        api.connect()
     with pytest.raises(PluginError, match="no way through ssh"):
         DockerHost().connect()
 
@@ -60,19 +60,19 @@ def colima(tmp_path, monkeypatch):
 
 def test_a_context_that_the_provider_does_not_know(colima, monkeypatch):
     with pytest.raises(OpsError) as caught:
-        which_docker.check("mine", {})
+        which.check("mine", {})
     assert str(caught.value).startswith(
         "Docker is at unix:///colima.sock (from the docker context 'colima' in "
     )
     assert "would use unix:///var/run/docker.sock. Set this shell up first" in str(caught.value)
     assert str(caught.value).endswith('eval "$(make -s setup STACK=mine)"')
     monkeypatch.setenv("DOCKER_HOST", "unix:///colima.sock")
-    which_docker.check("mine", {"docker:registryAuth": "[]", "talos-cache:prefix": "x"})
+    which.check("mine", {"docker:registryAuth": "[]", "talos-cache:prefix": "x"})
 
 
-@pytest.mark.parametrize("key", which_docker.LEADING)
+@pytest.mark.parametrize("key", which.LEADING)
 def test_a_setting_that_leads_only_the_provider_somewhere(key):
     with pytest.raises(
         OpsError, match=f"^docker:{key}: only Pulumi's Docker provider.*--stack mine"
     ):
-        which_docker.check("mine", {f"docker:{key}": "secret"})
+        which.check("mine", {f"docker:{key}": "secret"})

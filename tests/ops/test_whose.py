@@ -10,14 +10,19 @@ from dataclasses import replace
 import pytest
 import zstandard
 
-from ops import adopt, docker_api, interrupted, pulumi_cli, stack_files, whose
-from ops import preflight as ops_preflight
+from ops import whose
 from ops.cluster import folder, preflight
-from ops.docker_api import Container
+from ops.commands import adopt
+from ops.docker import api
+from ops.docker.api import Container
+from ops.engine import cli
 from ops.errors import OpsError
-from plan import addressing, caches, cluster
+from ops.stack import preflight as ops_preflight
+from ops.stack import recovery, stack_files
+from plan.caches import addressing, cache_plan
 from plan.ownership import COMMAND_TYPE, CONTAINER_TYPE, Owner, Recorded
-from plan.settings import parse
+from plan.settings.stack import parse
+from plan.talos import cluster
 
 OLD = {"talos-cache.project": "talos-cache", "talos-cache.stack": "mine"}
 
@@ -116,7 +121,7 @@ def test_a_state_that_may_not_be_opened_is_named(states):
 def test_other_state_is_asked_for_with_the_engine(monkeypatch):
     monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://bucket")
     made = {"resources": [resource("c0ffee", "registry-docker.io", OLD)]}
-    monkeypatch.setattr(pulumi_cli, "deployment", lambda stack: made)
+    monkeypatch.setattr(cli, "deployment", lambda stack: made)
     assert whose.recorded("mine").containers == {"c0ffee"}
 
 
@@ -128,7 +133,7 @@ def test_a_stack_that_is_not_there_yet_is_no_error_and_all_else_is(monkeypatch, 
         raise OpsError(said)
 
     monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://bucket")
-    monkeypatch.setattr(pulumi_cli, "deployment", refuse)
+    monkeypatch.setattr(cli, "deployment", refuse)
     if known:
         assert whose.recorded("mine") == Recorded()
         return
@@ -187,8 +192,8 @@ def docker(monkeypatch):
             self.there = [one for one in self.there if one.id != number]
 
     made = Docker()
-    monkeypatch.setattr(docker_api, "connect", lambda: made)
-    monkeypatch.setattr(docker_api, "containers", lambda client: tuple(client.there))
+    monkeypatch.setattr(api, "connect", lambda: made)
+    monkeypatch.setattr(api, "containers", lambda client: tuple(client.there))
     return made
 
 
@@ -247,7 +252,7 @@ def test_what_adopt_would_refuse_is_not_offered_to_it(states, docker):
 
 
 SETTINGS = parse({"upstreams": {"docker.io": {}, "quay.io": {}}})
-PLANS = caches.build(SETTINGS, addressing.resolve(SETTINGS, "172.17.0.1"))
+PLANS = cache_plan.build(SETTINGS, addressing.resolve(SETTINGS, "172.17.0.1"))
 US = Owner(stack="mine", identity="mine-0123456789ab", checkout="here:/checkout")
 
 
@@ -283,23 +288,23 @@ def test_a_stray_carries_the_labels_that_the_interrupted_run_was_about_to_give(d
     ours = {**OLD, "talos-cache.state": "mine-1"}
     state = pending(resource("", NAME, ours), resource("", "volume", {}, typ="other"))
     docker.add("1", NAME, ours)
-    assert [one.id for one in interrupted.strays(state, docker.there)] == ["1"]
+    assert [one.id for one in recovery.strays(state, docker.there)] == ["1"]
     docker.there.clear()
     docker.add("2", NAME, {**OLD, "talos-cache.state": "mine-2"})
     docker.add("3", "another", ours)
-    assert interrupted.strays(state, docker.there) == [], "made by another state of that name"
+    assert recovery.strays(state, docker.there) == [], "made by another state of that name"
 
 
 def test_a_container_without_labels_is_nobodys_stray(docker):
     docker.add("1", NAME, {})
-    assert interrupted.strays(pending(resource("", NAME, {})), docker.there) == []
+    assert recovery.strays(pending(resource("", NAME, {})), docker.there) == []
 
 
 def test_a_cluster_that_was_made_but_not_recorded_is_known_as_such():
-    assert interrupted.unrecorded_clusters(pending(command("dev"))) == ["dev"]
+    assert recovery.unrecorded_clusters(pending(command("dev"))) == ["dev"]
     known = {**pending(command("dev")), "resources": [command("dev")]}
-    assert interrupted.unrecorded_clusters(known) == [], "it was being updated"
-    assert interrupted.unrecorded_clusters({}) == []
+    assert recovery.unrecorded_clusters(known) == [], "it was being updated"
+    assert recovery.unrecorded_clusters({}) == []
 
 
 @pytest.fixture
@@ -308,8 +313,8 @@ def adopting(states, docker, monkeypatch):
     settings = parse({"upstreams": {"docker.io": {}}, "cluster": {"name": "dev"}})
     made = {"resources": []}
     monkeypatch.setattr(stack_files, "check", lambda stack: settings)
-    monkeypatch.setattr(pulumi_cli, "select", lambda stack: None)
-    monkeypatch.setattr(pulumi_cli, "deployment", lambda stack: made)
+    monkeypatch.setattr(cli, "select", lambda stack: None)
+    monkeypatch.setattr(cli, "deployment", lambda stack: made)
 
     def run(*, yes=False):
         return adopt.run(argparse.Namespace(stack="mine", yes=yes))
@@ -411,7 +416,7 @@ VERSION = preflight.Version(1, 13, 0)
 
 def test_a_cache_that_ends_again_and_again_is_not_in_its_own_way():
     """Docker lists no port of it, and a moment later it has it."""
-    [plan] = caches.build(
+    [plan] = cache_plan.build(
         parse({"upstreams": {"docker.io": {"port": free_port()}}, "addressing": "127.0.0.1"}),
         addressing.resolve(parse({"addressing": "127.0.0.1"})),
     )

@@ -4,13 +4,16 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from plan import addressing, caches, certificates, cluster, config_keys, mirrors, outputs
-from plan.addressing import Addressing
-from plan.caches import CachePlan
-from plan.certificates import ServerCertificate
-from plan.cluster import ClusterPlan
-from plan.mirrors import Mirror
-from plan.settings import Settings, parse
+from plan import outputs
+from plan.caches import addressing, cache_plan, tls
+from plan.caches.addressing import Addressing
+from plan.caches.cache_plan import CachePlan
+from plan.caches.tls import ServerCertificate
+from plan.settings import config_keys
+from plan.settings.stack import Settings, parse
+from plan.talos import cluster, mirrors
+from plan.talos.cluster import ClusterPlan
+from plan.talos.mirrors import Mirror
 
 HERE = Path(__file__).parent
 VALID = sorted((HERE / "valid").glob("*.yaml"))
@@ -65,7 +68,7 @@ def pem(name):
 
 def certificate_texts(settings):
     """What the files hold that should hold a certificate, or a key."""
-    texts = {path: pem(path) for path in certificates.files(settings)}
+    texts = {path: pem(path) for path in tls.files(settings)}
     key = settings.cache.key_file
     return texts | {key: f"the secret key in {key}"} if key else texts
 
@@ -78,7 +81,7 @@ MADE = ServerCertificate(
 
 def server_certificate(settings):
     """What the caches answer with; None without TLS."""
-    given = certificates.given(settings, certificate_texts(settings))
+    given = tls.given(settings, certificate_texts(settings))
     return given or (MADE if settings.cache.tls else None)
 
 
@@ -87,7 +90,7 @@ def planned(config):
     settings = parse(config)
     where = addressing.resolve(settings, GATEWAY)
     texts = certificate_texts(settings)
-    plans = caches.build(settings, where, texts, server_certificate(settings))
+    plans = cache_plan.build(settings, where, texts, server_certificate(settings))
     entries = mirrors.build(plans)
     clusters = cluster.build("dev", settings.clusters, plans, entries, patch_files(settings))
     made = outputs.build(plans, entries, settings.clusters)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from plan import addressing
-from plan.settings import parse
+from plan.caches import addressing
+from plan.settings.stack import parse
 from tests.plan.shapes import GATEWAY, planned_file
 
 

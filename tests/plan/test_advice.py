@@ -1,7 +1,7 @@
 """What a user is told of a stack that is right as it stands."""
 
 from plan.advice import build
-from plan.settings import parse
+from plan.settings.stack import parse
 
 LOGIN = {"cacheLogin": {"username": "nodes", "password": "hunter2"}}
 TLS = {"cache": {"tls": True}}

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from plan import archive
-from plan.archive import ArchiveError, BootAsset, Lock, LockedImage
-from plan.images import ImageReference
-from plan.manifests import MANIFEST_BYTES
-from plan.store import Part
+from plan.images import archive
+from plan.images.archive import ArchiveError, BootAsset, Lock, LockedImage
+from plan.images.manifests import MANIFEST_BYTES
+from plan.images.reference import ImageReference
+from plan.images.storage import Part
 from tests.plan import test_store as stored
 
 ROOT, LAYER, OTHER = ("sha256:" + letter * 64 for letter in "abc")

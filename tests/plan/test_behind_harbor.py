@@ -2,9 +2,9 @@
 
 import pytest
 
-from plan import behind_harbor
-from plan.harbor import NAME, mirror_url, upstream_endpoint
-from plan.settings import parse
+from plan.harbor import from_settings
+from plan.harbor.reconcile import NAME, mirror_url, upstream_endpoint
+from plan.settings.stack import parse
 from tests.plan.shapes import HERE, certificate_texts, config_of, pem
 
 ROBOT_SECRET = "S3cr3t-of-the-robot"
@@ -16,8 +16,8 @@ def settings_of(name):
 
 def made(settings, stack="mine"):
     texts = certificate_texts(settings)
-    plan = behind_harbor.build(settings, stack, "owner", texts, ROBOT_SECRET)
-    return plan, behind_harbor.mirrors(settings, texts, plan)
+    plan = from_settings.build(settings, stack, "owner", texts, ROBOT_SECRET)
+    return plan, from_settings.mirrors(settings, texts, plan)
 
 
 def test_a_stack_without_harbor_wants_nothing_of_it():
@@ -49,7 +49,7 @@ def test_anybody_pulls_from_public_projects_so_there_is_no_robot():
     harbor = {key: config["harbor"][key] for key in ("url", "quota")}
     settings = parse({**config, "harbor": harbor})
     plan, mirrors = made(settings)
-    assert not behind_harbor.needs_robot(settings)
+    assert not from_settings.needs_robot(settings)
     assert plan.robot == ""
     assert {mirror.login for mirror in mirrors} == {None}
 

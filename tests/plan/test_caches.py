@@ -8,15 +8,11 @@ from dataclasses import replace
 import bcrypt
 import pytest
 
-from plan.caches import (
-    CREDENTIAL_HELPER_PATH,
-    credential_helper,
-    in_reported_order,
-)
-from plan.checks import SettingsError
-from plan.cluster import environment, secret_input
-from plan.login_settings import Credentials
-from plan.upstream_watch import script
+from plan.caches.cache_plan import CREDENTIAL_HELPER_PATH, credential_helper, in_reported_order
+from plan.caches.upstream_watchdog import script
+from plan.settings.checks import SettingsError
+from plan.settings.credentials import Credentials
+from plan.talos.cluster import environment, secret_input
 from tests.plan.shapes import GATEWAY, HERE, VALID, config_of, pem, planned, planned_file
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from plan import certificates
-from plan.addressing import Addressing
-from plan.settings import parse
+from plan.caches import tls
+from plan.caches.addressing import Addressing
+from plan.settings.stack import parse
 from tests.plan.shapes import HERE, MADE, config_of, pem, planned_file, server_certificate
 
 
@@ -18,36 +18,34 @@ def settings_of(name):
 
 def test_a_certificate_names_all_that_the_caches_are_called_by():
     bridge = where("172.17.0.1", "127.0.0.1", "172.17.0.1")
-    assert certificates.names(bridge) == ("172.17.0.1", "127.0.0.1", "localhost"), (
+    assert tls.names(bridge) == ("172.17.0.1", "127.0.0.1", "localhost"), (
         "nodes call one name, this machine another, and each stands once"
     )
     named = where("caches.lan", "127.0.0.1", "192.168.1.10")
-    assert certificates.names(named) == ("caches.lan", "127.0.0.1", "localhost", "192.168.1.10")
+    assert tls.names(named) == ("caches.lan", "127.0.0.1", "localhost", "192.168.1.10")
 
 
 def test_an_ipv6_address_stands_in_a_certificate_without_brackets():
-    assert certificates.names(where("[fd00::5]", "127.0.0.1", "fd00::5"))[0] == "fd00::5"
+    assert tls.names(where("[fd00::5]", "127.0.0.1", "fd00::5"))[0] == "fd00::5"
 
 
 def test_every_address_is_no_name():
-    names = certificates.names(where("10.5.0.1", "0.0.0.0", "::"))
+    names = tls.names(where("10.5.0.1", "0.0.0.0", "::"))
     assert names == ("10.5.0.1", "127.0.0.1", "localhost")
 
 
 def test_every_file_with_a_certificate_or_a_key_is_known_with_what_names_it():
-    assert certificates.files(settings_of("tls-with-a-given-certificate")) == {
+    assert tls.files(settings_of("tls-with-a-given-certificate")) == {
         "certs/cache.pem": "cache.certificate",
         "certs/cache.key": "cache.key",
         "certs/ca.pem": "cache.ca",
     }
-    assert certificates.files(settings_of("harbor-with-an-admin")) == {
-        "certs/harbor-ca.pem": "harbor.ca"
-    }
-    assert certificates.files(settings_of("upstream-with-ca-prefix-and-proxy")) == {
+    assert tls.files(settings_of("harbor-with-an-admin")) == {"certs/harbor-ca.pem": "harbor.ca"}
+    assert tls.files(settings_of("upstream-with-ca-prefix-and-proxy")) == {
         "certs/corporate-ca.pem": "upstreams.docker.io.ca",
         "certs/other-ca.pem": "upstreams.registry.example.com.ca",
     }
-    assert certificates.files(settings_of("minimal")) == {}
+    assert tls.files(settings_of("minimal")) == {}
 
 
 def test_a_given_certificate_is_what_the_files_hold():
@@ -64,7 +62,7 @@ def test_a_certificate_that_everybody_trusts_comes_without_a_ca():
 
 
 def test_a_stack_that_gives_no_certificate_has_none_here():
-    assert certificates.given(settings_of("tls-with-a-ca-of-its-own"), {}) is None
+    assert tls.given(settings_of("tls-with-a-ca-of-its-own"), {}) is None
 
 
 def test_a_certificates_key_is_in_no_repr():
@@ -75,10 +73,10 @@ def test_a_certificates_key_is_in_no_repr():
 def test_a_file_without_a_certificate_is_told_with_what_names_it(der):
     settings = settings_of("tls-with-a-given-certificate")
     texts = {"certs/cache.pem": pem("x"), "certs/cache.key": "no certificate", "certs/ca.pem": der}
-    (problem,) = certificates.problems(settings, texts)
+    (problem,) = tls.problems(settings, texts)
     assert problem.path == "cache.ca (certs/ca.pem)"
     assert "openssl x509 -inform der" in problem.fix, "most often it is the other format"
 
 
 def test_a_file_that_is_not_there_is_no_second_problem():
-    assert certificates.problems(settings_of("tls-with-a-given-certificate"), {}) == ()
+    assert tls.problems(settings_of("tls-with-a-given-certificate"), {}) == ()

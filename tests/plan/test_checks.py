@@ -2,8 +2,8 @@
 
 import pytest
 
-from plan.checks import MASK, Checks, Problem, SettingsError, ip_address, number_in, text
-from plan.settings import DEFAULTS, parse
+from plan.settings.checks import MASK, Checks, Problem, SettingsError, ip_address, number_in, text
+from plan.settings.stack import DEFAULTS, parse
 from tests.plan.shapes import planned
 
 

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plan import addressing, caches, cluster, mirrors
-from plan.checks import MASK, SettingsError
-from plan.cluster import environment, identity, read, secret_input
-from plan.cluster_settings import BOOT_PRESETS, DISK_DRIVERS, ClusterSettings, Disk, Machine, Patch
-from plan.settings import parse
+from plan.caches import addressing, cache_plan
+from plan.settings.checks import MASK, SettingsError
+from plan.settings.cluster import BOOT_PRESETS, DISK_DRIVERS, ClusterSettings, Disk, Machine, Patch
+from plan.settings.stack import parse
+from plan.talos import cluster, mirrors
+from plan.talos.cluster import environment, identity, read, secret_input
 from tests.plan.shapes import MADE, VALID, cluster_plan, config_of, planned, planned_file
 
 IDENTITY, OPTION, TIMEOUT, PATCHES, SLUG = "identity", "option", "timeout", "patches", "slug"
@@ -329,7 +330,7 @@ def test_the_list_that_a_cluster_is_warmed_with_is_read_and_its_changes_are_seen
 
     def warmed(text, **more):
         chosen = parse({**config, **more})
-        plans = caches.build(chosen, addressing.resolve(chosen, "172.17.0.1"))
+        plans = cache_plan.build(chosen, addressing.resolve(chosen, "172.17.0.1"))
         files = {"images.txt": text}
         (plan,) = cluster.build("mine", chosen.clusters, plans, mirrors.build(plans), files)
         return cluster.warm_environment(plan)

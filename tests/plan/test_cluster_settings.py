@@ -3,9 +3,9 @@
 import pytest
 
 from plan import engine_yaml
-from plan.checks import SettingsError
-from plan.cluster_settings import ONE, Disk, Machine, Patch
-from plan.settings import parse
+from plan.settings.checks import SettingsError
+from plan.settings.cluster import ONE, Disk, Machine, Patch
+from plan.settings.stack import parse
 from tests.plan.shapes import cluster_settings, planned, planned_file
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from plan.checks import SettingsError
-from plan.config_keys import full_names, own
-from plan.settings import parse
+from plan.settings.checks import SettingsError
+from plan.settings.config_keys import full_names, own
+from plan.settings.stack import parse
 
 
 @pytest.mark.parametrize(

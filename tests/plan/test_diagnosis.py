@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from plan import addressing, caches, mirrors
+from plan.caches import addressing, cache_plan
 from plan.diagnosis import (
     ANSWERS,
     OK,
@@ -24,15 +24,16 @@ from plan.diagnosis import (
     of_lost_node,
     of_node,
 )
-from plan.live_patch import patches
-from plan.mirrors import Mirror, document, legacy_entry
-from plan.settings import parse
-from plan.talosctl import Place
+from plan.settings.stack import parse
+from plan.talos import mirrors
+from plan.talos.create_flags import Place
+from plan.talos.mirror_updates import patches
+from plan.talos.mirrors import Mirror, document, legacy_entry
 
 STACK = "mine"
 UP = "make up STACK=mine"
 SETTINGS = parse({"upstreams": {"docker.io": {}}})
-[PLAN] = caches.build(SETTINGS, addressing.resolve(SETTINGS, "172.17.0.1"))
+[PLAN] = cache_plan.build(SETTINGS, addressing.resolve(SETTINGS, "172.17.0.1"))
 PORTS = frozenset({("127.0.0.1", 5000), ("172.17.0.1", 5000)})
 RUNNING = ContainerFacts(
     whose="",
@@ -384,7 +385,7 @@ def test_a_node_that_is_lost_is_made_anew():
 def test_the_mirrors_of_a_whole_stack_are_found_in_what_a_node_gets(documents):
     """What the program puts into nodes is what is looked for there."""
     settings = parse({})
-    plans = caches.build(settings, addressing.resolve(settings, "172.17.0.1"))
+    plans = cache_plan.build(settings, addressing.resolve(settings, "172.17.0.1"))
     wanted = mirrors.build(plans)
     [text] = patches([], wanted, {}, documents=documents)
     assert endpoints(list(yaml.safe_load_all(text))) == tuple(m.url for m in wanted)
@@ -402,7 +403,7 @@ def test_a_harbor_that_does_not_answer_is_a_problem_and_one_that_does_is_not():
 def test_a_proxy_that_was_asked_is_told(no_proxy, told):
     proxy = {"url": "http://proxy.lan:3128", "noProxy": no_proxy}
     settings = parse({"upstreams": {"docker.io": {}}, "upstreamProxy": proxy})
-    [plan] = caches.build(settings, addressing.resolve(settings, "172.17.0.1"))
+    [plan] = cache_plan.build(settings, addressing.resolve(settings, "172.17.0.1"))
     assert plan.asks == (proxy["url"] if told else plan.remote_url)
     [found] = of_cache(plan, replace(SOUND, upstream=SILENT), STACK)
     assert ("(asked through http://proxy.lan:3128)" in found.text) == told

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from plan.config_keys import NoConfigError, in_file
 from plan.engine_yaml import MOST_LEVELS, MOST_NODES, NotYamlError, documents, load
+from plan.settings.config_keys import NoConfigError, in_file
 from tests.engine_answers import SCALARS, contents, file_of, kept
 
 TAKEN, REFUSED, FILES = (kept()[part] for part in ("taken", "refused", "files"))

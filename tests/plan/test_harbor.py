@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from plan import harbor
-from plan.harbor import Found, HarborPlan, HarborProject, RefusalError
+from plan.harbor import reconcile
+from plan.harbor.reconcile import Found, HarborPlan, HarborProject, RefusalError
 
 HUB = "https://hub.docker.com"
 PROJECT = HarborProject(
@@ -71,12 +71,12 @@ def asked(steps):
 class TestTravel:
     def test_the_plan_arrives_as_it_left(self):
         whole = replace(WITH_ROBOT, projects=(WITH_USER,), quota_bytes=7, ca_pem="a\nb\n")
-        arrived = harbor.read(harbor.environment(whole), harbor.secret_input(whole))
+        arrived = reconcile.read(reconcile.environment(whole), reconcile.secret_input(whole))
         assert arrived == whole
 
     def test_what_is_secret_goes_the_other_way(self):
         whole = replace(WITH_ROBOT, projects=(WITH_USER,))
-        public, secret = json.dumps(harbor.environment(whole)), harbor.secret_input(whole)
+        public, secret = json.dumps(reconcile.environment(whole)), reconcile.secret_input(whole)
         assert whole.secrets == ("hunter2", "Robot5ecret", "secret")
         for text in (*whole.secrets, "alice"):
             assert text in secret
@@ -85,7 +85,7 @@ class TestTravel:
         assert "\n" not in secret
 
     def test_what_may_not_change_in_place(self):
-        assert harbor.identity(PLAN) == {"url": "https://harbor.test", "owner": "0123456789ab"}
+        assert reconcile.identity(PLAN) == {"url": "https://harbor.test", "owner": "0123456789ab"}
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ class TestTravel:
     ],
 )
 def test_the_endpoint_of_an_upstream(host, url, endpoint):
-    assert harbor.upstream_endpoint(host, url) == endpoint
+    assert reconcile.upstream_endpoint(host, url) == endpoint
 
 
 def test_a_mirror_ends_the_path_itself():
-    assert harbor.mirror_url("https://harbor.test/", "proxy") == "https://harbor.test/v2/proxy"
+    assert reconcile.mirror_url("https://harbor.test/", "proxy") == "https://harbor.test/v2/proxy"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_mirror_ends_the_path_itself():
     ],
 )
 def test_harbors_rule_for_a_robots_secret(text, good):
-    assert harbor.is_robot_secret(text) is good
+    assert reconcile.is_robot_secret(text) is good
 
 
 class TestRefusals:
@@ -140,7 +140,7 @@ class TestRefusals:
         ],
     )
     def test_none(self, plan, state):
-        assert harbor.refusals(plan, state) == ()
+        assert reconcile.refusals(plan, state) == ()
 
     @pytest.mark.parametrize(
         ("plan", "state", "text"),
@@ -186,23 +186,23 @@ class TestRefusals:
         ],
     )
     def test_each_names_the_difference_and_the_way_out(self, plan, state, text):
-        (refusal,) = harbor.refusals(plan, state)
+        (refusal,) = reconcile.refusals(plan, state)
         assert text in refusal
 
     def test_all_are_told_at_once(self):
         state = found(registries=[registry(description="")], robots=[robot(description="")])
-        assert len(harbor.refusals(WITH_ROBOT, state)) == 2
+        assert len(reconcile.refusals(WITH_ROBOT, state)) == 2
 
 
 class TestEndpoints:
     def test_a_missing_one_is_made_with_the_mark_of_its_stack(self):
-        (step,) = harbor.endpoint_steps(PLAN, found())
+        (step,) = reconcile.endpoint_steps(PLAN, found())
         assert (step.does, step.method, step.path) == ("create", "POST", "/registries")
         assert step.body["description"] == "made by talos-cache, stack mine (0123456789ab)"
         assert "credential" not in step.body
 
     def test_with_credentials_they_are_in_it_and_in_no_repr(self):
-        (step,) = harbor.endpoint_steps(replace(PLAN, projects=(WITH_USER,)), found())
+        (step,) = reconcile.endpoint_steps(replace(PLAN, projects=(WITH_USER,)), found())
         assert step.body["credential"]["access_secret"] == "secret"
         assert "secret" not in repr(step)
 
@@ -217,44 +217,44 @@ class TestEndpoints:
     )
     def test_an_own_one_that_differs_is_written_with_its_secret(self, changes):
         state = found(registries=[registry(**changes)], projects=[project()])
-        (step,) = harbor.endpoint_steps(PLAN, state)
+        (step,) = reconcile.endpoint_steps(PLAN, state)
         assert (step.method, step.path) == ("PUT", "/registries/1")
         assert {"access_key", "access_secret", "url"} <= set(step.body)
 
     def test_an_own_one_without_its_project_is_used(self):
-        assert harbor.endpoint_steps(PLAN, found(registries=[registry()])) == ()
+        assert reconcile.endpoint_steps(PLAN, found(registries=[registry()])) == ()
 
     def test_a_password_is_always_written_because_nobody_can_read_it(self):
         there = registry(credential={"access_key": "alice", "access_secret": "*****"})
         state = found(registries=[there], projects=[project()])
         plan = replace(PLAN, projects=(WITH_USER,))
-        assert asked(harbor.endpoint_steps(plan, state)) == [("PUT", "/registries/1")]
+        assert asked(reconcile.endpoint_steps(plan, state)) == [("PUT", "/registries/1")]
 
     def test_the_same_and_somebody_elses_are_left(self):
-        assert harbor.endpoint_steps(PLAN, THERE) == ()
+        assert reconcile.endpoint_steps(PLAN, THERE) == ()
         other = found(registries=[registry(description="", name="x")], projects=[project()])
-        assert harbor.endpoint_steps(PLAN, other) == ()
+        assert reconcile.endpoint_steps(PLAN, other) == ()
 
 
 class TestProjects:
     def test_a_missing_one_is_made_on_its_endpoint(self):
         state = found(registries=[registry(id=5)])
-        (step,) = harbor.project_steps(replace(PLAN, quota_bytes=9), state)
+        (step,) = reconcile.project_steps(replace(PLAN, quota_bytes=9), state)
         assert step.body == {
             "project_name": "proxy",
             "registry_id": 5,
             "storage_limit": 9,
             "metadata": {"public": "false"},
         }
-        assert harbor.project_steps(PLAN, state)[0].body["storage_limit"] == -1
+        assert reconcile.project_steps(PLAN, state)[0].body["storage_limit"] == -1
 
     def test_an_own_one_is_opened_and_somebody_elses_is_not(self):
         plan = replace(PLAN, public=True)
-        (step,) = harbor.project_steps(plan, THERE)
+        (step,) = reconcile.project_steps(plan, THERE)
         assert (step.path, step.body) == ("/projects/2", {"metadata": {"public": "true"}})
         other = found(registries=[registry(description="")], projects=[project()])
-        assert harbor.project_steps(plan, other) == ()
-        assert harbor.project_steps(PLAN, THERE) == ()
+        assert reconcile.project_steps(plan, other) == ()
+        assert reconcile.project_steps(PLAN, THERE) == ()
 
 
 QUOTA = {"id": 8, "hard": {"storage": -1}}
@@ -262,18 +262,20 @@ QUOTA = {"id": 8, "hard": {"storage": -1}}
 
 class TestSettings:
     def policy(self, days, **changes):
-        (step,) = harbor.setting_steps(replace(PLAN, retention_days=days), project(), None, None)
+        (step,) = reconcile.setting_steps(replace(PLAN, retention_days=days), project(), None, None)
         return {"id": 4, **step.body, **changes}
 
     def test_without_a_wish_harbors_seven_days_go(self):
-        steps = harbor.setting_steps(PLAN, project(), self.policy(7), QUOTA)
+        steps = reconcile.setting_steps(PLAN, project(), self.policy(7), QUOTA)
         assert asked(steps) == [("DELETE", "/retentions/4")]
-        assert harbor.setting_steps(PLAN, project(), None, QUOTA) == ()
+        assert reconcile.setting_steps(PLAN, project(), None, QUOTA) == ()
 
     def test_a_wish_makes_a_policy_or_changes_it(self):
         plan = replace(PLAN, retention_days=30)
-        assert asked(harbor.setting_steps(plan, project(), None, None)) == [("POST", "/retentions")]
-        changed = harbor.setting_steps(plan, project(), self.policy(7), None)
+        assert asked(reconcile.setting_steps(plan, project(), None, None)) == [
+            ("POST", "/retentions")
+        ]
+        changed = reconcile.setting_steps(plan, project(), self.policy(7), None)
         assert asked(changed) == [("PUT", "/retentions/4")]
         assert changed[0].body["id"] == 4
 
@@ -286,7 +288,7 @@ class TestSettings:
         there["rules"].reverse()
         there["trigger"]["references"] = {"job_id": 1}
         plan = replace(PLAN, retention_days=30)
-        assert harbor.setting_steps(plan, project(), there, None) == ()
+        assert reconcile.setting_steps(plan, project(), there, None) == ()
 
     @pytest.mark.parametrize(
         "changes",
@@ -302,28 +304,28 @@ class TestSettings:
     )
     def test_what_was_changed_is_one(self, changes):
         plan = replace(PLAN, retention_days=30)
-        assert harbor.setting_steps(plan, project(), self.policy(30, **changes), None)
+        assert reconcile.setting_steps(plan, project(), self.policy(30, **changes), None)
 
     def test_a_policy_that_is_gone_is_forgotten_by_its_project_first(self):
         there = project(metadata={"public": "false", "retention_id": "4"})
         forgotten = ("DELETE", "/projects/2/metadatas/retention_id")
-        assert asked(harbor.setting_steps(PLAN, there, None, QUOTA)) == [forgotten]
+        assert asked(reconcile.setting_steps(PLAN, there, None, QUOTA)) == [forgotten]
         plan = replace(PLAN, retention_days=30)
-        steps = harbor.setting_steps(plan, there, None, None)
+        steps = reconcile.setting_steps(plan, there, None, None)
         assert asked(steps) == [forgotten, ("POST", "/retentions")]
 
     def test_quotas(self):
         plan = replace(PLAN, quota_bytes=9)
-        (step,) = harbor.setting_steps(plan, project(), None, QUOTA)
+        (step,) = reconcile.setting_steps(plan, project(), None, QUOTA)
         assert (step.path, step.body) == ("/quotas/8", {"hard": {"storage": 9}})
-        assert harbor.setting_steps(PLAN, project(), None, None) == ()
+        assert reconcile.setting_steps(PLAN, project(), None, None) == ()
         with pytest.raises(RefusalError, match="quotas for projects switched off"):
-            harbor.setting_steps(plan, project(), None, None)
+            reconcile.setting_steps(plan, project(), None, None)
 
 
 class TestRobots:
     def test_it_pulls_from_the_projects_and_nothing_else(self):
-        (step,) = harbor.robot_steps(WITH_ROBOT, THERE)
+        (step,) = reconcile.robot_steps(WITH_ROBOT, THERE)
         assert step.body["name"] == "talos"
         assert step.body["level"] == "system"
         assert step.body["duration"] == -1
@@ -332,14 +334,14 @@ class TestRobots:
 
     def test_the_same_is_left_and_another_is_changed(self):
         same = replace(THERE, robots=(robot(),))
-        assert harbor.robot_steps(WITH_ROBOT, same) == ()
+        assert reconcile.robot_steps(WITH_ROBOT, same) == ()
         for changes in (
             {"disable": True},
             {"duration": 30},
             {"permissions": []},
             {"permissions": None},
         ):
-            (step,) = harbor.robot_steps(WITH_ROBOT, replace(THERE, robots=(robot(**changes),)))
+            (step,) = reconcile.robot_steps(WITH_ROBOT, replace(THERE, robots=(robot(**changes),)))
             assert (step.method, step.path, step.body["name"]) == (
                 "PUT",
                 "/robots/3",
@@ -349,25 +351,25 @@ class TestRobots:
     def test_this_stacks_others_go_and_somebody_elses_stay(self):
         others = (robot(id=7, name="robot$old"), robot(id=8, name="robot$x", description=""))
         state = replace(THERE, robots=(robot(), *others))
-        assert asked(harbor.robot_steps(WITH_ROBOT, state)) == [("DELETE", "/robots/7")]
-        gone = asked(harbor.robot_steps(PLAN, state))
+        assert asked(reconcile.robot_steps(WITH_ROBOT, state)) == [("DELETE", "/robots/7")]
+        gone = asked(reconcile.robot_steps(PLAN, state))
         assert gone == [("DELETE", "/robots/3"), ("DELETE", "/robots/7")]
 
     def test_its_secret_is_set(self):
         state = replace(THERE, robots=(robot(id=7, name="robot$old"), robot()))
-        step = harbor.secret_step(WITH_ROBOT, state)
+        step = reconcile.secret_step(WITH_ROBOT, state)
         assert (step.method, step.path, step.body) == (
             "PATCH",
             "/robots/3",
             {"secret": "Robot5ecret"},
         )
         assert "Robot5ecret" not in repr(step)
-        assert harbor.secret_step(PLAN, state) is None
+        assert reconcile.secret_step(PLAN, state) is None
 
 
 class TestRemovals:
     def of(self, state, *, wanted=(), known=("proxy",), **changes):
-        return harbor.removals(replace(PLAN, **changes), state, wanted, known)
+        return reconcile.removals(replace(PLAN, **changes), state, wanted, known)
 
     def test_an_endpoint_goes_after_its_projects(self):
         (removal,) = self.of(THERE)
@@ -413,8 +415,12 @@ class TestRemovals:
 
     def test_what_was_made_and_says_so_no_more_is_given_up(self):
         given_up = found(registries=[registry(description="ours now")], projects=[project()])
-        assert harbor.given_up(PLAN, given_up, ["proxy", "gone"]) == ("proxy",)
-        assert harbor.given_up(PLAN, given_up, []) == harbor.given_up(PLAN, THERE, ["proxy"]) == ()
+        assert reconcile.given_up(PLAN, given_up, ["proxy", "gone"]) == ("proxy",)
+        assert (
+            reconcile.given_up(PLAN, given_up, [])
+            == reconcile.given_up(PLAN, THERE, ["proxy"])
+            == ()
+        )
 
     def test_an_endpoint_without_projects_goes(self):
         (removal,) = self.of(found(registries=[registry(), registry(id=9, description="")]))
@@ -422,7 +428,7 @@ class TestRemovals:
 
 
 def test_what_there_is_says_whose_it_is_and_no_secret():
-    made = harbor.made(WITH_ROBOT, THERE)
+    made = reconcile.made(WITH_ROBOT, THERE)
     assert made["robot"] == "robot$talos"
     assert made["projects"] == {
         "docker.io": {
@@ -432,6 +438,6 @@ def test_what_there_is_says_whose_it_is_and_no_secret():
         }
     }
     other = found(registries=[registry(description="")], projects=[project()])
-    assert harbor.made(PLAN, other)["projects"]["docker.io"]["made"] is False
-    assert harbor.made(PLAN, found())["projects"]["docker.io"]["made"] is False
+    assert reconcile.made(PLAN, other)["projects"]["docker.io"]["made"] is False
+    assert reconcile.made(PLAN, found())["projects"]["docker.io"]["made"] is False
     assert not any(secret in json.dumps(made) for secret in WITH_ROBOT.secrets)

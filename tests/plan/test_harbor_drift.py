@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from plan import harbor, harbor_drift, ownership
-from plan.harbor import Step
-from plan.harbor_drift import Recorded
+from plan import ownership
+from plan.harbor import drift, reconcile
+from plan.harbor.drift import Recorded
+from plan.harbor.reconcile import Step
 from tests.plan.test_harbor import (
     HUB,
     PLAN,
@@ -20,16 +21,16 @@ from tests.plan.test_harbor import (
     robot,
 )
 
-PRINTED = json.dumps(harbor.made(PLAN, THERE))
+PRINTED = json.dumps(reconcile.made(PLAN, THERE))
 
 
 def outputs(plan=PLAN, repairs=0, printed=PRINTED):
-    return {"environment": harbor.environment(plan, repairs), "stdout": printed}
+    return {"environment": reconcile.environment(plan, repairs), "stdout": printed}
 
 
 @pytest.mark.parametrize("repairs", [0, 1, 12])
 def test_the_count_stays_in_the_state(repairs):
-    recorded = harbor_drift.recorded(outputs(repairs=repairs))
+    recorded = drift.recorded(outputs(repairs=repairs))
     assert recorded.repairs == repairs
     assert recorded.made == {"proxy"}
     assert recorded.is_of(PLAN), "so that a second preview is clean"
@@ -37,7 +38,9 @@ def test_the_count_stays_in_the_state(repairs):
 
 
 def test_before_it_was_counted_there_was_nothing_to_repair():
-    assert harbor.REPAIRS_VARIABLE not in harbor.environment(PLAN), "no change for a stack of old"
+    assert reconcile.REPAIRS_VARIABLE not in reconcile.environment(PLAN), (
+        "no change for a stack of old"
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,16 +48,16 @@ def test_before_it_was_counted_there_was_nothing_to_repair():
     [{}, {"environment": None}, {"environment": {"TALOS_CACHE_STACK": "mine"}}],
 )
 def test_another_command_is_none_of_harbors(other):
-    assert harbor_drift.recorded(other) is None
+    assert drift.recorded(other) is None
 
 
 @pytest.mark.parametrize("printed", [None, "", "{}"])
 def test_a_command_that_has_printed_nothing_has_made_nothing(printed):
-    assert harbor_drift.recorded(outputs(printed=printed)).made == frozenset()
+    assert drift.recorded(outputs(printed=printed)).made == frozenset()
 
 
 def test_a_count_that_somebody_has_put_there_is_none():
-    recorded = Recorded(environment={harbor.REPAIRS_VARIABLE: "many"}, made=frozenset())
+    recorded = Recorded(environment={reconcile.REPAIRS_VARIABLE: "many"}, made=frozenset())
     assert recorded.repairs == 0
 
 
@@ -68,7 +71,7 @@ def test_the_state_tells_it_with_everything_else():
 
 
 def differences(state, *settings, plan=PLAN, made=("proxy",)):
-    return harbor_drift.differences(plan, state, settings, made)
+    return drift.differences(plan, state, settings, made)
 
 
 def test_nothing_differs_also_where_there_are_passwords():
@@ -100,7 +103,7 @@ def test_nothing_differs_also_where_there_are_passwords():
         ),
         (
             found(registries=[registry(description="x", url=f"{HUB}/")], projects=[project()]),
-            (f"the project proxy: {harbor.GIVEN_UP}",),
+            (f"the project proxy: {reconcile.GIVEN_UP}",),
         ),
     ],
 )

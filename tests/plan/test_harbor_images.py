@@ -2,11 +2,11 @@
 
 import pytest
 
-from plan import harbor_images
-from plan.harbor_images import Delivered
-from plan.images import ImageReference, Platform
-from plan.manifests import INDEX_TYPES, MANIFEST_TYPES
-from plan.store import MISSING, Fault
+from plan.harbor import artifacts
+from plan.harbor.artifacts import Delivered
+from plan.images.manifests import INDEX_TYPES, MANIFEST_TYPES
+from plan.images.reference import ImageReference, Platform
+from plan.images.storage import MISSING, Fault
 
 AMD64 = Platform(os="linux", architecture="amd64")
 INDEX_DIGEST, CHILD = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -26,9 +26,9 @@ INDEX = {
 
 @pytest.mark.parametrize("kind", INDEX_TYPES)
 def test_an_index_is_known_by_its_type(kind):
-    assert harbor_images.is_index({"manifest_media_type": kind})
-    assert not harbor_images.is_index(MANIFEST)
-    assert not harbor_images.is_index({})
+    assert artifacts.is_index({"manifest_media_type": kind})
+    assert not artifacts.is_index(MANIFEST)
+    assert not artifacts.is_index({})
 
 
 @pytest.mark.parametrize(
@@ -41,26 +41,26 @@ def test_an_index_is_known_by_its_type(kind):
     ],
 )
 def test_the_manifest_for_a_platform(platform, digest):
-    assert harbor_images.child_digest(INDEX, platform) == digest
+    assert artifacts.child_digest(INDEX, platform) == digest
 
 
 def test_where_there_is_none_it_is_what_does_not_say():
     first = {"child_digest": "sha256:" + "c" * 64, "platform": None}
     index = {**INDEX, "references": [first, *INDEX["references"]]}
-    assert harbor_images.child_digest(index, AMD64) == CHILD
+    assert artifacts.child_digest(index, AMD64) == CHILD
     s390x = Platform(os="linux", architecture="s390x")
-    assert harbor_images.child_digest(index, s390x) == first["child_digest"]
+    assert artifacts.child_digest(index, s390x) == first["child_digest"]
 
 
 @pytest.mark.parametrize("listed", [{"OsFeatures": None}, {}])
 def test_empty_words_are_a_platform_and_nobodys(listed):
     """So Harbor lists an entry that says none, and serves two empty words to nodes."""
     empty = {"child_digest": CHILD, "platform": listed}
-    assert harbor_images.child_digest({**INDEX, "references": [empty]}, AMD64) is None
+    assert artifacts.child_digest({**INDEX, "references": [empty]}, AMD64) is None
 
 
 def test_an_index_may_refer_to_nothing():
-    assert harbor_images.child_digest({**INDEX, "references": None}, AMD64) is None
+    assert artifacts.child_digest({**INDEX, "references": None}, AMD64) is None
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ def test_an_index_may_refer_to_nothing():
 )
 def test_what_an_image_lacks(image, artifact, child, held, fault):
     expected = fault and Fault(part=fault[0], digest=fault[1], size=0, problem=MISSING)
-    faults = harbor_images.faults(image, artifact, child, held)
+    faults = artifacts.faults(image, artifact, child, held)
     assert faults == ((expected,) if expected else ())
 
 
 def test_sizes():
-    assert harbor_images.size(MANIFEST) == 70
-    assert harbor_images.size(None) == 0
+    assert artifacts.size(MANIFEST) == 70
+    assert artifacts.size(None) == 0
 
 
 TAGGED = {**INDEX, "digest": "sha256:" + "e" * 64}
@@ -90,21 +90,21 @@ TAGGED = {**INDEX, "digest": "sha256:" + "e" * 64}
 
 @pytest.mark.parametrize("tagged", [None, MANIFEST])
 def test_what_is_not_held_by_its_digest_may_be_an_index(tagged):
-    why = harbor_images.other_digest(tagged, AMD64)
+    why = artifacts.other_digest(tagged, AMD64)
     assert why.startswith(
         "fetch it with warm; but an index of several platforms is hardly ever held"
     )
 
 
 def test_an_index_that_is_held_under_another_digest():
-    why = harbor_images.other_digest(TAGGED, AMD64)
+    why = artifacts.other_digest(TAGGED, AMD64)
     assert f"under another digest: {TAGGED['digest']}. Who pulls" in why
     assert why.endswith(f"name the tag instead, or the digest of linux/amd64: {CHILD}")
 
 
 def test_it_may_not_have_the_platform():
     s390x = Platform(os="linux", architecture="s390x")
-    assert harbor_images.other_digest(TAGGED, s390x).endswith("name the tag instead")
+    assert artifacts.other_digest(TAGGED, s390x).endswith("name the tag instead")
 
 
 DELIVERED = Delivered(digest=INDEX_DIGEST, platforms=(CHILD,), chosen=CHILD)
@@ -117,7 +117,7 @@ NO_PLATFORM = Fault(part="platform", digest="", size=0, problem=MISSING)
     [(NO_TAG, "sets no tag"), (NO_PLATFORM, "has an index without linux/amd64 under the tag")],
 )
 def test_what_harbor_never_stores_is_told_with_the_line_that_helps(fault, what):
-    why = harbor_images.never_stored(BY_TAG, DELIVERED, AMD64, "proxy-quay.io/team/app", (fault,))
+    why = artifacts.never_stored(BY_TAG, DELIVERED, AMD64, "proxy-quay.io/team/app", (fault,))
     assert f"Harbor holds all of it, but {what}: " in why
     keys = (
         f"cache:manifestlist:proxy-quay.io/team/app:{INDEX_DIGEST} "
@@ -134,29 +134,29 @@ def test_what_harbor_never_stores_is_told_with_the_line_that_helps(fault, what):
 
 def test_an_index_by_its_digest_is_never_stored():
     fault = Fault(part="manifest", digest=INDEX_DIGEST, size=0, problem=MISSING)
-    why = harbor_images.never_stored(BY_DIGEST, DELIVERED, AMD64, "x", (fault,))
+    why = artifacts.never_stored(BY_DIGEST, DELIVERED, AMD64, "x", (fault,))
     assert why.startswith("Harbor holds this index, but has written it anew under another digest.")
     assert why.endswith(f"or the digest of linux/amd64: {CHILD}")
 
 
 def test_what_is_not_stored_in_time():
-    why = harbor_images.not_stored((NO_TAG,), DELIVERED, 480)
+    why = artifacts.not_stored((NO_TAG,), DELIVERED, 480)
     assert why.startswith("tag: delivered, but Harbor has not stored it within 480 s: ")
     assert "quota" in why
     partly = Delivered(digest=INDEX_DIGEST, platforms=(CHILD,), chosen=CHILD, left_out="no way")
-    why = harbor_images.not_stored((NO_PLATFORM,), partly, 480)
+    why = artifacts.not_stored((NO_PLATFORM,), partly, 480)
     assert why.endswith("within 480 s: another platform did not come, no way")
 
 
 def test_what_is_awaited_is_counted_by_upstream():
     other = ImageReference(host="ghcr.io", repository="x", tag="v1")
-    assert harbor_images.awaited([BY_TAG, other, BY_DIGEST], 480) == (
+    assert artifacts.awaited([BY_TAG, other, BY_DIGEST], 480) == (
         "waiting until Harbor has stored what came: 2 of quay.io, 1 of ghcr.io, for 480 s at most"
     )
 
 
 def test_what_harbor_does_not_say_is_told_in_its_words():
-    assert harbor_images.not_known("Harbor at https://h does not answer") == (
+    assert artifacts.not_known("Harbor at https://h does not answer") == (
         "delivered, but whether Harbor has stored it is not known: Harbor at https://h does not "
         "answer"
     )

@@ -2,8 +2,8 @@
 
 import pytest
 
-from plan.checks import SettingsError
 from plan.host_ports import UDP, Held, HostPort, exposed, moves
+from plan.settings.checks import SettingsError
 from plan.upstreams import slug
 from tests.plan.shapes import planned
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from plan.images import ImageListError, ImageReference, parse_list, parse_platform
+from plan.images.reference import ImageListError, ImageReference, parse_list, parse_platform
 
 HOSTS = ("docker.io", "ghcr.io", "registry.example.com:5010")
 DIGEST = "sha256:" + "0123456789abcdef" * 4

@@ -2,8 +2,8 @@
 
 import pytest
 
-from plan.checks import SettingsError
-from plan.settings import decode
+from plan.settings.checks import SettingsError
+from plan.settings.stack import decode
 from tests.plan.shapes import HERE, INVALID, as_the_engine_hands_it_over, config_of, planned
 
 # Wrong file -> (what stands in it, what its message says to write instead).

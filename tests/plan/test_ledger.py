@@ -2,8 +2,8 @@
 
 import pytest
 
-from plan import ledger
-from plan.ledger import Ledger, name_of, noted
+from plan.images import last_used
+from plan.images.last_used import Ledger, name_of, noted
 
 DIGEST = "sha256:" + "a" * 64
 LINE = (
@@ -91,7 +91,7 @@ def test_an_image_has_one_name_by_tag_and_one_by_digest():
 def test_what_is_written_can_be_read():
     one = Ledger(container="c1", seen="2026-11-24T10:00:01.5Z", days={"a:1": "2026-11-24"})
     ledgers = {"docker.io": one, "quay.io": Ledger()}
-    assert ledger.parse(ledger.dump(ledgers)) == ledgers
+    assert last_used.parse(last_used.dump(ledgers)) == ledgers
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,4 @@ def test_what_is_written_can_be_read():
 )
 def test_what_is_no_ledger_is_refused(text):
     with pytest.raises(ValueError, match=r"ledger|Expecting"):
-        ledger.parse(text)
+        last_used.parse(text)

@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plan.live_patch import patches
-from plan.login_settings import Credentials
-from plan.mirrors import Mirror, document, legacy_entry
+from plan.settings.credentials import Credentials
+from plan.talos.mirror_updates import patches
+from plan.talos.mirrors import Mirror, document, legacy_entry
 
 OLD, NEW, OTHER = "http://172.17.0.1:5000", "http://172.17.0.1:6000", "http://10.0.0.9:5000"
 HOST = "docker.io"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from plan.checks import SettingsError
 from plan.loopback import is_loopback
+from plan.settings.checks import SettingsError
 from tests.plan.shapes import parse, planned
 
 SPELLINGS = (

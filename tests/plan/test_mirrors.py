@@ -4,8 +4,8 @@ import base64
 
 import yaml
 
-from plan import mirrors
-from plan.mirrors import Mirror
+from plan.talos import mirrors
+from plan.talos.mirrors import Mirror
 from tests.plan.shapes import GATEWAY, MADE, planned_file
 
 

@@ -2,8 +2,8 @@
 
 import json
 
-from plan.mirrors import Mirror
 from plan.outputs import build, secrets
+from plan.talos.mirrors import Mirror
 from tests.plan.shapes import GATEWAY, planned_file
 
 NAMES = {

@@ -5,7 +5,7 @@ import re
 import bcrypt
 import pytest
 
-from plan.passwords import line
+from plan.caches.htpasswd import line
 
 SALT = bytes(range(16))
 

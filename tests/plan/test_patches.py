@@ -2,8 +2,8 @@
 
 import pytest
 
-from plan.mirrors import patch_documents
-from plan.patches import problems
+from plan.talos.mirrors import patch_documents
+from plan.talos.patches import problems
 
 
 def problem(text):

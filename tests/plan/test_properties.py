@@ -8,14 +8,14 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plan.checks import SettingsError
-from plan.cluster import environment, secret_input
-from plan.login_settings import LOGINS
 from plan.loopback import is_loopback
-from plan.mirrors import documents_patch, legacy_patch
 from plan.outputs import secrets as hidden_outputs
-from plan.settings import DEFAULTS, decode
-from plan.talosctl import Place, Version, create_argv
+from plan.settings.checks import SettingsError
+from plan.settings.credentials import LOGINS
+from plan.settings.stack import DEFAULTS, decode
+from plan.talos.cluster import environment, secret_input
+from plan.talos.create_flags import Place, Version, create_argv
+from plan.talos.mirrors import documents_patch, legacy_patch
 from plan.upstreams import DOCKER_IO_ALIASES, KNOWN, slug
 from tests.plan.shapes import as_the_engine_hands_it_over, planned
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from plan import manifests, pruning, store
-from plan.images import ImageReference, Platform
-from plan.pruning import File, Going, PruneError, Volume
-from plan.store import LINK_BYTES
+from plan.images import manifests, pruning, storage
+from plan.images.pruning import File, Going, PruneError, Volume
+from plan.images.reference import ImageReference, Platform
+from plan.images.storage import LINK_BYTES
 
 MANIFEST, INDEX = manifests.MANIFEST_TYPES[0], manifests.INDEX_TYPES[0]
 AMD64 = Platform(os="linux", architecture="amd64")
@@ -63,11 +63,11 @@ class Disk:
         for content in (*contents, *layers):
             self.blobs[digest_of(content)] = content
         for content in contents:
-            self.file(store.revision_link(name, digest_of(content)), day=day)
+            self.file(storage.revision_link(name, digest_of(content)), day=day)
         for layer in layers:
-            self.file(store.layer_link(name, digest_of(layer)), day=day)
+            self.file(storage.layer_link(name, digest_of(layer)), day=day)
         for tag, content in dict(tags).items():
-            current, history = store.tag_links(name, tag, digest_of(content))
+            current, history = storage.tag_links(name, tag, digest_of(content))
             self.tags[current] = digest_of(content)
             self.file(current, day=day)
             self.file(history, day=day)
@@ -85,9 +85,9 @@ class Disk:
     @property
     def volume(self):
         listed = [(path, file.size) for path, file in self.files.items()]
-        listed += [(store.blob_path(one), len(content)) for one, content in self.blobs.items()]
+        listed += [(storage.blob_path(one), len(content)) for one, content in self.blobs.items()]
         tags = {path: digest for path, digest in self.tags.items() if path in self.files}
-        read = store.parse_listing(listed, tags)
+        read = storage.parse_listing(listed, tags)
         contents = {digest: self.blobs[digest] for digest in read.revisions()}
         return Volume(
             host=self.host,
@@ -170,16 +170,16 @@ def test_the_one_unused_for_longest_goes_and_shared_blobs_stay():
     (gone,) = decision.going
     assert (gone.last_used, gone.frees) == ("2026-11-01", len(OLD_IMAGE) + len(OLD))
     todo = pruning.removal(disk.volume, {}, decision.going)
-    current, history = store.tag_links("app", "old", digest_of(OLD_IMAGE))
+    current, history = storage.tag_links("app", "old", digest_of(OLD_IMAGE))
     assert todo.tags == (current,)
     assert set(todo.files) == {
         history,
-        store.revision_link("app", digest_of(OLD_IMAGE)),
-        store.layer_link("app", digest_of(OLD)),
+        storage.revision_link("app", digest_of(OLD_IMAGE)),
+        storage.layer_link("app", digest_of(OLD)),
     }
     assert todo.blobs == {digest_of(OLD_IMAGE): len(OLD_IMAGE), digest_of(OLD): len(OLD)}
     after = pruned(disk, decision)
-    assert store.faults(after.store, ref(tag="new"), AMD64) == ()
+    assert storage.faults(after.store, ref(tag="new"), AMD64) == ()
     assert set(after.store.repositories["app"].tags) == {"new"}
 
 
@@ -189,7 +189,7 @@ def test_all_can_go():
     assert names(decision) == ["app:old", "app:new"]
     assert sum(one.frees for one in decision.going) == SIZE
     after = pruned(disk, decision)
-    assert (after.files, after.store) == ({}, store.EMPTY)
+    assert (after.files, after.store) == ({}, storage.EMPTY)
 
 
 def test_a_pinned_image_stays_however_old_it_is():
@@ -197,7 +197,7 @@ def test_a_pinned_image_stays_however_old_it_is():
         disk = two()
         decision = decided(disk, to=SIZE - 1, keep=[keep])
         assert names(decision) == ["app:new"]
-        assert store.faults(pruned(disk, decision, [keep]).store, keep, AMD64) == ()
+        assert storage.faults(pruned(disk, decision, [keep]).store, keep, AMD64) == ()
 
 
 def test_with_a_tag_and_a_digest_the_digest_is_pinned():
@@ -232,7 +232,7 @@ def test_sets_are_told_with_their_sizes_and_how_complete_they_are():
 
 def test_an_image_that_nobody_was_seen_to_use_was_used_when_its_tag_was_written():
     disk = two()
-    current, _ = store.tag_links("app", "old", digest_of(OLD_IMAGE))
+    current, _ = storage.tag_links("app", "old", digest_of(OLD_IMAGE))
     disk.file(current, day="2026-11-25")
     assert names(decided(disk, to=SIZE - 1, days={"app:new": "2026-11-20"})) == ["app:new"]
     assert names(decided(disk, to=SIZE - 1, days={"app:new": "2026-11-26"})) == ["app:old"]
@@ -262,7 +262,7 @@ def test_all_platforms_of_an_image_stay_or_go_with_it():
     assert (decision.floor, decision.after) == (disk.volume.size, {HOST: disk.volume.size})
     decision = decided(disk, to=0)
     assert names(decision) == ["app:v1"]
-    assert pruned(disk, decision).store == store.EMPTY
+    assert pruned(disk, decision).store == storage.EMPTY
 
 
 def test_a_platform_that_was_never_pulled_is_no_matter():
@@ -276,7 +276,7 @@ def test_a_manifest_that_no_tag_leads_to_is_an_image_of_its_own():
     disk = Disk().repository("app", (BOTH, OLD_IMAGE, NEW_IMAGE), (BASE, OLD, NEW))
     decision = decided(disk, to=0)
     assert names(decision) == [f"app@{digest_of(BOTH)}"]
-    assert pruned(disk, decision).store == store.EMPTY
+    assert pruned(disk, decision).store == storage.EMPTY
 
 
 def test_a_pinned_part_of_an_index_that_goes_stays():
@@ -290,7 +290,7 @@ def test_a_pinned_part_of_an_index_that_goes_stays():
 
 def test_the_history_of_a_tag_that_moved_goes_with_what_it_led_to():
     disk = two()
-    _, history = store.tag_links("app", "new", digest_of(OLD_IMAGE))
+    _, history = storage.tag_links("app", "new", digest_of(OLD_IMAGE))
     disk.file(history)
     assert history in pruned_files(disk, to=SIZE - 1)
     assert history in disk.volume.files
@@ -328,9 +328,9 @@ def test_what_belongs_to_no_image_goes_at_once():
     lost = b"nobody's"
     disk = two()
     disk.blobs[digest_of(lost)] = lost
-    layer = store.layer_link("empty", digest_of(b"gone"))
-    current, _ = store.tag_links("empty", "v1", digest_of(b"gone"))
-    disk.file(layer).file(current).file(store.revision_link("empty", digest_of(b"gone")))
+    layer = storage.layer_link("empty", digest_of(b"gone"))
+    current, _ = storage.tag_links("empty", "v1", digest_of(b"gone"))
+    disk.file(layer).file(current).file(storage.revision_link("empty", digest_of(b"gone")))
     disk.tags[current] = digest_of(b"gone")
     decision = decided(disk, to=10**9)
     assert (decision.going, decision.strays) == ((), {HOST: len(lost)})
@@ -342,8 +342,8 @@ def test_what_belongs_to_no_image_goes_at_once():
 def test_a_cut_link_and_a_half_removed_tag_go():
     """As a killed run, or a full disk, may leave them."""
     disk = two()
-    _, history = store.tag_links("app", "gone", digest_of(OLD_IMAGE))
-    cut = store.layer_link("app", digest_of(b"cut"))
+    _, history = storage.tag_links("app", "gone", digest_of(OLD_IMAGE))
+    cut = storage.layer_link("app", digest_of(b"cut"))
     disk.file(history).file(cut, size=0)
     assert set(pruned_files(disk, to=SIZE)) == {history, cut}
 
@@ -412,7 +412,7 @@ def test_a_pinned_image_that_has_lost_a_manifest_keeps_its_cache_as_it_is(gone, 
 
 def test_a_tag_without_a_link_to_its_manifest_is_lost_as_well():
     disk = two()
-    del disk.files[store.revision_link("app", digest_of(OLD_IMAGE))]
+    del disk.files[storage.revision_link("app", digest_of(OLD_IMAGE))]
     assert HOST in decided(disk, to=10**9, keep=[ref(tag="old")]).refused
 
 
@@ -434,7 +434,7 @@ def test_what_came_after_the_decision_stays_whole():
     late = image(OLD)
     disk.repository("late", (late,), (OLD, CONFIG), {"v1": late})
     disk.remove(pruning.removal(disk.volume, {}, decision.going))
-    assert store.faults(disk.volume.store, ref("late", tag="v1"), AMD64) == ()
+    assert storage.faults(disk.volume.store, ref("late", tag="v1"), AMD64) == ()
     assert set(disk.volume.store.repositories) == {"late"}
 
 
@@ -444,7 +444,7 @@ def test_a_tag_that_leads_elsewhere_since_the_decision_stays():
     moved = image(NEW, OLD)
     disk.repository("app", (moved,), (), {"old": moved})
     disk.remove(pruning.removal(disk.volume, {}, decision.going))
-    assert store.faults(disk.volume.store, ref(tag="old"), AMD64) == ()
+    assert storage.faults(disk.volume.store, ref(tag="old"), AMD64) == ()
 
 
 def test_pinned_images_stay_even_if_somebody_chose_them():
@@ -466,7 +466,7 @@ def test_wherever_it_ends_no_tag_leads_to_nothing_and_the_next_finishes(steps):
         del where[what]
     held = disk.volume.store
     for tag in held.repositories["app"].tags:
-        assert store.faults(held, ref(tag=tag), AMD64) == ()
+        assert storage.faults(held, ref(tag=tag), AMD64) == ()
     disk.remove(pruning.removal(disk.volume, {}, decided(disk, to=SIZE - 1).going))
     whole.remove(pruning.removal(whole.volume, {}, decision.going))
     assert disk.volume == whole.volume
@@ -519,7 +519,7 @@ def test_what_belongs_to_an_image_goes_with_it():
     after = pruned(disk, decision)
     assert set(after.store.repositories["app"].tags) == {"new"}
     assert after.size == SIZE - len(OLD) - len(OLD_IMAGE)
-    assert store.faults(after.store, ref(tag="new"), AMD64) == ()
+    assert storage.faults(after.store, ref(tag="new"), AMD64) == ()
 
 
 def test_what_belongs_to_an_image_stays_with_it():
@@ -529,7 +529,7 @@ def test_what_belongs_to_an_image_stays_with_it():
     assert names(decision) == ["app:new"]
     after = pruned(disk, decision)
     for tag in ("old", attached_tag(OLD_IMAGE, ".sig"), attached_tag(OLD_IMAGE)):
-        assert store.faults(after.store, ref(tag=tag), AMD64) == ()
+        assert storage.faults(after.store, ref(tag=tag), AMD64) == ()
 
 
 def test_what_belongs_to_an_image_stays_while_another_tag_leads_there():
@@ -546,14 +546,14 @@ def test_what_belongs_to_a_pinned_image_stays(keep):
     assert names(decision) == ["app:new"]
     after = pruned(disk, decision, [keep])
     for tag in (attached_tag(OLD_IMAGE, ".sig"), attached_tag(OLD_IMAGE)):
-        assert store.faults(after.store, ref(tag=tag), AMD64) == ()
+        assert storage.faults(after.store, ref(tag=tag), AMD64) == ()
 
 
 def test_what_belongs_to_an_image_of_an_index_goes_with_the_index():
     disk = Disk().repository("app", (BOTH, OLD_IMAGE), (BASE, OLD, CONFIG), {"v1": BOTH})
     disk.repository("app", (OF_OLD,), (SIGNED,), {attached_tag(OLD_IMAGE, ".sig"): OF_OLD})
     assert names(decision := decided(disk)) == ["app:v1"]
-    assert pruned(disk, decision).store == store.EMPTY
+    assert pruned(disk, decision).store == storage.EMPTY
 
 
 def test_what_belongs_to_an_image_that_is_not_here_goes_by_itself():
@@ -574,7 +574,7 @@ def test_what_belongs_to_each_other_goes_together():
     disk.repository("app", (), (), tags)
     (only,) = (decision := decided(disk)).going
     assert only.image.digest == min(map(digest_of, (OLD_IMAGE, NEW_IMAGE)))
-    assert pruned(disk, decision).store == store.EMPTY
+    assert pruned(disk, decision).store == storage.EMPTY
 
 
 def test_an_index_that_belongs_to_its_own_image_is_no_riddle():
@@ -582,7 +582,7 @@ def test_an_index_that_belongs_to_its_own_image_is_no_riddle():
     listed = json.dumps(own).encode()
     disk = Disk().repository("app", (listed, OLD_IMAGE), (BASE, OLD, CONFIG))
     assert len((decision := decided(disk)).going) == 1
-    assert pruned(disk, decision).store == store.EMPTY
+    assert pruned(disk, decision).store == storage.EMPTY
 
 
 @pytest.mark.parametrize("subject", ["", [], {}, {"digest": 1}, None, 3])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted((ROOT / "plan").glob("*.py"))
+MODULES = sorted((ROOT / "plan").rglob("*.py"))
 # Modules of the standard library that only compute, yaml, which writes text to text, and bcrypt.
 ALLOWED = {
     "base64",
@@ -54,7 +54,7 @@ def refuse(what):
 
 sys.meta_path.insert(0, Refusal())
 sys.path.insert(0, sys.argv[1])
-modules = [importlib.import_module(f"plan.{name}") for name in sys.argv[2].split(",")]
+modules = [importlib.import_module(name) for name in sys.argv[2].split(",")]
 import yaml
 
 builtins.open = io.open = os.open = refuse("opens a file")
@@ -64,24 +64,28 @@ subprocess.Popen = os.system = refuse("starts a program")
 os.getenv = refuse("reads the environment")
 os.environ = Environment()
 
-from plan import addressing, caches, cluster, live_patch, mirrors, outputs, settings, talosctl
+from plan import outputs
+from plan.caches import addressing, cache_plan
+from plan.settings import stack as settings
+from plan.settings.checks import SettingsError
+from plan.talos import cluster, create_flags, mirror_updates, mirrors
 
 def whole(raw):
     chosen = settings.parse(settings.decode(raw), "mine")
     where = addressing.resolve(chosen, "172.17.0.1")
-    plans = caches.build(chosen, where)
+    plans = cache_plan.build(chosen, where)
     entries = mirrors.build(plans)
     files = {"patches/one.yaml": "machine: {env: {PASSWORD: hunter2}}"}
     for plan in cluster.build("mine", chosen.clusters, plans, entries, files):
         arrived = cluster.read(cluster.environment(plan), cluster.secret_input(plan))
         assert arrived == plan and arrived.create_seconds == 1500
-        for version in (talosctl.Version(1, 11, 5), talosctl.Version(1, 13, 0)):
-            assert not talosctl.refusals(plan.settings, version)
-            place = talosctl.Place(program="talosctl", state="state", talosconfig="talosconfig")
-            assert "qemu" in talosctl.create_argv(plan.settings, plan.mirrors, version, place)
+        for version in (create_flags.Version(1, 11, 5), create_flags.Version(1, 13, 0)):
+            assert not create_flags.refusals(plan.settings, version)
+            place = create_flags.Place(program="talosctl", state="state", talosconfig="talosconfig")
+            assert "qemu" in create_flags.create_argv(plan.settings, plan.mirrors, version, place)
         for documents in (True, False):
-            assert live_patch.patches([], plan.mirrors, {}, documents=documents)
-        assert not talosctl.needs_reboot(plan.settings.patches[0].text, version)
+            assert mirror_updates.patches([], plan.mirrors, {}, documents=documents)
+        assert not create_flags.needs_reboot(plan.settings.patches[0].text, version)
     return outputs.build(plans, entries, chosen.clusters)
 
 made = whole({
@@ -94,7 +98,7 @@ assert "mirrors.yaml" in made["talosctlCommand"]
 try:
     whole({"upstreams": "{}", "cache": "1", "cluster": '[{"disks": 1}, {"name": "-"}, {}]'})
     raise SystemExit("the wrong configuration was accepted")
-except settings.SettingsError as error:
+except SettingsError as error:
     str(error)
 ENVIRONMENT = os.environ
 try:
@@ -107,7 +111,8 @@ sys.stdout.write("planned")
 
 
 def test_a_whole_plan_is_made_with_pulumi_docker_files_sockets_and_environment_blocked():
-    names = ",".join(path.stem for path in MODULES)
+    parts = (path.relative_to(ROOT).with_suffix("").parts for path in MODULES)
+    names = ",".join(".".join(some).removesuffix(".__init__") for some in parts)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(ROOT), names],
         capture_output=True,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from plan.checks import SettingsError
-from plan.login_settings import LOGINS, MOST_PASSWORD_BYTES, SECRET_KEYS, Credentials
-from plan.settings import DEFAULTS, PUBLIC_STACKS, REQUIRED, decode, parse
+from plan.settings.checks import SettingsError
+from plan.settings.credentials import LOGINS, MOST_PASSWORD_BYTES, SECRET_KEYS, Credentials
+from plan.settings.stack import DEFAULTS, PUBLIC_STACKS, REQUIRED, decode, parse
 from plan.upstreams import KNOWN
 from tests.plan.shapes import (
     VALID,

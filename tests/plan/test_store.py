@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from plan import manifests, store
-from plan.images import ImageReference, Platform
+from plan.images import manifests, storage
+from plan.images.reference import ImageReference, Platform
 
 AMD64 = Platform(os="linux", architecture="amd64")
 INDEX, MANIFEST = manifests.INDEX_TYPES[0], manifests.MANIFEST_TYPES[0]
@@ -51,19 +51,19 @@ def files(*contents):
     found = []
     for content in contents:
         digest = digest_of(content)
-        found.append((store.blob_path(digest), len(content)))
-        link = store.revision_link if content in (LIST, IMAGE) else store.layer_link
-        found.append((link("team/app", digest), store.LINK_BYTES))
+        found.append((storage.blob_path(digest), len(content)))
+        link = storage.revision_link if content in (LIST, IMAGE) else storage.layer_link
+        found.append((link("team/app", digest), storage.LINK_BYTES))
     return found
 
 
 def tags(content=LIST):
-    current, _ = store.tag_links("team/app", "v1", digest_of(content))
+    current, _ = storage.tag_links("team/app", "v1", digest_of(content))
     return {current: digest_of(content)}
 
 
 def held(listing=None, names=None, contents=(LIST, IMAGE)):
-    read = store.parse_listing(files(*ALL) if listing is None else listing, names or tags())
+    read = storage.parse_listing(files(*ALL) if listing is None else listing, names or tags())
     by_digest = {digest_of(content): content for content in contents}
     return dataclasses.replace(read, manifests=by_digest)
 
@@ -92,11 +92,13 @@ def image(*layers, config=CONFIG):
 def volume(manifests_there, blobs, names):
     """A volume with one repository: manifests, blobs, and tag -> manifest or index."""
     there = dict.fromkeys((*manifests_there, *names.values()))
-    files = {store.blob_path(digest_of(one)): len(one) for one in (*there, *blobs)}
-    links = [store.revision_link("team/app", digest_of(one)) for one in there]
-    links += [store.layer_link("team/app", digest_of(one)) for one in blobs]
-    tagged = {store.tag_links("team/app", tag, "")[0]: digest_of(one) for tag, one in names.items()}
-    read = store.parse_listing([*files.items(), *((link, 71) for link in links)], tagged)
+    files = {storage.blob_path(digest_of(one)): len(one) for one in (*there, *blobs)}
+    links = [storage.revision_link("team/app", digest_of(one)) for one in there]
+    links += [storage.layer_link("team/app", digest_of(one)) for one in blobs]
+    tagged = {
+        storage.tag_links("team/app", tag, "")[0]: digest_of(one) for tag, one in names.items()
+    }
+    read = storage.parse_listing([*files.items(), *((link, 71) for link in links)], tagged)
     return dataclasses.replace(read, manifests={digest_of(one): one for one in there})
 
 
@@ -114,17 +116,17 @@ def attached(content, suffix=""):
 
 
 def kind(made, tag="v1"):
-    return store.kind(made, tagged(tag), store.faults(made, tagged(tag), AMD64))
+    return storage.kind(made, tagged(tag), storage.faults(made, tagged(tag), AMD64))
 
 
 def test_an_index_in_an_index_is_an_image_that_nodes_pull():
     made = volume((LIST, IMAGE), (CONFIG, LAYER), {"v1": NESTED})
     assert told(made) == []
-    assert [part.part for part in store.parts(made, WANTED, AMD64)] == [
+    assert [part.part for part in storage.parts(made, WANTED, AMD64)] == [
         *("index", "index", "manifest", "config", "layer")
     ]
     assert told(volume((LIST, IMAGE), (CONFIG,), {"v1": NESTED})) == [
-        ("layer", digest_of(LAYER), store.MISSING)
+        ("layer", digest_of(LAYER), storage.MISSING)
     ]
 
 
@@ -138,27 +140,27 @@ def test_indexes_may_lie_in_each_other_as_deep_as_somebody_likes():
 @pytest.mark.parametrize("suffix", ["", ".sig", ".att", ".sbom"])
 def test_what_belongs_to_an_image_is_told_by_its_tag(suffix):
     tag = attached(IMAGE, suffix)
-    assert store.subject_of(tag) == digest_of(IMAGE)
+    assert storage.subject_of(tag) == digest_of(IMAGE)
     made = volume((IMAGE, SIGNATURE), (), {tag: REFERRERS, "v1": LIST})
-    assert kind(made, tag) == store.ATTACHED
+    assert kind(made, tag) == storage.ATTACHED
 
 
 @pytest.mark.parametrize("tag", ["v1", "sha256-abc", f"sha512-{'a' * 64}", f"x-sha256-{'a' * 64}"])
 def test_what_another_tag_names_belongs_to_nothing(tag):
-    assert store.subject_of(tag) == ""
+    assert storage.subject_of(tag) == ""
 
 
 def test_an_image_that_is_tagged_with_its_own_digest_is_an_image():
     tag = attached(LIST)
-    assert kind(volume((IMAGE,), (CONFIG, LAYER), {tag: LIST}), tag) == store.IMAGE
+    assert kind(volume((IMAGE,), (CONFIG, LAYER), {tag: LIST}), tag) == storage.IMAGE
 
 
 def test_of_what_belongs_to_an_image_everything_is_needed_whatever_its_platform():
     tag = attached(LIST)
     made = volume((SIGNATURE, IMAGE), (CONFIG, LAYER), {tag: REFERRERS})
     assert told(made, tagged(tag)) == [
-        ("config", digest_of(b"of a signature"), store.MISSING),
-        ("layer", digest_of(b"a signature"), store.MISSING),
+        ("config", digest_of(b"of a signature"), storage.MISSING),
+        ("layer", digest_of(b"a signature"), storage.MISSING),
     ]
     blobs = (CONFIG, LAYER, b"of a signature", b"a signature")
     assert told(volume((SIGNATURE, IMAGE), blobs, {tag: REFERRERS}), tagged(tag)) == []
@@ -181,7 +183,7 @@ OTHER = image(b"of another", LAYER, config=b"another config")
 )
 def test_an_image_of_which_manifests_alone_are_there_was_looked_at(made):
     assert told(made) != []
-    assert kind(made) == store.LOOKED_AT
+    assert kind(made) == storage.LOOKED_AT
 
 
 @pytest.mark.parametrize(
@@ -197,13 +199,13 @@ def test_an_image_of_which_manifests_alone_are_there_was_looked_at(made):
             {"v1": index(entry(b"layers", "amd64"), entry(IMAGE, "arm64"))},
         ),
         volume((), (), {"v2": IMAGE}),
-        held(names={store.tag_links("team/app", "v1", "")[0]: digest_of(b"gone")}),
+        held(names={storage.tag_links("team/app", "v1", "")[0]: digest_of(b"gone")}),
         held(contents=(LIST[:-1] + b" ", IMAGE)),
         held(files(LIST, IMAGE, CONFIG)),
     ],
 )
 def test_an_image_of_which_anything_is_there_was_pulled(made):
-    assert kind(made) == store.IMAGE
+    assert kind(made) == storage.IMAGE
 
 
 def lacking(made, *contents):
@@ -233,16 +235,16 @@ PULLED = volume((IMAGE,), (CONFIG, LAYER), {"v1": LIST})
 def test_an_image_that_has_lost_its_files_was_pulled(made):
     """A link says that there was something: the registry writes it when it has the file."""
     assert told(made) != []
-    assert kind(made) == store.IMAGE
+    assert kind(made) == storage.IMAGE
 
 
 def test_what_is_damaged_was_not_only_looked_at():
     made = dataclasses.replace(held(), blobs={**held().blobs, digest_of(LAYER): 1})
-    assert kind(made) == store.IMAGE
+    assert kind(made) == storage.IMAGE
 
 
 def told(made, image=WANTED, platform=AMD64, damaged=()):
-    found = store.faults(made, image, platform, frozenset(damaged))
+    found = storage.faults(made, image, platform, frozenset(damaged))
     return [(fault.part, fault.digest, fault.problem) for fault in found]
 
 
@@ -258,7 +260,7 @@ def test_a_whole_image_is_whole_by_digest_too():
 
 
 def test_all_parts_of_an_image_are_listed_once():
-    parts = store.parts(held(), WANTED, AMD64)
+    parts = storage.parts(held(), WANTED, AMD64)
     assert [(part.part, part.size) for part in parts] == [
         ("index", len(LIST)),
         ("manifest", len(IMAGE)),
@@ -274,71 +276,73 @@ def test_all_parts_of_an_image_are_listed_once():
 def test_a_part_that_is_not_there_is_named(content, part):
     contents = [one for one in (LIST, IMAGE) if one != content]
     made = held(files(*(one for one in ALL if one != content)), contents=contents)
-    assert told(made) == [(part, digest_of(content), store.MISSING)]
+    assert told(made) == [(part, digest_of(content), storage.MISSING)]
 
 
 def test_a_blob_that_only_another_repository_has_is_missing_here():
-    link = store.layer_link("team/app", digest_of(LAYER))
+    link = storage.layer_link("team/app", digest_of(LAYER))
     made = held([(path, size) for path, size in files(*ALL) if path != link])
-    assert told(made) == [("layer", digest_of(LAYER), store.MISSING)]
+    assert told(made) == [("layer", digest_of(LAYER), storage.MISSING)]
 
 
 def test_a_link_that_is_cut_short_counts_as_missing():
-    link = store.layer_link("team/app", digest_of(LAYER))
+    link = storage.layer_link("team/app", digest_of(LAYER))
     made = held([(path, 0 if path == link else size) for path, size in files(*ALL)])
-    assert told(made) == [("layer", digest_of(LAYER), store.MISSING)]
+    assert told(made) == [("layer", digest_of(LAYER), storage.MISSING)]
 
 
 def test_a_blob_of_another_size_is_told_without_hashing():
-    path = store.blob_path(digest_of(LAYER))
+    path = storage.blob_path(digest_of(LAYER))
     made = held([(one, 3 if one == path else size) for one, size in files(*ALL)])
-    assert told(made) == [("layer", digest_of(LAYER), store.WRONG_SIZE)]
+    assert told(made) == [("layer", digest_of(LAYER), storage.WRONG_SIZE)]
 
 
 def test_a_blob_that_was_found_damaged_is_told():
-    assert told(held(), damaged=[digest_of(LAYER)]) == [("layer", digest_of(LAYER), store.DAMAGED)]
+    assert told(held(), damaged=[digest_of(LAYER)]) == [
+        ("layer", digest_of(LAYER), storage.DAMAGED)
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"something else", IMAGE + b" "])
 def test_a_manifest_with_other_content_is_damaged(content):
     made = dataclasses.replace(held(), manifests={digest_of(LIST): LIST, digest_of(IMAGE): content})
-    assert told(made) == [("manifest", digest_of(IMAGE), store.DAMAGED)]
+    assert told(made) == [("manifest", digest_of(IMAGE), storage.DAMAGED)]
 
 
 def test_a_manifest_that_is_none_is_damaged_whatever_its_digest_says():
     junk = b"{}"
     digest = digest_of(junk)
     listing = [
-        (store.blob_path(digest), 2),
-        (store.revision_link("team/app", digest), store.LINK_BYTES),
+        (storage.blob_path(digest), 2),
+        (storage.revision_link("team/app", digest), storage.LINK_BYTES),
     ]
     assert told(held(listing, tags(junk), contents=(junk,))) == [
-        ("manifest", digest, store.DAMAGED)
+        ("manifest", digest, storage.DAMAGED)
     ]
 
 
 def test_a_tag_that_is_not_there_is_told():
     other = ImageReference(host="ghcr.io", repository="team/app", tag="v2")
-    assert told(held(), other) == [("tag", "", store.MISSING)]
+    assert told(held(), other) == [("tag", "", storage.MISSING)]
     nowhere = ImageReference(host="ghcr.io", repository="nowhere", tag="v2")
-    assert told(held(), nowhere) == [("tag", "", store.MISSING)]
+    assert told(held(), nowhere) == [("tag", "", storage.MISSING)]
 
 
 def test_a_tag_whose_link_holds_no_digest_is_missing():
     (path,) = tags()
-    assert told(held(names={path: "sha256:cut"})) == [("tag", "", store.MISSING)]
-    assert told(held(names={"elsewhere": digest_of(LIST)})) == [("tag", "", store.MISSING)]
+    assert told(held(names={path: "sha256:cut"})) == [("tag", "", storage.MISSING)]
+    assert told(held(names={"elsewhere": digest_of(LIST)})) == [("tag", "", storage.MISSING)]
 
 
 def test_an_index_without_the_platform_is_told():
     s390x = Platform(os="linux", architecture="s390x")
     made = volume((IMAGE,), (CONFIG, LAYER), {"v1": index(entry(IMAGE, "amd64"))})
-    assert told(made, platform=s390x) == [("platform", "", store.MISSING)]
+    assert told(made, platform=s390x) == [("platform", "", storage.MISSING)]
 
 
 def test_where_none_is_for_the_platform_a_node_takes_the_first_that_says_none():
     s390x = Platform(os="linux", architecture="s390x")
-    assert told(held(), platform=s390x) == [("manifest", digest_of(b"unsaid"), store.MISSING)]
+    assert told(held(), platform=s390x) == [("manifest", digest_of(b"unsaid"), storage.MISSING)]
 
 
 def test_files_that_are_no_blobs_and_no_links_are_passed_over():
@@ -347,15 +351,15 @@ def test_files_that_are_no_blobs_and_no_links_are_passed_over():
 
 
 def test_images_are_listed_by_repository_and_tag():
-    assert store.images(held(), "ghcr.io") == (WANTED,)
-    assert store.images(store.EMPTY, "ghcr.io") == ()
+    assert storage.images(held(), "ghcr.io") == (WANTED,)
+    assert storage.images(storage.EMPTY, "ghcr.io") == ()
 
 
 def test_a_tag_has_two_links_below_its_repository():
     digest = digest_of(LIST)
     hexadecimal = digest.removeprefix("sha256:")
     folder = "repositories/team/app/_manifests/tags/v1"
-    assert store.tag_links("team/app", "v1", digest) == (
+    assert storage.tag_links("team/app", "v1", digest) == (
         f"{folder}/current/link",
         f"{folder}/index/sha256/{hexadecimal}/link",
     )
@@ -426,8 +430,8 @@ def test_a_variant_is_chosen_only_where_it_is_asked_for():
 
 def test_below_a_path_repositories_have_the_names_that_nodes_use():
     whole = held()
-    assert store.below(whole, "") is whole, "most caches have no prefix"
-    below = store.below(whole, "team")
+    assert storage.below(whole, "") is whole, "most caches have no prefix"
+    below = storage.below(whole, "team")
     assert set(below.repositories) == {"app"}
     assert below.repository("app") == whole.repository("team/app")
     assert (below.blobs, below.manifests) == (whole.blobs, whole.manifests)
@@ -436,13 +440,13 @@ def test_below_a_path_repositories_have_the_names_that_nodes_use():
 
 
 def test_what_is_not_below_a_path_is_not_listed():
-    assert store.below(held(), "tea").repositories == {}, "team is another path"
-    assert store.below(held(), "team/app").repositories == {}, "the path itself is no repository"
+    assert storage.below(held(), "tea").repositories == {}, "team is another path"
+    assert storage.below(held(), "team/app").repositories == {}, "the path itself is no repository"
 
 
 def test_what_is_linked_and_not_there_is_gone():
     assert held().gone == frozenset()
-    paths = {store.blob_path(digest_of(one)) for one in (LAYER, IMAGE)}
+    paths = {storage.blob_path(digest_of(one)) for one in (LAYER, IMAGE)}
     left = [(path, size) for path, size in files(*ALL) if path not in paths]
     assert held(left).gone == {digest_of(LAYER), digest_of(IMAGE)}
 
@@ -477,4 +481,4 @@ def test_a_manifest_that_is_listed_twice_is_one_part():
     tag = attached(LIST)
     made = volume((IMAGE,), (CONFIG, LAYER), {tag: index(entry(IMAGE), entry(IMAGE))})
     assert told(made, tagged(tag)) == []
-    assert len(store.parts(made, tagged(tag), AMD64)) == 4
+    assert len(storage.parts(made, tagged(tag), AMD64)) == 4

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from plan import talos_cache
-from plan.archive import ArchiveError, LockedImage
-from plan.images import ImageReference
-from plan.store import Part
+from plan.images import talos_image_cache
+from plan.images.archive import ArchiveError, LockedImage
+from plan.images.reference import ImageReference
+from plan.images.storage import Part
 
 
 def digest_of(content):
@@ -56,7 +56,7 @@ PARTS = (
 
 
 def read(contents, blobs=BLOBS):
-    return talos_cache.images(contents, blobs)
+    return talos_image_cache.images(contents, blobs)
 
 
 def refused(contents, blobs=BLOBS):
@@ -73,7 +73,7 @@ def test_an_image_is_the_file_of_its_tag_and_what_that_leads_to():
 
 def test_what_is_written_is_what_is_read():
     (image,) = read(named("ghcr.io/team/app", ONE, v1=ONE))
-    files = talos_cache.files([image])
+    files = talos_image_cache.files([image])
     assert files == {
         f"blob/{CONFIG.replace(':', '-')}": PARTS[1],
         f"blob/{LAYER.replace(':', '-')}": PARTS[2],
@@ -89,7 +89,7 @@ def test_without_a_tag_no_file_of_one_is_written():
         media_type="m",
         parts=PARTS,
     )
-    assert not [name for name in talos_cache.files([image]) if "reference" in name]
+    assert not [name for name in talos_image_cache.files([image]) if "reference" in name]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_port_is_written_without_a_colon(host, folder):
         media_type="m",
         parts=PARTS,
     )
-    assert f"manifests/{folder}/library/app/reference/v1" in talos_cache.files([image])
+    assert f"manifests/{folder}/library/app/reference/v1" in talos_image_cache.files([image])
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_names_of_early_versions_are_read():
     path = f"manifests/ghcr.io/team/app/digest/{digest_of(ONE)}"
     (image,) = read({path: ONE})
     assert image.image.digest == digest_of(ONE)
-    assert talos_cache.blob_digest(f"blob/{LAYER}") == LAYER
-    assert talos_cache.blob_digest(f"blob/{LAYER.replace(':', '-')}") == LAYER
+    assert talos_image_cache.blob_digest(f"blob/{LAYER}") == LAYER
+    assert talos_image_cache.blob_digest(f"blob/{LAYER.replace(':', '-')}") == LAYER
 
 
 def test_a_manifest_that_was_changed_is_refused():
@@ -160,7 +160,7 @@ def test_a_file_of_another_name_is_refused(name):
 
 def test_a_blob_of_another_name_is_refused():
     with pytest.raises(ArchiveError, match="does not know: blob/other"):
-        talos_cache.blob_digest("blob/other")
+        talos_image_cache.blob_digest("blob/other")
 
 
 def test_what_is_no_manifest_is_refused():

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from plan.upstream_watch import script
+from plan.caches.upstream_watchdog import script
 
 # These tests need nothing installed; in tests/watch it always is busybox's that runs it.
 SHELL = ["busybox", "sh"] if shutil.which("busybox") else ["sh"]

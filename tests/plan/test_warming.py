@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from plan.images import ImageReference
-from plan.manifests import Descriptor
-from plan.store import DAMAGED, MISSING, WRONG_SIZE, Fault, Repository, Store
-from plan.warming import Wanted, has_manifest, is_awaited, lacking, missing_links, reasons
+from plan.images.manifests import Descriptor
+from plan.images.reference import ImageReference
+from plan.images.storage import DAMAGED, MISSING, WRONG_SIZE, Fault, Repository, Store
+from plan.images.warm import Wanted, has_manifest, is_awaited, lacking, missing_links, reasons
 
 SHARED, OWN = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 IMAGE = ImageReference(host="docker.io", repository="team/a", tag="v1")

@@ -7,7 +7,7 @@ import pytest
 import requests
 import yaml
 
-from plan.caches import AS_ON_DOCKER_HUB
+from plan.caches.cache_plan import AS_ON_DOCKER_HUB
 from tests.private import registry_process
 from toolchain import registry_image
 

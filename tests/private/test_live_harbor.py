@@ -15,7 +15,7 @@ import yaml
 
 from demo import images
 from demo.client import PullError, pull
-from ops import docker_api
+from ops.docker import api
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 from tests.e2e.containerd import ctr, hosts_dir, running
 from tests.harbor.api import FailedError, Harbor
@@ -43,7 +43,7 @@ def double(tmp_path_factory, embedded_upstream, docker_client):
     urls = ("https://hub.docker.com", "https://quay.io", "https://gcr.io")
     # 20 s for the platforms of an index in the place of 400.
     harbor = Harbor(blobs, dict.fromkeys(urls, embedded_upstream.local_url), {}, pace=0.05)
-    server = Server(harbor, docker_api.bridge_gateway(docker_client)).start()
+    server = Server(harbor, api.bridge_gateway(docker_client)).start()
     yield server
     server.stop()
 

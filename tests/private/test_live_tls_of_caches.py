@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from demo.client import pull
-from ops import certificates, docker_api
+from ops.docker import api
+from ops.tls import own_ca
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 from tests.private.authority import Authority
 from tests.secrets import places_with, secret_set
@@ -76,7 +77,7 @@ def patch_of(checkout):
 
 def test_nodes_are_told_of_the_ca_and_the_login_that_the_caches_take(up, docker_client):
     documents = patch_of(up)
-    gateway = docker_api.bridge_gateway(docker_client)
+    gateway = api.bridge_gateway(docker_client)
     [ca] = {doc["ca"] for doc in documents if doc["kind"] == "RegistryTLSConfig"}
     logins = [doc for doc in documents if doc["kind"] == "RegistryAuthConfig"]
     assert {doc["name"] for doc in logins} == {f"{gateway}:{PORT}", f"{gateway}:{PORT + 4}"}
@@ -118,11 +119,11 @@ def test_a_second_preview_shows_no_change(up):
 
 def test_up_renews_what_is_about_to_run_out_and_nothing_else_does(up, docker_client):
     folder = folder_of(up)
-    old = datetime.now(timezone.utc) - timedelta(days=certificates.SERVER_DAYS - 20)
-    names = ("127.0.0.1", "localhost", docker_api.bridge_gateway(docker_client))
+    old = datetime.now(timezone.utc) - timedelta(days=own_ca.SERVER_DAYS - 20)
+    names = ("127.0.0.1", "localhost", api.bridge_gateway(docker_client))
     ca = (folder / "ca.pem").read_text()
     (folder / "server.pem").unlink()
-    certificates.ensure(folder, names, old)
+    own_ca.ensure(folder, names, old)
     assert (folder / "ca.pem").read_text() == ca
     assert {name for _, _, name in up.changes(STACK)} == {
         "docker-io-container",
@@ -164,7 +165,7 @@ def test_a_given_certificate_is_what_the_caches_answer_with(
     up, embedded_upstream, tmp_path, docker_client
 ):
     given = Authority(tmp_path / "given")
-    put(up, given, given.server("127.0.0.1", "localhost", docker_api.bridge_gateway(docker_client)))
+    put(up, given, given.server("127.0.0.1", "localhost", api.bridge_gateway(docker_client)))
     write(up, embedded_upstream, **FILES)
     up.make("up", STACK)
     assert asked(given.pem, login=LOGIN) == 200

@@ -14,7 +14,7 @@ import pytest
 
 from demo import images
 from demo.client import PullError, pull
-from ops import docker_api
+from ops.docker import api
 from tests.e2e.conftest import PREFIX
 from tests.private import forward_proxy, registry_process, token_service
 from tests.private.authority import Authority
@@ -32,7 +32,7 @@ IMAGE = images.single(BASIC, "team/secret-sauce", "1", b"nobody else's\n" * 1000
 
 @pytest.fixture(scope="module")
 def gateway(docker_client):
-    return docker_api.bridge_gateway(docker_client)
+    return api.bridge_gateway(docker_client)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 """A real registry as a pull-through cache, before real private upstreams.
 
-The cache gets its credentials as in a stack: by `proxy.exec`, from the program that plan/caches.py
-writes. The token service and the proxy are doubles (token_service.py, forward_proxy.py).
+The cache gets its credentials as in a stack: by `proxy.exec`, from the program that
+plan/caches/cache_plan.py writes. The token service and the proxy are doubles (token_service.py,
+forward_proxy.py).
 """
 
 import hashlib
@@ -13,8 +14,8 @@ import pytest
 import requests
 
 from demo import images
-from plan.caches import credential_helper
-from plan.settings import Credentials
+from plan.caches.cache_plan import credential_helper
+from plan.settings.stack import Credentials
 from tests.private import forward_proxy, registry_process, token_service
 from tests.private.authority import Authority
 from tests.private.token_service import DENIED, WRONG, TokenService

@@ -11,11 +11,13 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from ops import docker_config, pulumi_cli, readiness, stack_files, upstream_login, upstreams_asked
+from ops.docker import docker_config
+from ops.engine import cli
 from ops.errors import OpsError
-from ops.fetching import NOBODYS
 from ops.harbor.access import NO_BLOB
-from ops.upstream_login import (
+from ops.registry import readiness, upstream_credentials, upstreams_asked
+from ops.registry.fetch import NOBODYS
+from ops.registry.upstream_credentials import (
     Accepted,
     Question,
     Refused,
@@ -25,8 +27,9 @@ from ops.upstream_login import (
     ask,
     ask_all,
 )
-from ops.upstreams_asked import Found
-from plan.login_settings import Credentials
+from ops.registry.upstreams_asked import Found
+from ops.stack import stack_files
+from plan.settings.credentials import Credentials
 from plan.upstreams import KNOWN
 from tests.plan.shapes import planned
 from tests.private import registry_process, token_service
@@ -484,9 +487,13 @@ def test_a_real_token_service_that_knows_nobody(tmp_path):
 
 class TestPatience:
     def test_nobody_waits_long_for_one_who_says_nothing(self, monkeypatch):
-        monkeypatch.setattr(upstream_login, "PATIENCE_SECONDS", 0.3)
-        monkeypatch.setattr(upstream_login, "TIMEOUT_SECONDS", 3600)
-        begin, wait, order = upstream_login._Asked.__init__, upstream_login._Asked.verdict, []
+        monkeypatch.setattr(upstream_credentials, "PATIENCE_SECONDS", 0.3)
+        monkeypatch.setattr(upstream_credentials, "TIMEOUT_SECONDS", 3600)
+        begin, wait, order = (
+            upstream_credentials._Asked.__init__,
+            upstream_credentials._Asked.verdict,
+            [],
+        )
 
         def begun(one, question):
             order.append("asked")
@@ -496,8 +503,8 @@ class TestPatience:
             order.append("waited for")
             return wait(one)
 
-        monkeypatch.setattr(upstream_login._Asked, "__init__", begun)
-        monkeypatch.setattr(upstream_login._Asked, "verdict", waited)
+        monkeypatch.setattr(upstream_credentials._Asked, "__init__", begun)
+        monkeypatch.setattr(upstream_credentials._Asked, "verdict", waited)
         over = threading.Event()
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(60) and [])
         url = "http://nobody.example.com"
@@ -520,7 +527,7 @@ class TestPatience:
             return OPEN
 
         with answering(drip) as upstream:
-            one = upstream_login._Asked(Question(host=HOST, remote_url=upstream.url, **login))
+            one = upstream_credentials._Asked(Question(host=HOST, remote_url=upstream.url, **login))
             assert asked.wait(60)
             one._deadline = time.monotonic()
             one._way._since += 60 if is_slow_line else -60
@@ -582,7 +589,7 @@ class TestUp:
         assert warning.startswith(f"nothing can be pulled from {HOST}: it ")
 
     def test_so_is_silence(self, monkeypatch):
-        monkeypatch.setattr(upstream_login, "TIMEOUT_SECONDS", 0.5)
+        monkeypatch.setattr(upstream_credentials, "TIMEOUT_SECONDS", 0.5)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             failed, (warning,) = self.said(f"https://127.0.0.1:{listening.getsockname()[1]}")
         assert failed == ""
@@ -665,7 +672,7 @@ class TestReasons:
         def locked(*_):
             raise OpsError("incorrect passphrase")
 
-        monkeypatch.setattr(pulumi_cli, "output", locked)
+        monkeypatch.setattr(cli, "output", locked)
 
         def make(config):
             file = tmp_path / "Pulumi.mine.yaml"
@@ -750,7 +757,7 @@ def deaf(tmp_path, monkeypatch):
         """The stack's secret, decrypted."""
         value = json.dumps({"username": "me", "password": password})
         shown = json.dumps({"talos-cache:cacheLogin": {"value": value, "secret": True}})
-        monkeypatch.setattr(pulumi_cli, "output", lambda *_: shown)
+        monkeypatch.setattr(cli, "output", lambda *_: shown)
 
     @contextmanager
     def cache(asked_before=True, login=None, knows="", tls=None, now=NOT_FOUND):
@@ -823,7 +830,7 @@ class TestCutOff:
             raise OpsError("incorrect passphrase")
 
         with deaf(login="hunter2") as upstream:
-            monkeypatch.setattr(pulumi_cli, "output", locked)
+            monkeypatch.setattr(cli, "output", locked)
             assert upstreams_asked.found("mine") == Found(unasked="incorrect passphrase")
         assert upstream.asked
 
@@ -855,7 +862,7 @@ class TestWhoLacksNobodysBlob:
     def test_where_images_come_from(self, answers, more):
         with answering(answers) as upstream:
             question = Question(host=HOST, remote_url=upstream.url, **more)
-            assert upstream_login.lacks_nobodys_blob(question, "team/app")
+            assert upstream_credentials.lacks_nobodys_blob(question, "team/app")
         prefix = f"{question.path_prefix}/" if question.path_prefix else ""
         assert upstream.asked[-1] == ("HEAD", f"/v2/{prefix}team/app/blobs/{NOBODYS}")
 
@@ -872,4 +879,4 @@ class TestWhoLacksNobodysBlob:
     def test_from_which_nothing_comes(self, answers):
         with answering(answers) as upstream:
             question = Question(host=HOST, remote_url=upstream.url)
-            assert not upstream_login.lacks_nobodys_blob(question, "team/app")
+            assert not upstream_credentials.lacks_nobodys_blob(question, "team/app")

@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from toolchain.standins.docker_container import (
+from toolchain.fallback_plugins.docker.container import (
     container_config,
     go_duration,
     nanoseconds,
@@ -18,8 +18,8 @@ from toolchain.standins.docker_container import (
     real_ports,
     upload_archive,
 )
-from toolchain.standins.docker_plugin import Container
-from toolchain.standins.values import UNKNOWN
+from toolchain.fallback_plugins.docker.provider import Container
+from toolchain.fallback_plugins.protocol.values import UNKNOWN
 
 INPUTS = {"name": "n", "image": "i"}
 PORT = {"internal": 5000, "external": 15400, "ip": "127.0.0.1", "protocol": "tcp"}

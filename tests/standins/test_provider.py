@@ -5,11 +5,11 @@ import pytest
 from google.protobuf import struct_pb2
 from pulumi.runtime.proto import provider_pb2, status_pb2
 
-from toolchain.standins.docker_host import DockerHost
-from toolchain.standins.docker_plugin import Container, port_taken
-from toolchain.standins.provider import HalfMadeError, Made, Provider, Resource
-from toolchain.standins.schema import mapping, text
-from toolchain.standins.values import UNKNOWN, Secret, decode, encode
+from toolchain.fallback_plugins.docker.host import DockerHost
+from toolchain.fallback_plugins.docker.provider import Container, port_taken
+from toolchain.fallback_plugins.protocol.provider import HalfMadeError, Made, Provider, Resource
+from toolchain.fallback_plugins.protocol.schema import mapping, text
+from toolchain.fallback_plugins.protocol.values import UNKNOWN, Secret, decode, encode
 
 URN = "urn:pulumi:dev::project::test:index:Thing::logical"
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from toolchain.standins.docker_container import FIELDS
-from toolchain.standins.docker_plugin import RemoteImage, Volume
-from toolchain.standins.schema import Change, changes, problems, with_defaults
-from toolchain.standins.values import UNKNOWN, Secret
+from toolchain.fallback_plugins.docker.container import FIELDS
+from toolchain.fallback_plugins.docker.provider import RemoteImage, Volume
+from toolchain.fallback_plugins.protocol.schema import Change, changes, problems, with_defaults
+from toolchain.fallback_plugins.protocol.values import UNKNOWN, Secret
 
 # The inputs that the official plugin changes in place, as far as the stand-in has them.
 OFFICIAL_IN_PLACE = {

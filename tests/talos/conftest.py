@@ -16,9 +16,9 @@ import docker
 import pytest
 
 from demo.upstream import Upstream
-from ops import docker_api
-from plan.settings import DEFAULTS
-from plan.talosctl import NODE_IMAGE
+from ops.docker import api as docker_api
+from plan.settings.stack import DEFAULTS
+from plan.talos.create_flags import NODE_IMAGE
 from tests.checkout import Checkout, checked_out
 from tests.e2e.sweep import PREFIX
 from tests.talos.parts.kubernetes import kubectl

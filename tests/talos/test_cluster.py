@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ops.docker_api import bridge_gateway
+from ops.docker.api import bridge_gateway
 from tests.e2e.sweep import PREFIX
 from tests.talos.conftest import USERS_OWN, new_since
 from tests.talos.parts.cluster import node_patches

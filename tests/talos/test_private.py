@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from ops import docker_api
+from ops.docker import api
 from tests.e2e.sweep import PREFIX
 from tests.harbor.api import Harbor
 from tests.harbor.server import Server
@@ -54,7 +54,7 @@ def double(tmp_path_factory, upstream, docker_client):
     blobs = tmp_path_factory.mktemp("blobs")
     harbor = Harbor(blobs, {HUB: upstream.local_url})
     log = []
-    server = Server(harbor, docker_api.bridge_gateway(docker_client), log=log.append)
+    server = Server(harbor, api.bridge_gateway(docker_client), log=log.append)
     server.start()
     server.requests = log
     yield server

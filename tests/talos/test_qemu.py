@@ -20,15 +20,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ops import docker_api
-from ops.cluster import qemu_host, qemu_sweep
+from ops.cluster import qemu_cleanup, qemu_provisioner
 from ops.cluster.folder import Folder
-from ops.stack_files import PROJECT
-from plan import addressing, caches, cluster, mirrors
+from ops.docker import api
+from ops.stack.stack_files import PROJECT
+from plan.caches import addressing, cache_plan
 from plan.durations import seconds
-from plan.mirrors import documents_patch, legacy_patch
-from plan.settings import parse
-from plan.talosctl import EMPTY_SCHEMATIC, Place, create_argv, refusals, version_in
+from plan.settings.stack import parse
+from plan.talos import cluster, mirrors
+from plan.talos.create_flags import EMPTY_SCHEMATIC, Place, create_argv, refusals, version_in
+from plan.talos.mirrors import documents_patch, legacy_patch
 from tests.talos.conftest import ANSWER_SECONDS
 from toolchain import debian
 from toolchain import talosctl as builds
@@ -44,7 +45,7 @@ FAMILIES = ("1.11.5", "1.13.0")
 NAME = "tqemu"
 CIDR = "10.77.64.0/24"
 GATEWAY = "10.77.64.1"
-BRIDGE = qemu_sweep.bridge_of(NAME)
+BRIDGE = qemu_cleanup.bridge_of(NAME)
 PACKAGES = ("qemu-system-x86", "ovmf", "iptables", "iproute2", "containernetworking-plugins")
 DEBIAN_PLUGINS = Path("/usr/lib/cni")
 # Nothing listens there: what talosctl downloads from outside is refused at once.
@@ -114,7 +115,7 @@ def with_boot_images(talosctl, argv):
 
 def mirrors_of(upstreams):
     chosen = parse({"upstreams": upstreams})
-    return mirrors.build(caches.build(chosen, addressing.resolve(chosen, GATEWAY)))
+    return mirrors.build(cache_plan.build(chosen, addressing.resolve(chosen, GATEWAY)))
 
 
 def clusters_for(version):
@@ -214,7 +215,7 @@ def test_a_flag_or_value_that_there_is_not_would_be_seen(talosctl, tmp_path):
 def parts():
     """What clusters on QEMU need on this machine."""
     plan = plan_of("missing", {})
-    missing = qemu_host.missing(plan, qemu_host.MACHINES["x86_64"])
+    missing = qemu_provisioner.missing(plan, qemu_provisioner.MACHINES["x86_64"])
     if missing or not (DEBIAN_PLUGINS / "bridge").exists():
         debian.install(PACKAGES, "tests of clusters on QEMU need its parts")
 
@@ -232,7 +233,7 @@ def plan_of(stack, keys):
     return cluster.build(
         stack,
         settings.clusters,
-        caches.build(settings, addressing.resolve(settings, GATEWAY)),
+        cache_plan.build(settings, addressing.resolve(settings, GATEWAY)),
         mirrors_of(UPSTREAMS),
         {},
     )[0]
@@ -345,11 +346,11 @@ class Host:
             ),
             *(str(path) for path in self.states.glob("**/*")),
         ]
-        return [*found, BRIDGE] if qemu_sweep.has_interface(BRIDGE) else found
+        return [*found, BRIDGE] if qemu_cleanup.has_interface(BRIDGE) else found
 
     def processes(self):
         """Processes that use the folder, but for this one's own."""
-        return qemu_sweep.processes(self.folder)
+        return qemu_cleanup.processes(self.folder)
 
 
 QEMU_WITHOUT_KVM = """#!/bin/bash
@@ -394,7 +395,7 @@ def sweep_everything(host):
     for process in {*every_process_of(host), *machines}:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-    qemu_sweep.sweep(Folder(host.folder / "none"), NAME, host.talos_home)
+    qemu_cleanup.sweep(Folder(host.folder / "none"), NAME, host.talos_home)
 
 
 def wait_for(what, condition, limit=START_SECONDS):
@@ -488,7 +489,7 @@ def test_what_a_killed_create_leaves_is_removed_by_the_next_delete(running):
     assert "run-" in said.partition("its files: ")[2]
     for process in every_process_of(host):
         os.kill(process, signal.SIGKILL)
-    assert qemu_sweep.has_interface(BRIDGE)
+    assert qemu_cleanup.has_interface(BRIDGE)
     assert host.run("delete", plan_of("run", {}))[0] == 0
     assert host.left() == []
     assert not host.states.exists()
@@ -560,7 +561,7 @@ def test_an_unprivileged_user_is_told_what_to_do(host_of):
 
 def test_docker_is_asked_about_the_network_too(host_of):
     host = host_of("1.13.0")
-    client = docker_api.connect()
+    client = api.connect()
     network = client.networks.create("talos-cache-test-qemu", ipam={"Config": [{"Subnet": CIDR}]})
     try:
         status, said = host.run("create", plan_of("taken", {}))

@@ -18,8 +18,8 @@ import yaml
 
 from demo import images
 from demo.upstream import Upstream
-from ops import docker_api
-from plan.settings import DEFAULTS
+from ops.docker import api
+from plan.settings.stack import DEFAULTS
 from tests.checkout import checked_out
 from tests.e2e.sweep import PREFIX
 from tests.upstream_log import settled
@@ -145,7 +145,7 @@ def upstream(docker_client):
         client=docker_client,
         name=f"{PREFIX}-qemu-upstream",
         image=str(DEFAULTS["cache.image"]),
-        address=docker_api.bridge_gateway(docker_client),
+        address=api.bridge_gateway(docker_client),
         port=UPSTREAM_PORT,
     )
     try:
@@ -230,7 +230,7 @@ def test_by_the_first_address_of_the_cluster_s_network(docker_client, stacks, ma
 
 
 def test_by_dockers_bridge_caches_that_are_published_everywhere(stacks, machines, hosts_dir):
-    gateway = docker_api.bridge_gateway(docker_api.connect())
+    gateway = api.bridge_gateway(api.connect())
     url = f"http://{gateway}:{BASE_PORTS[EVERYWHERE]}"
     pulled_by_all(machines, IMAGES["by-docker"], hosts_dir(url))
 
@@ -240,7 +240,7 @@ def test_by_dockers_bridge_caches_that_are_published_nowhere_else(
 ):
     """The recommended way: it needs no address of the cluster, and exposes nothing."""
     caches = stacks[NARROW]
-    gateway = docker_api.bridge_gateway(docker_client)
+    gateway = api.bridge_gateway(docker_client)
     assert caches.url == f"http://{gateway}:{BASE_PORTS[NARROW]}"
     pulled_by_all(machines, IMAGES["narrow-by-docker"], hosts_dir(caches.url))
     assert served(docker_client, caches.container) == set(MACHINES.values())

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from plan import addressing, behind_harbor, caches, live_patch, mirrors
-from plan.certificates import ServerCertificate
-from plan.mirrors import Mirror, documents_patch, legacy_patch
-from plan.settings import parse
-from plan.talosctl import (
+from plan.caches import addressing, cache_plan
+from plan.caches.tls import ServerCertificate
+from plan.harbor import from_settings
+from plan.settings.stack import parse
+from plan.talos import mirror_updates, mirrors
+from plan.talos.create_flags import (
     Place,
     boot_argv,
     create_argv,
@@ -26,6 +27,7 @@ from plan.talosctl import (
     version_in,
     with_kubernetes,
 )
+from plan.talos.mirrors import Mirror, documents_patch, legacy_patch
 from tests.private.authority import Authority
 from tests.talos.conftest import ANSWER_SECONDS
 from toolchain import talosctl as builds
@@ -67,7 +69,7 @@ def talosctl(request, tmp_path):
 
 def mirrors_of(upstreams):
     chosen = parse({"upstreams": upstreams})
-    return mirrors.build(caches.build(chosen, addressing.resolve(chosen, "172.17.0.1")))
+    return mirrors.build(cache_plan.build(chosen, addressing.resolve(chosen, "172.17.0.1")))
 
 
 def place(talosctl, tmp_path, patches=()):
@@ -235,8 +237,8 @@ def private_mirrors(tmp_path):
     authority = Authority(tmp_path / "authority")
     made = ServerCertificate(certificate="-", key="-", ca=authority.pem)
     where = addressing.resolve(chosen, "172.17.0.1")
-    plans = caches.build(chosen, where, {}, made)
-    behind = behind_harbor.mirrors(chosen, {"ca.pem": authority.pem}, None)
+    plans = cache_plan.build(chosen, where, {}, made)
+    behind = from_settings.mirrors(chosen, {"ca.pem": authority.pem}, None)
     return mirrors.in_order((*mirrors.build(plans), *behind))
 
 
@@ -331,10 +333,14 @@ MOVED, GONE, NEW = "docker.io", "ghcr.io", "quay.io"
 
 def entries(config, *, documents):
     """Host -> URLs of its endpoints, in order, and whether the upstream is left out."""
-    found = live_patch.document_entries(config) if documents else live_patch.legacy_entries(config)
+    found = (
+        mirror_updates.document_entries(config)
+        if documents
+        else mirror_updates.legacy_entries(config)
+    )
     return {
         host: (
-            [live_patch.endpoint_url(endpoint) for endpoint in entry["endpoints"]],
+            [mirror_updates.endpoint_url(endpoint) for endpoint in entry["endpoints"]],
             entry.get("skipFallback", False),
         )
         for host, entry in found.items()
@@ -379,7 +385,7 @@ def check_update(talosctl, tmp_path, *, documents):
         Mirror(host=NEW, url="http://172.17.0.1:6002", skip_fallback=True),
     ]
     applied = {MOVED: set(old), GONE: set(old)}
-    made = live_patch.patches(config, wanted, applied, documents=documents)
+    made = mirror_updates.patches(config, wanted, applied, documents=documents)
     assert len(made) == 2, "one patch deletes, the other sets"
     config = patched(talosctl, tmp_path, made)
     assert entries(config, documents=documents) == {
@@ -387,7 +393,7 @@ def check_update(talosctl, tmp_path, *, documents):
         NEW: (["http://172.17.0.1:6002"], True),
         "gcr.io": ([FOREIGN], False),
     }
-    assert live_patch.patches(config, wanted, applied, documents=documents) == ()
+    assert mirror_updates.patches(config, wanted, applied, documents=documents) == ()
     # As `get` shows it: no deletion has become a document of its own.
     assert "$patch" not in (tmp_path / "out" / "controlplane.yaml").read_text()
     path = str(tmp_path / "out" / "controlplane.yaml")

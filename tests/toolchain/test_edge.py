@@ -22,7 +22,7 @@ COMMANDS = [
         if not (path.parent / "Pulumi.yaml").exists()
         and not {"tests", ".work"} & set(path.relative_to(ROOT).parts)
     ),
-    ROOT / "ops" / "cluster" / "qemu_sweep.py",
+    ROOT / "ops" / "cluster" / "qemu_cleanup.py",
 ]
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from plan.settings import PUBLIC_SALTS, PUBLIC_STACKS
+from plan.settings.stack import PUBLIC_SALTS, PUBLIC_STACKS
 from toolchain import __main__ as toolchain
-from toolchain import environment, secrets_store
+from toolchain import environment, passphrases
 from toolchain.docker_endpoint import Endpoint
-from toolchain.secrets_store import ASIDE, PASSPHRASE, PASSPHRASE_FILE
+from toolchain.passphrases import ASIDE, PASSPHRASE, PASSPHRASE_FILE
 from toolchain.steps import SetupError
 
 COMMITTED = Path(__file__).parents[2] / "stacks"
@@ -23,8 +23,8 @@ def checkout(monkeypatch, tmp_path):
     """A checkout without a stack file, and a shell in which nothing was chosen."""
     work = tmp_path / ".work"
     for module, name, value in (
-        (secrets_store, "PRIVATE", work / "private"),
-        (secrets_store, "STACKS", tmp_path / "stacks"),
+        (passphrases, "PRIVATE", work / "private"),
+        (passphrases, "STACKS", tmp_path / "stacks"),
         (toolchain, "PRIVATE", work / "private"),
         (toolchain, "ROOT", tmp_path),
         (toolchain, "WORK", work),
@@ -56,9 +56,7 @@ def file_of(checkout, name="passphrase"):
 
 
 def test_the_public_salts_are_those_of_the_committed_files():
-    committed = [
-        secrets_store.salt_of(COMMITTED / f"Pulumi.{stack}.yaml") for stack in PUBLIC_STACKS
-    ]
+    committed = [passphrases.salt_of(COMMITTED / f"Pulumi.{stack}.yaml") for stack in PUBLIC_STACKS]
     assert tuple(committed) == PUBLIC_SALTS
 
 
@@ -181,9 +179,9 @@ def test_what_is_kept_is_told(checkout, monkeypatch, shell, capsys):
 @pytest.mark.parametrize("quote", ["", "'", '"'])
 def test_the_salt_of_a_stack_is_found_however_it_is_written(checkout, quote):
     file = write_stack(checkout, "mine", f"{quote}{OWN_SALT}{quote}")
-    assert secrets_store.salt_of(file) == OWN_SALT
+    assert passphrases.salt_of(file) == OWN_SALT
     file.write_text("config: {}\n")
-    assert secrets_store.salt_of(file) == ""
+    assert passphrases.salt_of(file) == ""
 
 
 def test_clean_keeps_the_passphrase_of_a_stack_and_says_where_it_is(checkout, capsys):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from host.paths import ROOT
 from tests.toolchain.dockerd_double import Answer, unix_server
 from toolchain import __main__ as toolchain
 from toolchain import (
@@ -26,7 +27,7 @@ from toolchain import (
     steps,
 )
 from toolchain.docker_endpoint import Endpoint
-from toolchain.secrets_store import PUBLIC_PASSPHRASE, passphrase_file
+from toolchain.passphrases import PUBLIC_PASSPHRASE, passphrase_file
 
 USUAL = Endpoint(url="unix:///var/run/docker.sock")
 
@@ -110,7 +111,8 @@ def test_a_missing_plugin_gets_a_stand_in_on_path(plugin_folders):
 def test_a_launcher_works_wherever_the_checkout_is(tmp_path, plugin, folder):
     root = tmp_path / folder
     root.mkdir(parents=True)
-    (root / "toolchain").symlink_to(Path(plugins.__file__).parent)
+    for name in ("toolchain", "host"):
+        (root / name).symlink_to(ROOT / name)
     (root / "venv").symlink_to(Path(sys.prefix))
     launcher = root / plugin.program
     launcher.write_text(plugins.launcher_text(plugin, root, root / "venv" / "bin" / "python"))
@@ -265,7 +267,7 @@ def test_of_steps_within_steps_only_the_innermost_says_how_long(monkeypatch, tmp
 
 
 def test_own_stacks_have_a_secret_passphrase_and_shipped_ones_the_public_one(monkeypatch, tmp_path):
-    monkeypatch.setattr("toolchain.secrets_store.PRIVATE", tmp_path / "private")
+    monkeypatch.setattr("toolchain.passphrases.PRIVATE", tmp_path / "private")
     own, public = passphrase_file("alice"), passphrase_file("docker")
     assert public.read_text() == PUBLIC_PASSPHRASE
     assert len(own.read_text()) >= 32
@@ -277,7 +279,7 @@ def test_own_stacks_have_a_secret_passphrase_and_shipped_ones_the_public_one(mon
 @pytest.fixture
 def no_login(monkeypatch, tmp_path):
     monkeypatch.setattr(environment, "STATE", tmp_path / "state")
-    monkeypatch.setattr("toolchain.secrets_store.PRIVATE", tmp_path / "private")
+    monkeypatch.setattr("toolchain.passphrases.PRIVATE", tmp_path / "private")
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)

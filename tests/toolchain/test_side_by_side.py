@@ -66,10 +66,10 @@ def test_launchers_are_there_all_the_time_for_two_runs(tmp_path):
 
 
 PASSPHRASES = f"""
-from toolchain import secrets_store
+from toolchain import passphrases
 for number in range({ROUNDS}):
-    secrets_store.PRIVATE = folder / str(number)
-    print(secrets_store.passphrase_file("mine").read_text())
+    passphrases.PRIVATE = folder / str(number)
+    print(passphrases.passphrase_file("mine").read_text())
 """
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from plan.upstream_watch import script
+from plan.caches.upstream_watchdog import script
 from toolchain import registry_image
 
 STUB = Path(__file__).with_name("stub_registry.py")

@@ -4,9 +4,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from host.paths import tool_folder
 from tests.talos.parts.versions import CNI, CONTAINERD, ETCD, KUBERNETES
 from toolchain import go, node_runtime
-from toolchain.paths import tool_folder
 from toolchain.steps import SetupError, made_once, output_of, run, say
 
 MODULES = Path(__file__).parent / "go"

@@ -7,9 +7,9 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from host.paths import tool_folder
 from tests.debian_root import bootstrap
 from tests.talos.parts.versions import DEBIAN
-from toolchain.paths import tool_folder
 from toolchain.steps import made_once, run, say
 
 PACKAGES = (

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import requests
 
-from ops.readiness import wait_for_answer
+from host.paths import LOGS, tool_folder
+from ops.registry.readiness import wait_for_answer
 from tests.talos.parts import kubernetes, node_image, userland
 from tests.talos.parts.images import Image, Layer
 from toolchain import node_runtime, registry_image
-from toolchain.paths import LOGS, tool_folder
 from toolchain.steps import SetupError, made_once, progress, say
 
 RECIPE = Path(__file__).parent

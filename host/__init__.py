@@ -1,0 +1,1 @@
+"""This machine, whatever runs on it: paths, locks, private files, the console."""

@@ -1,0 +1,1 @@
+"""One module for each day-two command, with what only commands use."""

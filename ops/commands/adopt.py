@@ -1,0 +1,86 @@
+"""`adopt`: takes over what another state, or this one before it was lost, has made; on purpose.
+
+Containers of caches are removed and their volumes stay, so that the next `up` makes them again,
+with everything that they hold. A cluster can't be taken over as it is: the next `up` makes it anew.
+It refuses that, and caches that another state still knows, unless it is told to.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ops import caches, whose
+from ops.cluster import folder
+from ops.docker import api
+from ops.engine import cli
+from ops.errors import OpsError
+from ops.stack import stack_files
+from plan import ownership
+from plan.ownership import Recorded
+from plan.settings.stack import Settings
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    command.add_argument(
+        "--yes",
+        action="store_true",
+        help="also caches that another state still knows; and clusters, which are made anew",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Take over the caches that another state made: containers go, volumes stay."""
+    stack = arguments.stack
+    settings = stack_files.check(stack)
+    names = [cache.name for cache in caches.of_settings(settings)]
+    cli.select(stack)
+    state = whose.in_state(cli.deployment(stack))
+    us = whose.we_are(stack, state)
+    client = api.connect()
+    foreign = whose.others(api.containers(client), names, state)
+    ours = [one for one in foreign if ownership.owner(dict(one.labels)) is not None]
+    if strangers := [one.name for one in foreign if one not in ours]:
+        raise OpsError(
+            f"{', '.join(strangers)}: this project made no such container, so it may hold images "
+            "that are in no volume. Remove it yourself: docker rm -f NAME"
+        )
+    lost = _lost_clusters(stack, settings, state)
+    if not ours and not lost:
+        print(f"there is nothing to take over: make up STACK={stack}")
+        return 0
+    if not arguments.yes:
+        _refuse(stack, whose.alive(ours, us), lost)
+    for container in ours:
+        print(f"removing the container {container.name}; its volume stays", file=sys.stderr)
+        client.api.remove_container(container.id, force=True)
+    for cluster in lost:
+        print(f"the cluster {cluster} will be made anew", file=sys.stderr)
+        folder.folder_of(stack, cluster).give_up(folder.owner_of(stack))
+    print(f"{len(ours) + len(lost)} taken over; to have them back: make up STACK={stack}")
+    return 0
+
+
+def _refuse(stack: str, alive: str, lost: Sequence[str]) -> None:
+    again = f"make adopt STACK={stack} ARGS=--yes"
+    if alive:
+        raise OpsError(
+            f"{alive}. Take the caches down there (make down), or take them over in spite of "
+            f"that: {again}"
+        )
+    if lost:
+        raise OpsError(
+            f"{', '.join(lost)}: a cluster can't be taken over as it is; the next make up removes "
+            f"it and makes it anew. If that is what you want: {again}"
+        )
+
+
+def _lost_clusters(stack: str, settings: Settings, state: Recorded) -> list[str]:
+    """Names of this stack's clusters that are there, and that its state does not know."""
+    owner = folder.owner_of(stack)
+    return [
+        cluster.name
+        for cluster in settings.clusters
+        if cluster.name not in state.clusters
+        and folder.folder_of(stack, cluster.name).is_whole(owner)
+    ]

@@ -1,0 +1,271 @@
+"""`export`: one archive with everything that a machine without network needs."""
+
+import argparse
+import hashlib
+import json
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import docker
+from docker.errors import ImageNotFound
+from requests import RequestException
+
+from host import progress_bar
+from ops.archive import talos_layout
+from ops.archive.reader import CHUNK_BYTES
+from ops.archive.writer import ArchiveWriter
+from ops.caches import of_settings
+from ops.cluster.folder import talos_home
+from ops.commands import image_selection
+from ops.commands.verify import Result, everything, told_aside, verified
+from ops.docker import api
+from ops.docker.volumes import Volumes, folder, opened
+from ops.errors import OpsError
+from ops.stack import stack_files
+from plan.images import archive, manifests, storage
+from plan.images.archive import BootAsset, Lock, LockedImage
+from plan.images.reference import ImageReference, Platform
+from plan.images.storage import Store, blob_path
+from plan.settings.checks import listed
+
+ARCHIVE, FLAT, OCI = "archive", "talos-flat", "talos-oci"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    command.add_argument("file", type=Path, help="the archive, such as talos.tar.zst")
+    command.add_argument(
+        "--layout",
+        choices=(ARCHIVE, FLAT, OCI),
+        default=ARCHIVE,
+        help="archive: everything import wants, in one file; talos-flat, talos-oci: a folder with "
+        "the images alone, as talosctl image cache-create makes them (default: %(default)s)",
+    )
+    image_selection.add_arguments(command)
+    command.add_argument("--no-boot-assets", action="store_true", help="images only")
+    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write images, the registry and boot assets into one archive, or go on with one."""
+    settings = stack_files.check(arguments.stack)
+    caches = of_settings(settings)
+    platform = image_selection.platform(arguments)
+    named = image_selection.named(arguments, {cache.host for cache in caches}, settings)
+    if arguments.file.exists():
+        raise OpsError(f"{arguments.file} is there already: remove it, or choose another name")
+    if not arguments.file.parent.is_dir():
+        raise OpsError(f"there is no folder {arguments.file.parent}: make it, or choose another")
+    client = api.connect()
+    with opened(client, caches) as volumes:
+        stores = {cache.host: storage.EMPTY for cache in caches} | volumes.stores()
+        # Each cache's behind each other: import brings those of one volume in one call.
+        asked = sorted(named or everything(stores), key=lambda image: image.host)
+        results = verified(stores, asked, platform, {})
+        images = tuple(result.image for result in results if not result.faults)
+        left_out = tuple(result for result in results if result.faults)
+        if not images or (named and left_out):
+            _refuse_incomplete(left_out, platform)
+        packed = arguments.layout == ARCHIVE
+        lock = Lock(
+            platform=str(platform),
+            registry_image=settings.cache.image,
+            registry_digest="",  # nobody knows it before Docker has written the image
+            images=tuple(_locked(stores[image.host], image, platform) for image in images),
+            boot_assets=boot_assets() if packed and not arguments.no_boot_assets else (),
+        )
+        if packed:
+            _refuse_too_large(lock)
+            _write(client, volumes, stores, lock, arguments.file)
+        else:
+            _write_folder(volumes, stores, lock, arguments)
+    size = arguments.file.stat().st_size if packed else lock.size
+    report = {
+        "file": str(arguments.file),
+        "bytes": size,
+        "images": len(lock.images),
+        "blobs": len(lock.blobs),
+        "bootAssets": len(lock.boot_assets),
+        "leftOut": [str(result.image) for result in left_out],
+    }
+    words = f"{arguments.file}: {len(lock.images)} images, {len(lock.boot_assets)} boot assets"
+    print(json.dumps(report, indent=2) if arguments.json else f"{words}, {size / 1e6:.1f} MB")
+    return _tell_left_out(left_out, platform)
+
+
+def assets_root() -> Path:
+    """Where talosctl's downloads are, shared by all clusters."""
+    return talos_home() / ".talos"
+
+
+def boot_assets() -> tuple[BootAsset, ...]:
+    """Every file that talosctl has downloaded, hashed."""
+    root = assets_root()
+    files = [
+        path
+        for name in archive.ASSET_FOLDERS
+        for path in sorted((root / name).rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    ]
+    found = {path: path.stat() for path in files}
+    with progress_bar.bar("hashing boot assets", sum(one.st_size for one in found.values())) as bar:
+        return tuple(
+            BootAsset(
+                path=str(path.relative_to(root)),
+                digest=_digest_of(path, bar.update),
+                size=one.st_size,
+                executable=bool(one.st_mode & stat.S_IXUSR),
+            )
+            for path, one in found.items()
+        )
+
+
+def _refuse_incomplete(incomplete: Sequence[Result], platform: Platform) -> None:
+    """Stop where there is nothing to export, or not all of what a list names."""
+    if not incomplete:
+        raise OpsError("the caches hold no image: pull some, or fill them with warm")
+    raise OpsError(
+        f"{len(incomplete)} images are not complete for {platform}: verify tells what is "
+        f"missing, warm fetches it\n{listed([one.image for one in incomplete])}"
+    )
+
+
+def _tell_left_out(left_out: Sequence[Result], platform: Platform) -> int:
+    """Say what is not in the archive; 1 if somebody may miss some of it."""
+    for result in left_out:
+        if result.is_aside:
+            print(f"left out: {told_aside(result)}", file=sys.stderr)
+    if lacking := [result.image for result in left_out if not result.is_aside]:
+        print(
+            f"export: {len(lacking)} images are left out, because they are not complete for "
+            f"{platform}: verify tells what is missing, warm fetches it\n{listed(lacking)}",
+            file=sys.stderr,
+        )
+    return int(bool(lacking))
+
+
+def _refuse_too_large(lock: Lock) -> None:
+    if not archive.fits(lock):
+        raise OpsError(
+            f"{len(lock.images)} images are too many for one archive: export fewer at a time, with "
+            "--images"
+        )
+
+
+def _locked(held: Store, image: ImageReference, platform: Platform) -> LockedImage:
+    parts = storage.parts(held, image, platform)
+    content = held.manifests[parts[0].digest]
+    return LockedImage(image=image, media_type=manifests.parse(content).media_type, parts=parts)
+
+
+def _write(
+    client: docker.DockerClient,
+    volumes: Volumes,
+    stores: dict[str, Store],
+    lock: Lock,
+    path: Path,
+) -> None:
+    with (
+        _full_disk_told(path),
+        closing(ArchiveWriter(path, key=archive.lock_text(lock))) as writer,
+    ):
+        if not writer.has(archive.REGISTRY_IMAGE):
+            _begin(writer, client, lock, path.parent)
+        _add_text(writer, archive.LAYOUT, archive.LAYOUT_CONTENT)
+        _add_text(writer, archive.INDEX, archive.index_text(lock.images))
+        with progress_bar.bar("exporting", lock.size) as bar:
+            sizes = lock.blobs
+            ahead = [one for one in sizes if not writer.has(archive.blob_member(one))]
+            bar.update(sum(sizes.values()) - sum(sizes[digest] for digest in ahead))
+            for digest, content in zip(ahead, _contents(volumes, stores, ahead), strict=True):
+                writer.add(archive.blob_member(digest), sizes[digest], content, digest)
+                bar.update(sizes[digest])
+            for asset in lock.boot_assets:
+                name = f"{archive.BOOT_ASSETS}{asset.path}"
+                if not writer.has(name):
+                    writer.add(name, asset.size, _chunks(assets_root() / asset.path), asset.digest)
+                bar.update(asset.size)
+        writer.finish()
+
+
+def _write_folder(
+    volumes: Volumes, stores: dict[str, Store], lock: Lock, arguments: argparse.Namespace
+) -> None:
+    def source(digests: Sequence[str]) -> Iterator[Iterator[bytes]]:
+        return _contents(volumes, stores, digests)
+
+    with _full_disk_told(arguments.file):
+        if arguments.layout == FLAT:
+            talos_layout.write_flat(arguments.file, lock.images, source)
+        else:
+            platform = image_selection.platform(arguments)
+            talos_layout.write_oci(arguments.file, lock.images, platform, source)
+
+
+@contextmanager
+def _full_disk_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except RequestException:  # one of Docker's, and an OSError too
+        raise
+    except OSError as error:
+        raise OpsError(
+            f"writing {path} failed: {error}. What is whole of it is kept: run export again"
+        ) from error
+
+
+def _add_text(writer: ArchiveWriter, name: str, text: str) -> None:
+    if not writer.has(name):
+        content = text.encode()
+        writer.add(name, len(content), [content])
+
+
+def _begin(writer: ArchiveWriter, client: docker.DockerClient, lock: Lock, beside: Path) -> None:
+    """The lock, and the image that it names the digest of: both anew, Docker may write another."""
+    writer.begin_again()
+    try:
+        image = client.images.get(lock.registry_image)
+    except ImageNotFound as error:
+        raise OpsError(
+            f"the registry's image {lock.registry_image} is not on this machine: make setup"
+        ) from error
+    hashed = hashlib.sha256()
+    with tempfile.TemporaryFile(dir=beside) as spooled:
+        for chunk in image.save(named=lock.registry_image):
+            spooled.write(chunk)
+            hashed.update(chunk)
+        size, digest = spooled.tell(), f"sha256:{hashed.hexdigest()}"
+        _add_text(writer, archive.LOCK, archive.lock_text(replace(lock, registry_digest=digest)))
+        spooled.seek(0)
+        content = iter(lambda: spooled.read(CHUNK_BYTES), b"")
+        writer.add(archive.REGISTRY_IMAGE, size, content, digest)
+
+
+def _contents(
+    volumes: Volumes, stores: dict[str, Store], digests: Sequence[str]
+) -> Iterator[Iterator[bytes]]:
+    """These blobs one after the other, each from the first cache that has it."""
+    files = []
+    for digest in digests:
+        cache = next(one for one in volumes.present if digest in stores[one.host].blobs)
+        size = stores[cache.host].blobs[digest]
+        files.append((f"{folder(cache)}/{blob_path(digest)}", size))
+    return volumes.contents(files)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from iter(lambda: file.read(CHUNK_BYTES), b"")
+
+
+def _digest_of(path: Path, tell: Callable[[int], object]) -> str:
+    hashed = hashlib.sha256()
+    for chunk in _chunks(path):
+        hashed.update(chunk)
+        tell(len(chunk))
+    return f"sha256:{hashed.hexdigest()}"

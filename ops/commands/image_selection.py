@@ -1,0 +1,260 @@
+"""Where a command's images come from: files, talosctl's lists, the nodes of a running cluster."""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from host.interfaces import architecture
+from host.paths import ROOT
+from ops import text_files
+from ops.cluster import talosctl
+from ops.cluster.folder import folder_of
+from ops.errors import OpsError
+from plan.images.reference import ImageReference, Platform, parse_list, parse_platform
+from plan.settings.cluster import ClusterSettings
+from plan.settings.stack import Settings
+from plan.talos.create_flags import (
+    INSTALLER,
+    USUAL_KUBERNETES,
+    image_list_argv,
+    installer_image,
+    node_image,
+    node_images,
+    nodes_images_argv,
+    version_in,
+    with_kubernetes,
+)
+
+STANDARD_INPUT = "-"
+DEFAULT_PLATFORM = f"linux/{architecture()}"
+TALOSCTL_SECONDS = 60
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options that name images, the same for every command."""
+    command.add_argument(
+        "--images",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a list, one image a line; - reads standard input; may be given several times",
+    )
+    command.add_argument(
+        "--talos",
+        action="append",
+        default=[],
+        metavar="VERSION",
+        help="what talosctl of that release lists for this version; the node image or the "
+        "installer is not in it: --cluster adds that",
+    )
+    command.add_argument(
+        "--kubernetes", default="", metavar="VERSION", help="with --talos: not its default one"
+    )
+    command.add_argument(
+        "--cluster",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="what this cluster of the stack needs to boot (cluster.warm)",
+    )
+    command.add_argument(
+        "--nodes",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="what the nodes of this running cluster of the stack have",
+    )
+    command.add_argument(
+        "--platform",
+        default=DEFAULT_PLATFORM,
+        help="which image of an index (default: %(default)s)",
+    )
+
+
+def platform(arguments: argparse.Namespace) -> Platform:
+    """The platform that was asked for.
+
+    Raises:
+        ImageListError: it is none.
+    """
+    return parse_platform(arguments.platform)
+
+
+def named(
+    arguments: argparse.Namespace, hosts: Collection[str], settings: Settings
+) -> tuple[ImageReference, ...]:
+    """Every image that the options name, once; nothing where no option was given.
+
+    Args:
+        arguments: of the command line.
+        hosts: upstreams that there is a cache for.
+        settings: of the stack.
+
+    Raises:
+        OpsError: a list can't be read or had, or has no image that there is a cache for.
+        ImageListError: a list has mistakes.
+    """
+    _check_kubernetes(arguments)
+    found: dict[ImageReference, None] = {}
+    for file in arguments.images:
+        found |= dict.fromkeys(parse_list(read(file), _source(file), hosts))
+    for version in arguments.talos:
+        found |= dict.fromkeys(of_talos(version, hosts, arguments.kubernetes))
+    for name in arguments.cluster:
+        found |= dict.fromkeys(of_cluster(cluster_named(settings, name), hosts))
+    for name in arguments.nodes:
+        cluster = cluster_named(settings, name)
+        found |= dict.fromkeys(_with_caches(_on_nodes(arguments.stack, cluster), hosts))
+    if not found and (arguments.talos or arguments.cluster or arguments.nodes):
+        known = ", ".join(sorted(hosts))
+        raise OpsError(f"no image is left: this stack has a cache for {known} only")
+    return tuple(found)
+
+
+def of_talos(
+    version: str, hosts: Collection[str], kubernetes: str = ""
+) -> tuple[ImageReference, ...]:
+    """What a cluster of this Talos version needs, as talosctl of its release lists it.
+
+    Raises:
+        OpsError: there is no talosctl, or not one of that release.
+    """
+    if shutil.which("talosctl") is None:
+        raise OpsError(
+            f"talosctl is not on PATH, and only it knows what Talos {version} needs: install it, "
+            "or give a list of images"
+        )
+    return _with_caches(_listed(version, kubernetes), hosts)
+
+
+def of_cluster(cluster: ClusterSettings, hosts: Collection[str]) -> tuple[ImageReference, ...]:
+    """What a cluster needs to boot: the list that `warm` names, or talosctl's for its versions.
+
+    Both with what its nodes are made of, which no list of talosctl's has: the node image on Docker,
+    the installer on QEMU.
+
+    Raises:
+        OpsError: there is no talosctl, or not one of the cluster's release.
+        ImageListError: the named list has mistakes.
+    """
+    found = talosctl.find()
+    of_nodes = node_image if cluster.provisioner == "docker" else installer_image
+    own = of_nodes(cluster, found.version)
+    if cluster.warm_file:
+        path = ROOT / text_files.path(cluster.warm_file)
+        listed = parse_list(read(str(path)), f"@{cluster.warm_file}", hosts)
+        return tuple(dict.fromkeys((*_with_caches([own], hosts), *listed)))
+    version = cluster.talos_version or cluster.image_version or str(found.version)
+    names = _listed(version, cluster.kubernetes_version or "")
+    # talosctl up to 1.11 lists its default installer, which Docker's nodes never pull.
+    needed = (name for name in names if not name.startswith(f"{INSTALLER}:"))
+    return _with_caches([own, *needed], hosts)
+
+
+def _check_kubernetes(arguments: argparse.Namespace) -> None:
+    if not (version := arguments.kubernetes):
+        return
+    if not arguments.talos:
+        raise OpsError(
+            f"--kubernetes {version} says what Talos comes with: add --talos VERSION (a cluster's "
+            "own version is in the stack file)"
+        )
+    if version_in(version) is None:
+        raise OpsError(
+            f"--kubernetes: '{version}' is no version: write for instance {USUAL_KUBERNETES}"
+        )
+
+
+def cluster_named(settings: Settings, name: str) -> ClusterSettings:
+    """A cluster of the stack.
+
+    Raises:
+        OpsError: it has none of that name.
+    """
+    for cluster in settings.clusters:
+        if cluster.name == name:
+            return cluster
+    known = ", ".join(cluster.name for cluster in settings.clusters) or "none"
+    raise OpsError(f"the stack has no cluster '{name}'; its clusters: {known}")
+
+
+def _listed(version: str, kubernetes: str) -> list[str]:
+    found = talosctl.find()
+    argv = image_list_argv(found.program, found.version, version)
+    if isinstance(argv, str):
+        raise OpsError(argv)
+    return with_kubernetes(_said(argv).split(), kubernetes)
+
+
+def _on_nodes(stack: str, cluster: ClusterSettings) -> list[str]:
+    access = folder_of(stack, cluster.name).talosconfig
+    if not access.exists():
+        raise OpsError(f"the cluster '{cluster.name}' is not up: there is no {access}")
+    program = talosctl.find().program
+    return [
+        name
+        for namespace in ("system", "cri")
+        for name in node_images(
+            _said(nodes_images_argv(program, str(access), cluster.node_ips, namespace))
+        )
+    ]
+
+
+def _said(argv: list[str]) -> str:
+    try:
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=TALOSCTL_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OpsError(f"{' '.join(argv)} did not answer in {TALOSCTL_SECONDS} s") from error
+    if done.returncode != 0:
+        raise OpsError(f"{' '.join(argv)} failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _with_caches(names: Iterable[str], hosts: Collection[str]) -> tuple[ImageReference, ...]:
+    """The images that a cache is there for; the others do not come through this stack."""
+    found: list[ImageReference] = []
+    for name in names:
+        host = name.partition("/")[0]
+        if host in hosts:
+            found += parse_list(name, "talosctl's list", hosts)
+        else:
+            print(f"left out, because there is no cache for {host}: {name}", file=sys.stderr)
+    return tuple(found)
+
+
+def _source(file: str) -> str:
+    return "standard input" if file == STANDARD_INPUT else file
+
+
+def by_backend(
+    images: Sequence[ImageReference], settings: Settings
+) -> tuple[tuple[ImageReference, ...], tuple[ImageReference, ...]]:
+    """Those that a cache on this machine has to hold, and those behind Harbor; in their order."""
+    behind = {upstream.host for upstream in settings.behind_harbor}
+    return (
+        tuple(image for image in images if image.host not in behind),
+        tuple(image for image in images if image.host in behind),
+    )
+
+
+def read(file: str) -> str:
+    """What a list holds, or standard input.
+
+    Raises:
+        OpsError: it can't be read.
+    """
+    try:
+        return (
+            text_files.standard_input() if file == STANDARD_INPUT else text_files.read(Path(file))
+        )
+    except OpsError as error:
+        raise OpsError(f"the list {_source(file)} can't be read: {error}") from error

@@ -1,0 +1,536 @@
+"""`import`: brings an archive's images into the caches' volumes, checked by digest on the way.
+
+A blob gets its place only when all of it has come and is right; links are written when all blobs
+are there and make up the images, tags last, and boot assets get their names after that. So whenever
+it ends, the caches serve what they served before, and what it has half done goes with the next one.
+"""
+
+import argparse
+import gzip
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import docker
+import zstandard
+from docker.errors import APIError, DockerException, ImageNotFound
+from requests import RequestException
+
+from host import progress_bar
+from host.paths import user_cache
+from ops.archive import reader, talos_layout
+from ops.archive.reader import CHUNK_BYTES, Members
+from ops.caches import Cache, of_settings
+from ops.commands.cache_restart import not_back, stopped
+from ops.commands.export import assets_root
+from ops.docker import api, volume_hashes
+from ops.docker.volumes import Volumes, as_tar, folder, opened
+from ops.errors import OpsError
+from ops.stack import stack_files
+from plan.caches.cache_plan import VOLUME_LABELS
+from plan.images import archive, storage, talos_image_cache
+from plan.images.archive import ArchiveError, BootAsset, Lock
+from plan.images.storage import STAGING, Store, blob_path
+from plan.settings.checks import listed
+from plan.settings.stack import Settings
+from toolchain.steps import only_one
+
+# What goes to Docker in one call; what was not finished is lost when the import is broken off.
+BATCH_BYTES = 32 * 1024 * 1024
+BATCH_BLOBS = 2000
+# Below STAGING: a folder that looks like the cache's own, and what goes there from another volume.
+_STAGED = f"{STAGING}/new"
+# Arguments: the caches' folders, which a volume that was just made does not have.
+_EMPTY = f'busybox mkdir -p "$@" && for one; do busybox rm -rf "$one/{STAGING}" || exit 1; done'
+# Arguments: a folder that has staged blobs, another one, and those of them that it is to have. What
+# the first tar can't read it leaves out, and goes on: that all of it went is noted beside them.
+_COPY = (
+    'from=$1 to=$2; shift 2; busybox mkdir -p "$to" && cd "$from" && '
+    '{ busybox tar -c -f - "$@" && : >"$to.whole"; } | busybox tar -x -f - -C "$to" && '
+    'busybox rm "$to.whole"'
+)
+# As talosctl leaves its downloads: nothing of them is secret.
+PROGRAM, FILE = 0o755, 0o644
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Into:
+    """Where the images go: the caches that are concerned, and what they held before.
+
+    Attributes:
+        wanted: host -> digests of what its images are made of.
+        damaged: host -> those of the lock's blobs that are there, and not what they should be.
+    """
+
+    volumes: Volumes
+    caches: dict[str, Cache]
+    stores: dict[str, Store]
+    wanted: Mapping[str, set[str]]
+    damaged: Mapping[str, frozenset[str]]
+
+    def wanting(self, digest: str) -> tuple[Cache, ...]:
+        """The caches that want a blob, and do not have it whole."""
+        return tuple(
+            self.caches[host]
+            for host, digests in self.wanted.items()
+            if digest in digests
+            and (digest not in self.stores[host].blobs or digest in self.damaged[host])
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Blob:
+    """A blob that comes; its content is gone with the next one."""
+
+    digest: str
+    size: int
+    content: IO[bytes]
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    command.add_argument(
+        "file",
+        type=Path,
+        help="an archive that export has made, or a folder of talosctl image cache-create",
+    )
+    command.add_argument(
+        "--replace-tags", action="store_true", help="where a cache has another image for a tag"
+    )
+    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Bring an archive, or a folder of talosctl's, into the caches' volumes; they may run."""
+    settings = stack_files.check(arguments.stack)
+    bring = _import_folder if arguments.file.is_dir() else _import_archive
+    try:
+        # Two at once would take away each other's half staged pieces.
+        with only_one(user_cache() / "locks" / f"import-{settings.prefix}.lock"):
+            new = bring(arguments.file, settings, arguments)
+    except (tarfile.TarError, zstandard.ZstdError, zlib.error, gzip.BadGzipFile, EOFError) as error:
+        raise OpsError(
+            f"{arguments.file} is refused: it is cut short, damaged or no archive of export "
+            f"({error}). What was whole of it is kept: carry it over again and run import again"
+        ) from error
+    except RequestException:  # one of Docker's, and an OSError too
+        raise
+    except OSError as error:
+        raise OpsError(
+            f"importing {arguments.file} failed: {error}. What was whole of it is kept: run import "
+            "again"
+        ) from error
+    except ArchiveError as error:
+        raise OpsError(f"{arguments.file} is refused: {error}") from error
+    print(json.dumps(new, indent=2) if arguments.json else _readable(new))
+    return 0
+
+
+def _import_archive(
+    path: Path, settings: Settings, arguments: argparse.Namespace
+) -> dict[str, int]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise OpsError(f"{path} can't be read: {error}") from error
+    client = api.connect()
+    with file, reader.opened(file) as members:
+        lock = _lock(members)
+        concerned = _concerned(lock, of_settings(settings))
+        _load(members, client, settings.cache.image, lock)
+        with (
+            _opened(client, lock, concerned, arguments) as into,
+            _staged_assets(settings.prefix) as assets,
+        ):
+            came = _members(members, lock, into, assets)
+            _refuse_missing(lock, came)
+            _link(lock, into)
+            _place(lock.boot_assets, assets)
+            _forget(client, lock, into, arguments.stack)
+    return {
+        "images": len(lock.images),
+        "newBlobs": came.new,
+        "bootAssets": len(lock.boot_assets),
+    }
+
+
+def _import_folder(path: Path, settings: Settings, arguments: argparse.Namespace) -> dict[str, int]:
+    read = talos_layout.reader(path)
+    # What is there of an index is the image: there is no platform to prove it for.
+    lock = Lock(
+        platform="",
+        registry_image="",
+        registry_digest="",
+        images=talos_layout.images(read()),
+        boot_assets=(),
+    )
+    concerned = _concerned(lock, of_settings(settings))
+    client = api.connect()
+    with _opened(client, lock, concerned, arguments) as into:
+        new = _files(read(), lock, into)
+        _link(lock, into)
+        _forget(client, lock, into, arguments.stack)
+    return {"images": len(lock.images), "newBlobs": new, "bootAssets": 0}
+
+
+@contextmanager
+def _opened(
+    client: docker.DockerClient,
+    lock: Lock,
+    concerned: Sequence[Cache],
+    arguments: argparse.Namespace,
+) -> Iterator[_Into]:
+    """The volumes, made where there are none, once it is clear that the images can go there."""
+    for cache in concerned:
+        _ensure_volume(client, cache)
+    with opened(client, concerned, writable=True) as volumes:
+        stores = volumes.stores()
+        into = _Into(
+            volumes=volumes,
+            caches={cache.host: cache for cache in concerned},
+            stores=stores,
+            wanted=lock.by_host,
+            damaged=volume_hashes.damaged(volumes, stores, lock.by_host),
+        )
+        _refuse_conflicts(lock, into, replace=arguments.replace_tags)
+        with _staging(into):
+            yield into
+
+
+@contextmanager
+def _staging(into: _Into) -> Iterator[None]:
+    """Nothing is left where blobs are staged, neither by this import nor by one that was killed."""
+    _unstage(into)
+    try:
+        yield
+    except BaseException:
+        with suppress(OpsError, DockerException, RequestException):  # what came first is to be told
+            _unstage(into)
+        raise
+    _unstage(into)
+
+
+def _unstage(into: _Into) -> None:
+    into.volumes.run("sh", "-c", _EMPTY, "sh", *map(folder, into.caches.values()))
+
+
+@contextmanager
+def _staged_assets(prefix: str) -> Iterator[Path]:
+    """A folder for boot assets until all of them are there; not where export looks for them."""
+    staged = assets_root() / f"{STAGING}-{prefix}"
+    shutil.rmtree(staged, ignore_errors=True)  # of an import that was killed
+    try:
+        yield staged
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _lock(members: Members) -> Lock:
+    first = members.next()
+    if first is None or first.name != archive.LOCK:
+        raise ArchiveError(f"it does not begin with {archive.LOCK}: it was not made by export")
+    content = members.content(first, archive.LOCK_BYTES)
+    return archive.parse_lock(content.read().decode(errors="replace"))
+
+
+def _concerned(lock: Lock, caches: Sequence[Cache]) -> tuple[Cache, ...]:
+    if unknown := sorted(set(lock.hosts) - {cache.host for cache in caches}):
+        raise ArchiveError(
+            f"it has images of {', '.join(unknown)}, and this stack has no cache for them: add "
+            "them to 'upstreams' in the stack file"
+        )
+    return tuple(cache for cache in caches if cache.host in lock.hosts)
+
+
+def _load(members: Members, client: docker.DockerClient, image: str, lock: Lock) -> None:
+    """The second member is the registry: a look into the volumes needs it, and so do caches."""
+    member = members.next()
+    if member is None or member.name != archive.REGISTRY_IMAGE:
+        raise ArchiveError(f"{archive.REGISTRY_IMAGE} is not behind its {archive.LOCK}")
+    content = members.content(member, archive.REGISTRY_IMAGE_BYTES)
+    try:
+        client.images.get(image)
+    except ImageNotFound:
+        with tempfile.TemporaryFile() as spooled:
+            _compare(lock.registry_digest, _copied(content, spooled))
+            spooled.seek(0)
+            _load_checked(spooled, client, image, lock)
+    else:
+        _compare(lock.registry_digest, _copied(content))
+
+
+def _load_checked(checked: IO[bytes], client: docker.DockerClient, image: str, lock: Lock) -> None:
+    if lock.registry_image != image:
+        raise ArchiveError(
+            f"it brings {lock.registry_image}, and this stack wants {image}, which is not on "
+            f"this machine: write cache.image: {lock.registry_image}"
+        )
+    try:
+        with api.sent(iter(lambda: checked.read(CHUNK_BYTES), b"")) as content:
+            client.images.load(content)
+        client.images.get(image)
+    except (APIError, ImageNotFound) as error:
+        raise ArchiveError(f"Docker does not take its registry image: {error}") from error
+
+
+def _ensure_volume(client: docker.DockerClient, cache: Cache) -> None:
+    """As `up` would make it; one that is there stays as it is."""
+    client.api.create_volume(cache.name, labels=VOLUME_LABELS)
+
+
+def _refuse_conflicts(lock: Lock, into: _Into, *, replace: bool) -> None:
+    tags = {
+        host: {name: repository.tags for name, repository in held.repositories.items()}
+        for host, held in into.stores.items()
+    }
+    if (found := archive.conflicts(lock, tags)) and not replace:
+        raise ArchiveError(
+            "caches have other images under the same tags; no image was changed. --replace-tags "
+            f"takes those of the archive\n{listed(found)}"
+        )
+
+
+@dataclass(kw_only=True)
+class _Came:
+    """What has come of an archive.
+
+    Attributes:
+        names: of all members behind the registry's image.
+        manifests: digest -> content of every manifest and index.
+        new: how many blobs a cache lacked.
+    """
+
+    new: int = 0
+    names: set[str] = field(default_factory=set)
+    manifests: dict[str, bytes] = field(default_factory=dict)
+
+
+def _members(members: Members, lock: Lock, into: _Into, staged: Path) -> _Came:
+    """Take every member that the lock names; boot assets into a folder, by their digests."""
+    assets = {f"{archive.BOOT_ASSETS}{asset.path}": asset for asset in lock.boot_assets}
+    blobs = {archive.blob_member(digest): digest for digest in lock.blobs}
+    sizes = {name: lock.blobs[digest] for name, digest in blobs.items()}
+    sizes |= {name: asset.size for name, asset in assets.items()}
+    came, manifests = _Came(), lock.manifests
+
+    def coming() -> Iterator[_Blob]:
+        while (member := members.next()) is not None:
+            _refuse_unknown(member, sizes, came.names)
+            came.names.add(member.name)
+            content = members.content(member, sizes.get(member.name, archive.LOCK_BYTES))
+            if digest := blobs.get(member.name):
+                if digest in manifests:
+                    came.manifests[digest] = content.read()
+                    content = io.BytesIO(came.manifests[digest])
+                yield _Blob(digest=digest, size=member.size, content=content)
+                bar.update(member.size)
+            elif asset := assets.get(member.name):
+                between.append((asset, content))  # Docker is not kept waiting for those
+                return
+
+    between: list[tuple[BootAsset, IO[bytes]]] = []
+    with progress_bar.bar("importing", lock.size) as bar:
+        came.new += _take_blobs(into, coming())
+        while between:
+            asset, content = between.pop()
+            _take_asset(asset, content, staged)
+            bar.update(asset.size)
+            came.new += _take_blobs(into, coming())
+    return came
+
+
+def _refuse_unknown(member: tarfile.TarInfo, sizes: Mapping[str, int], before: set[str]) -> None:
+    """Stop at what the lock does not speak of."""
+    if member.name in before:
+        raise ArchiveError(f"it has a file twice: {member.name}")
+    if member.name in sizes:
+        if member.size != sizes[member.name]:
+            raise ArchiveError(f"{member.name} has another size than its {archive.LOCK} says")
+    elif member.name not in (archive.LAYOUT, archive.INDEX):
+        raise ArchiveError(f"it has a file that its {archive.LOCK} does not know: {member.name}")
+
+
+def _files(files: talos_layout.Files, lock: Lock, into: _Into) -> int:
+    """Take every blob and manifest that an image has from a folder; how many were new."""
+    seen = set[str]()
+
+    def coming() -> Iterator[_Blob]:
+        for name, size, content in files:
+            if talos_layout.is_blob(name):
+                digest = talos_image_cache.blob_digest(name)
+            else:
+                manifest = talos_layout.manifest(name, size, content)
+                digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+                content = io.BytesIO(manifest)
+            # A manifest is in every repository that has it, and in the file of its tag.
+            if digest in lock.blobs and digest not in seen:
+                seen.add(digest)
+                yield _Blob(digest=digest, size=size, content=content)
+                bar.update(size)
+
+    with progress_bar.bar("importing", lock.size) as bar:
+        new = _take_blobs(into, coming())
+    if lost := lock.blobs.keys() - seen:
+        raise ArchiveError(f"it was changed while it was read: {min(lost)} is there no more")
+    return new
+
+
+def _take_blobs(into: _Into, coming: Iterator[_Blob]) -> int:
+    """Put blobs into every volume that wants them, many at once; how many one lacked."""
+    ahead, new = _Ahead(_wanted(into, coming)), 0
+    while ahead.blob is not None:
+        home, taken = into.wanting(ahead.blob.digest)[0], list[str]()
+        into.volumes.put(folder(home), as_tar(_batch(into, ahead, home, taken)))
+        _place_blobs(into, home, taken)
+        new += len(taken)
+    return new
+
+
+def _wanted(into: _Into, coming: Iterator[_Blob]) -> Iterator[_Blob]:
+    for blob in coming:
+        if into.wanting(blob.digest):
+            yield blob
+        else:
+            _compare(blob.digest, _copied(blob.content))
+
+
+class _Ahead:
+    """Blobs that come; the first that is not taken yet can be looked at."""
+
+    def __init__(self, coming: Iterator[_Blob]) -> None:
+        self._coming = coming
+        self.blob = next(coming, None)
+
+    def go_on(self) -> None:
+        """The next one."""
+        self.blob = next(self._coming, None)
+
+
+def _batch(
+    into: _Into, ahead: _Ahead, home: Cache, taken: list[str]
+) -> Iterator[tuple[str, int, Iterable[bytes]]]:
+    """(path to stage it at, size, content) of blobs that go to one volume first, noted as taken."""
+    size = 0
+    while (blob := ahead.blob) and into.wanting(blob.digest)[0] == home:
+        if taken and (size + blob.size > BATCH_BYTES or len(taken) == BATCH_BLOBS):
+            return
+        yield f"{_STAGED}/{blob_path(blob.digest)}", blob.size, _checked(blob)
+        taken.append(blob.digest)
+        size += blob.size
+        ahead.go_on()
+
+
+def _place_blobs(into: _Into, home: Cache, digests: Sequence[str]) -> None:
+    """Give blobs that are staged in one volume their place in all that want them."""
+    others: dict[Cache, list[str]] = {}
+    for digest in digests:
+        for cache in into.wanting(digest):
+            if cache != home:
+                others.setdefault(cache, []).append(blob_path(digest))
+    staged = f"{folder(home)}/{_STAGED}"
+    for cache, paths in others.items():
+        # First within its volume: a copy from another one takes its time.
+        into.volumes.run("sh", "-c", _COPY, "sh", staged, f"{folder(cache)}/{_STAGED}", *paths)
+        into.volumes.place(folder(cache), _STAGED)
+    into.volumes.place(folder(home), _STAGED)
+
+
+def _checked(blob: _Blob) -> Iterator[bytes]:
+    hashed = hashlib.sha256()
+    while chunk := blob.content.read(CHUNK_BYTES):
+        hashed.update(chunk)
+        yield chunk
+    _compare(blob.digest, f"sha256:{hashed.hexdigest()}")
+
+
+def _take_asset(asset: BootAsset, content: IO[bytes], staged: Path) -> None:
+    file = staged / asset.path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("xb") as opened_file:
+        _compare(asset.digest, _copied(content, opened_file))
+    file.chmod(PROGRAM if asset.executable else FILE)
+
+
+def _place(assets: Sequence[BootAsset], staged: Path) -> None:
+    """Put boot assets, all of them there and right, where talosctl looks for them."""
+    for asset in assets:
+        target = assets_root() / asset.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # The user may have put the folder on another disk.
+        new = target.with_name(f".{target.name}.new")
+        shutil.move(staged / asset.path, new)
+        new.rename(target)
+
+
+def _link(lock: Lock, into: _Into) -> None:
+    """Link what is not linked yet; of each image its tag last."""
+    links: dict[str, dict[str, str]] = {host: {} for host in into.caches}
+    for locked in lock.images:
+        image = locked.image
+        held = into.stores[image.host].repository(image.repository)
+        name = into.caches[image.host].stored(image.repository)
+        for part in locked.parts:
+            is_manifest = part.part in archive.MANIFESTS
+            if part.digest not in (held.revisions if is_manifest else held.layers):
+                link = storage.revision_link if is_manifest else storage.layer_link
+                links[image.host][link(name, part.digest)] = part.digest
+        if image.tag and held.tags.get(image.tag) != locked.digest:
+            for path in storage.tag_links(name, image.tag, locked.digest):
+                links[image.host][path] = locked.digest
+    for host, cache in into.caches.items():
+        into.volumes.place_links(folder(cache), links[host])
+
+
+def _forget(client: docker.DockerClient, lock: Lock, into: _Into, stack: str) -> None:
+    """A running registry remembers the size of what was damaged, and would go on telling it."""
+    for host, digests in into.damaged.items():
+        sizes = into.stores[host].blobs
+        if any(sizes[digest] != lock.blobs[digest] for digest in digests):
+            with stopped(client, into.caches[host], stack) as ran:
+                pass
+            if ran and (why := not_back(into.caches[host])):
+                raise OpsError(why)
+
+
+def _refuse_missing(lock: Lock, came: _Came) -> None:
+    wanted = {archive.blob_member(digest) for digest in lock.blobs}
+    wanted |= {f"{archive.BOOT_ASSETS}{asset.path}" for asset in lock.boot_assets}
+    if missing := len(wanted - came.names):
+        raise ArchiveError(
+            f"it is cut short: {missing} of {len(wanted)} files are missing. What came is kept: "
+            "carry it over again and run import again"
+        )
+    # The lock may name other parts than the manifests do.
+    if incomplete := archive.incomplete(lock, came.manifests):
+        raise ArchiveError(f"it does not have all of {', '.join(incomplete)}")
+
+
+def _copied(content: IO[bytes], into: IO[bytes] | None = None) -> str:
+    """The digest of what is left of a member, which goes to a file, or nowhere."""
+    hashed = hashlib.sha256()
+    while chunk := content.read(CHUNK_BYTES):
+        hashed.update(chunk)
+        if into is not None:
+            into.write(chunk)
+    return f"sha256:{hashed.hexdigest()}"
+
+
+def _compare(wanted: str, found: str) -> None:
+    if wanted != found:
+        raise ArchiveError(f"a file in it was changed: {wanted} has the digest {found}")
+
+
+def _readable(new: dict[str, int]) -> str:
+    return (
+        f"{new['images']} images are complete in the caches, {new['newBlobs']} blobs were new; "
+        f"{new['bootAssets']} boot assets"
+    )

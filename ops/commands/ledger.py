@@ -1,0 +1,114 @@
+"""The ledger of a stack: when each image was last used, kept beyond its containers' logs."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import docker
+from docker.errors import APIError, NotFound
+
+from host import progress_bar
+from host.paths import PRIVATE, private_folder
+from ops.caches import Cache, of_settings
+from ops.docker import api
+from ops.docker.api import DockerUnavailableError
+from ops.errors import OpsError
+from ops.stack import stack_files
+from plan.images import last_used
+from plan.images.last_used import Ledger
+from plan.settings.checks import SettingsError
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    command.add_argument("--json", action="store_true", help="the ledger as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Note when each image was last used; a log goes with its container, the ledger stays."""
+    caches = of_settings(stack_files.check(arguments.stack))
+    noted = brought_up_to_date(api.connect(), arguments.stack, caches)
+    days = {host: dict(sorted(one.days.items())) for host, one in noted.items()}
+    if arguments.json:
+        print(json.dumps(days, indent=2))
+    else:
+        lines = sorted((day, f"{host}/{name}") for host in days for name, day in days[host].items())
+        print("\n".join(f"{day}  {name}" for day, name in lines) or "no use was seen so far")
+    return 0
+
+
+def note(stack: str) -> None:
+    """Bring the ledger up to date before containers go, and their logs with them.
+
+    What keeps it from that is told, and is no reason not to go on.
+    """
+    try:
+        caches = of_settings(stack_files.check(stack))
+        brought_up_to_date(api.connect(), stack, caches)
+    except (OpsError, SettingsError, DockerUnavailableError) as error:
+        print(f"the ledger of last uses was not brought up to date: {error}", file=sys.stderr)
+
+
+def brought_up_to_date(
+    client: docker.DockerClient, stack: str, caches: Sequence[Cache]
+) -> dict[str, Ledger]:
+    """Add what the caches' logs say since the last time; the ledgers by host.
+
+    Raises:
+        OpsError: the ledger or a log can't be read.
+    """
+    path = PRIVATE / f"ledger-{stack}.json"
+    before = _read(path)
+    noted = dict(before)
+    with progress_bar.bar("reading logs", None) as bar:
+        for cache in caches:
+            try:
+                container = client.api.inspect_container(cache.name)["Id"]
+                known = noted.get(cache.host, Ledger())
+                since = known.seen if container == known.container else ""
+                log = _lines(client, container, since, bar.update)
+                noted[cache.host] = last_used.noted(known, container, log)
+            except NotFound:
+                continue  # it is not up: what is noted stays
+            except APIError as error:
+                raise OpsError(f"the log of {cache.name} can't be read: {error}") from error
+    if noted != before:
+        _write(path, noted)
+    return noted
+
+
+def _lines(
+    client: docker.DockerClient, container: str, since: str, tell: Callable[[int], object]
+) -> Iterator[str]:
+    """The lines of a log from the second of `since` on, with Docker's time in front."""
+    rest = b""
+    more = (
+        {"since": int(datetime.fromisoformat(f"{since[:19]}+00:00").timestamp())} if since else {}
+    )
+    for chunk in client.api.logs(container, stream=True, follow=False, timestamps=True, **more):
+        tell(len(chunk))
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode(errors="replace") for line in lines)
+
+
+def _read(path: Path) -> dict[str, Ledger]:
+    try:
+        return last_used.parse(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise OpsError(f"the ledger {path} can't be read ({error}): remove it") from error
+
+
+def _write(path: Path, noted: Mapping[str, Ledger]) -> None:
+    """Under its name only when it is whole, and readable by its owner only."""
+    private_folder(path.parent)
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(last_used.dump(noted))
+    new.replace(path)

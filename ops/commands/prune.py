@@ -1,0 +1,332 @@
+"""`prune`: makes the caches smaller. Pinned images stay, the least recently used go first.
+
+A cache is stopped while its blobs go: its memory would go on serving them. What goes from it is
+reckoned once more when it is stopped, so that what was pulled meanwhile stays whole.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import docker
+
+from host import progress_bar
+from ops.caches import Cache, of_settings
+from ops.commands import image_selection, ledger
+from ops.commands.cache_restart import not_back, stopped
+from ops.docker import api
+from ops.docker.volumes import MOUNT, UNWRITTEN_MINUTES, Volumes, by_folder, folder, opened
+from ops.errors import OpsError
+from ops.stack import stack_files
+from plan.images import pruning
+from plan.images.pruning import Decision, File, Going, Removal, Volume
+from plan.images.reference import ImageReference, parse_list
+from plan.images.storage import STAGING, blob_folder
+from plan.settings.checks import listed
+from plan.settings.stack import Settings
+from plan.upstreams import slug
+
+# As many as keep the bar moving.
+REMOVED_AT_ONCE = 500
+# Links, and what nobody has written to for long. What is under way may be gone before `stat`, and
+# is not looked at.
+_FILES = (
+    f"cd {MOUNT} && find . -type f '(' -name link ! -path '*/{STAGING}*/*' -o "
+    "'(' -name data -path '*/_uploads/*' -o -name '*.tmp' -o -name '*.new' "
+    f"-o -path '*/{STAGING}*/*' ')' -mmin +{UNWRITTEN_MINUTES} ')' "
+    "-exec busybox stat -c '%s,%Y %n' {} +"
+)
+# Level by level: what held only empty folders is empty then. No name here has a space.
+_EMPTY = (
+    'cd "$0" && while found=$(find repositories -mindepth 1 -type d -empty) && [ -n "$found" ]; do '
+    'echo "$found" | busybox xargs busybox rmdir || exit 1; done'
+)
+Sets = Mapping[str, Sequence[ImageReference]]
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    command.add_argument(
+        "--to", required=True, metavar="SIZE", help="of all caches together: 20GB, 500MB or 20GiB"
+    )
+    command.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a pinned set: a list, one image a line; may be given several times",
+    )
+    command.add_argument(
+        "--keep-talos",
+        action="append",
+        default=[],
+        metavar="VERSION",
+        help="a pinned set: what talosctl of that release lists for this version; the node image "
+        "or the installer is not in it; may be given several times",
+    )
+    command.add_argument(
+        "--keep-cluster",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a pinned set: all that this cluster of the stack needs to boot; may be given several "
+        "times",
+    )
+    command.add_argument(
+        "--platform",
+        default=image_selection.DEFAULT_PLATFORM,
+        help="which image of an index a complete set has; all that are there stay "
+        "(default: %(default)s)",
+    )
+    command.add_argument("--yes", action="store_true", help="do it; without, it is only shown")
+    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Remove the least recently used images down to a size; shows what would go, unless --yes."""
+    settings = stack_files.check(arguments.stack)
+    caches = of_settings(settings)
+    try:
+        budget = pruning.parse_size(arguments.to)
+    except ValueError as error:
+        raise OpsError(f"--to '{arguments.to}': {error}") from error
+    platform = image_selection.platform(arguments)
+    sets = _stored(_sets(arguments, {cache.host for cache in caches}, settings), caches)
+    client = api.connect()
+    days = {
+        host: one.days
+        for host, one in ledger.brought_up_to_date(client, arguments.stack, caches).items()
+    }
+    with opened(client, caches) as volumes:
+        read = _read(volumes)
+    decision = pruning.decide(read, sets, days, budget, platform)
+    do = arguments.yes and decision.fits
+    if not arguments.json:
+        print(_tables(decision))
+    after = dict(decision.after)
+    if do:
+        after |= _pruned(client, caches, read, sets, decision, arguments.stack)
+    if arguments.json:
+        print(_as_json(decision, done=do, after=after))
+    _refuse(decision)
+    if not arguments.json:
+        print(_last_line(decision, after, done=do))
+    return int(bool(decision.refused))
+
+
+def _sets(arguments: argparse.Namespace, hosts: set[str], settings: Settings) -> Sets:
+    found: dict[str, tuple[ImageReference, ...]] = {}
+    for file in arguments.keep:
+        name = Path(file).stem
+        if name in found:
+            raise OpsError(f"--keep {file}: there is a set '{name}' already; give it another name")
+        found[name] = parse_list(image_selection.read(file), file, hosts)
+    for version in arguments.keep_talos:
+        found[f"talos {version}"] = image_selection.of_talos(version, hosts)
+    for name in arguments.keep_cluster:
+        cluster = image_selection.cluster_named(settings, name)
+        found[f"cluster {name}"] = image_selection.of_cluster(cluster, hosts)
+    return found
+
+
+def _stored(sets: Sets, caches: Sequence[Cache]) -> Sets:
+    """The sets with the names that volumes, and the ledger, have for their images."""
+    by_host = {cache.host: cache for cache in caches}
+    return {
+        name: tuple(
+            replace(image, repository=by_host[image.host].stored(image.repository))
+            for image in images
+        )
+        for name, images in sets.items()
+    }
+
+
+def _read(volumes: Volumes) -> tuple[Volume, ...]:
+    """What every open volume holds."""
+    if not volumes.present:
+        return ()
+    stores = volumes.stores_as_they_are()
+    files = _files(volumes)
+    return tuple(
+        Volume(host=cache.host, store=stores[cache.host], files=files.get(slug(cache.host), {}))
+        for cache in volumes.present
+    )
+
+
+def _files(volumes: Volumes) -> dict[str, dict[str, File]]:
+    """Folder of a cache below MOUNT -> path below ROOT -> file."""
+    listed = by_folder(volumes.run("sh", "-c", _FILES))
+    return {top: {path: _file(word) for word, path in rows} for top, rows in listed.items()}
+
+
+def _file(word: str) -> File:
+    """From "SIZE,SECONDS", the time of its last change."""
+    size, written = map(int, word.split(","))
+    return File(size=size, day=datetime.fromtimestamp(written, timezone.utc).date().isoformat())
+
+
+def _pruned(
+    client: docker.DockerClient,
+    caches: Sequence[Cache],
+    read: Sequence[Volume],
+    sets: Sets,
+    decision: Decision,
+    stack: str,
+) -> dict[str, int]:
+    """Remove what was decided on, cache by cache; host -> bytes of what is left."""
+    by_host = {volume.host: volume for volume in read}
+    after = {}
+    for cache in caches:
+        going = [one for one in decision.going if one.image.host == cache.host]
+        if cache.host in by_host and cache.host not in decision.refused:
+            todo = pruning.removal(by_host[cache.host], sets, going)
+            if not todo.is_empty:
+                after[cache.host] = _prune(client, cache, sets, going, stack)
+    return after
+
+
+def _prune(
+    client: docker.DockerClient, cache: Cache, sets: Sets, going: Sequence[Going], stack: str
+) -> int:
+    """Remove these images from a cache that is stopped meanwhile; bytes of what is left."""
+    _refuse_others(client, cache)
+    with (
+        stopped(client, cache, stack) as ran,
+        opened(client, [cache], writable=True) as volumes,
+    ):
+        (volume,) = _read(volumes)
+        try:
+            todo = pruning.removal(volume, sets, going)
+        except pruning.PruneError as error:
+            raise OpsError(str(error)) from error
+        _remove(volumes, cache, todo)
+    if ran and (why := not_back(cache)):
+        raise OpsError(why)
+    return volume.size - todo.size
+
+
+def _remove(volumes: Volumes, cache: Cache, todo: Removal) -> None:
+    """Whenever this ends, no tag leads to something that is gone: tags go first, blobs last."""
+    root = folder(cache)
+    blobs = sorted(todo.blobs)
+    count = len(todo.tags) + len(todo.files) + len(blobs)
+    with progress_bar.bar(f"pruning {cache.host}", count, unit="file") as bar:
+        for files in (todo.tags, todo.files):
+            _rm(volumes, [f"{root}/{path}" for path in files], bar.update)
+        # A repository is one to the registry while it has folders; also those of a broken-off run.
+        volumes.run("sh", "-c", _EMPTY, root)
+        _rm(volumes, [f"{root}/{blob_folder(digest)}" for digest in blobs], bar.update)
+
+
+def _rm(volumes: Volumes, paths: Sequence[str], tell: Callable[[int], object]) -> None:
+    for start in range(0, len(paths), REMOVED_AT_ONCE):
+        some = paths[start : start + REMOVED_AT_ONCE]
+        volumes.run("busybox", "rm", "-r", *some)
+        tell(len(some))
+
+
+def _refuse_others(client: docker.DockerClient, cache: Cache) -> None:
+    """Whoever else has the volume open reads, or writes, what is about to go."""
+    users = client.api.containers(filters={"volume": cache.name})
+    names = [name.lstrip("/") for user in users for name in user["Names"]]
+    if others := [name for name in names if name != cache.name]:
+        raise OpsError(
+            f"the volume {cache.name} is in use by {', '.join(others)}, perhaps another command of "
+            "this project: wait until it ends, or stop it; nothing of this cache was removed"
+        )
+
+
+def _refuse(decision: Decision) -> None:
+    """Say why nothing goes, or why a cache is left alone.
+
+    Raises:
+        OpsError: what has to stay is larger than the size.
+    """
+    refused = list(decision.refused.values())
+    reasons = f"\n{listed(refused)}" if refused else ""
+    if not decision.fits:
+        shown = _telling_apart(decision.floor, decision.budget)
+        raise OpsError(
+            f"{shown(decision.floor)} have to stay, of them {shown(decision.pinned)} pinned, more "
+            f"than --to {shown(decision.budget)}: give a larger size, or pin fewer images; nothing "
+            f"was changed{reasons}"
+        )
+    if reasons:
+        print(f"prune: left alone, because nobody knows what is needed:{reasons}", file=sys.stderr)
+
+
+def _tables(decision: Decision) -> str:
+    totals = sum(decision.before.values()), sum(decision.after.values())
+    lines = [f"{'cache':<40}  {'before':>10}  {'after':>10}"]
+    lines += [
+        f"{host:<40}  {_amount(size):>10}  {_amount(decision.after[host]):>10}"
+        for host, size in decision.before.items()
+    ]
+    lines.append(f"{'all':<40}  {_amount(totals[0]):>10}  {_amount(totals[1]):>10}")
+    if decision.sets:
+        lines += ["", f"{'pinned set':<40}  {'size':>10}"]
+        lines += [
+            f"{one.name:<40}  {_amount(one.size):>10}  "
+            f"{one.complete} of {one.images} images are complete"
+            for one in decision.sets
+        ]
+        lines.append(f"{'all, shared blobs once':<40}  {_amount(decision.pinned):>10}")
+    if decision.going or any(decision.strays.values()):
+        lines += ["", f"{'last used':<10}  {'frees':>10}  image"]
+        lines += [
+            f"{'-':<10}  {_amount(size):>10}  {host}: parts of no image"
+            for host, size in decision.strays.items()
+            if size
+        ]
+        lines += [
+            f"{one.last_used or 'never':<10}  {_amount(one.frees):>10}  {one.image}"
+            for one in decision.going
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _last_line(decision: Decision, after: Mapping[str, int], *, done: bool) -> str:
+    count = "1 image" if len(decision.going) == 1 else f"{len(decision.going)} images"
+    freed = sum(decision.before.values()) - sum(after.values())
+    if done:
+        return f"{count} removed, {_amount(freed)} freed, {_amount(sum(after.values()))} left"
+    return f"{count} would go, {_amount(freed)}; nothing was changed: --yes does it"
+
+
+def _amount(size: int) -> str:
+    if size >= 1e9:
+        return f"{size / 1e9:.2f} GB"
+    if size >= 1e6:
+        return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e3:.1f} kB" if size >= 1e3 else f"{size} B"
+
+
+def _telling_apart(one: int, other: int) -> Callable[[int], str]:
+    """How to write two sizes: rounded, or every byte where they would look the same."""
+    return _amount if _amount(one) != _amount(other) else "{:,} bytes".format
+
+
+def _as_json(decision: Decision, *, done: bool, after: Mapping[str, int]) -> str:
+    return json.dumps(
+        {
+            "done": done,
+            "fits": decision.fits,
+            "to": decision.budget,
+            "before": decision.before,
+            "after": after,
+            "pinnedSets": [asdict(one) for one in decision.sets],
+            "pinned": decision.pinned,
+            "hasToStay": decision.floor,
+            "partsOfNoImage": decision.strays,
+            "going": [
+                {"image": str(one.image), "lastUsed": one.last_used or None, "frees": one.frees}
+                for one in decision.going
+            ],
+            "refused": decision.refused,
+        },
+        indent=2,
+    )

@@ -1,0 +1,239 @@
+"""`repair`: finds blobs whose content is not theirs, or gone, and fetches them again.
+
+The registry does not look at what it serves: one damaged blob fails every pull of its image for
+ever. Removing it is not enough while the registry runs, because it remembers what it had: it is
+stopped meanwhile, so that whoever kills this leaves none that does.
+
+Where content expires (`cache.ttl`), what no image needs any more is left alone. An image whose
+blobs have expired with those of another repository is mended: the registry would go on announcing
+them.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
+
+import docker
+from docker.errors import APIError
+
+from host import progress_bar
+from ops.caches import Cache, of_settings
+from ops.commands.cache_restart import not_back, stopped
+from ops.commands.warm import POLL_SECONDS, SETTLE_SECONDS
+from ops.docker import api, volume_hashes
+from ops.docker.volumes import Volumes, folder, opened
+from ops.errors import OpsError
+from ops.registry import fetch
+from ops.stack import stack_secrets
+from plan.images.storage import DAMAGED, MISSING, Store, blob_folder
+
+_NOT_STORED = "it was delivered, but not stored; the cache's log says why"
+_STILL = "what is in the volume is damaged, still or again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mended:
+    """One blob that was damaged or missing.
+
+    Attributes:
+        problem: DAMAGED or MISSING.
+        size: in bytes, of the file that was damaged.
+        fetched: whether it was fetched again, and is whole in the volume now.
+        why_not: why it is not; empty if it is, and where it is gone and no image needs it.
+    """
+
+    host: str
+    digest: str
+    problem: str
+    size: int
+    fetched: bool
+    why_not: str
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Remove damaged blobs and fetch them again; 1 if one could not be."""
+    settings = stack_secrets.settings_of(arguments.stack)
+    client = api.connect()
+    with opened(client, of_settings(settings), writable=True) as volumes:
+        stores = volumes.stores()
+        everything = {host: held.blobs for host, held in stores.items()}
+        missing = _missing(volumes, stores)
+        damaged = {
+            host: found | missing[host]
+            for host, found in volume_hashes.damaged(volumes, stores, everything).items()
+        }
+        sick = [cache for cache in volumes.present if damaged[cache.host]]
+        silent = {
+            cache.host: _removed(
+                client, volumes, cache, damaged[cache.host] - missing[cache.host], arguments.stack
+            )
+            for cache in sick
+        }
+        said: dict[tuple[str, str], str] = {}
+        # Their real sizes are not known: the files were damaged.
+        with progress_bar.bar("fetching", None) as bar:
+            for cache in sick:
+                why_not = silent[cache.host] or ("the stack is offline" if settings.offline else "")
+                for digest in sorted(damaged[cache.host]):
+                    held = stores[cache.host]
+                    said[cache.host, digest] = _fetched(cache, held, digest, why_not, bar.update)
+        mended = _mended(volumes, stores, said)
+        uploads = volumes.remove_uploads()
+    print(_as_json(mended, uploads) if arguments.json else _report(mended, stores, uploads))
+    return int(any(one.why_not for one in mended))
+
+
+def _missing(volumes: Volumes, stores: Mapping[str, Store]) -> dict[str, frozenset[str]]:
+    """Host -> blobs that are linked and not there, nor were when they were looked for before.
+
+    What is stored while a volume is listed may show its link alone.
+    """
+    again = volumes.stores() if any(held.gone for held in stores.values()) else stores
+    return {host: held.gone & again[host].gone for host, held in stores.items()}
+
+
+def _removed(
+    client: docker.DockerClient,
+    volumes: Volumes,
+    cache: Cache,
+    digests: Collection[str],
+    stack: str,
+) -> str:
+    """Remove blobs from a cache that is stopped meanwhile; why it can't be asked then, if so.
+
+    With its memory goes what it remembers of blobs whose files are gone.
+    """
+    paths = [f"{folder(cache)}/{blob_folder(digest)}" for digest in sorted(digests)]
+    try:
+        with stopped(client, cache, stack) as ran:
+            if paths:
+                volumes.run("busybox", "rm", "-rf", *paths)
+        return not_back(cache) if ran else "its cache does not run"
+    except (OpsError, APIError) as error:
+        return str(error)
+
+
+def _fetched(
+    cache: Cache, held: Store, digest: str, why_not: str, tell: Callable[[int], object]
+) -> str:
+    """Ask for a blob in the first repository that has it; the others have it then too.
+
+    Returns:
+        Why it did not come; empty if it did, and where no image needs it.
+    """
+    manifest_of, layer_of = _needing(held, digest)
+    if why_not or not (manifest_of or layer_of):
+        return why_not
+    registry = fetch.of_cache(cache)
+    try:
+        if manifest_of:
+            fetch.manifest(registry, manifest_of[0], digest)
+        else:
+            fetch.blob(registry, layer_of[0], digest, tell)
+    except fetch.FetchError as error:
+        return str(error)
+    return ""
+
+
+def _needing(held: Store, digest: str) -> tuple[list[str], list[str]]:
+    """The repositories that have it as a manifest, and as a config or layer."""
+    return (
+        [name for name, one in held.repositories.items() if digest in one.revisions],
+        [name for name, one in held.repositories.items() if digest in one.layers],
+    )
+
+
+def _mended(
+    volumes: Volumes, stores: Mapping[str, Store], said: Mapping[tuple[str, str], str]
+) -> list[Mended]:
+    """What has become of every blob that was damaged, as the volumes have it now.
+
+    Args:
+        volumes: open still.
+        stores: what they held before.
+        said: (host, digest) -> why it did not come, for each of them.
+    """
+    needed = {(host, digest) for host, digest in said if any(_needing(stores[host], digest))}
+    after = _settled(volumes, {key for key in needed if not said[key]})
+    digests: dict[str, set[str]] = {}
+    for host, digest in said:
+        digests.setdefault(host, set()).add(digest)
+    damaged = volume_hashes.damaged(volumes, after, digests)
+    mended = []
+    for (host, digest), why_not in said.items():
+        there = digest in after[host].blobs
+        if there:
+            why_not = _STILL if digest in damaged[host] else ""
+        elif (host, digest) in needed:
+            why_not = why_not or _NOT_STORED
+        else:
+            why_not = ""
+        held = stores[host].blobs
+        mended.append(
+            Mended(
+                host=host,
+                digest=digest,
+                problem=DAMAGED if digest in held else MISSING,
+                size=held.get(digest, 0),
+                fetched=there and not why_not,
+                why_not=why_not,
+            )
+        )
+    return mended
+
+
+def _settled(volumes: Volumes, wanted: Collection[tuple[str, str]]) -> dict[str, Store]:
+    """The volumes once they hold these (host, digest), or when that takes too long."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        stores = volumes.stores()
+        missing = [digest for host, digest in wanted if digest not in stores[host].blobs]
+        if not missing or time.monotonic() > deadline:
+            return stores
+        time.sleep(POLL_SECONDS)
+
+
+def _report(mended: list[Mended], stores: Mapping[str, Store], uploads: tuple[int, int]) -> str:
+    lines = [f"{one.host}  {one.digest}  {_outcome(one)}" for one in mended]
+    blobs = sum(len(held.blobs) for held in stores.values())
+    missing = sum(one.problem == MISSING for one in mended)
+    lines.append(f"{blobs} blobs hashed, {len(mended) - missing} damaged, {missing} missing")
+    if uploads[0]:
+        lines.append(
+            f"{uploads[0]} unfinished downloads removed ({uploads[1]} bytes): nobody has written "
+            "to them for an hour"
+        )
+    if any(one.why_not for one in mended):
+        lines.append("what is missing now comes with the next pull, with warm, or with import")
+    return "\n".join(lines)
+
+
+def _outcome(one: Mended) -> str:
+    before = "its file was gone" if one.problem == MISSING else "removed"
+    if one.fetched:
+        return f"{before}, fetched again"
+    if one.why_not == _STILL:
+        return f"not mended: {_STILL}"
+    return (
+        f"{before}, not fetched again: {one.why_not}"
+        if one.why_not
+        else "removed, no image needs it"
+    )
+
+
+def _as_json(mended: list[Mended], uploads: tuple[int, int]) -> str:
+    return json.dumps(
+        {
+            "whole": not any(one.why_not for one in mended),
+            "damaged": [asdict(one) for one in mended],
+            "unfinishedDownloads": {"removed": uploads[0], "bytes": uploads[1]},
+        },
+        indent=2,
+    )

@@ -1,0 +1,201 @@
+"""`verify`: proof that every image of a list is complete in the caches, without asking anybody.
+
+It reads the caches' volumes and nothing else, in a container that has no network, so the upstreams
+can't be asked; whether the caches run makes no difference. Of images behind Harbor it asks Harbor's
+API what it lists as held, which fetches nothing either; their content is not hashed.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from ops.caches import of_settings
+from ops.commands import image_selection
+from ops.docker import api, volume_hashes
+from ops.docker.volumes import opened
+from ops.stack import stack_files, stack_secrets
+from plan.images import storage
+from plan.images.reference import ImageReference, Platform
+from plan.images.storage import MISSING, Fault, Store
+from plan.settings.stack import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One image, its size in bytes as far as it is known, and what it lacks.
+
+    Attributes:
+        kind: see `store.kind`.
+        advice: why, and what to do, where that is not what the faults say by themselves.
+    """
+
+    image: ImageReference
+    size: int
+    faults: tuple[Fault, ...]
+    kind: str = storage.IMAGE
+    advice: str = ""
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether it lacks something and no node misses that: nobody has pulled it."""
+        missing = all(fault.problem == MISSING for fault in self.faults)
+        return self.kind != storage.IMAGE and bool(self.faults) and missing
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    image_selection.add_arguments(command)
+    command.add_argument("--deep", action="store_true", help="hash the content of every blob")
+    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prove that images are complete in the caches; 1 if one is not, or if there is none."""
+    settings = stack_files.check(arguments.stack)
+    platform = image_selection.platform(arguments)
+    hosts = {upstream.host for upstream in settings.upstreams}
+    wanted = image_selection.named(arguments, hosts, settings)
+    local, behind = image_selection.by_backend(wanted, settings)
+    results: tuple[Result, ...] = ()
+    aside: tuple[Result, ...] = ()
+    strays: list[tuple[str, str]] = []
+    if local or not wanted:
+        results, strays = _in_volumes(settings, local, platform, deep=arguments.deep)
+    if behind:
+        from ops.harbor import images as harbor_images  # few stacks have one
+
+        asked = harbor_images.access(stack_secrets.settings_of(arguments.stack))
+        results += harbor_images.verify(asked, behind, platform)
+    if not wanted:  # what a list names is wanted, whatever it is
+        aside = tuple(result for result in results if result.is_aside)
+        results = tuple(result for result in results if not result.is_aside)
+    if arguments.json:
+        print(_as_json(results, strays, arguments, aside))
+    else:
+        print(_table(results, strays, aside))
+    return int(not _is_complete(results, strays))
+
+
+def _in_volumes(
+    settings: Settings, wanted: Sequence[ImageReference], platform: Platform, *, deep: bool
+) -> tuple[tuple[Result, ...], list[tuple[str, str]]]:
+    """What the caches' volumes lack of these images, or of all; damaged blobs of no image."""
+    with opened(api.connect(), of_settings(settings)) as volumes:
+        stores = volumes.stores()
+        images = wanted or everything(stores)
+        digests = _digests(stores, images, platform) if wanted else _all_digests(stores)
+        damaged = volume_hashes.damaged(volumes, stores, digests) if deep else {}
+    results = verified(stores, images, platform, damaged)
+    return results, _strays(results, damaged)
+
+
+def everything(stores: Mapping[str, Store]) -> tuple[ImageReference, ...]:
+    """Every tagged image of all caches."""
+    return tuple(image for host, held in stores.items() for image in storage.images(held, host))
+
+
+def verified(
+    stores: Mapping[str, Store],
+    images: Iterable[ImageReference],
+    platform: Platform,
+    damaged: Mapping[str, frozenset[str]],
+) -> tuple[Result, ...]:
+    """What each image lacks, in the order of the list."""
+    results = []
+    for image in images:
+        broken = damaged.get(image.host, frozenset())
+        parts, faults = storage.examined(stores[image.host], image, platform, broken)
+        size = sum(part.size for part in parts)
+        kind = storage.kind(stores[image.host], image, faults)
+        results.append(Result(image=image, size=size, faults=faults, kind=kind))
+    return tuple(results)
+
+
+def _digests(
+    stores: Mapping[str, Store], images: Iterable[ImageReference], platform: Platform
+) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for image in images:
+        parts = storage.parts(stores[image.host], image, platform)
+        found.setdefault(image.host, set()).update(part.digest for part in parts)
+    return found
+
+
+def _all_digests(stores: Mapping[str, Store]) -> dict[str, set[str]]:
+    return {host: set(held.blobs) for host, held in stores.items()}
+
+
+def _strays(
+    results: Sequence[Result], damaged: Mapping[str, frozenset[str]]
+) -> list[tuple[str, str]]:
+    """(host, digest) of damaged blobs of no image looked at: other platforms', mostly."""
+    told = {(result.image.host, fault.digest) for result in results for fault in result.faults}
+    return sorted(
+        (host, digest)
+        for host, digests in damaged.items()
+        for digest in digests
+        if (host, digest) not in told
+    )
+
+
+def _is_complete(results: Sequence[Result], strays: Sequence[tuple[str, str]]) -> bool:
+    """Nothing at all proves nothing: a cache that was never filled is no complete one."""
+    return bool(results) and not strays and not any(result.faults for result in results)
+
+
+def told_aside(result: Result) -> str:
+    """Why it is not one of the images, in a line."""
+    why = {
+        storage.LOOKED_AT: "only its manifest was asked for, never the image",
+        storage.ATTACHED: f"belongs to {storage.subject_of(result.image.tag)}, and is incomplete",
+    }
+    return f"{result.image}: {why[result.kind]}"
+
+
+def _table(
+    results: Sequence[Result], strays: Sequence[tuple[str, str]], aside: Sequence[Result]
+) -> str:
+    lines = [f"not counted: {told_aside(result)}" for result in aside]
+    for result in results:
+        for fault in result.faults:
+            what = f"{fault.part} {fault.digest}".rstrip()
+            lines.append(f"{fault.problem:<10}  {result.image!s:<60}  {what}")
+        if result.advice:
+            lines.append(f"            {result.advice}")
+    lines += [f"damaged     {host:<60}  blob {digest}" for host, digest in strays]
+    if not results:
+        lines.append("the caches hold no image: pull some, fill them with warm, or import")
+    complete = sum(not result.faults for result in results)
+    size = sum(result.size for result in results) / 1e6
+    lines.append(f"{complete} of {len(results)} images are complete ({size:.1f} MB)")
+    if strays or any(result.faults and not result.advice for result in results):
+        lines.append("missing parts: warm; damaged or wrong size: repair")
+    return "\n".join(lines)
+
+
+def _as_json(
+    results: Sequence[Result],
+    strays: Sequence[tuple[str, str]],
+    arguments: argparse.Namespace,
+    aside: Sequence[Result],
+) -> str:
+    return json.dumps(
+        {
+            "complete": _is_complete(results, strays),
+            "platform": arguments.platform,
+            "deep": arguments.deep,
+            "images": [
+                {
+                    "image": str(result.image),
+                    "size": result.size,
+                    "faults": [asdict(fault) for fault in result.faults],
+                    "advice": result.advice,
+                }
+                for result in results
+            ],
+            "notCounted": [{"image": str(result.image), "kind": result.kind} for result in aside],
+            "damagedElsewhere": [{"host": host, "digest": digest} for host, digest in strays],
+        },
+        indent=2,
+    )

@@ -1,0 +1,725 @@
+"""`warm`: fills the caches before a cluster boots, so that every byte comes from upstream once.
+
+Several nodes that pull one image at once would make a cold cache fetch it several times.
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import docker
+import httpx
+from tqdm import tqdm
+
+from host import progress_bar
+from host.paths import user_cache
+from ops import priming
+from ops.caches import Cache, of_settings
+from ops.commands import image_selection
+from ops.commands.verify import Result, verified
+from ops.docker import api, cache_metrics
+from ops.docker.volumes import Volumes, folder, opened
+from ops.errors import OpsError
+from ops.halt import Halt
+from ops.registry import fetch, upstreams_asked
+from ops.registry.readiness import failure, wait_for_answer
+from ops.registry.upstreams_asked import Found
+from ops.stack import stack_files, stack_secrets
+from plan import diagnosis, patience
+from plan.images import manifests, storage
+from plan.images.manifests import Descriptor
+from plan.images.reference import ImageReference, Platform
+from plan.images.storage import Store
+from plan.images.warm import Wanted, has_manifest, is_awaited, lacking, missing_links, reasons
+from plan.settings.checks import SettingsError, listed
+from plan.settings.stack import Settings
+from toolchain.steps import only_one
+
+if TYPE_CHECKING:
+    from ops.harbor.images import Filled
+
+DEFAULT_PARALLEL = 4
+# The registry stores a blob after its answer has ended; a slow disk takes its time for that.
+SETTLE_SECONDS = 30
+POLL_SECONDS = 0.2
+# How often something is tried again whose answer was broken off: the upstream sends it anew.
+BROKEN_OFF_TRIES = 2
+_GO_ON = "to go on, run warm again: what is complete stays, and is not fetched again"
+_WELL = Found()
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An image that is not complete, and why, in the registry's own words where it said any."""
+
+    image: ImageReference
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a run did.
+
+    Attributes:
+        images: how many there are in the list.
+        complete_before: of these, how many needed nothing.
+        upstream_bytes: what the caches got from their upstreams meanwhile, as they count it; None
+            where one was started anew, and its count with it.
+        unique_bytes: what was missing, each blob once in a cache, each manifest in a repository.
+        seconds: that it took.
+        failures: images that are not complete.
+    """
+
+    images: int
+    complete_before: int
+    upstream_bytes: int | None
+    unique_bytes: int
+    seconds: float
+    failures: tuple[Failure, ...]
+
+    @property
+    def fetched(self) -> int:
+        """Images that this run completed."""
+        return self.images - self.complete_before - len(self.failures)
+
+    @property
+    def ratio(self) -> float | None:
+        """Upstream bytes for each unique byte; None where nothing was missing, or nobody knows."""
+        if self.upstream_bytes is None or not self.unique_bytes:
+            return None
+        return self.upstream_bytes / self.unique_bytes
+
+
+@dataclass
+class _Run:
+    """One run.
+
+    Attributes:
+        caches: by host.
+        stores: host -> what its cache held before.
+        below: host -> its upstream, where that may be a proxy cache that has to fetch first.
+        said: (host, image or digest) -> why the cache did not deliver it.
+        fetched_manifests: (host, repository, digest) -> size in bytes, of those not held before.
+        wanted: host -> what its cache lacked of configs and layers.
+        halt: ends what threads do.
+    """
+
+    caches: Mapping[str, Cache]
+    volumes: Volumes
+    stores: Mapping[str, Store]
+    platform: Platform
+    parallel: int
+    below: Mapping[str, fetch.Source] = field(default_factory=dict)
+    said: dict[tuple[str, str], str] = field(default_factory=dict)
+    fetched_manifests: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    wanted: dict[str, tuple[Wanted, ...]] = field(default_factory=dict)
+    halt: Halt = field(default_factory=Halt)
+
+    @property
+    def to_fetch(self) -> tuple[tuple[str, Wanted], ...]:
+        """(host, blob) of what has to come from the upstream."""
+        return tuple(
+            (host, blob) for host, blobs in self.wanted.items() for blob in blobs if blob.fetch
+        )
+
+    @property
+    def unique_bytes(self) -> int:
+        """Bytes of all that was missing, each once."""
+        return sum(self.fetched_manifests.values()) + sum(blob.size for _, blob in self.to_fetch)
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    image_selection.add_arguments(command)
+    command.add_argument(
+        "--parallel",
+        type=int,
+        default=DEFAULT_PARALLEL,
+        help="how many to fetch at once (default: %(default)s)",
+    )
+    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fill the caches with the images of a list; 1 if one is not complete afterwards."""
+    if arguments.parallel < 1:
+        raise OpsError(f"--parallel {arguments.parallel}: at least 1")
+    paths = _below_paths(stack_files.check(arguments.stack))
+    settings = stack_secrets.settings_of(arguments.stack, upstreams=paths)
+    platform = image_selection.platform(arguments)
+    hosts = {upstream.host for upstream in settings.upstreams}
+    images = image_selection.named(arguments, hosts, settings)
+    if not images:
+        raise OpsError(
+            "which images? --images FILE, --talos VERSION, --cluster NAME or --nodes NAME"
+        )
+    local, behind = image_selection.by_backend(images, settings)
+    report = _warm_caches(arguments, settings, local, platform) if local else None
+    filled, trouble = None, None
+    if behind:
+        from ops.harbor import images as harbor_images  # few stacks have one
+
+        try:
+            asked = harbor_images.access(settings)
+            filled = harbor_images.warm(asked, behind, platform, arguments.parallel)
+        except OpsError as error:  # what the caches got is told all the same
+            trouble = error
+    found = _asked_why(arguments.stack, settings, report) if report else Found()
+    if arguments.json:
+        print(_as_json(report, filled, found.lines, trouble))
+    elif report or filled:
+        print(_readable(report, filled, found))
+    if trouble:
+        raise trouble
+    return int(bool((report and report.failures) or (filled and filled.failures)))
+
+
+def _warm_caches(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    images: Sequence[ImageReference],
+    platform: Platform,
+) -> Report:
+    lock = user_cache() / "locks" / f"warm-{settings.prefix}.lock"
+    sources: AbstractContextManager[Mapping[str, fetch.Source]] = nullcontext({})
+    if _below_paths(settings):
+        sources = upstreams_asked.sources_below_paths(settings)
+    # Two clusters of a stack are warmed at once: what one fetches the other would fetch again.
+    with only_one(lock), sources as below:
+        return warm(
+            api.connect(),
+            of_settings(settings),
+            images,
+            platform,
+            arguments.parallel,
+            offline=settings.offline,
+            below=below,
+        )
+
+
+def _below_paths(settings: Settings) -> tuple[str, ...]:
+    """The upstreams that are asked and have their images below a path."""
+    if settings.offline:
+        return ()
+    return tuple(upstream.host for upstream in settings.cached if upstream.path_prefix)
+
+
+def _asked_why(stack: str, settings: Settings, report: Report) -> Found:
+    """What is wrong with upstreams from which not everything came, and with their caches' ways.
+
+    In whole sentences, with what to do.
+    """
+    repositories = {failed.image.host: failed.image.repository for failed in report.failures}
+    hosts = sorted(repositories)
+    if not hosts:
+        return Found()
+    try:
+        found = upstreams_asked.found(stack, hosts, repositories)
+    except (OpsError, SettingsError) as error:  # the report is worth more
+        from ops import passphrase  # most need none
+
+        said = f"{', '.join(hosts)}: not asked what is wrong: {error}"
+        way_out = filter(None, (said, passphrase.advice(stack)))
+        return Found(sick=dict.fromkeys(hosts, "\n".join(way_out)))
+    names = {cache.host: cache.name for cache in of_settings(settings)}
+    then = ", then run warm again"
+    cut_off = {
+        host: f"{host}: {diagnosis.cut_off(said)}; {diagnosis.way_back(names[host], then)}"
+        for host, said in found.cut_off.items()
+    }
+    return replace(found, cut_off=cut_off)
+
+
+def warm(
+    client: docker.DockerClient,
+    caches: Sequence[Cache],
+    images: Sequence[ImageReference],
+    platform: Platform,
+    parallel: int,
+    *,
+    offline: bool,
+    below: Mapping[str, fetch.Source] | None = None,
+) -> Report:
+    """Fetch what the caches lack of these images; what is complete is not touched.
+
+    Args:
+        client: of Docker.
+        caches: of the stack.
+        images: that are wanted.
+        platform: which entry of an index is wanted.
+        parallel: how much to fetch at once.
+        offline: whether the caches ask no upstream.
+        below: host -> its upstream, where that may be a proxy cache that has to fetch first.
+
+    Raises:
+        OpsError: something is missing and the set is offline, or a cache does not answer.
+    """
+    started = time.monotonic()
+    with opened(client, caches, writable=True) as volumes:
+        stores = volumes.stores()
+        missing = [one.image for one in verified(stores, images, platform, {}) if one.faults]
+        concerned = [cache for cache in caches if cache.host in {one.host for one in missing}]
+        _refuse(concerned, missing, offline=offline)
+        before = [cache_metrics.pulled(client, cache) for cache in concerned]
+        doing = _Run(
+            caches={cache.host: cache for cache in caches},
+            volumes=volumes,
+            stores=stores,
+            platform=platform,
+            parallel=parallel,
+            below=below or {},
+        )
+        _fill(doing, missing)
+        failed = [one for one in _settled(doing, images) if one.faults]
+        upstream_bytes = _from_upstream(client, concerned, before)
+    gone = {(host, digest) for host, held in stores.items() for digest in held.gone}
+    return Report(
+        images=len(images),
+        complete_before=len(images) - len(missing),
+        upstream_bytes=upstream_bytes,
+        unique_bytes=doing.unique_bytes,
+        seconds=time.monotonic() - started,
+        failures=tuple(
+            Failure(image=one.image, why=reasons(one.image, one.faults, doing.said, gone))
+            for one in failed
+        ),
+    )
+
+
+def _from_upstream(
+    client: docker.DockerClient, caches: Sequence[Cache], before: Sequence[cache_metrics.Pulled]
+) -> int | None:
+    """Bytes that came since `before`; None where a cache was, or is being, started anew."""
+    for cache in caches:
+        wait_for_answer(cache.local_endpoint, SETTLE_SECONDS)
+    try:
+        after = [cache_metrics.pulled(client, cache) for cache in caches]
+    except OpsError:  # it says nothing at this moment; what failed, and why, is still to be told
+        return None
+    return cache_metrics.difference(before, after)
+
+
+def _refuse(
+    concerned: Sequence[Cache], missing: Sequence[ImageReference], *, offline: bool
+) -> None:
+    if offline and missing:
+        raise OpsError(
+            "the stack is offline, and not all of the images are complete: import these, or take "
+            f"'offline' out of the stack file\n{listed(missing)}"
+        )
+    for cache in concerned:
+        if why := failure(cache.local_endpoint):
+            raise OpsError(f"the cache {cache.name} does not answer ({why}): make up first")
+
+
+def _fill(doing: _Run, missing: Sequence[ImageReference]) -> None:
+    """Fetch the manifests first: only they tell which blobs several images share."""
+    with progress_bar.bar("manifests", len(missing), unit="image") as bar:
+        parts = _in_parallel(
+            doing,
+            "images",
+            [((image.host, str(image)), image) for image in missing],
+            lambda image: _parts(doing, image, bar),
+        )
+    by_host: dict[str, list[tuple[str, Descriptor]]] = {}
+    for image, found in zip(missing, parts, strict=True):
+        by_host.setdefault(image.host, []).extend((image.repository, part) for part in found or ())
+    doing.wanted = {host: lacking(doing.stores[host], found) for host, found in by_host.items()}
+    with progress_bar.bar("fetching", sum(blob.size for _, blob in doing.to_fetch)) as bar:
+        _in_parallel(
+            doing,
+            "blobs",
+            [((host, blob.digest), (host, blob)) for host, blob in doing.to_fetch],
+            lambda one: _blob(doing, *one, bar),
+        )
+
+
+def _blob(doing: _Run, host: str, wanted: Wanted, bar: "tqdm[Any]") -> None:
+    """Fetch a blob through its cache.
+
+    A proxy cache of Harbor tells a cache that it does not have what it would have to fetch: it is
+    made to fetch first (docs/adr/0018).
+    """
+    cache, repository = fetch.of_cache(doing.caches[host]), wanted.repositories[0]
+    try:
+        with _counted(bar, doing.halt) as tell:
+            fetch.blob(cache, repository, wanted.digest, tell)
+    except fetch.FetchError as error:
+        upstream = doing.below.get(host)
+        if upstream is None or error.status != httpx.codes.NOT_FOUND:
+            raise
+        try:
+            priming.prime(upstream, repository, wanted.digest, wanted.size, doing.halt)
+        except fetch.FetchError as another:
+            # What is there need not be a Harbor, and then only the first tells what is wrong.
+            raise fetch.FetchError(
+                f"{error}; {another}",
+                status=another.status,
+                retry_after=another.retry_after,
+                is_broken_off=another.is_broken_off,
+            ) from another
+        with _counted(bar, doing.halt) as tell:
+            fetch.blob(cache, repository, wanted.digest, tell)
+
+
+@contextmanager
+def _counted(bar: "tqdm[Any]", halt: Halt) -> Iterator[Callable[[int], object]]:
+    """To tell a bar what comes of a blob; it is taken back where not all of it does."""
+    came: list[int] = []
+
+    def tell(size: int) -> None:
+        halt.check()
+        came.append(size)
+        bar.update(size)
+
+    try:
+        yield tell
+    except fetch.FetchError:
+        bar.update(-sum(came))
+        raise
+
+
+def _in_parallel(
+    doing: _Run,
+    what: str,
+    items: Sequence[tuple[tuple[str, str], Item]],
+    work: Callable[[Item], Outcome],
+) -> list[Outcome | None]:
+    """What the work gives for each (key, item); None, and what was said noted, where it fails.
+
+    Where an upstream is busy it is left in peace, and asked again after a while. What is given up
+    is given up for items of this kind: a limit on manifests is none on blobs.
+    """
+    outcomes: list[Outcome | None] = [None] * len(items)
+    ahead, broken_off, patient = list(range(len(items))), Counter[int](), _Patience(what)
+    while ahead:
+        this = _Round(doing)
+        for number, outcome in this.outcomes(ahead, items, work):
+            outcomes[number] = outcome
+        again = [
+            one for one in ahead if one in this.broken_off and broken_off[one] < BROKEN_OFF_TRIES
+        ]
+        broken_off.update(again)
+        given_up = patient.wait(this.busy, this.delivered, broken_off=bool(again))
+        put_off = [one for one in ahead if one in this.put_off]
+        refused = [one for one in ahead if one in this.refused]
+        # What was refused comes last: one thing may be refused for ever, and keeps none back.
+        ahead = [one for one in (*put_off, *again) if not given_up.get(items[one][0][0])]
+        ahead += [one for one in refused if items[one][0][0] not in given_up]
+    return outcomes
+
+
+class _Round:
+    """Tries each of many things once.
+
+    Attributes:
+        busy: host -> how its upstream said that it is busy; it is asked no more.
+        delivered: hosts from which something came.
+        put_off: numbers of what was not asked for, because the host is busy.
+        refused: of what may come later, as its upstream says.
+        broken_off: of what did not come whole.
+    """
+
+    def __init__(self, doing: _Run) -> None:
+        self._doing = doing
+        self.busy: dict[str, fetch.FetchError] = {}
+        self.delivered: set[str] = set()
+        self.put_off: set[int] = set()
+        self.refused: set[int] = set()
+        self.broken_off: set[int] = set()
+
+    def outcomes(
+        self,
+        numbers: Iterable[int],
+        items: Sequence[tuple[tuple[str, str], Item]],
+        work: Callable[[Item], Outcome],
+    ) -> Iterator[tuple[int, Outcome | None]]:
+        """With their numbers, what the work gives for those of these numbers."""
+
+        def one(number: int) -> tuple[int, Outcome | None]:
+            return number, self._tried(number, *items[number], work)
+
+        parallel = self._doing.parallel
+        with ThreadPoolExecutor(parallel) as pool, self._doing.halt.on_failure():
+            yield from pool.map(one, numbers)
+
+    def _tried(
+        self, number: int, key: tuple[str, str], item: Item, work: Callable[[Item], Outcome]
+    ) -> Outcome | None:
+        """What the work gives; None, and what was said noted, where it fails."""
+        host, _ = key
+        self._doing.halt.check()
+        if error := self.busy.get(host):
+            # Why it was refused itself says more.
+            self._doing.said.setdefault(key, f"not asked for, because of {error}")
+            self.put_off.add(number)
+            return None
+        try:
+            outcome = work(item)
+        except manifests.ManifestError as error:
+            self._doing.said[key] = str(error)
+        except fetch.FetchError as error:
+            self._doing.said[key] = str(error)
+            if error.is_temporary:
+                self.busy.setdefault(host, error)
+                self.refused.add(number)
+            elif error.is_broken_off:
+                self.broken_off.add(number)
+        else:
+            self._doing.said.pop(key, None)
+            self.delivered.add(host)
+            return outcome
+        return None
+
+
+class _Patience:
+    """How long busy upstreams are waited for, all together."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._left = patience.TOTAL_SECONDS
+        self._in_vain = Counter[str]()  # host -> rounds one after the other in which nothing came
+
+    def wait(
+        self,
+        busy: Mapping[str, fetch.FetchError],
+        delivered: Collection[str],
+        *,
+        broken_off: bool,
+    ) -> dict[str, bool]:
+        """Wait as long as busy upstreams want, or as seems right; give up what takes too long.
+
+        Args:
+            busy: host -> how its upstream said that it is busy.
+            delivered: hosts from which something came, before or after that.
+            broken_off: whether an answer was broken off, which is worth another try soon.
+
+        Returns:
+            Host -> whether all of it is given up, or only what it has refused.
+        """
+        now, given_up = datetime.now(timezone.utc), dict[str, bool]()
+        longest = min(patience.FIRST_SECONDS, self._left) if broken_off and not busy else 0.0
+        waited_for = "an answer was broken off"
+        for host, error in busy.items():
+            self._in_vain[host] = 0 if host in delivered else self._in_vain[host] + 1
+            asked = patience.asked_seconds(error.retry_after, now)
+            tries = max(self._in_vain[host] - 1, 0)
+            seconds = patience.pause(tries, asked, self._left)
+            if seconds is None or patience.lasts_for_hours(str(error)):
+                # A limit is on whoever asks; another refusal may be of this one thing.
+                limited = error.status == httpx.codes.TOO_MANY_REQUESTS
+                given_up[host] = limited or self._in_vain[host] > 1
+                progress_bar.tell(self._given_up(host, error, asked, all_of_it=given_up[host]))
+            elif seconds > longest:
+                longest, waited_for = seconds, f"{host} is busy ({error})"
+        if longest:
+            total = f"{patience.TOTAL_SECONDS:.0f} s at most for all {self._what}"
+            progress_bar.tell(f"{waited_for}: trying again in {longest:.0f} s ({total})")
+            _sleep(longest)
+            self._left -= longest
+        return given_up
+
+    def _given_up(
+        self, host: str, error: fetch.FetchError, asked: float | None, *, all_of_it: bool
+    ) -> str:
+        if not all_of_it:
+            what = f"some of its {self._what} and is asked for the others"
+            return f"{host} goes on refusing {what} ({error})"
+        if patience.lasts_for_hours(str(error)):
+            return (
+                f"{host} gives no more {self._what} for hours; what it has given is completed. "
+                "To go on, run warm again then, or at once with an account of yours in "
+                f'credentials["{host}"] ({error})'
+            )
+        wants = "" if asked is None else f" and wants {asked:.0f} s"
+        return f"{host} is busy{wants}: no more {self._what} are asked of it in this run ({error})"
+
+
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def _parts(doing: _Run, image: ImageReference, bar: "tqdm[Any]") -> tuple[Descriptor, ...]:
+    """Fetch an image's manifests; its config and layers."""
+    parts: list[Descriptor] = []
+    asked, ahead = set[str](), [image.wanted]
+    while ahead:
+        if (reference := ahead.pop()) in asked:
+            continue
+        asked.add(reference)
+        manifest = _manifest(doing, image, reference)
+        if manifest.is_index:
+            entries = storage.entries(manifest, image, doing.platform)
+            if entries is None:
+                raise fetch.FetchError(f"{image}: there is none for {doing.platform}")
+            ahead += [entry.digest for entry in entries]
+        else:
+            parts += manifest.refers_to
+    bar.update()
+    return tuple(parts)
+
+
+def _manifest(doing: _Run, image: ImageReference, reference: str) -> manifests.Manifest:
+    cache = fetch.of_cache(doing.caches[image.host])
+    try:
+        content = fetch.manifest(cache, image.repository, reference)
+    except fetch.FetchError as error:
+        raise _explained(doing, image, reference, error) from error
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    if not has_manifest(doing.stores[image.host], image.repository, digest):
+        doing.fetched_manifests[image.host, image.repository, digest] = len(content)
+    return manifests.parse(content)
+
+
+def _explained(
+    doing: _Run, image: ImageReference, reference: str, error: fetch.FetchError
+) -> fetch.FetchError:
+    """The same with what its upstream says, where the cache keeps that to itself.
+
+    Whatever else is found out about the upstream of a host that does not deliver belongs here: what
+    is given back has its status and its Retry-After, and is tried again by these.
+    """
+    if error.status != httpx.codes.NOT_FOUND:
+        return error
+    cache = fetch.of_cache(doing.caches[image.host])
+    trouble = fetch.upstream_trouble(cache, image.repository)
+    if trouble is None and not reference.startswith("sha256:"):
+        trouble = fetch.limit_on_manifests(cache, image.repository)
+    if trouble is None:
+        return error
+    _, _, words = str(trouble).partition(": ")
+    return fetch.FetchError(
+        f"{error}; its upstream: {words}",
+        status=trouble.status,
+        retry_after=trouble.retry_after,
+    )
+
+
+def _settled(doing: _Run, images: Sequence[ImageReference]) -> tuple[Result, ...]:
+    """What every image lacks in the end, read from the volumes again.
+
+    Blobs are linked here into the repositories that did not fetch them, each as soon as the
+    registry has stored it.
+    """
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        stores = doing.volumes.stores()
+        if _linked(doing, stores):
+            continue
+        results = verified(stores, images, doing.platform, {})
+        awaited = any(is_awaited(one.image, one.faults, doing.said) for one in results)
+        if not awaited or time.monotonic() > deadline:
+            return results
+        time.sleep(POLL_SECONDS)
+
+
+def _linked(doing: _Run, stores: Mapping[str, Store]) -> bool:
+    """Write the links that can be written now; whether there were any."""
+    any_missing = False
+    for host, wanted in doing.wanted.items():
+        cache = doing.caches[host]
+        links = {
+            storage.layer_link(cache.stored(repository), digest): digest
+            for repository, digest in missing_links(stores[host], wanted)
+        }
+        doing.volumes.place_links(folder(cache), links)
+        any_missing = any_missing or bool(links)
+    return any_missing
+
+
+def _readable(report: Report | None, filled: "Filled | None", found: Found = _WELL) -> str:
+    parts = [_of_caches(report)] if report else []
+    parts += dict.fromkeys(found.lines.values())
+    # Of a cache that is cut off nothing comes another time either.
+    if report and {failed.image.host for failed in report.failures} - found.cut_off.keys():
+        parts.append(_GO_ON)
+    if filled:
+        parts.append(_of_harbor(filled))
+    return "\n".join(parts)
+
+
+def _of_caches(report: Report) -> str:
+    lines = _not_complete((failed.image, failed.why) for failed in report.failures)
+    lines.append(
+        f"{report.images} images: {report.complete_before} complete before, {report.fetched} "
+        f"fetched, {len(report.failures)} failed; {report.seconds:.1f} s"
+    )
+    unique = f"unique: {report.unique_bytes / 1e6:.1f} MB"
+    parts = [f"from upstream: {(report.upstream_bytes or 0) / 1e6:.1f} MB", unique]
+    if report.ratio is not None:
+        parts.append(f"ratio {report.ratio:.2f}")
+    elif not report.failures and not report.fetched:
+        parts.append("nothing was missing")
+    if report.upstream_bytes is None:
+        lines.append(f"from upstream: not known, a cache was started anew meanwhile; {unique}")
+    else:
+        lines.append(", ".join(parts))
+    return "\n".join(lines)
+
+
+def _of_harbor(filled: "Filled") -> str:
+    lines = _not_complete(filled.failures)
+    lines.append(
+        f"behind Harbor, {len(filled.results)} images: {filled.complete_before} complete before, "
+        f"{len(filled.failures)} failed; {filled.seconds:.1f} s, "
+        f"{filled.transferred / 1e6:.1f} MB fetched by it"
+    )
+    if filled.said:
+        lines.append(_GO_ON)
+    return "\n".join(lines)
+
+
+def _not_complete(failures: Iterable[tuple[ImageReference, Sequence[str]]]) -> list[str]:
+    return [
+        line
+        for image, why in failures
+        for line in (f"not complete: {image}", *(f"    {each}" for each in why))
+    ]
+
+
+def _as_json(
+    report: Report | None,
+    filled: "Filled | None",
+    sick: Mapping[str, str] | None = None,
+    trouble: OpsError | None = None,
+) -> str:
+    shown: dict[str, object] = {}
+    if report:
+        shown |= {
+            "complete": not report.failures,
+            "images": report.images,
+            "completeBefore": report.complete_before,
+            "fetched": report.fetched,
+            "upstreamBytes": report.upstream_bytes,
+            "uniqueBytes": report.unique_bytes,
+            "ratio": report.ratio,
+            "seconds": round(report.seconds, 3),
+            "notComplete": _listed((failed.image, failed.why) for failed in report.failures),
+            "upstreams": sick or {},
+        }
+    if filled:
+        shown["harbor"] = {
+            "complete": not filled.failures,
+            "images": len(filled.results),
+            "completeBefore": filled.complete_before,
+            "transferredBytes": filled.transferred,
+            "seconds": round(filled.seconds, 3),
+            "notComplete": _listed(filled.failures),
+        }
+    if trouble:
+        shown["harbor"] = {"complete": False, "error": str(trouble)}
+    return json.dumps(shown, indent=2)
+
+
+def _listed(failures: Iterable[tuple[ImageReference, Sequence[str]]]) -> list[dict[str, object]]:
+    return [{"image": str(image), "why": list(why)} for image, why in failures]

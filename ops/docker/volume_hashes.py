@@ -1,0 +1,73 @@
+"""Hashes what lies in the caches' volumes, where it lies."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from host import progress_bar
+from ops.docker.volumes import PATHS_AT_ONCE, Volumes, folder
+from plan.images.storage import Store, blob_path
+
+# busybox prints nothing before it has a page of lines; with fewer files at once the bar moves.
+BYTES_AT_ONCE = 256 * 1024 * 1024
+# It ends with 1 where it could not read a file, after it has gone on with the others.
+_HASH = 'busybox sha256sum "$@" || [ $? = 1 ]'
+
+
+def damaged(
+    volumes: Volumes, stores: Mapping[str, Store], digests: Mapping[str, Iterable[str]]
+) -> dict[str, frozenset[str]]:
+    """Host -> those of its blobs whose content does not have the digest that they are filed under.
+
+    One that can't be read is one of them.
+
+    Args:
+        volumes: where they are.
+        stores: host -> what its cache holds.
+        digests: host -> the blobs to hash; what its cache does not hold is left out.
+    """
+    there = {
+        cache: sorted(stores[cache.host].blobs.keys() & set(digests.get(cache.host, ())))
+        for cache in volumes.present
+    }
+    total = sum(stores[cache.host].blobs[one] for cache, found in there.items() for one in found)
+    wrong: dict[str, frozenset[str]] = {}
+    with progress_bar.bar("hashing", total) as bar:
+        for cache, found in there.items():
+            bad = set()
+            for some in _batches(found, stores[cache.host].blobs):
+                paths = {f"{folder(cache)}/{blob_path(digest)}": digest for digest in some}
+                unread = set(some)
+                for real, path in _hashes(volumes, paths):
+                    digest = paths[path]
+                    bar.update(stores[cache.host].blobs[digest])
+                    unread.discard(digest)
+                    if real != digest:
+                        bad.add(digest)
+                bad |= unread
+            wrong[cache.host] = frozenset(bad)
+    return wrong
+
+
+def _batches(digests: Iterable[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    some: list[str] = []
+    size = 0
+    for digest in digests:
+        some.append(digest)
+        size += sizes[digest]
+        if size >= BYTES_AT_ONCE or len(some) == PATHS_AT_ONCE:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def _hashes(volumes: Volumes, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The digests of these files, with their paths, as they are computed.
+
+    A file that the disk does not give is left out.
+    """
+    rest = b""
+    for chunk in volumes.stream("sh", "-c", _HASH, "sh", *paths):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            real, _, path = line.decode().partition("  ")
+            yield f"sha256:{real}", path

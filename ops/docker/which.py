@@ -1,0 +1,37 @@
+"""Stops a run in which Pulumi's Docker provider would use another Docker than everything else."""
+
+from collections.abc import Collection
+
+from ops.docker import api
+from ops.errors import OpsError
+from toolchain import docker_endpoint
+from toolchain.installed import set_up_line
+
+# Settings of the provider that lead it somewhere. The others (`registryAuth`) are the user's.
+LEADING = ("host", "context", "certPath", "caMaterial", "certMaterial", "keyMaterial", "sshOpts")
+
+
+def check(stack: str, configured: Collection[str]) -> None:
+    """Compare the provider's way to Docker with ours, without asking either.
+
+    Args:
+        stack: its name.
+        configured: keys of the stack's whole configuration, with their namespaces.
+
+    Raises:
+        OpsError: they differ; says how to make them agree.
+        DockerUnavailableError: which Docker is used can't be found out.
+    """
+    if leading := [f"docker:{key}" for key in LEADING if f"docker:{key}" in configured]:
+        raise OpsError(
+            f"{', '.join(leading)}: only Pulumi's Docker provider would go there, not talosctl, "
+            "doctor and the rest. Take it out of the stack's configuration (pulumi config rm "
+            f"{leading[0]} --stack {stack}) and choose the Docker with docker context use NAME, or "
+            f"DOCKER_HOST; then: make up STACK={stack}"
+        )
+    used, by_provider = api.endpoint(), docker_endpoint.without_context()
+    if not docker_endpoint.same(used, by_provider):
+        raise OpsError(
+            f"Docker is at {used}, but Pulumi's Docker provider knows no contexts and would use "
+            f"{by_provider}. Set this shell up first, which tells it: {set_up_line(stack)}"
+        )

@@ -1,0 +1,1 @@
+"""What this project asks of the Pulumi engine: its command line, and the state that it keeps."""

@@ -1,0 +1,271 @@
+"""Fetches manifests and blobs from a registry by HTTP, and checks every byte of them.
+
+API: the OCI distribution specification, v1.1.
+"""
+
+import functools
+import hashlib
+import ssl
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from ops.caches import Cache
+from ops.registry import answers, error_text
+from ops.registry.readiness import anybody
+from plan import patience
+from plan.images.manifests import INDEX_TYPES, MANIFEST_BYTES, MANIFEST_TYPES
+
+# Between two bytes, and to connect: a cold cache first waits for its upstream.
+TIMEOUT = httpx.Timeout(120, connect=5)
+# For what is asked only to learn more.
+PROBE_SECONDS = 30
+CHUNK_BYTES = 1024 * 1024
+_ACCEPT = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
+_WORDS_LENGTH = 200
+# The digest of no blob and no manifest that anybody has.
+NOBODYS = f"sha256:{'0' * 64}"
+REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+
+
+class FetchError(Exception):
+    """A registry did not deliver; the text has its own words.
+
+    Attributes:
+        status: of its answer; 0 where there was none, or where that was not what is wrong.
+        retry_after: the header of that name.
+        is_broken_off: whether an answer ended too early.
+    """
+
+    def __init__(
+        self, text: str, *, status: int = 0, retry_after: str = "", is_broken_off: bool = False
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.retry_after = retry_after
+        self.is_broken_off = is_broken_off
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether it says that it may deliver later."""
+        return patience.is_temporary(self.status, str(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A registry, or a part of one.
+
+    Attributes:
+        url: what stands before the name of a repository, without a slash at the end.
+        client: that asks it; threads may share it.
+    """
+
+    url: str
+    client: httpx.Client
+
+    def close(self) -> None:
+        """Close its connections; what is asked for afterwards fails."""
+        self.client.close()
+
+
+def source(
+    url: str,
+    *,
+    auth: httpx.Auth | None = None,
+    context: ssl.SSLContext | None = None,
+    transport: httpx.BaseTransport | None = None,
+) -> Source:
+    """A registry that is asked without the environment's proxies: it is here, or in one's network.
+
+    Args:
+        url: what stands before the name of a repository.
+        auth: how to say who asks; None for nobody.
+        context: what to trust; None for what everybody does.
+        transport: how it is reached; None for the plain way.
+    """
+    headers = {"Accept": _ACCEPT, **answers.IDENTITY}
+    # A registry that can't store what its upstream sent resets the connection after its answer:
+    # what is asked for next must not be on it.
+    single_use = httpx.Limits(max_keepalive_connections=0)
+    client = httpx.Client(
+        auth=auth,
+        verify=True if context is None else context,
+        timeout=TIMEOUT,
+        limits=single_use,
+        transport=transport,
+        trust_env=False,
+        headers=headers,
+        follow_redirects=True,
+        event_hooks={"response": [answers.cut_refusal]},
+    )
+    return Source(url=url, client=client)
+
+
+@functools.cache
+def of_cache(cache: Cache) -> Source:
+    """What `opened` gives, once for each cache."""
+    return opened(cache)
+
+
+def opened(cache: Cache) -> Source:
+    """A cache on this machine; images go by the names that nodes use for them."""
+    auth = httpx.BasicAuth(cache.login.username, cache.login.password) if cache.login else None
+    url = f"{cache.local_endpoint}/v2/{cache.path_prefix}".rstrip("/")
+    return source(url, auth=auth, context=anybody())
+
+
+def manifest(registry: Source, repository: str, reference: str) -> bytes:
+    """A manifest or an index, by tag or by digest.
+
+    Raises:
+        FetchError: the registry does not have it and can't get it, or it is not what was asked for.
+    """
+    content = b""
+
+    def collect(chunk: bytes) -> None:
+        nonlocal content
+        content += chunk
+        if len(content) > MANIFEST_BYTES:
+            raise FetchError(f"{registry.url}/{path}: it is larger than any manifest")
+
+    digest = reference if reference.startswith("sha256:") else ""
+    path = f"{repository}/manifests/{reference}"
+    _fetch(registry, path, digest, collect)
+    return content
+
+
+def blob(registry: Source, repository: str, digest: str, progress: Callable[[int], object]) -> None:
+    """Make a cache deliver a blob, so that it stores it; the content is thrown away.
+
+    Args:
+        registry: to ask.
+        repository: that the blob belongs to.
+        digest: of the blob.
+        progress: told the number of bytes of every piece that came.
+
+    Raises:
+        FetchError: it does not come, or not whole.
+    """
+    path = f"{repository}/blobs/{digest}"
+    _fetch(registry, path, digest, lambda chunk: progress(len(chunk)))
+
+
+def upstream_trouble(
+    registry: Source, repository: str, seconds: float | None = None
+) -> FetchError | None:
+    """Why a cache can't get anything from its upstream; None where it can.
+
+    By tag a cache says "manifest unknown" whatever its upstream has said. Of a blob that nobody has
+    it passes on what is not 404. That costs the upstream one HEAD.
+
+    Args:
+        registry: the cache.
+        repository: that is asked about.
+        seconds: to wait for an answer, where that is not worth the usual time.
+    """
+    return _refused(registry, f"{repository}/blobs/{NOBODYS}", seconds)
+
+
+def limit_on_manifests(registry: Source, repository: str) -> FetchError | None:
+    """Why a cache gets no manifest from an upstream that gives blobs; None where it does.
+
+    By digest it passes on what it understands, and makes 500 of all else, of many a 404 too. It
+    costs the upstream one GET of a manifest that nobody has.
+    """
+    error = _refused(registry, f"{repository}/manifests/{NOBODYS}", PROBE_SECONDS)
+    return error if error and (error.is_temporary or error.status in REFUSALS) else None
+
+
+def _refused(registry: Source, path: str, seconds: float | None) -> FetchError | None:
+    timeout = None if seconds is None else httpx.Timeout(seconds)
+    try:
+        with asked(registry, "GET", path, timeout=timeout):
+            return None
+    except FetchError as error:
+        return error if error.status not in (0, httpx.codes.NOT_FOUND) else None
+
+
+def words(answer: httpx.Response) -> str:
+    """The start of what an answer says, on one line."""
+    return " ".join(error_text.words(answer.text).split())[:_WORDS_LENGTH]
+
+
+def head(registry: Source, repository: str, reference: str) -> str:
+    """The digest of a manifest or an index, by the registry's word; its content is not sent.
+
+    Raises:
+        FetchError: the registry does not have it and can't get it, or does not say.
+    """
+    path = f"{repository}/manifests/{reference}"
+    with asked(registry, "HEAD", path) as answer:
+        digest = answer.headers.get("Docker-Content-Digest", "")
+    if not digest.startswith("sha256:"):
+        raise FetchError(f"{registry.url}/{path}: it answers without a digest")
+    return str(digest)
+
+
+def begin(registry: Source, path: str) -> None:
+    """Ask for something, and hang up as soon as the answer begins.
+
+    Raises:
+        FetchError: the registry does not have it and can't get it.
+    """
+    with asked(registry, "GET", path):
+        pass
+
+
+@contextmanager
+def asked(
+    registry: Source,
+    method: str,
+    path: str,
+    expected: Collection[int] = (httpx.codes.OK,),
+    timeout: httpx.Timeout | None = None,
+) -> Iterator[httpx.Response]:
+    """What a registry answers, as it begins; it is hung up on at the end.
+
+    Args:
+        registry: to ask.
+        method: GET or HEAD.
+        path: below the registry's URL.
+        expected: statuses that are no refusal.
+        timeout: absent: the registry's own.
+
+    Raises:
+        FetchError: there is no answer, another one, or not all of it.
+    """
+    url = f"{registry.url}/{path}"
+    try:
+        patient = timeout or registry.client.timeout
+        with registry.client.stream(method, url, timeout=patient) as answer:
+            if answer.status_code not in expected:
+                answer.read()
+                raise refusal(url, answer)
+            yield answer
+    except httpx.HTTPError as error:
+        broken_off = isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError))
+        raise FetchError(
+            f"{url}: {error or type(error).__name__}", is_broken_off=broken_off
+        ) from error
+
+
+def refusal(url: object, answer: httpx.Response) -> FetchError:
+    """What a refusal comes to, whose content has been read."""
+    return FetchError(
+        f"{url}: {answer.status_code} {words(answer) or answer.reason_phrase}",
+        status=answer.status_code,
+        retry_after=answer.headers.get("Retry-After", ""),
+    )
+
+
+def _fetch(registry: Source, path: str, digest: str, take: Callable[[bytes], object]) -> None:
+    hashed = hashlib.sha256()
+    with asked(registry, "GET", path) as answer:
+        for chunk in answer.iter_raw(CHUNK_BYTES):
+            hashed.update(chunk)
+            take(chunk)
+    if digest and f"sha256:{hashed.hexdigest()}" != digest:
+        url = f"{registry.url}/{path}"
+        raise FetchError(f"{url}: what came has another digest (sha256:{hashed.hexdigest()})")

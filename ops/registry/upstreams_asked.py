@@ -1,0 +1,229 @@
+"""Asks the upstreams of a stack, once each, whether images can be pulled.
+
+`up`, `doctor` and `warm` ask, and say what is not well. They do no more, because what a cache has
+is served whatever its upstream answers. The last two also ask the caches of those that are well: a
+cache keeps, until it ends, how its upstream once wanted a login.
+"""
+
+import http.client
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ops import caches
+from ops.caches import Cache
+from ops.docker import docker_config
+from ops.errors import OpsError
+from ops.stack import stack_files, stack_secrets
+from plan.caches.cache_plan import CachePlan
+from plan.settings.credentials import Credentials
+from plan.settings.stack import Settings, UpstreamProxy
+from plan.settings.upstreams import UpstreamSettings
+
+if TYPE_CHECKING:
+    from ops.registry.fetch import Source
+    from ops.registry.upstream_credentials import Question, Verdict
+
+
+AT_ONCE = 8
+# A cache may have to get a token first. What is silent for longer is not told here.
+CACHE_SECONDS = 10
+FAILED = http.client.INTERNAL_SERVER_ERROR
+
+
+def of_plans(plans: Sequence[CachePlan]) -> "tuple[Verdict, ...]":
+    """What every upstream says that is asked at all; none is where the stack is offline."""
+    return _asked([_of_plan(plan) for plan in plans if plan.asks_upstream])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Why images do not come.
+
+    Attributes:
+        sick: upstream -> why nothing can be pulled from it and what to do.
+        cut_off: upstream that is well -> what its cache says all the same when it has to ask it.
+        unasked: why no cache was asked; empty where they were.
+    """
+
+    sick: Mapping[str, str] = field(default_factory=dict)
+    cut_off: Mapping[str, str] = field(default_factory=dict)
+    unasked: str = ""
+
+    @property
+    def lines(self) -> dict[str, str]:
+        """Upstream -> what is not well about it."""
+        return {**self.sick, **self.cut_off}
+
+
+def found(
+    stack: str,
+    hosts: Collection[str] | None = None,
+    repositories: Mapping[str, str] | None = None,
+) -> Found:
+    """What is not well of upstreams, and of the ways of their caches to them.
+
+    Args:
+        stack: its name.
+        hosts: of the upstreams to ask; absent: all that have caches here.
+        repositories: upstream -> one that it has, where that is known better than elsewhere.
+
+    Raises:
+        OpsError: the credentials can't be read.
+        SettingsError: with every mistake of the stack's file.
+    """
+    checked = stack_files.check(stack)
+    here = {upstream.host for upstream in checked.cached if not checked.offline}
+    asked = here if hosts is None else here.intersection(hosts)
+    if not asked:
+        return Found()
+    # Whoever is asked without credentials is asked also where others' can't be read.
+    settings = stack_secrets.settings_of(stack, upstreams=asked, logins=False)
+    settings = docker_config.with_logins(settings, asked)
+    files = stack_files.named_files(settings)
+    questions = [
+        _of_settings(settings, upstream, files.get(upstream.ca_file, ""))
+        for upstream in settings.cached
+        if upstream.host in asked
+    ]
+    verdicts = _asked(questions)
+    from ops.registry.upstream_credentials import Accepted
+
+    sick = {one.host: str(one) for one in verdicts if not isinstance(one, Accepted)}
+    well = [question for question in questions if question.host not in sick]
+    try:
+        cut_off = _cut_off(stack, settings, well, repositories or {})
+    except OpsError as error:
+        return Found(sick=sick, unasked=str(error))
+    return Found(sick=sick, cut_off=cut_off)
+
+
+def _cut_off(
+    stack: str,
+    settings: Settings,
+    well: "Sequence[Question]",
+    repositories: Mapping[str, str],
+) -> dict[str, str]:
+    """Upstream that is well -> what its cache says when it asks it in vain.
+
+    Raises:
+        OpsError: what the caches are asked with can't be read.
+    """
+    if well and settings.cache_login and settings.cache_login.is_encrypted:
+        settings = stack_secrets.settings_of(stack)
+    by_host = {cache.host: cache for cache in caches.of_settings(settings)}
+
+    def ask(question: "Question") -> str:
+        repository = repositories.get(question.host, question.repository)
+        return _trouble_of(by_host[question.host], question, repository)
+
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        said = pool.map(ask, well)
+        return {one.host: words for one, words in zip(well, said, strict=True) if words}
+
+
+def _trouble_of(cache: Cache, question: "Question", repository: str) -> str:
+    """What a cache says when it asks its upstream in vain; empty where it does not.
+
+    An upstream may well refuse repositories that it does not have: it is asked for the same, and
+    only where that is no refusal the cache is to blame. A cache that is not there, or wants another
+    login than the stack's, is somebody else's to tell.
+    """
+    from ops.registry import fetch, readiness, upstream_credentials
+
+    try:
+        if readiness.status(cache.local_endpoint, CACHE_SECONDS, cache.login) != http.client.OK:
+            return ""
+    except (OSError, http.client.HTTPException):
+        return ""
+    with closing(fetch.opened(cache)) as asked:
+        trouble = fetch.upstream_trouble(asked, repository, CACHE_SECONDS)
+    # That there are too many requests (429) passes by itself.
+    is_cut_off = trouble and (trouble.status in fetch.REFUSALS or trouble.status >= FAILED)
+    if not is_cut_off or not upstream_credentials.lacks_nobodys_blob(question, repository):
+        return ""
+    return str(trouble).partition(": ")[2]
+
+
+@contextmanager
+def sources_below_paths(settings: Settings) -> "Iterator[Mapping[str, Source]]":
+    """Upstream -> where its cache gets images from, for upstreams whose images are below a path.
+
+    Images go by the names that nodes use for them.
+
+    Args:
+        settings: of the stack, with its upstreams' credentials opened.
+
+    Raises:
+        OpsError: the credentials in Docker's own configuration can't be read.
+    """
+    below = [one for one in settings.cached if one.path_prefix]
+    settings = docker_config.with_logins(settings, {one.host for one in below})
+    files = stack_files.named_files(settings)
+    with ExitStack() as opened:
+        yield {
+            one.host: opened.enter_context(
+                closing(_source(_of_settings(settings, one, files.get(one.ca_file, ""))))
+            )
+            for one in below
+        }
+
+
+def _source(question: "Question") -> "Source":
+    from ops.harbor.pull import TokenAuth
+    from ops.registry import fetch
+    from ops.registry.upstream_credentials import Transport
+
+    keys = f'credentials["{question.host}"]'
+    return fetch.source(
+        f"{question.remote_url}/v2/{question.path_prefix}",
+        auth=TokenAuth(question.username, question.password, keys),
+        transport=Transport(question),
+    )
+
+
+def _asked(questions: "Sequence[Question]") -> "tuple[Verdict, ...]":
+    # It takes a quarter of a second to import, and what is offline asks nobody.
+    if not questions:
+        return ()
+    from ops.registry import upstream_credentials
+
+    return upstream_credentials.ask_all(questions)
+
+
+def _of_plan(plan: CachePlan) -> "Question":
+    at = (plan.host, plan.remote_url, plan.path_prefix)
+    login = (plan.credentials, plan.from_docker)
+    return _question(*at, plan.upstream_ca, *login, plan.upstream_proxy)
+
+
+def _of_settings(settings: Settings, upstream: UpstreamSettings, ca_pem: str) -> "Question":
+    at = (upstream.host, upstream.remote_url, upstream.path_prefix)
+    login = (settings.credentials_for(upstream.host), upstream.from_docker)
+    return _question(*at, ca_pem, *login, settings.upstream_proxy)
+
+
+def _question(
+    host: str,
+    remote_url: str,
+    path_prefix: str,
+    ca_pem: str,
+    login: Credentials | None,
+    from_docker: bool,
+    proxy: UpstreamProxy | None,
+) -> "Question":
+    from ops.registry.upstream_credentials import Question
+
+    return Question(
+        host=host,
+        remote_url=remote_url,
+        path_prefix=path_prefix,
+        username=login.username if login else "",
+        password=login.password if login else "",
+        from_docker=from_docker,
+        ca_pem=ca_pem,
+        proxy_url=proxy.url if proxy else "",
+        no_proxy=proxy.no_proxy if proxy else (),
+    )

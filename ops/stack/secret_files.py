@@ -1,0 +1,126 @@
+"""What a stack keeps to itself on this machine, beside its clusters.
+
+The caches' certificates, and the password of the account that nodes pull from Harbor with. All of
+it lies in the user's state folder, is readable by its owner only, and goes with `make down`.
+"""
+
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from host.paths import private_folder
+from ops.cluster.folder import states_of, write_private
+from plan.caches import tls
+from plan.caches.addressing import Addressing
+from plan.caches.tls import ServerCertificate
+from plan.harbor.from_settings import needs_robot
+from plan.harbor.reconcile import is_robot_secret
+from plan.settings.checks import Problem, SettingsError
+from plan.settings.stack import Settings
+
+if TYPE_CHECKING:
+    from ops.tls import user_certificate
+
+# No cluster can have this name, and a cluster's folder stands beside it.
+CERTIFICATES = ".certificates"
+ROBOT = ".harbor-robot"
+
+
+def server_certificate(
+    stack: str, settings: Settings, where: Addressing, texts: Mapping[str, str]
+) -> ServerCertificate | None:
+    """What the caches answer with; made here where the stack brings none. None without TLS.
+
+    Args:
+        stack: name of the stack.
+        settings: of the stack.
+        where: the caches listen.
+        texts: content of every file that the stack names.
+
+    Raises:
+        SettingsError: the stack's own certificate can't be used.
+        OpsError: what was made here before can't be read.
+    """
+    if not settings.cache.tls:
+        return None
+    names = tls.names(where)
+    if given := tls.given(settings, texts):
+        _check(given, names)
+        return given
+    # It takes a tenth of a second, and few stacks need it.
+    from ops.tls import own_ca as made
+
+    material = made.ensure(_certificates(stack), names, _now())
+    return ServerCertificate(
+        certificate=material.server_pem, key=material.server_key, ca=material.ca_pem
+    )
+
+
+def _check(given: ServerCertificate, names: Sequence[str]) -> None:
+    from ops.tls import user_certificate
+
+    faults = user_certificate.faults(given.certificate, given.key, given.ca, names, _now())
+    for fault in (fault for fault in faults if fault.only_warns):
+        print(f"cache.{fault.part}: {fault.found}: {fault.fix}", file=sys.stderr)
+    if problems := tuple(_problem(fault) for fault in faults if not fault.only_warns):
+        raise SettingsError(problems)
+
+
+def _problem(fault: "user_certificate.Fault") -> Problem:
+    return Problem(path=f"cache.{fault.part}", found=fault.found, rule=fault.rule, fix=fault.fix)
+
+
+def robot_secret(stack: str, settings: Settings) -> str:
+    """Password of the account that this stack makes in Harbor; empty where it makes none."""
+    if not needs_robot(settings):
+        return ""
+    path = states_of(stack) / ROBOT
+    for folder in (path.parent.parent, path.parent):
+        private_folder(folder)
+    if kept := kept_robot_secret(stack):
+        return kept
+    # Chance may leave out a kind of characters that Harbor wants.
+    while not is_robot_secret(secret := secrets.token_urlsafe(24)):
+        continue
+    write_private(path, secret)
+    return secret
+
+
+def kept_robot_secret(stack: str) -> str:
+    """The same, where it has been made already; else empty."""
+    try:
+        return (states_of(stack) / ROBOT).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def renew(stack: str, settings: Settings, where: Addressing) -> list[str]:
+    """Make certificates anew that run out soon; says what it has done, a line each."""
+    if not settings.cache.tls or settings.cache.certificate_file:
+        return []
+    from ops.tls import own_ca as made
+
+    return made.renewed(_certificates(stack), tls.names(where), _now())
+
+
+def remove(stack: str) -> None:
+    """Remove all of it, and the folders above that are empty then."""
+    folder = states_of(stack)
+    if _certificates(stack).exists():
+        shutil.rmtree(_certificates(stack))
+    (folder / ROBOT).unlink(missing_ok=True)
+    for path in (folder, folder.parent):
+        if path.exists() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _certificates(stack: str) -> Path:
+    return states_of(stack) / CERTIFICATES
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

@@ -1,0 +1,1 @@
+"""Certificates of caches that answer by https."""

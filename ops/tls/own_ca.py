@@ -1,0 +1,331 @@
+"""A private CA and a server certificate for the caches, in a private folder of the stack.
+
+Both keys are made once; what runs out is only the certificates. A CA certificate that is made again
+has the same name and key, so that a node that still holds the one before trusts the caches anyway.
+"""
+
+import contextlib
+import hashlib
+import ipaddress
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from host.paths import private_folder, user_cache
+from ops.errors import OpsError
+from plan.settings.checks import ip_address
+from toolchain.steps import only_one
+
+CA_DAYS = 3650
+SERVER_DAYS = 365
+# Made again by `renewed` when fewer are left.
+CA_RENEWAL_DAYS = 60
+SERVER_RENEWAL_DAYS = 30
+# Clocks of nodes may be behind.
+EARLIER = timedelta(days=1)
+CA_PEM, CA_KEY, SERVER_PEM, SERVER_KEY = "ca.pem", "ca.key", "server.pem", "server.key"
+KEY_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What the caches and the nodes need, in PEM.
+
+    Attributes:
+        ca_pem: for the nodes, to trust.
+        server_pem: the caches' certificate.
+        server_key: its key; a secret.
+    """
+
+    ca_pem: str
+    server_pem: str
+    server_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pair:
+    """A certificate and its key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+
+def ensure(folder: Path, names: Sequence[str], now: datetime) -> Material:
+    """What is in the folder; made first where it is missing or for other names.
+
+    Args:
+        folder: private to the stack; only its owner can enter it afterwards.
+        names: IP addresses and host names that the caches are called by, at least one.
+        now: with its time zone.
+
+    Raises:
+        OpsError: a file is damaged, can't be read or written, or belongs to somebody else.
+    """
+    with _held(folder):
+        _make_key(folder / CA_KEY, folder / CA_PEM)
+        if not (folder / CA_PEM).exists():
+            _make_ca(folder, now)
+        ca = _pair(folder / CA_PEM, folder / CA_KEY)
+        _make_key(folder / SERVER_KEY, folder / SERVER_PEM)
+        if not (folder / SERVER_PEM).exists() or _names(_server(folder, ca)) != _wanted(names):
+            _make_server(folder, ca, names, now)
+        _server(folder, ca)
+        return Material(
+            ca_pem=_text(folder / CA_PEM),
+            server_pem=_text(folder / SERVER_PEM),
+            server_key=_text(folder / SERVER_KEY),
+        )
+
+
+def renewed(folder: Path, names: Sequence[str], now: datetime) -> list[str]:
+    """Make again what is about to run out; nothing where nothing was made before.
+
+    Args:
+        folder: as for `ensure`.
+        names: as for `ensure`.
+        now: with its time zone.
+
+    Returns:
+        What was done, one line each; empty where every file is as it was.
+
+    Raises:
+        OpsError: as from `ensure`.
+    """
+    if not all((folder / name).exists() for name in (CA_PEM, SERVER_PEM)):
+        return []
+    done = []
+    with _held(folder):
+        ca = _pair(folder / CA_PEM, folder / CA_KEY)
+        ca_left = _days_left(ca.certificate, now)
+        server_left = _days_left(_server(folder, ca).certificate, now)
+        if ca_left < CA_RENEWAL_DAYS:
+            _make_ca(folder, now)
+            ca = _pair(folder / CA_PEM, folder / CA_KEY)
+            done.append(f"the caches' CA is renewed: it {_left(ca_left)}")
+        if ca_left < CA_RENEWAL_DAYS or server_left < SERVER_RENEWAL_DAYS:
+            _make_server(folder, ca, names, now)
+            done.append(f"the caches' certificate is renewed: it {_left(server_left)}")
+    return done
+
+
+def days_left(pem: str, now: datetime) -> int:
+    """Whole days until the (first) certificate runs out; below zero when it has.
+
+    Raises:
+        ValueError: it is no certificate.
+    """
+    return _days_left(x509.load_pem_x509_certificate(pem.encode()), now)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The folder, private, for one process at a time."""
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    with only_one(user_cache() / "locks" / f"certificates-{name}.lock"):
+        try:
+            if folder.exists():
+                _refuse_foreign(folder)
+            private_folder(folder)
+            yield
+        except OSError as error:
+            raise OpsError(f"{error.filename or folder}: {error.strerror}") from error
+
+
+def _refuse_foreign(path: Path) -> None:
+    if path.lstat().st_uid != os.geteuid():
+        raise OpsError(f"{path} belongs to another user: run this as its owner, or remove it")
+
+
+def _text(path: Path) -> str:
+    """Content of a file of ours.
+
+    Raises:
+        OpsError: it is somebody else's, a link, or a key that others can read.
+    """
+    _refuse_foreign(path)
+    mode = path.lstat().st_mode
+    if not stat.S_ISREG(mode):
+        raise OpsError(f"{path} is no regular file: remove it, and it is made again")
+    if mode & 0o077:
+        raise OpsError(
+            f"{path} can be read by others (mode {stat.S_IMODE(mode):o}): remove {path.parent} for "
+            f"a new CA if anybody may have read it, else: chmod 600 {path}"
+        )
+    return path.read_bytes().decode("ascii", errors="replace")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all, and readable by its owner only from its first byte on."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(temporary).replace(path)
+    except OSError:
+        Path(temporary).unlink()
+        raise
+
+
+def _make_key(path: Path, certificate: Path) -> None:
+    """Make it unless it is there.
+
+    Without its certificate a key was left by a run that was killed. The other way round is damage.
+    """
+    if path.exists():
+        return
+    if certificate.exists():
+        raise OpsError(
+            f"{path} is missing: put it back, or remove {certificate} too, and both are made anew"
+        )
+    key = ec.generate_private_key(ec.SECP256R1())
+    _write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def _make_ca(folder: Path, now: datetime) -> None:
+    key = _key(folder / CA_KEY)
+    usage = _key_usage("key_cert_sign", "crl_sign")
+    name = _ca_name(key)
+    made = (
+        _builder(name, name, key, now, CA_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    _write(folder / CA_PEM, made.public_bytes(Encoding.PEM))
+
+
+def _make_server(folder: Path, ca: _Pair, names: Sequence[str], now: datetime) -> None:
+    key = _key(folder / SERVER_KEY)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "talos-cache")])
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key())
+    purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    made = (
+        _builder(subject, ca.certificate.subject, key, now, SERVER_DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage("digital_signature"), critical=True)
+        .add_extension(purposes, critical=False)
+        .add_extension(issuer, critical=False)
+        .add_extension(x509.SubjectAlternativeName(_general_names(names)), critical=False)
+        .sign(ca.key, hashes.SHA256())
+    )
+    _write(folder / SERVER_PEM, made.public_bytes(Encoding.PEM))
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, days: int
+) -> x509.CertificateBuilder:
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - EARLIER)
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(identifier, critical=False)
+    )
+
+
+def _ca_name(key: ec.EllipticCurvePrivateKey) -> x509.Name:
+    """Tells the CAs of several stacks apart, for whoever looks into what a node trusts."""
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"talos-cache CA {identifier[:8]}")])
+
+
+def _key_usage(*allowed: str) -> x509.KeyUsage:
+    return x509.KeyUsage(**{usage: usage in allowed for usage in KEY_USAGES})
+
+
+def _wanted(names: Sequence[str]) -> frozenset[str]:
+    return frozenset(str(ip_address(name) or name.lower()) for name in names)
+
+
+def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
+    return [
+        x509.IPAddress(ipaddress.ip_address(name)) if ip_address(name) else x509.DNSName(name)
+        for name in sorted(_wanted(names))
+    ]
+
+
+def _names(server: _Pair) -> frozenset[str]:
+    """Names and addresses that the certificate is for."""
+    extension = server.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    return frozenset(str(name.value) for name in extension.value)
+
+
+def _server(folder: Path, ca: _Pair) -> _Pair:
+    """The caches' certificate, which has to be from this CA."""
+    pair = _pair(folder / SERVER_PEM, folder / SERVER_KEY)
+    try:
+        pair.certificate.verify_directly_issued_by(ca.certificate)
+    except (InvalidSignature, ValueError, TypeError) as error:
+        path = folder / SERVER_PEM
+        raise OpsError(
+            f"{path} is not from the CA beside it: remove it, and it is made again"
+        ) from error
+    return pair
+
+
+def _pair(certificate: Path, key: Path) -> _Pair:
+    """A certificate and the key beside it, which have to belong together."""
+    try:
+        found = x509.load_pem_x509_certificate(_text(certificate).encode())
+    except ValueError as error:
+        raise OpsError(
+            f"{certificate} is damaged: remove it, and it is made again with the same key"
+        ) from error
+    private = _key(key)
+    if found.public_key() != private.public_key():
+        raise OpsError(
+            f"{certificate} does not belong to {key.name} beside it: remove it for a new one"
+        )
+    return _Pair(certificate=found, key=private)
+
+
+def _key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = load_pem_private_key(_text(path).encode(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        # Without a cause, which might quote the key.
+        raise OpsError(
+            f"{path} is damaged: put it back, or remove it and {path.with_suffix('.pem').name}, "
+            "and both are made anew"
+        )
+    return key
+
+
+def _days_left(certificate: x509.Certificate, now: datetime) -> int:
+    return (certificate.not_valid_after_utc - now).days
+
+
+def _left(days: int) -> str:
+    return f"had {days} days left" if days >= 0 else f"ran out {-days} days ago"

@@ -1,0 +1,1 @@
+"""The pull-through caches: addresses, containers, files in them. Pure."""

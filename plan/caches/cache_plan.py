@@ -1,0 +1,410 @@
+"""From settings to one plan per pull-through cache: names, ports, environment, files."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from plan import loopback
+from plan.caches import htpasswd, upstream_watchdog
+from plan.caches.addressing import LOOPBACK, Addressing, exposes_everywhere, less_exposed
+from plan.caches.tls import ServerCertificate
+from plan.caches.upstream_watchdog import BASIC_PATH, DEBUG_ADDRESS
+from plan.proxies import is_used
+from plan.settings.checks import Problem, SettingsError, ip_address
+from plan.settings.credentials import Credentials
+from plan.settings.stack import Settings, UpstreamProxy
+from plan.settings.upstreams import UpstreamSettings
+from plan.upstreams import address_of, physical_name, slug
+
+REGISTRY_PORT = 5000
+DATA_PATH = "/var/lib/registry"
+CREDENTIAL_HELPER_PATH = "/usr/local/bin/docker-credential-talos-cache"
+# The one label on a volume: any other would have to stay the same for ever, because a changed label
+# replaces the volume and with it the cached images.
+VOLUME_LABELS = {"talos-cache.project": "talos-cache"}
+UPSTREAM_WATCH_PATH = "/usr/local/bin/talos-cache-upstream-watch"
+CERTIFICATE_PATH = "/etc/talos-cache/server.pem"
+KEY_PATH = "/etc/talos-cache/server.key"
+PASSWORDS_PATH = "/etc/talos-cache/htpasswd"
+# Go reads every file in these folders, and a bundle of the image's own beside them.
+UPSTREAM_CA_FOLDER = "/etc/talos-cache/upstream-ca"
+CA_FOLDERS = f"/etc/ssl/certs:{UPSTREAM_CA_FOLDER}"
+REALM = "talos-cache"
+# Docker Hub's `registry` image behaves so by itself. `ghcr.io/distribution/distribution` comes with
+# a configuration for developers: it logs everything and never purges broken-off downloads.
+AS_ON_DOCKER_HUB = (
+    ("REGISTRY_LOG_LEVEL", "info"),
+    (
+        "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING",
+        '{"enabled":true,"age":"168h","interval":"24h","dryrun":false}',
+    ),
+)
+# The registry runs the helper once, when it first wants a login: for a token, or to log in itself
+# (Basic). In the second case it asks its upstream nothing any more without one, and never learns
+# that it may again. So the helper looks which of the two it is, and leaves a note for the watch.
+_NOTE_OF_BASIC = f"""\
+goroutines="http://$REGISTRY_HTTP_DEBUG_ADDR/debug/pprof/goroutine?debug=1"
+if busybox timeout 2 busybox wget -q -O - "$goroutines" 2>/dev/null |
+    busybox grep -q basicHandler; then
+    : >"{BASIC_PATH}.$REGISTRY_HTTP_DEBUG_ADDR"
+fi
+"""
+# What the image runs by itself; said again behind an entrypoint of ours.
+REGISTRY_COMMAND = ("registry", "serve", "/etc/distribution/config.yml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedPort:
+    """The cache's port as it appears on this host."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheFile:
+    """A file in a cache's container.
+
+    Attributes:
+        path: in the container.
+        content: of the file.
+        is_secret: whether nobody may see it; only the container's root reads it then.
+    """
+
+    path: str
+    content: str = field(repr=False)
+    is_secret: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachePlan:
+    """Everything that one cache's volume and container are made from.
+
+    Attributes:
+        host: upstream registry, as in an image reference.
+        slug: logical name of the component.
+        name: name of the container and of the volume.
+        remote_url: where the upstream's API is.
+        path_prefix: what stands before every repository's name there, and so in this cache.
+        published: where the cache answers on this host.
+        endpoint: URL that nodes use, without a path.
+        ca: what nodes have to trust for that; empty where they do already, or need not.
+        login: what nodes say who they are with; None where anybody may pull.
+        local_endpoint: URL for this machine, always on loopback.
+        env: environment of the registry (no secrets).
+        files: more files in the container.
+        credentials: what the upstream is asked with; None for anonymous pulls.
+        from_docker: whether these are from the user's Docker configuration.
+        upstream_ca: what has to be trusted for the upstream beside the usual CAs.
+        upstream_proxy: between the cache and the Internet; None where there is none.
+        credential_helper: text of the program that hands the upstream's credentials to the
+            registry; a secret where `has_credentials`.
+        upstream_watch: text of the program that starts the registry and then watches whether the
+            upstream answers; empty where it asks none.
+        keep_data: whether the volume outlives the stack.
+        wait_seconds: how long `up` waits for the cache to answer.
+    """
+
+    host: str
+    slug: str
+    name: str
+    image: str
+    remote_url: str
+    path_prefix: str
+    published: tuple[PublishedPort, ...]
+    endpoint: str
+    ca: str
+    login: Credentials | None
+    local_endpoint: str
+    env: tuple[tuple[str, str], ...]
+    files: tuple[CacheFile, ...]
+    credentials: Credentials | None
+    from_docker: bool
+    upstream_ca: str
+    upstream_proxy: UpstreamProxy | None
+    credential_helper: str
+    upstream_watch: str
+    keep_data: bool
+    wait_seconds: int
+    skip_fallback: bool
+    override_path: bool
+
+    @property
+    def asks(self) -> str:
+        """URL of what the cache connects to for its upstream: that, or a proxy before it."""
+        return _asked(self.upstream_proxy, self.remote_url)
+
+    @property
+    def asks_upstream(self) -> bool:
+        """Whether it asks its upstream at all; what is offline does not."""
+        return bool(self.upstream_watch)
+
+    @property
+    def logical_container(self) -> str:
+        """Logical name of its container."""
+        return f"{self.slug}-container"
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the upstream is asked with a user name and a password."""
+        return self.credentials is not None
+
+    def __repr__(self) -> str:
+        """Leave the helper out: it may hold a password, and tracebacks show reprs."""
+        return f"CachePlan(host={self.host!r}, name={self.name!r}, endpoint={self.endpoint!r})"
+
+
+def build(
+    settings: Settings,
+    addressing: Addressing,
+    texts: Mapping[str, str] | None = None,
+    certificate: ServerCertificate | None = None,
+) -> tuple[CachePlan, ...]:
+    """One plan per upstream, ordered by host so that the order in the YAML changes nothing.
+
+    Args:
+        settings: of the stack.
+        addressing: where caches listen.
+        texts: content of every file that an upstream's `ca` names, by its path.
+        certificate: what the caches answer with; needed exactly where `cache.tls` is set.
+
+    Raises:
+        SettingsError: a cache that holds credentials would be open to the local network, or one
+            would ask another of this stack.
+    """
+    _refuse_exposed_credentials(settings, addressing)
+    _refuse_own_caches(settings, addressing)
+    shared = _Shared(
+        settings=settings,
+        addressing=addressing,
+        certificate=certificate,
+        passwords=_passwords_file(settings),
+    )
+    return tuple(
+        _plan(shared, upstream, (texts or {}).get(upstream.ca_file, ""))
+        for upstream in settings.cached
+    )
+
+
+def in_reported_order(
+    plans: Sequence[CachePlan], reported: Mapping[str, Sequence[tuple[str, int]]]
+) -> tuple[CachePlan, ...]:
+    """The same plans, the ports of each in the order in which Docker reports them.
+
+    The Docker provider compares ports as a list, and what it reads back is Docker's order, which
+    is that of no request: up to Docker 27 the reverse of it, then by address. docs/adr/0021 says
+    more.
+
+    Args:
+        plans: of the caches.
+        reported: name of a container -> (address, port) pairs that it is published on now.
+    """
+    return tuple(
+        replace(plan, published=_reordered(plan.published, reported.get(plan.name, ())))
+        for plan in plans
+    )
+
+
+def _reordered(
+    published: Sequence[PublishedPort], reported: Sequence[tuple[str, int]]
+) -> tuple[PublishedPort, ...]:
+    """Those that are reported first; those that are not published yet stay in their order."""
+    ranks = {pair: rank for rank, pair in enumerate(reported)}
+    return tuple(
+        sorted(published, key=lambda port: ranks.get((port.address, port.port), len(ranks)))
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shared:
+    """What the plans of all caches are made from."""
+
+    settings: Settings
+    addressing: Addressing
+    certificate: ServerCertificate | None
+    passwords: str = field(repr=False)
+
+
+def _passwords_file(settings: Settings) -> str:
+    """The file of passwords; the same text for the same login, or every run would replace it."""
+    login = settings.cache_login
+    if login is None:
+        return ""
+    # A salt has to differ from others', not to be unknown.
+    salt = hashlib.sha256(f"{settings.prefix}\n{login.username}".encode()).digest()[:16]
+    return htpasswd.line(login.username, login.password, salt)
+
+
+def credential_helper(credentials: Credentials | None) -> str:
+    """The program distribution runs for `proxy.exec`, in docker-credential-helper form.
+
+    It is there even without credentials: with `proxy.exec` the registry skips the request to the
+    upstream that it would otherwise not survive at start-up. Empty values mean anonymous.
+    """
+    answer = json.dumps(
+        {
+            "ServerURL": "",
+            "Username": credentials.username if credentials else "",
+            "Secret": credentials.password if credentials else "",
+        }
+    )
+    note = "" if credentials else _NOTE_OF_BASIC
+    return f"#!/bin/sh\n{note}cat <<'TALOS_CACHE_END'\n{answer}\nTALOS_CACHE_END\n"
+
+
+def _plan(shared: _Shared, upstream: UpstreamSettings, upstream_ca: str) -> CachePlan:
+    settings = shared.settings
+    # Without an upstream nobody asks for them.
+    credentials = None if settings.offline else settings.credentials_for(upstream.host)
+    proxy = None if settings.offline else settings.upstream_proxy
+    scheme = "https" if settings.cache.tls else "http"
+    return CachePlan(
+        host=upstream.host,
+        slug=slug(upstream.host),
+        name=physical_name(settings.prefix, upstream.host),
+        image=settings.cache.image,
+        remote_url=upstream.remote_url,
+        path_prefix=upstream.path_prefix,
+        published=tuple(
+            PublishedPort(address=address, port=upstream.port)
+            for address in shared.addressing.bind_addresses
+        ),
+        endpoint=f"{scheme}://{shared.addressing.endpoint_host}:{upstream.port}",
+        ca=shared.certificate.ca.strip() if shared.certificate else "",
+        login=settings.cache_login,
+        local_endpoint=f"{scheme}://{LOOPBACK}:{upstream.port}",
+        env=_environment(settings, upstream),
+        files=_files(shared, upstream_ca),
+        credentials=credentials,
+        from_docker=upstream.from_docker,
+        upstream_ca="" if settings.offline else upstream_ca,
+        upstream_proxy=proxy,
+        credential_helper=credential_helper(credentials),
+        upstream_watch=_watch(settings, upstream),
+        keep_data=settings.cache.on_destroy == "keep",
+        wait_seconds=settings.cache.wait_seconds,
+        skip_fallback=upstream.skip_fallback,
+        override_path=upstream.override_path,
+    )
+
+
+def _environment(settings: Settings, upstream: UpstreamSettings) -> tuple[tuple[str, str], ...]:
+    """The registry's settings; their names are distribution's configuration paths.
+
+    Offline it is no proxy at all, but a registry that only reads: what is there is served at once,
+    what is not is not found, and nothing ever waits for an upstream.
+    """
+    common = [
+        ("OTEL_TRACES_EXPORTER", "none"),
+        ("REGISTRY_HTTP_DEBUG_ADDR", DEBUG_ADDRESS),
+        ("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true"),
+        *AS_ON_DOCKER_HUB,
+    ]
+    if settings.cache.tls:
+        common.append(("REGISTRY_HTTP_TLS_CERTIFICATE", CERTIFICATE_PATH))
+        common.append(("REGISTRY_HTTP_TLS_KEY", KEY_PATH))
+    if settings.cache_login:
+        common.append(("REGISTRY_AUTH_HTPASSWD_PATH", PASSWORDS_PATH))
+        common.append(("REGISTRY_AUTH_HTPASSWD_REALM", REALM))
+    if settings.offline:
+        return (*common, ("REGISTRY_STORAGE_MAINTENANCE_READONLY", '{"enabled":true}'))
+    if upstream.ca_file:
+        common.append(("SSL_CERT_DIR", CA_FOLDERS))
+    if proxy := settings.upstream_proxy:
+        # Also where the upstream itself is not behind it: its tokens and blobs may come from
+        # elsewhere.
+        common.append(("HTTP_PROXY", proxy.url))
+        common.append(("HTTPS_PROXY", proxy.url))
+        common.append(("NO_PROXY", ",".join(proxy.no_proxy)))
+    return (
+        *common,
+        ("REGISTRY_PROXY_EXEC_COMMAND", CREDENTIAL_HELPER_PATH),
+        ("REGISTRY_PROXY_REMOTEURL", upstream.remote_url),
+        ("REGISTRY_PROXY_TTL", settings.cache.ttl),
+        ("REGISTRY_STORAGE_DELETE_ENABLED", "true"),
+    )
+
+
+def _files(shared: _Shared, upstream_ca: str) -> tuple[CacheFile, ...]:
+    files = []
+    if shared.certificate:
+        files.append(CacheFile(path=CERTIFICATE_PATH, content=shared.certificate.certificate))
+        files.append(CacheFile(path=KEY_PATH, content=shared.certificate.key, is_secret=True))
+    if shared.passwords:
+        files.append(CacheFile(path=PASSWORDS_PATH, content=shared.passwords, is_secret=True))
+    if upstream_ca and not shared.settings.offline:
+        files.append(CacheFile(path=f"{UPSTREAM_CA_FOLDER}/upstream.pem", content=upstream_ca))
+    return tuple(files)
+
+
+def _watch(settings: Settings, upstream: UpstreamSettings) -> str:
+    """What is watched is what the cache connects to."""
+    if settings.offline:
+        return ""
+    asked = _asked(settings.upstream_proxy, upstream.remote_url)
+    return upstream_watchdog.script(asked, upstream.path_prefix)
+
+
+def _asked(proxy: UpstreamProxy | None, remote_url: str) -> str:
+    return proxy.url if proxy and is_used(remote_url, proxy.no_proxy) else remote_url
+
+
+def _refuse_exposed_credentials(settings: Settings, addressing: Addressing) -> None:
+    if settings.expose_to_lan or not exposes_everywhere(addressing.bind_addresses):
+        return
+    problems = tuple(
+        Problem(
+            path=_credentials_path(upstream),
+            found="credentials on a cache that is published on every address of this machine",
+            rule="a cache that holds credentials is not open to the local network",
+            fix=f"{less_exposed(settings)}; or say 'exposeToLan: true' if everyone on your network "
+            "may pull what these credentials can",
+        )
+        for upstream in settings.cached
+        if settings.credentials_for(upstream.host) or upstream.from_docker
+    )
+    if problems:
+        raise SettingsError(problems)
+
+
+def _refuse_own_caches(settings: Settings, addressing: Addressing) -> None:
+    """Requests that come back to a cache would go round until it has no memory left."""
+    caches = {upstream.port: upstream.host for upstream in settings.cached}
+    known = (addressing.endpoint_host, *addressing.bind_addresses)
+    # By which a container reaches what is published on all addresses of its host.
+    everywhere = loopback.OF_THE_HOST if exposes_everywhere(addressing.bind_addresses) else ()
+    names = {_same(host) for host in (*known, *everywhere)}
+    problems = tuple(
+        Problem(
+            path=path,
+            found=url,
+            rule=f"this is this stack's own cache of {caches[port]}, which asks an upstream itself",
+            fix="write where the upstream's API is; docker ps shows what listens on which port",
+        )
+        for path, url in _asked_urls(settings)
+        for host, port in [address_of(url)]
+        if port in caches and _same(host) in names
+    )
+    if problems:
+        raise SettingsError(problems)
+
+
+def _asked_urls(settings: Settings) -> Iterator[tuple[str, str]]:
+    """(path of the key, URL) of everything that caches connect to."""
+    for upstream in settings.cached:
+        yield f"upstreams.{upstream.host}.remoteUrl", upstream.remote_url
+    if proxy := settings.upstream_proxy:
+        yield "upstreamProxy.url", proxy.url
+
+
+def _same(host: str) -> str:
+    """One spelling for all of a host's."""
+    bare = host.strip("[]").lower().removesuffix(".")
+    return str(ip_address(bare) or bare)
+
+
+def _credentials_path(upstream: UpstreamSettings) -> str:
+    if upstream.from_docker:
+        return f"upstreams.{upstream.host}.credentialsFrom"
+    return f"credentials.{upstream.host}"

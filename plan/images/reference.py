@@ -1,0 +1,180 @@
+"""Image references as people write them in lists: checked, and made whole.
+
+The grammar is that of distribution's `reference` package; the host must be written, because a
+mirror is chosen by it.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from plan.settings.checks import cut, told
+from plan.settings.upstreams import is_host
+from plan.upstreams import DOCKER_IO_ALIASES
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_PLATFORM = re.compile(r"([a-z0-9]+)/([a-z0-9]+)(?:/([a-z0-9]+))?")
+_EXAMPLE = "docker.io/library/busybox:1.36"
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class ImageReference:
+    """One image: the upstream's host, the repository behind it, a tag or a digest or both.
+
+    With both, the digest decides what is pulled and the tag is only a name, as in containerd.
+    """
+
+    host: str
+    repository: str
+    tag: str = ""
+    digest: str = ""
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.host}/{self.repository}{tag}{digest}"
+
+    @property
+    def wanted(self) -> str:
+        """What a registry is asked for: the digest if there is one, else the tag."""
+        return self.digest or self.tag
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """What an image runs on: `linux/amd64`, `linux/arm/v7`."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+class ImageListError(Exception):
+    """All the mistakes of a list of images; its text is meant for the user as it is."""
+
+    def __init__(self, problems: Iterable["ListProblem"]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(told("the list of images", self.problems))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListProblem:
+    """One mistake in a list: where, what, the rule and the fix."""
+
+    where: str
+    found: str
+    rule: str
+    fix: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.where}\n    found: {self.found}\n    rule:  {self.rule}\n    fix:   {self.fix}"
+        )
+
+
+@dataclass
+class _Reading:
+    hosts: Collection[str]
+    images: dict[ImageReference, None] = field(default_factory=dict)
+    problems: list[ListProblem] = field(default_factory=list)
+
+
+def parse_list(text: str, source: str, hosts: Collection[str]) -> tuple[ImageReference, ...]:
+    """Read a list: one image a line; empty lines and what follows a `#` do not count.
+
+    Args:
+        text: the list.
+        source: its name, for messages.
+        hosts: upstreams that there is a cache for.
+
+    Returns:
+        Every image once, in the order of the list.
+
+    Raises:
+        ImageListError: with every mistake of the list; also where it is empty.
+    """
+    reading = _Reading(hosts)
+    for number, line in enumerate(text.splitlines(), start=1):
+        if entry := line.partition("#")[0].strip():
+            _read(entry, f"{source}, line {number}", reading)
+    if not reading.images and not reading.problems:
+        reading.problems.append(
+            ListProblem(
+                where=source,
+                found="no image at all",
+                rule="a list has at least one image",
+                fix=f"write one image a line, such as {_EXAMPLE}",
+            )
+        )
+    if reading.problems:
+        raise ImageListError(reading.problems)
+    return tuple(reading.images)
+
+
+def parse_platform(text: str) -> Platform:
+    """Read `os/architecture` or `os/architecture/variant`.
+
+    Raises:
+        ImageListError: it is neither.
+    """
+    if not (match := _PLATFORM.fullmatch(text)):
+        raise ImageListError(
+            [
+                ListProblem(
+                    where="--platform",
+                    found=repr(text),
+                    rule="os/architecture, in Go's words",
+                    fix="write linux/amd64 or linux/arm64",
+                )
+            ]
+        )
+    os, architecture, variant = match.groups(default="")
+    return Platform(os=os, architecture=architecture, variant=variant)
+
+
+def _read(entry: str, where: str, reading: _Reading) -> None:
+    def refuse(rule: str, fix: str) -> None:
+        found = cut(repr(entry))
+        reading.problems.append(ListProblem(where=where, found=found, rule=rule, fix=fix))
+
+    name, _, digest = entry.partition("@")
+    host, slash, path = name.partition("/")
+    if not slash or not (set(".:") & set(host) or host == "localhost"):
+        return refuse("the registry's host comes first", f"write it whole, as in {_EXAMPLE}")
+    if host.lower() in DOCKER_IO_ALIASES:
+        return refuse(
+            "clients know this registry as docker.io only", f"write docker.io instead of {host}"
+        )
+    if host != host.lower():
+        return refuse("a registry's host is in small letters", f"write {cut(host.lower())}")
+    repository, _, tag = path.partition(":")
+    if host == "docker.io" and "/" not in repository:
+        repository = f"library/{repository}"
+    if not is_host(host) or not _REPOSITORY.fullmatch(repository):
+        return refuse(
+            "host, then path in small letters, digits, '.', '_', '-' and '/'",
+            f"write it as in {_EXAMPLE}",
+        )
+    if not tag and not digest:
+        return refuse("a list names exact images", f"add the tag: {cut(name)}:TAG")
+    if (":" in path and not _TAG.fullmatch(tag)) or (
+        "@" in entry and not _DIGEST.fullmatch(digest)
+    ):
+        return refuse(
+            "a tag is up to 128 letters, digits, '.', '_', '-'; a digest sha256: and 64 hex digits",
+            "correct the end of it",
+        )
+    if host not in reading.hosts:
+        known = ", ".join(sorted(reading.hosts))
+        return refuse(
+            f"this stack has a cache for {known} only",
+            f"add {host} to 'upstreams' in the stack file, then make up; or leave this image out",
+        )
+    image = ImageReference(host=host, repository=repository, tag=tag, digest=digest)
+    return reading.images.update({image: None})

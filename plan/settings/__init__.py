@@ -1,0 +1,1 @@
+"""The stack's configuration: keys, defaults, checks. Pure."""

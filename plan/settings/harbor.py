@@ -1,0 +1,197 @@
+"""The key `harbor`: a Harbor that takes the place of caches on this machine."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from plan import loopback
+from plan.settings.checks import Checks, text
+from plan.settings.credentials import HARBOR_ADMIN, HARBOR_LOGIN, Credentials
+from plan.settings.upstreams import HARBOR, LABEL, UpstreamSettings, is_base_url, read_file
+from plan.upstreams import address_of
+
+# Keys that say what the stack makes in Harbor, which it does with `harborAdmin` only.
+KEYS_OF_AN_ADMIN = ("public", "retentionDays", "quota", "robot")
+MOST_DAYS = 3650
+
+# Harbor's own rule for projects; the upstream's host comes behind it.
+_PROJECT_PREFIX = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*[._-]?")
+_PROJECT_RULE = (
+    "Harbor's projects have names of small letters and digits, with '.', '_', '-' between"
+)
+_QUOTA = re.compile(r"(?P<count>[1-9][0-9]{0,6})(?P<unit>MiB|GiB|TiB)")
+_BYTES = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_ROBOT = re.compile(rf"[^\s:/]{{0,32}}?{LABEL}([._+-]{LABEL})*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HarborSettings:
+    """A Harbor, and what the stack makes in it.
+
+    Attributes:
+        url: without a path.
+        ca_file: path of a file with the CA that its certificate comes from; may be empty.
+        project_prefix: what stands before an upstream's host in its project's name.
+        public: whether anybody may pull from the projects that this stack makes.
+        retention_days: how long an image is kept that nobody pulls; None for ever.
+        quota_bytes: how much each project may hold; None for no limit.
+        robot: full name of the account that nodes pull with; empty for the usual one.
+        admin: who makes projects; None where somebody else has made them.
+        login: what nodes pull with, where this stack makes no account for them.
+    """
+
+    url: str
+    ca_file: str
+    project_prefix: str
+    public: bool
+    retention_days: int | None
+    quota_bytes: int | None
+    robot: str
+    admin: Credentials | None
+    login: Credentials | None
+
+    def project(self, host: str) -> str:
+        """Name of the project that caches an upstream; a port's colon can't stand in it."""
+        return f"{self.project_prefix}{host.replace(':', '-')}"
+
+
+def parse_harbor(
+    check: Checks,
+    value: object,
+    upstreams: tuple[UpstreamSettings, ...],
+    logins: Mapping[str, Credentials | None],
+) -> HarborSettings | None:
+    """The key `harbor`, and what has to be so for the upstreams behind it."""
+    behind = [upstream for upstream in upstreams if upstream.backend == HARBOR]
+    if value is None:
+        _refuse_without_harbor(check, behind, logins)
+        return None
+    group = check.mapping("harbor", value, "harbor")
+    if not isinstance(value, Mapping):
+        return None
+    admin, login = logins[HARBOR_ADMIN], logins[HARBOR_LOGIN]
+    if not behind and not check.problems:
+        rule = "Harbor takes the place of a cache where that upstream's backend says so"
+        check.add("harbor", "no upstream behind it", rule, "write backend: harbor, or remove it")
+    if admin is None:
+        _refuse_keys_of_an_admin(check, group)
+    else:
+        _refuse_two_logins(check, login, group)
+        _refuse_unknown_upstreams(check, behind)
+    public = check.boolean("harbor.public", group)
+    url = _url(check, group.get("url"))
+    if url.startswith("http:") and group.get("ca") is not None:
+        rule = "a CA is for https, and the URL says http"
+        check.add("harbor.ca", group["ca"], rule, "remove it, or write https in harbor.url")
+    return HarborSettings(
+        url=url,
+        ca_file=read_file(check, "harbor.ca", group.get("ca"), "certs/harbor-ca.pem"),
+        project_prefix=check.matching(
+            "harbor.projectPrefix", group, _PROJECT_PREFIX, _PROJECT_RULE, "write proxy-"
+        ),
+        public=public,
+        retention_days=_retention_days(check, group),
+        quota_bytes=_quota(check, group.get("quota")),
+        robot=_robot(check, group, public=public),
+        admin=admin,
+        login=login,
+    )
+
+
+def _refuse_without_harbor(
+    check: Checks, behind: list[UpstreamSettings], logins: Mapping[str, Credentials | None]
+) -> None:
+    fix = 'write harbor: {url: "https://harbor.example.com"}'
+    if behind:
+        rule = f"the upstream {behind[0].host} has the backend harbor: the stack says where that is"
+        check.missing("harbor", rule, fix)
+        return
+    for key in (HARBOR_ADMIN, HARBOR_LOGIN):
+        if logins[key] is not None:
+            check.hidden(key, "a login for the Harbor that 'harbor' names", f"remove it, or {fix}")
+
+
+def _refuse_keys_of_an_admin(check: Checks, group: Mapping[str, Any]) -> None:
+    for key in KEYS_OF_AN_ADMIN:
+        # The default says nothing, also where it is written down.
+        if group.get(key) not in (None, check.usual(f"harbor.{key}")):
+            rule = f"it is about projects that this stack makes, which needs {HARBOR_ADMIN}"
+            fix = f"remove it, or set {HARBOR_ADMIN} as a secret"
+            check.add(f"harbor.{key}", group[key], rule, fix)
+
+
+def _refuse_two_logins(check: Checks, login: Credentials | None, group: Mapping[str, Any]) -> None:
+    if login is not None:
+        why = (
+            "nodes pull with the robot account that this stack makes"
+            if group.get("public") is False
+            else "anybody may pull from projects that are public"
+        )
+        check.hidden(HARBOR_LOGIN, why, f"remove it, or remove {HARBOR_ADMIN}")
+
+
+def _refuse_unknown_upstreams(check: Checks, behind: list[UpstreamSettings]) -> None:
+    for upstream in behind:
+        if not upstream.remote_url:
+            rule = "Harbor has to be told where this upstream's API is"
+            fix = f'write remoteUrl: "https://{upstream.host}"'
+            check.missing(f"upstreams.{upstream.host}.remoteUrl", rule, fix)
+
+
+def _url(check: Checks, value: object) -> str:
+    rule = "http:// or https:// and Harbor's host, with nothing behind it but a port"
+    fix = 'write for instance url: "https://harbor.example.com"'
+    if value is None:
+        check.missing("harbor.url", rule, fix)
+        return ""
+    if isinstance(value, str) and "@" in value:
+        rule = "no user name or password in a URL: it is stored as plain text"
+        check.add("harbor.url", value, rule, f"take them out, and set {HARBOR_LOGIN} as a secret")
+        return ""
+    if not isinstance(value, str) or not is_base_url(value):
+        host = text(value).split("://")[-1].split("/")[0]
+        scheme = "http" if text(value).startswith("http:") else "https"
+        if isinstance(value, str) and is_base_url(f"{scheme}://{host}"):
+            fix = f'write url: "{scheme}://{host}"'
+        check.add("harbor.url", value, rule, fix)
+        return ""
+    if loopback.is_loopback(address_of(value)[0]):
+        rule = "nodes pull from it, and to a node loopback is the node itself"
+        check.add("harbor.url", value, rule, "write the name or address that nodes know it by")
+        return ""
+    return value.rstrip("/")
+
+
+def _retention_days(check: Checks, group: Mapping[str, Any]) -> int | None:
+    if group.get("retentionDays") is None:
+        return None
+    return check.integer("harbor.retentionDays", group, 1, MOST_DAYS, "the number of days")
+
+
+def _quota(check: Checks, value: object) -> int | None:
+    if value is None:
+        return None
+    match = _QUOTA.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        rule = "a size in MiB, GiB or TiB, such as 50GiB"
+        check.add("harbor.quota", value, rule, "write for instance 50GiB")
+        return None
+    return int(match["count"]) * _BYTES[match["unit"]]
+
+
+def _robot(check: Checks, group: Mapping[str, Any], *, public: bool) -> str:
+    value = group.get("robot")
+    if value is None:
+        return ""
+    if public:
+        rule = (
+            "an account for nodes is made for private projects: anybody may pull from public ones"
+        )
+        check.add("harbor.robot", value, rule, "remove it, or write public: false")
+    elif not isinstance(value, str) or not _ROBOT.fullmatch(value):
+        rule = "the full name of a robot account, with Harbor's prefix: small letters and digits"
+        check.add("harbor.robot", value, rule, "write for instance robot$talos-cache")
+    else:
+        return value
+    return ""

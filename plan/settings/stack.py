@@ -1,0 +1,536 @@
+"""Raw stack config -> Settings, the only place where the user's input is judged.
+
+Every mistake is found in one go and reported together: the key's path, the value found (masked
+where it may be a secret), the rule, and what to do. Defaults live here and nowhere else.
+"""
+
+import difflib
+import ipaddress
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from plan import loopback
+from plan.settings.checks import Checks, SettingsError, ip_address, text
+from plan.settings.cluster import AUTO, ClusterSettings, parse_clusters
+from plan.settings.config_keys import refuse_others
+from plan.settings.credentials import (
+    CACHE_LOGIN,
+    CREDENTIALS,
+    HARBOR_ADMIN,
+    LOGINS,
+    SECRET_KEYS,
+    Credentials,
+    is_absent,
+    parse_credentials,
+    parse_login,
+    refuse_unusable_login,
+    set_login,
+    set_secret,
+)
+from plan.settings.harbor import HarborSettings, parse_harbor
+from plan.settings.upstreams import (
+    BACKENDS,
+    HARBOR,
+    LABEL,
+    LOCAL,
+    PATH_PART,
+    PORT_RANGE,
+    UpstreamSettings,
+    hosts_of,
+    is_base_url,
+    parse_upstreams,
+    read_file,
+)
+from plan.upstreams import DEFAULT_BASE_PORT, LARGEST_OFFSET
+
+DOCKER_BRIDGE = "docker-bridge"
+QEMU_BRIDGE = "qemu-bridge"
+ON_DESTROY = ("keep", "delete")
+
+REQUIRED = object()
+
+# Every key that a stack file may have, with its default; the documentation tests compare
+# Pulumi.yaml, Pulumi.example.yaml and the README with this table. `<host>` stands for any upstream
+# registry. None: absent unless given.
+DEFAULTS: dict[str, object] = {
+    "backend": LOCAL,
+    "addressing": DOCKER_BRIDGE,
+    "bindAddresses": (),
+    "exposeToLan": False,
+    "prefix": "registry",
+    "basePort": DEFAULT_BASE_PORT,
+    "offline": False,
+    "cache.image": "registry:3.1.2",
+    "cache.ttl": "0",
+    "cache.onDestroy": "keep",
+    "cache.waitSeconds": 60,
+    "cache.tls": False,
+    "cache.certificate": None,
+    "cache.key": None,
+    "cache.ca": None,
+    "upstreamProxy.url": REQUIRED,
+    "upstreamProxy.noProxy": (),
+    "upstreams.<host>.remoteUrl": None,
+    "upstreams.<host>.port": None,
+    "upstreams.<host>.skipFallback": False,
+    "upstreams.<host>.overridePath": False,
+    "upstreams.<host>.pathPrefix": None,
+    "upstreams.<host>.ca": None,
+    "upstreams.<host>.credentialsFrom": None,
+    "upstreams.<host>.backend": None,
+    "cluster.provisioner": "docker",
+    "cluster.name": "talos-default",
+    "cluster.controlPlanes": 1,
+    "cluster.workers": 1,
+    "cluster.cidr": "10.5.0.0/24",
+    "cluster.talosVersion": None,
+    "cluster.kubernetesVersion": None,
+    "cluster.image": None,
+    "cluster.schematic": None,
+    "cluster.presets": (),
+    "cluster.controlPlaneCpus": 2,
+    "cluster.controlPlaneMemory": "2GiB",
+    "cluster.workerCpus": 2,
+    "cluster.workerMemory": "2GiB",
+    "cluster.disks": (),
+    "cluster.exposedPorts": (),
+    "cluster.patches": (),
+    "cluster.controlPlanePatches": (),
+    "cluster.workerPatches": (),
+    "cluster.talosctlVersion": AUTO,
+    "cluster.createTimeout": "25m",
+    "cluster.wait": True,
+    "cluster.warm": False,
+    "cluster.mergeKubeconfig": False,
+    "cluster.allowReboot": False,
+    "harbor.url": REQUIRED,
+    "harbor.ca": None,
+    "harbor.projectPrefix": "proxy-",
+    "harbor.public": True,
+    "harbor.retentionDays": None,
+    "harbor.quota": None,
+    "harbor.robot": None,
+    "credentials.<host>.username": REQUIRED,
+    "credentials.<host>.password": REQUIRED,
+    **{f"{login}.{name}": REQUIRED for login in LOGINS for name in ("username", "password")},
+}
+# The stacks that come with the project: the passphrase behind their committed salts is public.
+PUBLIC_STACKS = ("docker", "qemu", "docker-cluster", "qemu-cluster", "demo")
+# Those salts: a stack that was renamed keeps its own, and with it that passphrase.
+PUBLIC_SALTS = (
+    "v1:D36G/IH1Edw=:v1:WswSJSjF4LryRrHB:lVeHP9PzwWnXbFS2/rHJ6hnEWlvs9g==",
+    "v1:DM8pYkx5LrM=:v1:/Y+bZX1AuATrkROT:BmTVBkHPtU5gNvak3emOd9d+edCbLw==",
+    "v1:fwM1sC11b9w=:v1:2tBR2SRZmwgwLMIP:4+UmoazAqvgiAFiIjhdcyP4PAmTDcQ==",
+    "v1:Uur0cy1Y7F8=:v1:xu+Y0HPkgeJg9UAi:wei+d5TxRwM2hYmuER88EiTs4uvRdw==",
+    "v1:uJNw/5KJOZM=:v1:g4cLGW48K0LSJoY4:K1y8W4nclK6oPc3B2/YlMLMmXlw91Q==",
+)
+# Top-level keys whose value is text: the others reach the program as JSON.
+TEXT_KEYS = frozenset({"addressing", "backend", "prefix"})
+
+_HOST_NAME = re.compile(rf"{LABEL}(\.{LABEL})*")
+# Docker's own rule for names, kept short enough for a prefix with a long host behind it.
+_PREFIX = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+# Keys of a certificate's files -> a name to propose.
+_CERTIFICATE_FILES = {"certificate": "cache.pem", "key": "cache.key", "ca": "ca.pem"}
+_NO_PROXY_NAME = re.compile(r"\*|(\*?\.)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
+_PREFIX_RULE = (
+    "Docker names start with a letter or digit and hold letters, digits, '_', '.' and '-'; "
+    "a prefix has at most 63 of them"
+)
+_IMAGE = re.compile(
+    rf"({LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?/)?({PATH_PART}/)*(?P<name>{PATH_PART})"
+    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(@sha256:[0-9a-f]{64})?"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSettings:
+    """What all caches have in common.
+
+    Attributes:
+        image: of the registry.
+        ttl: a Go duration, "0" for never.
+        on_destroy: one of ON_DESTROY.
+        wait_seconds: how long `up` waits for an answer.
+        tls: whether they answer by https; with the certificate in the files below, or else with
+            one from a CA of this stack's own.
+        certificate_file, key_file, ca_file: paths of PEM files; may be empty.
+    """
+
+    image: str
+    ttl: str
+    on_destroy: str
+    wait_seconds: int
+    tls: bool
+    certificate_file: str
+    key_file: str
+    ca_file: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpstreamProxy:
+    """A proxy between this machine and its upstreams.
+
+    Attributes:
+        url: http or https, without user name and password.
+        no_proxy: hosts, domains with a dot before them, and networks that are reached without it.
+    """
+
+    url: str
+    no_proxy: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A stack's configuration, checked, with every default filled in."""
+
+    addressing: str
+    bind_addresses: tuple[str, ...]
+    expose_to_lan: bool
+    prefix: str
+    base_port: int
+    offline: bool
+    cache: CacheSettings
+    upstreams: tuple[UpstreamSettings, ...]
+    clusters: tuple[ClusterSettings, ...]
+    credentials: tuple[tuple[str, Credentials], ...] = ()
+    upstream_proxy: UpstreamProxy | None = None
+    cache_login: Credentials | None = None
+    harbor: HarborSettings | None = None
+
+    @property
+    def cached(self) -> tuple[UpstreamSettings, ...]:
+        """The upstreams that have a cache on this machine, by host."""
+        own = (upstream for upstream in self.upstreams if upstream.backend == LOCAL)
+        return tuple(sorted(own, key=lambda upstream: upstream.host))
+
+    @property
+    def behind_harbor(self) -> tuple[UpstreamSettings, ...]:
+        """The upstreams that Harbor caches, by host."""
+        others = (upstream for upstream in self.upstreams if upstream.backend == HARBOR)
+        return tuple(sorted(others, key=lambda upstream: upstream.host))
+
+    @property
+    def qemu_bridge_address(self) -> str:
+        """The first address of the (first) cluster's CIDR, which QEMU's bridge gets."""
+        cidr = self.clusters[0].cidr if self.clusters else str(DEFAULTS["cluster.cidr"])
+        return str(ipaddress.ip_network(cidr)[1])
+
+    def credentials_for(self, host: str) -> Credentials | None:
+        """The upstream's credentials, or None for anonymous pulls."""
+        return dict(self.credentials).get(host)
+
+
+def decode(config: Mapping[str, object]) -> dict[str, object]:
+    """Undo the engine's way with values: it hands over, and writes into stack files, text.
+
+    Objects, lists, numbers and booleans are JSON in it. Text that is no JSON stays as it is, and
+    `parse` says what was expected in its place. What is no text was read from YAML and stays too.
+    """
+    return {
+        key: value if key in TEXT_KEYS or not isinstance(value, str) else _decoded(value)
+        for key, value in config.items()
+    }
+
+
+def parse(
+    raw: Mapping[str, object],
+    stack: str = "",
+    *,
+    plain_secrets: Collection[str] = (),
+    public: bool = False,
+) -> Settings:
+    """Check a stack's configuration.
+
+    Args:
+        raw: keys as `config_keys.own` leaves them, values as YAML or JSON reads them. A value
+            that is still encrypted (`{"secure": ...}`) is not looked into.
+        stack: name of the stack, which decides whether it may hold secrets.
+        plain_secrets: those of SECRET_KEYS that stand in the stack's file unencrypted.
+        public: whether everybody knows the passphrase of a stack of another name, too.
+
+    Raises:
+        SettingsError: with every mistake there is.
+    """
+    check = Checks(DEFAULTS)
+    whole = refuse_others(check, raw) if isinstance(raw, Mapping) else raw
+    top = check.mapping("", whole, "")
+    addressing = _addressing(check, top.get("addressing"))
+    bind_addresses = _bind_addresses(check, top.get("bindAddresses"), addressing)
+    base_port = _base_port(check, top)
+    backend = check.choice("backend", top, BACKENDS)
+    upstreams = parse_upstreams(check, top.get("upstreams"), base_port, backend)
+    logins = {key: parse_login(check, key, top.get(key)) for key in LOGINS}
+    refuse_unusable_login(check, logins[CACHE_LOGIN])
+    settings = Settings(
+        addressing=addressing,
+        bind_addresses=bind_addresses,
+        expose_to_lan=check.boolean("exposeToLan", top),
+        prefix=check.matching("prefix", top, _PREFIX, _PREFIX_RULE, "write for instance registry"),
+        base_port=base_port,
+        offline=check.boolean("offline", top),
+        cache=_cache(check, top.get("cache")),
+        upstreams=upstreams,
+        clusters=parse_clusters(check, top.get("cluster")),
+        credentials=parse_credentials(check, top.get(CREDENTIALS), hosts_of(top.get("upstreams"))),
+        upstream_proxy=_upstream_proxy(check, top.get("upstreamProxy")),
+        cache_login=logins[CACHE_LOGIN],
+        harbor=parse_harbor(check, top.get("harbor"), upstreams, logins),
+    )
+    if addressing == QEMU_BRIDGE and len(settings.clusters) > 1:
+        _refuse_one_bridge_for_several(check)
+    _refuse_double_credentials(check, settings)
+    _refuse_unused_credentials(check, settings)
+    _refuse_offline_without_caches(check, settings)
+    if public or stack in PUBLIC_STACKS:
+        _refuse_secrets_of_public_stacks(check, stack, settings, top)
+    for key in plain_secrets:
+        _refuse_plain_secret(check, key)
+    if check.problems:
+        raise SettingsError(tuple(check.problems))
+    return settings
+
+
+def _refuse_one_bridge_for_several(check: Checks) -> None:
+    rule = (
+        "it is an address of the first cluster's bridge, which is there only while that cluster "
+        "is, and this stack has several"
+    )
+    check.add("addressing", QEMU_BRIDGE, rule, f"write {DOCKER_BRIDGE}, which all of them reach")
+
+
+def _refuse_double_credentials(check: Checks, settings: Settings) -> None:
+    for upstream in settings.upstreams:
+        if upstream.from_docker and settings.credentials_for(upstream.host):
+            rule = f"credentials from one place: there is credentials.{upstream.host} too"
+            path = f"upstreams.{upstream.host}.credentialsFrom"
+            check.add(path, "docker-config", rule, "remove one of the two")
+
+
+def _refuse_unused_credentials(check: Checks, settings: Settings) -> None:
+    if settings.harbor is None or settings.harbor.admin is not None:
+        return
+    rule = f"Harbor asks this upstream, and without {HARBOR_ADMIN} this stack tells it nothing"
+    fix = f"remove it, and have whoever runs Harbor enter it there, or set {HARBOR_ADMIN}"
+    for upstream in settings.behind_harbor:
+        if upstream.from_docker:
+            check.add(f"upstreams.{upstream.host}.credentialsFrom", "docker-config", rule, fix)
+        if settings.credentials_for(upstream.host):
+            check.hidden(f"{CREDENTIALS}.{upstream.host}", rule, fix)
+
+
+def _refuse_offline_without_caches(check: Checks, settings: Settings) -> None:
+    if settings.offline and settings.upstreams and not settings.cached:
+        rule = "it is about caches on this machine, and Harbor takes the place of all of them"
+        check.add("offline", True, rule, "remove it, or write backend: local")
+
+
+def _refuse_secrets_of_public_stacks(
+    check: Checks, stack: str, settings: Settings, top: Mapping[str, Any]
+) -> None:
+    rule = f"the passphrase of the stack '{stack}' is public: it comes with the project"
+    fix = f"make a stack of your own: make stack NAME=mine FROM={stack}"
+    for key in SECRET_KEYS:
+        if not is_absent(top.get(key)):
+            check.hidden(key, rule, fix)
+    if settings.cache.tls:
+        check.add("cache.tls", True, f"{rule}, and a certificate has a key", fix)
+    for upstream in settings.upstreams:
+        if upstream.from_docker:
+            path = f"upstreams.{upstream.host}.credentialsFrom"
+            check.add(path, "docker-config", rule, fix)
+
+
+def _refuse_plain_secret(check: Checks, key: str) -> None:
+    command = set_secret("docker.io", "password") if key == CREDENTIALS else ""
+    command = command or set_login(key, "password")
+    fix = f"remove them, and run: {command}, and so on"
+    check.hidden(key, "credentials are never stored as plain text", fix)
+
+
+def _decoded(value: str) -> object:
+    try:
+        decoded: object = json.loads(value)
+    except (ValueError, RecursionError):  # no JSON, or JSON that Python refuses to read
+        return value
+    return decoded
+
+
+def _addressing(check: Checks, value: object) -> str:
+    if value is None:
+        return DOCKER_BRIDGE
+    rule = f"{DOCKER_BRIDGE}, {QEMU_BRIDGE}, an IP address or a host name (no scheme, no port)"
+    if not isinstance(value, str):
+        check.add("addressing", value, rule, f"write {DOCKER_BRIDGE}")
+        return DOCKER_BRIDGE
+    if value in (DOCKER_BRIDGE, QEMU_BRIDGE):
+        return value
+    if near := difflib.get_close_matches(value.lower(), (DOCKER_BRIDGE, QEMU_BRIDGE), cutoff=0.7):
+        check.add("addressing", value, rule, f"did you mean {near[0]}?")
+    elif (address := ip_address(value)) is not None:
+        if address.is_unspecified:
+            why = f"nodes can't call {address}, which stands for every address of this machine"
+            fix = f"write the address that nodes use; {address} belongs into bindAddresses"
+            check.add("addressing", value, why, fix)
+            return DOCKER_BRIDGE
+        return str(address)
+    elif re.fullmatch(r"[0-9.]+", value):
+        check.add("addressing", value, rule, f"write {DOCKER_BRIDGE}, or correct the IP address")
+    elif not _HOST_NAME.fullmatch(value):
+        check.add("addressing", value, rule, f"write {DOCKER_BRIDGE}, or only the host")
+    else:
+        return value
+    return DOCKER_BRIDGE
+
+
+def _bind_addresses(check: Checks, value: object, addressing: str) -> tuple[str, ...]:
+    if value in (None, []):
+        _host_name_needs_binds(check, addressing)
+        return ()
+    if not isinstance(value, list):
+        instance = value if isinstance(value, str) and ip_address(value) else "192.168.1.10"
+        check.add("bindAddresses", value, "a list of IP addresses", f'write ["{instance}"]')
+        return ()
+    addresses: list[str] = []
+    for index, item in enumerate(value):
+        address = ip_address(item) if isinstance(item, str) else None
+        path = f"bindAddresses[{index}]"
+        if address is None:
+            rule = "an IP address of this machine, as text and without a port"
+            check.add(path, item, rule, 'write for instance "192.168.1.10"')
+        elif str(address) in addresses:
+            check.add(path, item, "every address stands once", "remove it")
+        else:
+            addresses.append(str(address))
+    return tuple(addresses)
+
+
+def _host_name_needs_binds(check: Checks, addressing: str) -> None:
+    if addressing not in (DOCKER_BRIDGE, QEMU_BRIDGE) and ip_address(addressing) is None:
+        rule = f"a host name as addressing ({addressing}) does not say where to listen"
+        fix = (
+            'write the address behind the name, for instance ["192.168.1.10"], '
+            f"or choose addressing: {DOCKER_BRIDGE}"
+        )
+        check.missing("bindAddresses", rule, fix)
+
+
+def _base_port(check: Checks, top: Mapping[str, Any]) -> int:
+    most = PORT_RANGE[1] - LARGEST_OFFSET
+    return check.integer("basePort", top, PORT_RANGE[0], most, "the base port")
+
+
+def _cache(check: Checks, value: object) -> CacheSettings:
+    group = check.mapping("cache", value, "cache")
+    files = {
+        key: read_file(check, f"cache.{key}", group.get(key), f"certs/{example}")
+        for key, example in _CERTIFICATE_FILES.items()
+    }
+    tls = check.boolean("cache.tls", group)
+    _refuse_half_a_certificate(check, group, tls=tls)
+    return CacheSettings(
+        image=_image(check, group),
+        ttl=check.duration("cache.ttl", group, zero="to keep images for ever"),
+        on_destroy=check.choice("cache.onDestroy", group, ON_DESTROY),
+        wait_seconds=check.integer("cache.waitSeconds", group, 1, 3600, "the wait"),
+        tls=tls,
+        certificate_file=files["certificate"],
+        key_file=files["key"],
+        ca_file=files["ca"],
+    )
+
+
+def _refuse_half_a_certificate(check: Checks, group: Mapping[str, Any], *, tls: bool) -> None:
+    given = [key for key in _CERTIFICATE_FILES if group.get(key) is not None]
+    if given and not tls:
+        rule = f"{given[0]} is about caches that answer by https"
+        check.add("cache.tls", tls, rule, "write tls: true")
+    for key, other in (("certificate", "key"), ("key", "certificate"), ("ca", "certificate")):
+        if key in given and other not in given:
+            rule = f"{key} comes with {other}; without all of them a certificate is made here"
+            fix = f"remove {key}, or write for instance "
+            example = f'{other}: "@certs/{_CERTIFICATE_FILES[other]}"'
+            check.missing(f"cache.{other}", rule, fix, example)
+
+
+def _upstream_proxy(check: Checks, value: object) -> UpstreamProxy | None:
+    if value is None:
+        return None
+    group = check.mapping("upstreamProxy", value, "upstreamProxy")
+    if not isinstance(value, Mapping):
+        return None
+    return UpstreamProxy(
+        url=_proxy_url(check, group.get("url")), no_proxy=_no_proxy(check, group.get("noProxy"))
+    )
+
+
+def _proxy_url(check: Checks, value: object) -> str:
+    path = "upstreamProxy.url"
+    rule = "http:// or https:// and the proxy's host and port"
+    fix = 'write for instance url: "http://proxy.example.com:3128"'
+    if value is None:
+        check.missing(path, rule, fix)
+    elif isinstance(value, str) and "@" in value:
+        rule = "no user name or password: a proxy's URL stands in the containers' environment"
+        fix = (
+            "run a local proxy that logs in to it (cntlm, px), let it listen on the address of "
+            "Docker's bridge, and write that one's URL"
+        )
+        check.add(path, value, rule, fix)
+    elif not isinstance(value, str) or not is_base_url(value) or not urlsplit(value).port:
+        check.add(path, value, rule, fix)
+    elif not loopback.refuse(check, path, value, "every cache"):
+        return value.rstrip("/")
+    return ""
+
+
+def _no_proxy(check: Checks, value: object) -> tuple[str, ...]:
+    path = "upstreamProxy.noProxy"
+    rule = "a list of hosts, domains (.example.com) and networks (10.0.0.0/8)"
+    if value in (None, []):
+        return ()
+    if not isinstance(value, list):
+        meant = [part.strip() for part in text(value).split(",")]
+        works = isinstance(value, str) and all(map(_is_no_proxy, meant))
+        fix = f"write {json.dumps(meant)}" if works else 'write for instance [".example.com"]'
+        check.add(path, value, rule, fix)
+        return ()
+    for index, item in enumerate(value):
+        if not _is_no_proxy(item):
+            check.add(f"{path}[{index}]", item, rule, "write one host, domain or network each")
+    return tuple(text(item) for item in value)
+
+
+def _is_no_proxy(item: object) -> bool:
+    """Whether `plan.proxies` knows what it means."""
+    if not isinstance(item, str):
+        return False
+    try:
+        ipaddress.ip_network(item, strict=False)
+    except ValueError:
+        return bool(_NO_PROXY_NAME.fullmatch(item))
+    return True
+
+
+def _image(check: Checks, group: Mapping[str, Any]) -> str:
+    value = group.get("image")
+    default = str(DEFAULTS["cache.image"])
+    if value is None:
+        return default
+    match = _IMAGE.fullmatch(value) if isinstance(value, str) else None
+    fix = f"write for instance {default}"
+    if match is None:
+        check.add("cache.image", value, "an image reference with an exact tag or a digest", fix)
+        return default
+    tag = match["tag"] or ""
+    if "@" not in match[0] and tag in ("", "latest"):
+        rule = "an exact tag or a digest: a moving tag would change the caches behind your back"
+        check.add("cache.image", value, rule, fix)
+    elif match["name"] == "registry" and re.match(r"v?[0-2](\.|$)", tag):
+        rule = "distribution v3 or newer: version 2 can't start while its upstream is away"
+        check.add("cache.image", value, rule, fix)
+    return match[0]

@@ -1,0 +1,1 @@
+"""Talos clusters, and how talosctl of each version is called. Pure."""

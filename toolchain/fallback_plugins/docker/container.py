@@ -1,0 +1,465 @@
+"""Container inputs in Docker's words, a container's real state in Pulumi's. No I/O here."""
+
+import base64
+import binascii
+import io
+import re
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from toolchain.fallback_plugins.protocol.schema import (
+    Field,
+    Problem,
+    flag,
+    many,
+    mapping,
+    record,
+    text,
+    unordered,
+    whole,
+)
+from toolchain.fallback_plugins.protocol.values import UNKNOWN, Value, Values, holds_unknown
+
+MEBIBYTE = 1024 * 1024
+ALL_INTERFACES = "0.0.0.0"  # noqa: S104 -- what Docker does with a port that names none
+DEFAULT_WAIT_SECONDS = 60
+DEFAULT_READ_MILLISECONDS = 15000
+# What the official plugin gives an upload without `permissions`.
+EXECUTABLE_MODE = 0o744
+PLAIN_MODE = 0o644
+PERMISSIONS = r"0[0-7]{3}"
+NANOSECONDS = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
+DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
+DURATIONS = {
+    "interval": "Interval",
+    "timeout": "Timeout",
+    "startPeriod": "StartPeriod",
+    "startInterval": "StartInterval",
+}
+
+LABEL = record(label=text(required=True), value=text(required=True))
+PORT = record(
+    internal=whole(required=True),
+    external=whole(),
+    ip=text(default=ALL_INTERFACES),
+    protocol=text(default="tcp"),
+)
+VOLUME = record(volumeName=text(), containerPath=text(), hostPath=text(), readOnly=flag())
+UPLOAD = record(
+    file=text(required=True),
+    content=text(),
+    contentBase64=text(),
+    executable=flag(),
+    permissions=text(pattern=PERMISSIONS),
+)
+HEALTHCHECK = record(
+    in_place=True,
+    computed=True,
+    tests=many(text()),
+    retries=whole(),
+    **{key: text(default="0s") for key in DURATIONS},
+)
+
+FIELDS: Mapping[str, Field] = {
+    "name": text(required=True),
+    "image": text(required=True),
+    "command": many(text(), computed=True),
+    "entrypoints": many(text(), computed=True),
+    "envs": unordered(text(), computed=True),
+    "labels": unordered(LABEL, computed=True),
+    "user": text(computed=True),
+    "ports": many(PORT),
+    "volumes": unordered(VOLUME, as_one=True),
+    "uploads": unordered(UPLOAD, as_one=True),
+    "hosts": unordered(record(host=text(required=True), ip=text(required=True))),
+    "dnsOpts": unordered(text()),
+    "networkMode": text(default="bridge"),
+    "sysctls": mapping(),
+    "logDriver": text(computed=True),
+    "logOpts": mapping(),
+    "stopTimeout": whole(computed=True),
+    "healthcheck": HEALTHCHECK,
+    "restart": text(
+        default="no", in_place=True, choices=("no", "on-failure", "always", "unless-stopped")
+    ),
+    "maxRetryCount": whole(in_place=True),
+    "memory": whole(in_place=True),
+    "memorySwap": whole(in_place=True),
+    "tmpfs": mapping(in_place=True),
+    "start": flag(default=True, in_place=True),
+    "mustRun": flag(default=True, in_place=True),
+    "waitTimeout": whole(default=DEFAULT_WAIT_SECONDS, in_place=True),
+    "containerReadRefreshTimeoutMilliseconds": whole(
+        default=DEFAULT_READ_MILLISECONDS, in_place=True
+    ),
+    "destroyGraceSeconds": whole(in_place=True),
+    "removeVolumes": flag(default=True, in_place=True),
+}
+# What the official plugin's state says about inputs that this one does not have.
+NOT_IMPLEMENTED: Values = {
+    **dict.fromkeys(("attach", "logs", "readOnly", "rm", "stdinOpen", "tty", "wait"), False),
+    **{f"device{way}{unit}": [] for way in ("Read", "Write") for unit in ("Bps", "Iops")},
+    **{key: [] for key in ("deviceRequests", "devices", "mounts", "networksAdvanced", "ulimits")},
+    "securityOpts": [],
+    "memoryReservation": 0,
+}
+EMPTY_WHERE_ABSENT = ("envs", "hosts", "labels", "ports", "uploads", "volumes")
+UNKNOWN_WHERE_ABSENT = (
+    *("bridge", "command", "containerLogs", "entrypoints", "envs", "exitCode", "healthcheck"),
+    *("hostname", "id", "init", "ipcMode", "labels", "logDriver", "networkDatas", "platform"),
+    *("runtime", "securityOpts", "shmSize", "stopSignal", "stopTimeout"),
+)
+EMPTY_UPLOAD: Values = {
+    "content": "",
+    "contentBase64": "",
+    "executable": False,
+    "permissions": "",
+    "source": "",
+    "sourceHash": "",
+}
+EMPTY_VOLUME: Values = {"fromContainer": "", "hostPath": "", "selinuxRelabel": "", "volumeName": ""}
+
+# What a refresh reads back, besides ports, healthcheck, image and what only it says.
+READ_BACK: Mapping[str, Callable[[dict[str, Any]], Value]] = {
+    "name": lambda info: info["Name"].lstrip("/"),
+    "bridge": lambda info: info["NetworkSettings"].get("Bridge") or "",
+    "networkDatas": lambda info: _network_datas(info),
+    "hostname": lambda info: info["Config"].get("Hostname") or "",
+    "domainname": lambda info: info["Config"].get("Domainname") or "",
+    "command": lambda info: info["Config"].get("Cmd") or [],
+    "entrypoints": lambda info: info["Config"].get("Entrypoint") or [],
+    "user": lambda info: info["Config"].get("User") or "",
+    "workingDir": lambda info: info["Config"].get("WorkingDir") or "",
+    "stopSignal": lambda info: info["Config"].get("StopSignal") or "",
+    "stopTimeout": lambda info: info["Config"].get("StopTimeout") or 0,
+    "restart": lambda info: info["HostConfig"]["RestartPolicy"]["Name"],
+    "maxRetryCount": lambda info: info["HostConfig"]["RestartPolicy"]["MaximumRetryCount"],
+    "init": lambda info: info["HostConfig"].get("Init") is True,
+    "runtime": lambda info: info["HostConfig"].get("Runtime") or "",
+    "platform": lambda info: info.get("Platform") or "",
+    "privileged": lambda info: info["HostConfig"].get("Privileged") is True,
+    "publishAllPorts": lambda info: info["HostConfig"].get("PublishAllPorts") is True,
+    "memory": lambda info: _mebibytes(info["HostConfig"].get("Memory")),
+    "memorySwap": lambda info: _mebibytes(info["HostConfig"].get("MemorySwap")),
+    "shmSize": lambda info: _mebibytes(info["HostConfig"].get("ShmSize")),
+    "cpuShares": lambda info: info["HostConfig"].get("CpuShares") or 0,
+    "cpuSet": lambda info: info["HostConfig"].get("CpusetCpus") or "",
+    "logDriver": lambda info: info["HostConfig"]["LogConfig"]["Type"],
+    "networkMode": lambda info: info["HostConfig"]["NetworkMode"],
+    "usernsMode": lambda info: info["HostConfig"].get("UsernsMode") or "",
+    "ipcMode": lambda info: info["HostConfig"].get("IpcMode") or "",
+    "hosts": lambda info: [
+        dict(zip(("host", "ip"), entry.split(":")[:2], strict=True))
+        for entry in info["HostConfig"].get("ExtraHosts") or []
+    ],
+}
+# Where Docker has none: nothing right after it was made, and empty after a refresh.
+READ_BACK_OR_EMPTY: Mapping[str, tuple[str, Value]] = {
+    "dns": ("Dns", []),
+    "dnsOpts": ("DnsOptions", []),
+    "dnsSearches": ("DnsSearch", []),
+    "groupAdds": ("GroupAdd", []),
+    "storageOpts": ("StorageOpt", {}),
+    "sysctls": ("Sysctls", {}),
+    "tmpfs": ("Tmpfs", {}),
+}
+
+
+def problems(inputs: Values) -> Iterator[Problem]:
+    """What is wrong with inputs that fit the table."""
+    for index, volume in enumerate(_known(inputs, "volumes")):
+        if not str(volume.get("hostPath") or "/").startswith("/"):
+            yield Problem(f"volumes[{index}].hostPath", "hostPath must be an absolute path")
+    for index, upload in enumerate(_known(inputs, "uploads")):
+        try:
+            base64.b64decode(upload.get("contentBase64", ""), validate=True)
+        except (binascii.Error, ValueError):
+            yield Problem(f"uploads[{index}].contentBase64", "contentBase64 is not base64")
+    for key in DURATIONS:
+        value = (_known(inputs, "healthcheck") or {}).get(key)
+        if value is not None and nanoseconds(value) is None:
+            where = f"healthcheck.{key}"
+            yield Problem(where, f"{where!r} must be a duration such as 500ms, 5s or 1m30s")
+
+
+def planned(inputs: Values) -> Values:
+    """The state as far as the inputs tell."""
+    state: Values = {**NOT_IMPLEMENTED, **{key: [] for key in EMPTY_WHERE_ABSENT}, **inputs}
+    for key, empty in (("uploads", EMPTY_UPLOAD), ("volumes", EMPTY_VOLUME)):
+        if isinstance(state[key], list):
+            state[key] = [item if item is UNKNOWN else {**empty, **item} for item in state[key]]
+    return state
+
+
+def planned_in_preview(inputs: Values) -> Values:
+    """The same, and what only Docker will tell."""
+    return {**planned(inputs), **{k: UNKNOWN for k in UNKNOWN_WHERE_ABSENT if k not in inputs}}
+
+
+def planned_update(fields: Mapping[str, Field], state: Values, inputs: Values) -> Values:
+    """The state after a change in place."""
+    changed = dict(state)
+    for key, spec in fields.items():
+        if spec.in_place and key in inputs:
+            value = inputs[key]
+            changed[key] = {"retries": 0, **value} if key == "healthcheck" else value
+        elif spec.in_place and spec.kind in ("whole", "flag") and key in state:
+            changed[key] = False if spec.kind == "flag" else 0
+    return changed
+
+
+def ports_differ(state: list[Values], wanted: list[Values]) -> bool:
+    """Whether other ports replace a container.
+
+    As in the official plugin: each port of the state is compared with the first wanted one that has
+    the same internal port. So another order counts where a port is published on several addresses.
+    """
+    if len(state) != len(wanted):
+        return True
+    return not all(_is_first_of(port, wanted) for port in state)
+
+
+def with_chosen_ports(state: list[Values], wanted: list[Values]) -> list[Values]:
+    """The wanted ports; those whose number is left to Docker with the one that it chose."""
+    chosen = [port.get("external") for port in state] + [None] * len(wanted)
+    return [
+        port if port.get("external") else {**port, "external": number}
+        for port, number in zip(wanted, chosen, strict=False)
+    ]
+
+
+def nanoseconds(duration: str) -> int | None:
+    """A Go duration (`1m30s`) in nanoseconds; None if it is none."""
+    if duration == "0":
+        return 0
+    parts = DURATION_PART.findall(duration)
+    if not parts or "".join(number + unit for number, unit in parts) != duration:
+        return None
+    return round(sum(float(number) * NANOSECONDS[unit] for number, unit in parts))
+
+
+def go_duration(nanoseconds_: int) -> str:
+    """As Go prints it, which is how it is read back: a minute is `1m0s`."""
+    if nanoseconds_ < NANOSECONDS["s"]:
+        unit = next((u for u in ("ms", "µs") if nanoseconds_ >= NANOSECONDS[u]), "ns")
+        return f"{_decimal(nanoseconds_, unit)}{unit}" if nanoseconds_ else "0s"
+    hours, rest = divmod(nanoseconds_, NANOSECONDS["h"])
+    minutes, rest = divmod(rest, NANOSECONDS["m"])
+    parts = (f"{hours}h" if hours else "", f"{minutes}m" if hours or minutes else "")
+    return f"{''.join(parts)}{_decimal(rest, 's')}s"
+
+
+def container_config(inputs: Values) -> dict[str, Any]:
+    """The body of Docker's request to create a container."""
+    config: dict[str, Any] = {"Image": inputs["image"], "HostConfig": _host_config(inputs)}
+    _put(config, "Cmd", inputs.get("command"))
+    _put(config, "Entrypoint", inputs.get("entrypoints"))
+    _put(config, "Env", inputs.get("envs"))
+    _put(config, "User", inputs.get("user"))
+    _put(config, "StopTimeout", inputs.get("stopTimeout"))
+    labels = {label["label"]: label["value"] for label in inputs.get("labels") or []}
+    _put(config, "Labels", labels)
+    _put(config, "ExposedPorts", {_port_key(port): {} for port in inputs.get("ports") or []})
+    anonymous: dict[str, Any] = {
+        v["containerPath"]: {} for v in inputs.get("volumes") or [] if not _source(v)
+    }
+    _put(config, "Volumes", anonymous)
+    _put(config, "Healthcheck", _healthcheck(inputs.get("healthcheck") or {}))
+    return config
+
+
+def upload_archive(uploads: list[Values]) -> bytes:
+    """A tar archive with all uploads, to be unpacked at the container's root."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for upload in uploads:
+            content = _content(upload)
+            entry = tarfile.TarInfo(upload["file"].lstrip("/"))
+            entry.size = len(content)
+            entry.mode = _mode(upload)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def read_back(state: Values, info: dict[str, Any], *, made: bool) -> Values:
+    """The state of a container that Docker reports so.
+
+    Args:
+        state: what it was so far.
+        info: Docker's report.
+        made: whether it was made just now: then an empty set is nothing.
+    """
+    found = {**state, "id": info["Id"], **{key: read(info) for key, read in READ_BACK.items()}}
+    for key, (name, empty) in READ_BACK_OR_EMPTY.items():
+        found[key] = info["HostConfig"].get(name) or (None if made else empty)
+    options = info["HostConfig"]["LogConfig"].get("Config") if state.get("logOpts") else None
+    found["logOpts"] = options or (None if made else {})
+    by_id = str(state.get("image")).startswith("sha256:")
+    found["image"] = info["Image"] if by_id else info["Config"]["Image"]
+    if info["Config"].get("Healthcheck"):
+        found["healthcheck"] = _real_healthcheck(info["Config"]["Healthcheck"])
+    if not made:
+        found["volumes"] = [{"readOnly": False, **volume} for volume in state.get("volumes") or []]
+    return {**found, **_running(state, info)}
+
+
+def real_ports(info: dict[str, Any]) -> list[Values]:
+    """The ports as Docker publishes them now, in its order; none for a stopped container."""
+    bindings = info["NetworkSettings"].get("Ports") or {}
+    keys = sorted(bindings, key=lambda key: (int(key.partition("/")[0]), key))
+    return [
+        {
+            "internal": int(key.partition("/")[0]),
+            "external": int(binding["HostPort"]),
+            "ip": binding["HostIp"],
+            "protocol": key.partition("/")[2],
+        }
+        for key in keys
+        for binding in bindings[key] or []
+    ]
+
+
+def _running(state: Values, info: dict[str, Any]) -> Values:
+    """What depends on whether it runs."""
+    running, must_run = info["State"]["Running"], state.get("mustRun") is not False
+    found: Values = {}
+    if state.get("ports") and (running or must_run):
+        found["ports"] = real_ports(info)
+    if not running:
+        found["exitCode"] = info["State"]["ExitCode"]
+        found["mustRun"] = False
+    return found
+
+
+def _is_first_of(port: Values, wanted: list[Values]) -> bool:
+    protocols = {(other["internal"], other.get("protocol")) for other in wanted}
+    for other in wanted:
+        if other["internal"] != port["internal"]:
+            continue
+        if other.get("protocol") == port.get("protocol"):
+            return all(other.get(key) == port.get(key) for key in ("external", "ip"))
+        if (port["internal"], port.get("protocol")) not in protocols:
+            return False
+    return False
+
+
+def _real_healthcheck(real: dict[str, Any]) -> Values:
+    durations = {key: go_duration(real.get(name) or 0) for key, name in DURATIONS.items()}
+    return {"tests": real.get("Test") or [], "retries": real.get("Retries") or 0, **durations}
+
+
+def _mebibytes(size: int | None) -> int:
+    return size // MEBIBYTE if size and size > 0 else size or 0
+
+
+def _decimal(nanoseconds_: int, unit: str) -> str:
+    whole_part, rest = divmod(nanoseconds_, NANOSECONDS[unit])
+    digits = f"{rest / NANOSECONDS[unit]:.9f}".rstrip("0").removeprefix("0").rstrip(".")
+    return f"{whole_part}{digits}"
+
+
+def _known(inputs: Values, key: str) -> Any:
+    """An input that can be looked into; nothing if it is absent or has unknown parts."""
+    value = inputs.get(key)
+    return [] if value is None or holds_unknown(value) else value
+
+
+def _put(config: dict[str, Any], key: str, value: Any) -> None:
+    """Docker takes an empty list for "override with nothing", so nothing is left out."""
+    if value:
+        config[key] = value
+
+
+def _host_config(inputs: Values) -> dict[str, Any]:
+    restart = {
+        "Name": inputs.get("restart") or "no",
+        "MaximumRetryCount": inputs.get("maxRetryCount") or 0,
+    }
+    config: dict[str, Any] = {
+        "RestartPolicy": restart,
+        "Init": False,
+        "NetworkMode": inputs.get("networkMode") or "bridge",
+        "LogConfig": {"Type": inputs.get("logDriver") or "", "Config": inputs.get("logOpts") or {}},
+    }
+    _put(config, "PortBindings", _port_bindings(inputs.get("ports") or []))
+    _put(config, "Binds", [_bind(v) for v in inputs.get("volumes") or [] if _source(v)])
+    _put(config, "ExtraHosts", [f"{h['host']}:{h['ip']}" for h in inputs.get("hosts") or []])
+    _put(config, "DnsOptions", inputs.get("dnsOpts"))
+    _put(config, "Sysctls", inputs.get("sysctls"))
+    _put(config, "Tmpfs", inputs.get("tmpfs"))
+    _put(config, "Memory", (inputs.get("memory") or 0) * MEBIBYTE)
+    _put(config, "MemorySwap", (inputs.get("memorySwap") or 0) * MEBIBYTE)
+    return config
+
+
+def _port_key(port: Values) -> str:
+    return f"{port['internal']}/{port.get('protocol') or 'tcp'}"
+
+
+def _port_bindings(ports: list[Values]) -> dict[str, list[dict[str, str]]]:
+    bindings: dict[str, list[dict[str, str]]] = {}
+    for port in ports:
+        external = port.get("external")
+        binding = {
+            "HostIp": port.get("ip") or ALL_INTERFACES,
+            "HostPort": str(external) if external else "",
+        }
+        bindings.setdefault(_port_key(port), []).append(binding)
+    return bindings
+
+
+def _source(volume: Values) -> str:
+    return volume.get("hostPath") or volume.get("volumeName") or ""
+
+
+def _bind(volume: Values) -> str:
+    access = "ro" if volume.get("readOnly") else "rw"
+    return f"{_source(volume)}:{volume['containerPath']}:{access}"
+
+
+def _healthcheck(healthcheck: Values) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    _put(config, "Test", healthcheck.get("tests"))
+    _put(config, "Retries", healthcheck.get("retries"))
+    for key, name in DURATIONS.items():
+        _put(config, name, nanoseconds(healthcheck.get(key) or "0"))
+    return config
+
+
+def _content(upload: Values) -> bytes:
+    if upload.get("contentBase64"):
+        return base64.b64decode(upload["contentBase64"])
+    return str(upload["content"]).encode()
+
+
+def _mode(upload: Values) -> int:
+    if upload.get("permissions"):
+        return int(upload["permissions"], 8)
+    return EXECUTABLE_MODE if upload.get("executable") else PLAIN_MODE
+
+
+def _network_datas(info: dict[str, Any]) -> list[Values]:
+    networks = info["NetworkSettings"].get("Networks") or {}
+    return [_network_data(name, networks[name]) for name in sorted(networks)]
+
+
+def _network_data(name: str, network: dict[str, Any]) -> Values:
+    return {
+        "networkName": name,
+        "ipAddress": network.get("IPAddress") or "",
+        "ipPrefixLength": network.get("IPPrefixLen") or 0,
+        "gateway": network.get("Gateway") or "",
+        "globalIpv6Address": network.get("GlobalIPv6Address") or "",
+        "globalIpv6PrefixLength": network.get("GlobalIPv6PrefixLen") or 0,
+        "ipv6Gateway": network.get("IPv6Gateway") or "",
+        "macAddress": network.get("MacAddress") or "",
+    }

@@ -1,0 +1,1 @@
+"""The engine's plugin protocol, as far as fallback plugins need it."""

@@ -1,0 +1,430 @@
+"""The resource provider protocol as the engine speaks it, for both resource stand-ins.
+
+A `Resource` says what one resource type accepts and how it is made, read, changed and removed, in
+plain Python values. `Provider` does the rest: it refuses what is not implemented, keeps secrets
+secret (an input that came in as a secret goes out as one) and runs nothing in a preview.
+
+The SDK's own `pulumi.provider.experimental` is not used: it appends tracebacks to errors.
+"""
+
+# ruff: noqa: N802 -- the RPCs have the protocol's names
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from secrets import token_hex
+from typing import Any, ClassVar
+
+from google.protobuf import empty_pb2  # type: ignore[import-untyped]
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
+
+from toolchain.fallback_plugins.protocol import schema
+from toolchain.fallback_plugins.protocol.schema import Change, Field, Problem
+from toolchain.fallback_plugins.protocol.server import (
+    PluginError,
+    answering,
+    not_implemented,
+    refused,
+)
+from toolchain.fallback_plugins.protocol.values import (
+    Secret,
+    Value,
+    Values,
+    decode,
+    encode,
+    holds_secret,
+    reveal,
+)
+
+# The engine's own keys in a provider's configuration; they are not options of the plugin.
+ENGINE_CONFIG_KEYS = frozenset({"version", "pluginDownloadURL"})
+AUTONAME_HEX_DIGITS = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The resource that a call is about."""
+
+    urn: str
+    name: str
+    id: str = ""
+    timeout: float = 0
+    """Seconds the user allows (`custom_timeouts`); 0 means no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A resource as it is: its id, and what the state says about it."""
+
+    id: str
+    state: Values = field(default_factory=dict)
+
+
+class HalfMadeError(PluginError):
+    """It is there but not as it should be: the engine keeps it, and the next `up` sees to it."""
+
+    def __init__(self, message: str, made: Made) -> None:
+        super().__init__(message)
+        self.made = made
+
+
+class Resource(ABC):
+    """One resource type. All values that its methods see are plain, without secret marks."""
+
+    type_name: ClassVar[str]
+    fields: ClassVar[Mapping[str, Field]]
+    autonamed: ClassVar[bool] = False
+    """It gets a name at random if the program gives none."""
+    delete_before_replace: ClassVar[bool] = False
+
+    @property
+    def title(self) -> str:
+        """The type's name in messages."""
+        return self.type_name.rpartition(":")[2]
+
+    def problems(self, inputs: Values) -> Iterable[Problem]:
+        """What the table of fields can't express. The inputs fit it but may hold `UNKNOWN`."""
+        del inputs
+        return ()
+
+    def checked(self, inputs: Values) -> Values:
+        """The inputs as the state will hold them: with defaults, say."""
+        return inputs
+
+    def changes(self, state: Values, old: Values, new: Values) -> Mapping[str, Change]:
+        """What differs, by property path: from the state, or from the `old` inputs."""
+        del old
+        return schema.changes(self.fields, state, new)
+
+    def planned(self, target: Target, inputs: Values) -> Made:
+        """What is known before it is made; `UNKNOWN` is what is not."""
+        raise NotImplementedError
+
+    def planned_update(self, state: Values, inputs: Values) -> Values:
+        """What the state will be after an update."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def create(self, target: Target, inputs: Values) -> Made:
+        """Makes it. On failure nothing is left, or it is a `HalfMadeError`."""
+
+    @abstractmethod
+    def read(self, target: Target, state: Values) -> Made | None:
+        """Looks what it is now; None if it is gone."""
+
+    @abstractmethod
+    def update(self, target: Target, state: Values, inputs: Values) -> Values:
+        """Changes it in place; gives the new state."""
+
+    @abstractmethod
+    def delete(self, target: Target, state: Values) -> None:
+        """Removes it. What is gone already counts as removed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function:
+    """A function that programs can call (`get_network`)."""
+
+    fields: Mapping[str, Field]
+    call: Callable[[Values], Values]
+
+
+class Provider(provider_pb2_grpc.ResourceProviderServicer):
+    """Serves one package of resources and functions to the engine."""
+
+    def __init__(
+        self,
+        *,
+        package: str,
+        resources: Sequence[Resource],
+        functions: Mapping[str, Function] | None = None,
+        config_keys: frozenset[str] = frozenset(),
+        configure: Callable[[Values], None] = lambda _config: None,
+        cancel: Callable[[], None] = lambda: None,
+        engine: Callable[[str], None] = lambda _address: None,
+    ) -> None:
+        """`engine` is told the engine's address, `configure` the provider options."""
+        self._package = package
+        self._resources = {resource.type_name: resource for resource in resources}
+        self._functions = functions or {}
+        self._config_keys = config_keys
+        self._configure = configure
+        self._cancel = cancel
+        self._engine = engine
+
+    # The engine starts here.
+
+    @answering
+    def Handshake(
+        self, request: provider_pb2.ProviderHandshakeRequest, context: Any
+    ) -> provider_pb2.ProviderHandshakeResponse:
+        """The first call: who calls, and what this provider can take."""
+        self._engine(request.engine_address)
+        return provider_pb2.ProviderHandshakeResponse(accept_secrets=True)
+
+    @answering
+    def GetPluginInfo(self, request: empty_pb2.Empty, context: Any) -> plugin_pb2.PluginInfo:
+        """The version of the package that it serves."""
+        return plugin_pb2.PluginInfo(version=metadata.version(f"pulumi_{self._package}"))
+
+    @answering
+    def CheckConfig(
+        self, request: provider_pb2.CheckRequest, context: Any
+    ) -> provider_pb2.CheckResponse:
+        """Refuses provider options that are not implemented."""
+        unknown = sorted(set(request.news.fields) - self._config_keys - ENGINE_CONFIG_KEYS)
+        what = f"the provider option {self._package}:{{}}"
+        failures = [
+            provider_pb2.CheckFailure(property=key, reason=not_implemented(what.format(key)))
+            for key in unknown
+        ]
+        return provider_pb2.CheckResponse(inputs=request.news, failures=failures)
+
+    @answering
+    def DiffConfig(
+        self, request: provider_pb2.DiffRequest, context: Any
+    ) -> provider_pb2.DiffResponse:
+        """A changed provider option never replaces anything."""
+        old, new = decode(request.old_inputs), decode(request.news)
+        changed = [key for key in self._config_keys if reveal(old.get(key)) != reveal(new.get(key))]
+        kind = (
+            provider_pb2.DiffResponse.DIFF_SOME if changed else provider_pb2.DiffResponse.DIFF_NONE
+        )
+        return provider_pb2.DiffResponse(changes=kind, diffs=changed)
+
+    @answering
+    def Configure(
+        self, request: provider_pb2.ConfigureRequest, context: Any
+    ) -> provider_pb2.ConfigureResponse:
+        """Takes the provider options."""
+        self._configure(reveal(decode(request.args)))
+        return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
+
+    @answering
+    def Cancel(self, request: empty_pb2.Empty, context: Any) -> empty_pb2.Empty:
+        """Stops what runs."""
+        self._cancel()
+        return empty_pb2.Empty()
+
+    # What programs ask for.
+
+    @answering
+    def Invoke(
+        self, request: provider_pb2.InvokeRequest, context: Any
+    ) -> provider_pb2.InvokeResponse:
+        """Calls a function."""
+        function = self._functions.get(request.tok)
+        if function is None:
+            raise PluginError(not_implemented(f"the function {request.tok!r}"))
+        args = decode(request.args)
+        found = list(schema.problems(function.fields, args, request.tok.rpartition(":")[2]))
+        if found:
+            return provider_pb2.InvokeResponse(failures=_failures(found))
+        result = encode(function.call(reveal(args)))
+        return provider_pb2.InvokeResponse(**{"return": result})
+
+    @answering
+    def Check(self, request: provider_pb2.CheckRequest, context: Any) -> provider_pb2.CheckResponse:
+        """Refuses what is wrong or not implemented, and names what has no name."""
+        resource = self._resource(request.urn)
+        inputs = decode(request.news)
+        if resource.autonamed and inputs.get("name") in (None, ""):
+            inputs["name"] = decode(request.olds).get("name") or _autoname(request.urn)
+        found = list(schema.problems(resource.fields, inputs, resource.title))
+        found = found or list(resource.problems(reveal(inputs)))
+        if found:
+            return provider_pb2.CheckResponse(failures=_failures(found))
+        return provider_pb2.CheckResponse(inputs=encode(resource.checked(inputs)))
+
+    @answering
+    def Diff(self, request: provider_pb2.DiffRequest, context: Any) -> provider_pb2.DiffResponse:
+        """What an `up` would have to do about changed inputs."""
+        resource = self._resource(request.urn)
+        state, old, new = (
+            reveal(decode(part)) for part in (request.olds, request.old_inputs, request.news)
+        )
+        delete_first = resource.delete_before_replace or _has_fixed_name(resource, request.urn, new)
+        # The engine has put old inputs in the place of ignored ones, but what Docker has set by
+        # itself is in none.
+        counted = {
+            path: change
+            for path, change in resource.changes(state, old, new).items()
+            if re.split(r"[.\[]", path)[0] not in request.ignoreChanges
+        }
+        return _diff_response(counted, delete_first)
+
+    @answering
+    def Create(
+        self, request: provider_pb2.CreateRequest, context: Any
+    ) -> provider_pb2.CreateResponse:
+        """Makes a resource; in a preview only says what is not known yet."""
+        resource = self._resource(request.urn)
+        inputs = decode(request.properties)
+        make = resource.planned if request.preview else resource.create
+        try:
+            made = make(_target(request), reveal(inputs))
+        except HalfMadeError as error:
+            raise _partial_failure(error, inputs) from error
+        return provider_pb2.CreateResponse(
+            id=made.id, properties=encode(_keeping_secrets(made.state, inputs))
+        )
+
+    @answering
+    def Read(self, request: provider_pb2.ReadRequest, context: Any) -> provider_pb2.ReadResponse:
+        """Looks at a resource as it is now (a refresh)."""
+        resource = self._resource(request.urn)
+        if not request.inputs.fields and not request.properties.fields:
+            raise PluginError(not_implemented(f"import or get of {resource.title}"))
+        inputs, state = decode(request.inputs), decode(request.properties)
+        found = resource.read(_target(request), reveal(state))
+        if found is None:
+            return provider_pb2.ReadResponse()
+        real = _drift(resource, inputs, state, found)
+        return provider_pb2.ReadResponse(
+            id=found.id,
+            inputs=encode({**inputs, **_keeping_secrets(real, inputs)}),
+            properties=encode(_keeping_secrets(found.state, state, inputs)),
+        )
+
+    @answering
+    def Update(
+        self, request: provider_pb2.UpdateRequest, context: Any
+    ) -> provider_pb2.UpdateResponse:
+        """Changes a resource in place; in a preview only says what is not known yet."""
+        resource = self._resource(request.urn)
+        old, new = decode(request.olds), decode(request.news)
+        try:
+            if request.preview:
+                state = resource.planned_update(reveal(old), reveal(new))
+            else:
+                state = resource.update(_target(request), reveal(old), reveal(new))
+        except HalfMadeError as error:
+            raise _partial_failure(error, new, old) from error
+        return provider_pb2.UpdateResponse(properties=encode(_keeping_secrets(state, new, old)))
+
+    @answering
+    def Delete(self, request: provider_pb2.DeleteRequest, context: Any) -> empty_pb2.Empty:
+        """Removes a resource."""
+        resource = self._resource(request.urn)
+        resource.delete(_target(request), reveal(decode(request.properties)))
+        return empty_pb2.Empty()
+
+    # What no program of this kind needs.
+
+    Parameterize = refused("Parameterize")
+    GetSchema = refused("GetSchema")
+    Call = refused("Call")
+    Construct = refused("Construct")
+    List = refused("List")
+    Attach = refused("Attach")
+    GetMapping = refused("GetMapping")
+    GetMappings = refused("GetMappings")
+
+    def _resource(self, urn: str) -> Resource:
+        token = urn.split("::")[2].rpartition("$")[2]
+        resource = self._resources.get(token)
+        if resource is None:
+            raise PluginError(not_implemented(f"the resource type {token!r}"))
+        return resource
+
+
+def _target(request: Any) -> Target:
+    return Target(
+        urn=request.urn,
+        name=_logical_name(request.urn),
+        id=getattr(request, "id", ""),
+        timeout=request.timeout,
+    )
+
+
+def _logical_name(urn: str) -> str:
+    return urn.split("::", 3)[3]
+
+
+def _autoname(urn: str) -> str:
+    """A name in the form of Pulumi's own: the logical name and some random digits."""
+    return f"{_logical_name(urn)}-{token_hex(AUTONAME_HEX_DIGITS)[:AUTONAME_HEX_DIGITS]}"
+
+
+def _keeping_secrets(plain: Values, *recorded: Values) -> Values:
+    """The values without those that are None; what was secret before stays secret."""
+    return {
+        key: _as_recorded(value, [values[key] for values in recorded if key in values])
+        for key, value in plain.items()
+        if value is not None
+    }
+
+
+def _as_recorded(plain: Value, recorded: list[Value]) -> Value:
+    same = next((value for value in recorded if reveal(value) == plain), plain)
+    if same is plain and any(holds_secret(value) for value in recorded):
+        return Secret(plain)
+    return same
+
+
+def _drift(resource: Resource, inputs: Values, state: Values, found: Made) -> Values:
+    """What those inputs are now that are not any more what they were when the state was written."""
+    return {
+        key: _said(inputs[key], found.state.get(key))
+        for key, spec in resource.fields.items()
+        if key in inputs
+        and schema.normalise(spec, state.get(key)) != schema.normalise(spec, found.state.get(key))
+    }
+
+
+def _said(before: Value, now: Value) -> Value:
+    """An object without the parts that say nothing and that nobody had asked for."""
+    if not isinstance(now, dict) or not isinstance(before, dict):
+        return now
+    return {key: part for key, part in now.items() if part or key in before}
+
+
+def _partial_failure(error: HalfMadeError, *recorded: Values) -> PluginError:
+    failure = PluginError(str(error))
+    failure.details = provider_pb2.ErrorResourceInitFailed(
+        id=error.made.id,
+        properties=encode(_keeping_secrets(error.made.state, *recorded)),
+        reasons=[str(error)],
+    )
+    return failure
+
+
+def _failures(found: Iterable[Problem]) -> list[provider_pb2.CheckFailure]:
+    return [provider_pb2.CheckFailure(property=path, reason=reason) for path, reason in found]
+
+
+def _has_fixed_name(resource: Resource, urn: str, new: Values) -> bool:
+    """Whether the program chose the name: old and new might not be able to exist side by side."""
+    at_random = rf"{re.escape(_logical_name(urn))}-[0-9a-f]{{{AUTONAME_HEX_DIGITS}}}"
+    return resource.autonamed and re.fullmatch(at_random, str(new.get("name"))) is None
+
+
+def _diff_response(changes: Mapping[str, Change], delete_first: bool) -> provider_pb2.DiffResponse:
+    response = provider_pb2.DiffResponse
+    replaces = sorted({_root(path) for path, change in changes.items() if change.replaces})
+    return response(
+        changes=response.DIFF_SOME if changes else response.DIFF_NONE,
+        replaces=replaces,
+        diffs=sorted({_root(path) for path in changes}),
+        hasDetailedDiff=True,
+        detailedDiff={path: _property_diff(change) for path, change in changes.items()},
+        deleteBeforeReplace=bool(replaces) and delete_first,
+    )
+
+
+def _root(path: str) -> str:
+    return re.split(r"[.\[]", path)[0]
+
+
+def _property_diff(change: Change) -> provider_pb2.PropertyDiff:
+    name = f"{change.kind}_REPLACE" if change.replaces else change.kind
+    return provider_pb2.PropertyDiff(kind=provider_pb2.PropertyDiff.Kind.Value(name))
+
+
+def plain_change(old: Value, new: Value, *, replaces: bool) -> Change:
+    """A change of a value that is or was absent where it is None."""
+    if old is None:
+        return Change("ADD", replaces)
+    return Change("DELETE" if new is None else "UPDATE", replaces)

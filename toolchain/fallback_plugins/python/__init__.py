@@ -1,0 +1,1 @@
+"""The fallback for Pulumi's Python language host."""

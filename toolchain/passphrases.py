@@ -1,0 +1,98 @@
+"""Which passphrase encrypts a stack's secrets, and where it is.
+
+The stacks that come with the project have their salt in the committed file, so their passphrase is
+the same for everybody: public, and they hold no secrets. Every other stack uses the one that the
+user's environment names, as a team that shares a stack does, and else this checkout's own, made at
+random. docs/adr/0005 says why.
+"""
+
+import os
+import re
+import secrets
+from pathlib import Path
+
+from host.paths import PRIVATE, ROOT, private_folder
+from plan.settings.stack import PUBLIC_SALTS, PUBLIC_STACKS
+from toolchain.files import write_once
+from toolchain.steps import say
+
+PUBLIC_PASSPHRASE = "talos-cache"  # noqa: S105 - public on purpose, see above
+PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 - the name of a variable
+PASSPHRASE_FILE = f"{PASSPHRASE}_FILE"
+# Where a shell keeps what the user chose, while it has the passphrase of a public stack.
+ASIDE = {
+    PASSPHRASE: "TALOS_CACHE_USERS_PASSPHRASE",
+    PASSPHRASE_FILE: "TALOS_CACHE_USERS_PASSPHRASE_FILE",
+}
+OWN = "passphrase"
+PUBLIC = "passphrase-public"
+STACKS = ROOT / "stacks"
+
+
+def passphrase_file(stack: str) -> Path:
+    """The file with the passphrase of this stack, made if it is not there yet (0600)."""
+    public = is_public(stack)
+    path = private_folder(PRIVATE) / (PUBLIC if public else OWN)
+    if not path.exists():
+        write_once(path, PUBLIC_PASSPHRASE if public else secrets.token_urlsafe(32))
+    return path
+
+
+def is_public(stack: str) -> bool:
+    """Whether a stack has a public passphrase: also under the name that it was given since."""
+    return stack in PUBLIC_STACKS or salt_of(stack_file(stack)) in PUBLIC_SALTS
+
+
+def users_own() -> list[str]:
+    """Names of the variables with which the user has chosen a passphrase."""
+    file = os.environ.get(PASSPHRASE_FILE, "")
+    is_set = {
+        PASSPHRASE: PASSPHRASE in os.environ,  # empty is a passphrase too
+        PASSPHRASE_FILE: bool(file) and not _is_from_a_set_up(Path(file)),
+    }
+    return [name for name in ASIDE if is_set[name]]
+
+
+def tell_what_is_not_taken() -> None:
+    """Say so where a file is named that only looks like a set-up's, to this checkout."""
+    file = Path(os.environ.get(PASSPHRASE_FILE, ""))
+    if file.name == OWN and _is_from_a_set_up(file) and file != PRIVATE / OWN:
+        say(
+            f"{PASSPHRASE_FILE} names the passphrase of another checkout ({file}), as its set-up "
+            f"leaves it in a shell: not taken here. To share stacks with it, copy it to "
+            f"{PRIVATE / OWN}, or name a copy elsewhere"
+        )
+
+
+def _is_from_a_set_up(file: Path) -> bool:
+    """Whether a set-up has named this file, also one of another checkout or an older version."""
+    return file.name in (OWN, PUBLIC) and file.parent.parts[-2:] == PRIVATE.parts[-2:]
+
+
+def stacks_that_need_it() -> list[Path]:
+    """Files of stacks that are encrypted with this checkout's own passphrase, as far as is known.
+
+    It can't be told from a file whether the user's own passphrase opens it.
+    """
+    if not (PRIVATE / OWN).exists():
+        return []
+    return [
+        file
+        for file in sorted(STACKS.glob("Pulumi.*.yaml"))
+        if (salt := salt_of(file)) and salt not in PUBLIC_SALTS
+    ]
+
+
+def stack_file(stack: str) -> Path:
+    """Where a stack's file is, if there is one."""
+    return STACKS / f"Pulumi.{stack}.yaml"
+
+
+def salt_of(file: Path) -> str:
+    """The salt that the engine has written into a stack's file; empty where there is none."""
+    try:
+        text = file.read_text(errors="replace")
+    except OSError:
+        return ""
+    found = re.search(r"^encryptionsalt:\s*['\"]?([^\s'\"]+)", text, re.MULTILINE)
+    return found[1] if found else ""
