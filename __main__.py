@@ -4,7 +4,6 @@ import functools
 
 import pulumi
 
-import stack_plan
 import stack_state
 from components import CacheSet, HarborProjects, TalosCluster, may_pull
 from components.docker_bridge import gateway
@@ -12,11 +11,11 @@ from ops import whose
 from ops.docker import which
 from ops.ending import in_words
 from ops.registry.readiness import unready
-from ops.stack import config, preflight
+from ops.stack import config, machine_facts, preflight
 from plan.caches import addressing
 from plan.ownership import Recorded
 from plan.settings.stack import Settings
-from stack_plan import StackPlan
+from plan.stack import StackPlan, build
 
 
 def main() -> None:
@@ -28,7 +27,8 @@ def main() -> None:
     us = whose.we_are(stack, recorded)
     bridge = gateway() if addressing.needs_bridge_gateway(chosen) else None
     host = preflight.look()
-    plan = stack_plan.build(stack, chosen, files, bridge, host.published)
+    facts = machine_facts.gather(stack, chosen, files, bridge, host.published)
+    plan = build(stack, chosen, facts)
     preview = pulumi.runtime.is_dry_run()
     warnings = preflight.check(host, plan.caches, plan.clusters, recorded, us, preview=preview)
     for warning in (*plan.warnings, *warnings):

@@ -201,9 +201,9 @@ def _refuse_others(arguments: argparse.Namespace) -> None:
 def _clear_interrupted(stack: str) -> None:
     for line in recovery.clear(stack):
         print(line, file=sys.stderr)
-    if moved := folder.moved_identity(stack):
+    if folder.is_moved(stack):
         # For commands of the state that were recorded before it was moved.
-        os.environ[IDENTITY_VARIABLE] = moved
+        os.environ[IDENTITY_VARIABLE] = folder.identity_of(stack)
 
 
 def _free_volumes(stack: str) -> None:

@@ -6,16 +6,16 @@ somebody had removed it by hand. Its volume stays.
 
 import time
 
-import stack_plan
 from ops import whose
 from ops.docker import api, docker_config, which
-from ops.stack import preflight, stack_files, stack_secrets
+from ops.stack import machine_facts, preflight, stack_files, stack_secrets
 from ops.stack.preflight import Host
 from plan import host_ports
 from plan.caches import addressing, cache_plan
 from plan.ownership import Recorded
 from plan.settings.checks import SettingsError
 from plan.settings.stack import Settings
+from plan.stack import build
 
 REMOVE_SECONDS = 30
 
@@ -65,5 +65,6 @@ def _is_refused(stack: str, host: Host, recorded: Recorded, bridge: str | None) 
     which.check(stack, stack_files.keys(stack))
     settings = docker_config.with_logins(stack_secrets.settings_of(stack))
     files = stack_files.named_files(settings)
-    plan = stack_plan.build(stack, settings, files, bridge, host.published)
+    facts = machine_facts.gather(stack, settings, files, bridge, host.published)
+    plan = build(stack, settings, facts)
     return bool(preflight.obstacles(host, plan.caches, plan.clusters, recorded, us))

@@ -15,7 +15,6 @@ from typing import Any
 from host.paths import private_folder, user_cache, user_state
 from ops.stack.stack_files import PROJECT
 from plan import ownership
-from plan.talos.cluster import ClusterPlan
 from toolchain.environment import state_url
 
 # In the marker of a cluster that was made to its end.
@@ -116,9 +115,9 @@ def write_private(path: Path, text: str) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def access(plans: Sequence[ClusterPlan]) -> dict[str, dict[str, str]]:
+def access(stack: str, clusters: Sequence[str]) -> dict[str, dict[str, str]]:
     """Cluster -> its talosconfig, its kubeconfig, and the shell line that uses them."""
-    folders = {plan.name: folder_of(plan.stack, plan.name) for plan in plans}
+    folders = {name: folder_of(stack, name) for name in clusters}
     return {
         name: {
             "talosconfig": str(folder.talosconfig),
@@ -149,10 +148,9 @@ def identity_of(stack: str) -> str:
     return _recorded.get(stack) or usual_identity(stack)
 
 
-def moved_identity(stack: str) -> str:
-    """The same; empty where everybody comes to it by the stack's name and its state's place."""
-    identity = identity_of(stack)
-    return "" if identity == usual_identity(stack) else identity
+def is_moved(stack: str) -> bool:
+    """Whether nobody comes to that any more by the stack's name and its state's place."""
+    return identity_of(stack) != usual_identity(stack)
 
 
 def owner_of(stack: str) -> str:

@@ -30,10 +30,9 @@ from ops.docker.api import DockerUnavailableError
 from ops.docker.volumes import MOUNT, opened
 from ops.errors import OpsError
 from ops.registry import endpoints, upstreams_asked
-from ops.stack import stack_files
+from ops.stack import machine_facts, stack_files
 from plan import diagnosis, ownership
 from plan.caches import addressing
-from plan.caches import cache_plan as cache_plans
 from plan.caches.cache_plan import DATA_PATH, REGISTRY_PORT, CachePlan
 from plan.caches.upstream_watchdog import TROUBLE_PATH
 from plan.diagnosis import (
@@ -46,11 +45,10 @@ from plan.diagnosis import (
     ContainerFacts,
     Finding,
 )
-from plan.harbor import from_settings
 from plan.ownership import PROJECT_LABEL, Recorded
 from plan.settings.checks import SettingsError
 from plan.settings.stack import Settings
-from plan.talos import cluster, mirrors
+from plan.stack import build
 from plan.talos.cluster import ClusterPlan
 from plan.talos.create_flags import refusals
 from plan.upstreams import slug
@@ -162,11 +160,9 @@ def _planned(
     """The caches and the clusters, as the program plans them."""
     asks = addressing.needs_bridge_gateway(settings)
     bridge = api.bridge_gateway(client) if asks else None
-    plans = cache_plans.build(settings, addressing.resolve(settings, bridge))
     files = stack_files.named_files(settings)
-    behind = from_settings.mirrors(settings, files, None)
-    entries = mirrors.in_order((*mirrors.build(plans), *behind))
-    return plans, cluster.build(stack, settings.clusters, plans, entries, files)
+    plan = build(stack, settings, machine_facts.public(stack, settings, files, bridge))
+    return plan.caches, plan.clusters
 
 
 def _inspected(client: docker.DockerClient, plans: Sequence[CachePlan]) -> dict[str, Inspected]:

@@ -108,7 +108,7 @@ def test_the_shell_line_survives_blanks_in_paths(home, monkeypatch):
         stack, name = "mine", "dev"
 
     monkeypatch.setenv("XDG_STATE_HOME", "/a home")
-    line = access([Plan])["dev"]["use"]
+    line = access(Plan.stack, [Plan.name])["dev"]["use"]
     assert line.startswith("export TALOSCONFIG='/a home/")
 
 

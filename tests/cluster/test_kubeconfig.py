@@ -150,7 +150,7 @@ def test_a_shell_that_uses_a_cluster_of_ours_has_its_users_own_elsewhere(tmp_pat
     """After `export KUBECONFIG=...` of the outputs; merging a file into itself would fail."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", "/home/someone")
-    used = shlex.split(access([plan()])["dev"]["use"])[-1].partition("=")[2]
+    used = shlex.split(access(plan().stack, ["dev"])["dev"]["use"])[-1].partition("=")[2]
     monkeypatch.setenv("KUBECONFIG", used)
     assert kubeconfig.users_own() == Path("/home/someone/.kube/config")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "talos-cache-of-mine"))

@@ -6,9 +6,7 @@ import pulumi
 import pytest
 
 from components import CacheSet
-from plan.caches import addressing, cache_plan
 from plan.caches.cache_plan import VOLUME_LABELS
-from plan.settings.stack import parse
 from tests.components.engine import (
     CACHE,
     CONTAINER,
@@ -19,7 +17,7 @@ from tests.components.engine import (
     Secret,
     run,
 )
-from tests.plan.shapes import MADE, certificate_texts, pem, server_certificate
+from tests.plan.shapes import MADE, pem, planned
 
 LABELS = {"talos-cache.stack": "mine", "talos-cache.project": "talos-cache"}
 TWO = {
@@ -34,9 +32,7 @@ def all_well(plans, warn):
 
 
 def plans_for(config):
-    chosen = parse(config)
-    where = addressing.resolve(chosen, "172.17.0.1")
-    return cache_plan.build(chosen, where, certificate_texts(chosen), server_certificate(chosen))
+    return planned(config).caches
 
 
 def registered(config=None, *, preview=False, probe=all_well):

@@ -156,11 +156,12 @@ def test_every_stack_of_a_place_is_asked_and_a_damaged_one_left_out(states):
 def test_a_stack_goes_by_what_its_state_says_and_else_by_its_name_and_place(states):
     usual = whose.we_are("mine", Recorded()).identity
     assert usual == folder.identity_of("mine")
-    assert folder.moved_identity("mine") == ""
+    assert not folder.is_moved("mine")
     assert whose.we_are("renamed", Recorded(born="mine")).identity == usual
     assert folder.states_of("renamed") == folder.states_of("mine")
     assert folder.owner_of("renamed") == folder.owner_of("mine")
-    assert folder.moved_identity("renamed") == usual
+    assert folder.is_moved("renamed")
+    assert folder.identity_of("renamed") == usual
     assert whose.we_are("renamed", Recorded(identity="old-0123456789ab", born="mine")).identity == (
         "old-0123456789ab"
     )

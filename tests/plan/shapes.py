@@ -4,14 +4,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from plan import outputs
-from plan.caches import addressing, cache_plan, tls
+from plan.caches import addressing, tls
 from plan.caches.addressing import Addressing
 from plan.caches.cache_plan import CachePlan
 from plan.caches.tls import ServerCertificate
 from plan.settings import config_keys
 from plan.settings.stack import Settings, parse
-from plan.talos import cluster, mirrors
+from plan.stack import Facts, build
 from plan.talos.cluster import ClusterPlan
 from plan.talos.mirrors import Mirror
 
@@ -25,6 +24,7 @@ PATCH_FILES = {
 }
 ANY_PATCH = "machine: {type: worker}"
 ANY_LIST = "ghcr.io/siderolabs/kubelet:v1.36.0"
+ROBOT_SECRET = "R0botSecret"
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,20 @@ def server_certificate(settings):
 def planned(config):
     """The program's way through `plan`, with the address that Docker's bridge usually has."""
     settings = parse(config)
+    plan = build("dev", settings, facts_for(settings))
     where = addressing.resolve(settings, GATEWAY)
-    texts = certificate_texts(settings)
-    plans = cache_plan.build(settings, where, texts, server_certificate(settings))
-    entries = mirrors.build(plans)
-    clusters = cluster.build("dev", settings.clusters, plans, entries, patch_files(settings))
-    made = outputs.build(plans, entries, settings.clusters)
-    return Planned(settings, where, plans, entries, clusters, made)
+    return Planned(settings, where, plan.caches, plan.mirrors, plan.clusters, plan.outputs)
+
+
+def facts_for(settings):
+    """What the program would know of the machine: every file there, all secrets made."""
+    return Facts(
+        identity="dev-0123456789ab",
+        files=certificate_texts(settings) | patch_files(settings),
+        bridge_gateway=GATEWAY,
+        certificate=server_certificate(settings),
+        robot_secret=ROBOT_SECRET,
+    )
 
 
 def planned_file(name):

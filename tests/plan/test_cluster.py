@@ -423,12 +423,10 @@ def test_docker_pulls_below_the_path_that_a_cache_has_for_its_upstream():
 
 def test_docker_pulls_from_harbor_what_has_no_cache_here():
     plan = planned_file("harbor-for-some-upstreams")
-    url = "https://harbor.example.com/v2/proxy-docker.io"
-    behind = mirrors.Mirror(host="docker.io", url=url, override_path=True)
-    sources = cluster.sources(plan.caches, [behind, *plan.mirrors])
-    assert sources == (
+    assert cluster.sources(plan.caches, plan.mirrors) == (
         ("docker.io", "https://harbor.example.com/proxy-docker.io"),
         ("quay.io", "http://127.0.0.1:5002"),
+        ("registry.example.com", "https://harbor.example.com/proxy-registry.example.com"),
     )
 
 

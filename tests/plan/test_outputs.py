@@ -3,7 +3,6 @@
 import json
 
 from plan.outputs import build, secrets
-from plan.talos.mirrors import Mirror
 from tests.plan.shapes import GATEWAY, planned_file
 
 NAMES = {
@@ -93,9 +92,9 @@ def test_the_line_that_makes_a_cluster_writes_a_patch_with_a_login_for_its_owner
 
 def test_upstreams_behind_harbor_are_told_by_their_project():
     plan = planned_file("harbor-for-some-upstreams")
-    url = "https://harbor.example.com/v2/proxy-docker.io"
-    behind = Mirror(host="docker.io", url=url, override_path=True)
-    made = build(plan.caches, [behind, *plan.mirrors], plan.settings.clusters)
-    assert made["harbor"] == {"docker.io": url}
-    assert list(made["caches"]) == list(made["endpoints"]) == ["quay.io"]
+    assert plan.outputs["harbor"] == {
+        host: f"https://harbor.example.com/v2/proxy-{host}"
+        for host in ("docker.io", "registry.example.com")
+    }
+    assert list(plan.outputs["caches"]) == list(plan.outputs["endpoints"]) == ["quay.io"]
     assert "harbor" not in planned_file("minimal").outputs

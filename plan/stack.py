@@ -1,0 +1,99 @@
+"""All the plans of a stack, made from its settings and from what is known of this machine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from plan import advice, outputs, ownership
+from plan.caches import addressing, cache_plan
+from plan.caches.cache_plan import CachePlan
+from plan.caches.tls import ServerCertificate
+from plan.harbor import from_settings
+from plan.harbor.reconcile import HarborPlan
+from plan.settings.stack import Settings
+from plan.talos import cluster, mirrors
+from plan.talos.cluster import ClusterPlan
+from plan.talos.mirrors import Mirror
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the plans depend on beside the settings; `ops.stack.machine_facts` finds it out.
+
+    Attributes:
+        identity: names the stack's state among all that may use this machine.
+        moved: whether the state has been renamed or moved since that identity was recorded.
+        files: path -> content of every file that the settings name.
+        bridge_gateway: address of Docker's default bridge, see `addressing.resolve`; None if the
+            settings do not ask for it.
+        published: container -> what Docker publishes now, see `cache_plan.in_reported_order`.
+        certificate: that the caches answer with; None without TLS.
+        robot_secret: password of the account in Harbor; empty if the stack makes none.
+        access: cluster -> talosconfig, kubeconfig, and the shell line that uses them.
+    """
+
+    identity: str
+    moved: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
+    bridge_gateway: str | None = None
+    published: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
+    certificate: ServerCertificate | None = None
+    robot_secret: str = ""
+    access: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackPlan:
+    """What the components are made from.
+
+    Attributes:
+        caches: by host.
+        harbor: what this stack makes in Harbor, if anything.
+        behind: mirrors of the upstreams that Harbor caches.
+        mirrors: of all upstreams, in the order in which nodes get them.
+        clusters: behind all of them.
+        outputs: name -> value of every stack output.
+        secret: names of those that hold a secret.
+        warnings: sentences for the user.
+    """
+
+    caches: tuple[CachePlan, ...]
+    harbor: HarborPlan | None
+    behind: tuple[Mirror, ...]
+    mirrors: tuple[Mirror, ...]
+    clusters: tuple[ClusterPlan, ...]
+    outputs: Mapping[str, object]
+    secret: frozenset[str]
+    warnings: tuple[str, ...]
+
+
+def build(stack: str, settings: Settings, facts: Facts) -> StackPlan:
+    """The plans.
+
+    Args:
+        stack: its name.
+        settings: of the stack.
+        facts: of this machine.
+
+    Raises:
+        SettingsError: parts of the settings do not go together.
+    """
+    where = addressing.resolve(settings, facts.bridge_gateway)
+    built = cache_plan.build(settings, where, facts.files, facts.certificate)
+    local = cache_plan.in_reported_order(built, facts.published)
+    # What a stack has in Harbor is called as the stack was when it made it.
+    born, owner = ownership.parts(facts.identity)
+    harbor = from_settings.build(settings, born, owner, facts.files, facts.robot_secret)
+    behind = from_settings.mirrors(settings, facts.files, harbor)
+    entries = mirrors.in_order((*mirrors.build(local), *behind))
+    moved = facts.identity if facts.moved else ""
+    clusters = cluster.build(stack, settings.clusters, local, entries, facts.files, moved)
+    return StackPlan(
+        caches=local,
+        harbor=harbor,
+        behind=behind,
+        mirrors=entries,
+        clusters=clusters,
+        outputs=outputs.build(local, entries, settings.clusters, facts.access),
+        secret=outputs.secrets(entries),
+        warnings=(*where.warnings, *advice.build(settings), *cluster.warnings(clusters)),
+    )
