@@ -98,9 +98,9 @@ class Checkout:
         path.write_text(yaml.safe_dump(content, sort_keys=False))
         self.stacks.add(stack)
 
-    def changes(self, stack):
+    def changes(self, stack, *flags):
         """What a preview says will change: a set of (operation, type, name)."""
-        printed = self.pulumi("preview", "--json", stack=stack).stdout
+        printed = self.pulumi("preview", "--json", *flags, stack=stack).stdout
         return {
             (step["op"], step["urn"].split("::")[2].split("$")[-1], step["urn"].split("::")[3])
             for step in json.loads(printed)["steps"]
