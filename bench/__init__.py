@@ -1,5 +1,5 @@
 """Side-by-side measurements: `make bench`."""
 
-from toolchain import installed
+from host import installed
 
 installed.require()

@@ -32,16 +32,16 @@ import yaml
 
 from demo import images
 from demo.upstream import Upstream
-from host.paths import ROOT, WORK, private_folder
+from host import entry_point
+from host.console import say
+from host.paths import ROOT, WORK
+from host.private_files import private_folder
+from host.pulumi_backend import file_url
 from ops.docker import api
-from ops.docker.api import DockerUnavailableError
-from ops.errors import OpsError
-from ops.registry.readiness import failure
+from ops.registry.ping import failure
 from ops.stack.stack_files import PROJECT
 from plan.settings.stack import DEFAULTS
-from toolchain import edge, engine, plugins
-from toolchain.environment import file_url
-from toolchain.steps import SetupError, say
+from toolchain import engine, plugins
 
 RUNS = 5
 SIZES = (6, 24)
@@ -66,11 +66,8 @@ LIMITS = {
     f"export {CARRIED}": 2.0,
     f"import {CARRIED}": 2.0,
 }
-# Errors whose text is meant for the user.
+# Further errors whose text is meant for the user.
 KNOWN = (
-    OpsError,
-    SetupError,
-    DockerUnavailableError,
     docker.errors.DockerException,
     requests.RequestException,
     TimeoutError,
@@ -398,4 +395,4 @@ def _run(argv: list[str], cwd: Path = ROOT) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(edge.run("bench", main, KNOWN))
+    sys.exit(entry_point.run("bench", main, KNOWN))

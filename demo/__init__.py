@@ -1,5 +1,5 @@
 """The main job on an embedded default: `make demo`, and what the end-to-end tests build on."""
 
-from toolchain import installed
+from host import installed
 
 installed.require()

@@ -19,22 +19,28 @@ import docker
 import requests
 
 from demo import images
-from demo.client import PullError, pull
+from demo.client import pull
 from demo.upstream import Upstream
-from host.paths import DEMO, DEMO_STATE, ROOT, private_folder, user_cache
+from host import entry_point
+from host.errors import TalosCacheError
+from host.locks import only_one
+from host.paths import (
+    DEMO,
+    DEMO_STATE,
+    ROOT,
+    user_cache,
+)
+from host.private_files import private_folder
+from host.pulumi_backend import file_url
 from ops import whose
 from ops.docker import api
-from ops.docker.api import DockerUnavailableError
 from ops.engine import cli
-from ops.errors import OpsError
-from ops.registry.readiness import failure, wait_for_answer
+from ops.registry.ping import failure, wait_for_answer
 from ops.stack import stack_files
 from plan.ownership import CHECKOUT_LABEL, PROJECT_LABEL, STACK_LABEL
-from plan.settings.checks import SettingsError
 from plan.settings.stack import DEFAULTS, parse
-from toolchain import docker_engine, edge
-from toolchain.environment import file_url
-from toolchain.steps import SetupError, only_one, progress
+from toolchain import docker_engine
+from toolchain.steps import progress
 
 STACK = "demo"
 UPSTREAM_NAME = "talos-cache-demo-upstream"
@@ -50,18 +56,12 @@ IMAGES = (
 )
 
 
-class DemoError(Exception):
+class DemoError(TalosCacheError):
     """The demo did not prove what it set out to."""
 
 
-# Errors whose text is meant for the user.
+# Further errors whose text is meant for the user.
 KNOWN = (
-    DemoError,
-    PullError,
-    OpsError,
-    SettingsError,
-    SetupError,
-    DockerUnavailableError,
     docker.errors.DockerException,
     requests.RequestException,
     TimeoutError,
@@ -250,4 +250,4 @@ def _remove_everything(demo: Demo, *, stop_docker: bool = True) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(edge.run("demo", main, KNOWN))
+    sys.exit(entry_point.run("demo", main, KNOWN))

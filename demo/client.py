@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from demo.images import Blob, Image
+from host.errors import TalosCacheError
 
 PULL_SECONDS = 60
 
 
-class PullError(Exception):
+class PullError(TalosCacheError):
     """A pull failed, or something else arrived than was made."""
 
 

@@ -12,7 +12,7 @@ import requests
 from docker.models.containers import Container
 
 from demo.images import Image
-from ops.registry.readiness import wait_for_answer
+from ops.registry.ping import wait_for_answer
 
 START_SECONDS = 30
 REQUEST_SECONDS = 30

@@ -35,10 +35,3 @@ def pulumi_home() -> Path:
 def tool_folder(name: str, version: str) -> Path:
     """Folder of one tool in one version for this kind of machine."""
     return user_cache() / f"{name}-{version}-{platform.system().lower()}-{platform.machine()}"
-
-
-def private_folder(path: Path) -> Path:
-    """Make a folder that only its owner can enter."""
-    path.mkdir(parents=True, exist_ok=True)
-    path.chmod(0o700)
-    return path

@@ -3,6 +3,6 @@
 It reads what a stack exported, never its configuration again.
 """
 
-from toolchain import installed
+from host import installed
 
 installed.require()

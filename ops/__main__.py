@@ -8,29 +8,25 @@ import sys
 from docker.errors import DockerException
 from requests import RequestException
 
+from host import entry_point
+from host.errors import TalosCacheError
+from host.installed import set_up_line
 from host.paths import ROOT
 from ops import caches, clusters, port_moves, whose
 from ops.cluster import folder
 from ops.commands import adopt, doctor, export, import_archive, ledger, prune, repair, verify, warm
 from ops.docker import api, temporary_container
-from ops.docker.api import DockerUnavailableError
 from ops.engine import cli
 from ops.errors import OpsError
 from ops.stack import recovery, secret_files, stack_files
 from plan.caches import addressing
-from plan.images.reference import ImageListError
-from plan.settings.checks import SettingsError
 from plan.settings.stack import Settings
 from plan.talos.cluster import IDENTITY_VARIABLE, WARM_VARIABLE
-from toolchain import edge, talosctl
-from toolchain.installed import set_up_line
-from toolchain.steps import SetupError
+from toolchain import talosctl
 
 # What the engine shows in a secret's place.
 SECRET = "[secret]"  # noqa: S105 - no secret
 DESTROY = ("destroy", "--yes", "--skip-preview")
-# Errors whose text is meant for the user.
-KNOWN = (OpsError, SettingsError, ImageListError, SetupError, DockerUnavailableError)
 # Commands with a module of their own: `add_arguments` and `run`, whose docstring is the help.
 MODULES = {
     "adopt": adopt,
@@ -61,9 +57,9 @@ def main() -> int:
         came_to_an_end.append(arguments.command)
         return ended_with
 
-    status = edge.run(arguments.command, work, KNOWN)
+    status = entry_point.run(arguments.command, work)
     explained = OF_THE_ENGINE if came_to_an_end else (*OF_THE_ENGINE, *WITH_SECRETS)
-    if status not in (0, edge.INTERRUPTED) and arguments.command in explained:
+    if status not in (0, entry_point.INTERRUPTED) and arguments.command in explained:
         from ops import passphrase  # a third of a second to find out, and seldom the cause
 
         if text := passphrase.advice(arguments.stack):
@@ -184,7 +180,7 @@ def _tell_of_others(stack: str) -> None:
     try:
         names = [cache.name for cache in caches.of_settings(stack_files.check(stack))]
         lines = whose.left_alone(stack, names)
-    except (*KNOWN, DockerException, RequestException) as error:
+    except (TalosCacheError, DockerException, RequestException) as error:
         lines = [f"note: caches that the state did not know were not looked for: {error}"]
     for line in lines:
         print(line, file=sys.stderr)
@@ -214,7 +210,7 @@ def _free_volumes(stack: str) -> None:
     try:
         if volumes := whose.recorded(stack).volumes:
             temporary_container.remove_from(api.connect(), volumes)
-    except (*KNOWN, DockerException, RequestException) as error:
+    except (TalosCacheError, DockerException, RequestException) as error:
         print(
             f"containers that a killed command left were not looked for: {error}", file=sys.stderr
         )
@@ -269,4 +265,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(edge.run("ops", main))
+    sys.exit(entry_point.run("ops", main))

@@ -8,10 +8,8 @@ from contextlib import contextmanager
 
 import pulumi
 
-from ops.docker.api import DockerUnavailableError
-from ops.errors import OpsError
-from plan.settings.checks import SettingsError
-from toolchain import edge
+from host import entry_point
+from host.errors import TalosCacheError
 
 # A language host takes it for: the user has been told, there is nothing to add.
 TOLD = 32
@@ -28,9 +26,9 @@ def in_words() -> Iterator[None]:
     signal.signal(signal.SIGINT, lambda *_: os._exit(TOLD))
     try:
         yield
-    except (SettingsError, OpsError, DockerUnavailableError, pulumi.RunError) as error:
+    except (TalosCacheError, pulumi.RunError) as error:
         pulumi.log.error(str(error))
         sys.exit(TOLD)
     except Exception as error:
-        pulumi.log.error(edge.told(error))
+        pulumi.log.error(entry_point.told(error))
         sys.exit(TOLD)

@@ -1,5 +1,7 @@
 """What day-two commands say when they can't go on."""
 
+from host.errors import TalosCacheError
 
-class OpsError(Exception):
+
+class OpsError(TalosCacheError):
     """A command can't do its work; the text says why and what to do, and is shown as it is."""

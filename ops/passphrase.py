@@ -12,9 +12,9 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from host import installed, passphrases
+from host.passphrases import ASIDE, PASSPHRASE, PASSPHRASE_FILE, PUBLIC_PASSPHRASE
 from host.paths import PRIVATE
-from toolchain import installed, passphrases
-from toolchain.passphrases import ASIDE, PASSPHRASE, PASSPHRASE_FILE, PUBLIC_PASSPHRASE
 
 ITERATIONS = 1_000_000
 KEY_BYTES = 32

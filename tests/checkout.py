@@ -14,11 +14,11 @@ import docker
 import yaml
 from docker.errors import APIError
 
+from host.passphrases import ASIDE
 from ops.docker import api, temporary_container
 from plan.settings.credentials import SECRET_KEYS
 from plan.settings.stack import DEFAULTS
 from tests.e2e.sweep import PREFIX
-from toolchain.passphrases import ASIDE
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_COPIED = shutil.ignore_patterns(".work", ".git", "__pycache__", ".*_cache", ".hypothesis")

@@ -5,8 +5,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from host.errors import SetupError
+from host.programs import output_of
 from toolchain import debian
-from toolchain.steps import SetupError, output_of, run
+from toolchain.steps import run
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 

@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 import stack_state
+from host import entry_point, passphrases
+from host.passphrases import PUBLIC_SALTS, PUBLIC_STACKS
 from ops import ending
 from ops.docker.api import Container, DockerUnavailableError
 from ops.harbor import access, drift
@@ -20,7 +22,6 @@ from ops.stack import preflight
 from ops.stack.preflight import Host
 from plan.harbor.reconcile import REPAIRS_VARIABLE
 from plan.settings.credentials import SECRET_KEYS as SECRETS
-from plan.settings.stack import PUBLIC_SALTS, PUBLIC_STACKS
 from plan.upstreams import KNOWN
 from tests.components.engine import (
     CACHE,
@@ -36,7 +37,6 @@ from tests.components.engine import (
     Secret,
     run,
 )
-from toolchain import edge, passphrases
 
 ROOT = Path(__file__).parents[1]
 # Stack -> the number of its upstreams. `example` is no stack, but it has to be right too.
@@ -606,7 +606,7 @@ def test_what_is_left_of_removed_secrets_is_no_plain_text(left, outside, state):
 
 
 def test_a_defect_is_told_in_a_line_with_the_place_of_its_traceback(outside, tmp_path, monkeypatch):
-    monkeypatch.setattr(edge, "ERRORS", tmp_path / "errors")
+    monkeypatch.setattr(entry_point, "ERRORS", tmp_path / "errors")
     outside.in_the_way = KeyError("hunter2")
     with pytest.raises(pulumi.RunError, match="this is a mistake in talos-cache") as caught:
         run_with()

@@ -11,13 +11,15 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from host import entry_point, passphrases
+from host.console import say
+from host.errors import SetupError
+from host.locks import only_one
 from host.paths import DEMO_STATE, PRIVATE, ROOT, STATE, VENV, WORK
 from toolchain import (
     clients,
     docker_engine,
-    edge,
     engine,
-    passphrases,
     places,
     plugins,
     python_env,
@@ -25,7 +27,6 @@ from toolchain import (
     talosctl,
 )
 from toolchain.environment import exports, shell_lines
-from toolchain.steps import SetupError, only_one, say
 from toolchain.versions import TALOSCTL
 
 # Two runs in one checkout would build the same environment into each other's.
@@ -190,4 +191,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(edge.run("set-up", main, (SetupError,)))
+    sys.exit(entry_point.run("set-up", main))

@@ -12,7 +12,13 @@ import struct
 import time
 from pathlib import Path
 
-from toolchain.steps import SetupError, StepFailedError, progress, run, say
+from host.console import say
+from host.errors import SetupError
+from toolchain.steps import (
+    StepFailedError,
+    progress,
+    run,
+)
 
 # All that `apt-get update` and `apt-get install` lock, as fcntl has it.
 LOCKS = tuple(

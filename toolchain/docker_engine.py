@@ -9,17 +9,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from host.paths import LOGS, WORK, user_cache
-from toolchain import debian, docker_endpoint, node_runtime
-from toolchain.docker_endpoint import (
+from host import docker_endpoint
+from host.console import say
+from host.docker_endpoint import (
     Endpoint,
     NoAnswerError,
     NobodyListensError,
     NotAllowedError,
     SlowError,
 )
+from host.errors import SetupError
+from host.locks import only_one
+from host.paths import LOGS, WORK, user_cache
+from toolchain import debian, node_runtime
 from toolchain.files import write_if_different
-from toolchain.steps import SetupError, only_one, progress, say
+from toolchain.steps import progress
 
 # What a dockerd may be for that people use, too; the others are for tests.
 SHARED = ("use", "demo")

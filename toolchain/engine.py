@@ -5,9 +5,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from host import shims
+from host.console import say
 from host.paths import BIN
-from toolchain import go, shims
-from toolchain.steps import output_of, say
+from host.programs import output_of
+from toolchain import go
 from toolchain.versions import PULUMI
 
 PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"

@@ -1,14 +1,12 @@
 """What a shell needs so that plain `pulumi` works in it."""
 
-import json
 import os
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 
-from host.paths import BIN, STATE, private_folder, pulumi_home
-from toolchain.docker_endpoint import Endpoint
-from toolchain.passphrases import (
+from host.console import say
+from host.docker_endpoint import Endpoint
+from host.passphrases import (
     ASIDE,
     PASSPHRASE_FILE,
     is_public,
@@ -16,7 +14,10 @@ from toolchain.passphrases import (
     tell_what_is_not_taken,
     users_own,
 )
-from toolchain.steps import say
+from host.paths import (
+    BIN,
+)
+from host.pulumi_backend import backend, make_own_folder, state_url
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,7 @@ def exports(stack: str, docker: Endpoint) -> Variables:
     variables = {**_passphrase(stack), **docker.environment}
     if str(BIN) not in os.environ.get("PATH", "").split(os.pathsep):
         variables["PATH"] = str(BIN)
-    if state_url() == file_url(STATE):
-        private_folder(STATE)  # also in a shell of an earlier set-up, whose state was lost since
+    make_own_folder()  # also in a shell of an earlier set-up, whose state was lost since
     if not backend():
         variables["PULUMI_BACKEND_URL"] = state_url()
     return variables
@@ -87,27 +87,3 @@ def _line(name: str, value: str | Copy) -> str:
     if name == "PATH":
         return f'export PATH={shlex.quote(value)}:"$PATH"'
     return f"export {name}={shlex.quote(value)}"
-
-
-def file_url(folder: Path) -> str:
-    """A folder for state, as the engine reads it: only what means something in a URL is escaped."""
-    path = str(folder)
-    for character in "%#?":  # the percent sign first
-        path = path.replace(character, f"%{ord(character):02X}")
-    return f"file://{path}"
-
-
-def backend() -> str:
-    """URL of the place for state that the user has chosen, empty where there is none."""
-    if chosen := os.environ.get("PULUMI_BACKEND_URL"):
-        return chosen
-    try:
-        credentials = json.loads((pulumi_home() / "credentials.json").read_text())
-        return str(credentials.get("current") or "")
-    except (OSError, ValueError, AttributeError):
-        return ""
-
-
-def state_url() -> str:
-    """URL of the place where state is kept: the user's choice, else in this checkout."""
-    return backend() or file_url(STATE)

@@ -1,10 +1,11 @@
 """Writes files whole or not at all, also where two runs write the same one at once."""
 
-import os
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from host.private_files import _written
 
 
 def write_if_different(path: Path, text: str, mode: int = 0o644) -> None:
@@ -22,24 +23,8 @@ def link_if_different(link: Path, target: Path) -> None:
     _put(link, lambda temporary: temporary.symlink_to(target))
 
 
-def write_once(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, unless there is one: who comes first makes it."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        _written(made, text, 0o600)
-        with suppress(FileExistsError):
-            os.link(made, path)
-
-
 def _put(path: Path, make: Callable[[Path], object]) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         make(made)
         made.replace(path)
-
-
-def _written(path: Path, text: str, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    path.chmod(mode)

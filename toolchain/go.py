@@ -5,9 +5,13 @@ import re
 import sys
 from pathlib import Path
 
+from host import shims
+from host.console import say
+from host.errors import SetupError
+from host.locks import made_once
 from host.paths import ROOT, tool_folder, user_cache
-from toolchain import shims
-from toolchain.steps import SetupError, made_once, output_of, run, say
+from host.programs import output_of
+from toolchain.steps import run
 from toolchain.versions import GO_MINIMUM, GO_PACKAGE
 
 

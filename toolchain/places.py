@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from host.console import say
+from host.errors import SetupError
 from host.paths import ROOT, WORK, pulumi_home, user_cache, user_state
-from toolchain.steps import SetupError, say
 
 
 def check() -> dict[str, str]:

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from host.errors import SetupError
 from host.paths import BIN, ROOT, VENV, WORK, pulumi_home
 from toolchain.engine import Engine, foreign_path
 from toolchain.files import link_if_different, write_if_different
-from toolchain.steps import SetupError, run
+from toolchain.steps import run
 
 # A failed download is not tried again before this: `make up` has to be quick without a network.
 RETRY_AFTER_SECONDS = 24 * 3600

@@ -5,8 +5,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from host.console import say
 from host.paths import ROOT, VENV
-from toolchain.steps import run, say
+from toolchain.steps import run
 
 STAMP = ".talos-cache-stamp"
 

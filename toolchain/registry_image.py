@@ -5,8 +5,15 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+from host.console import say
+from host.errors import SetupError
+from host.programs import output_of
 from toolchain import debian, go
-from toolchain.steps import SetupError, StepFailedError, output_of, progress, run, say
+from toolchain.steps import (
+    StepFailedError,
+    progress,
+    run,
+)
 from toolchain.versions import REGISTRY
 
 IMAGE = f"registry:{REGISTRY}"

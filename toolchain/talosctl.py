@@ -3,11 +3,12 @@
 import shutil
 from pathlib import Path
 
+from host.console import say
+from host.errors import SetupError
 from host.paths import BIN, ROOT
 from toolchain import go
 from toolchain.engine import foreign_path
 from toolchain.files import link_if_different
-from toolchain.steps import SetupError, say
 from toolchain.versions import TALOSCTL
 
 PACKAGE = "github.com/siderolabs/talos/cmd/talosctl"

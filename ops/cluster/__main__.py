@@ -13,8 +13,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from host import entry_point
 from ops.cluster.command import COMMANDS, main
-from toolchain import edge
 
 WORK = "--work"
 LOOK_MILLISECONDS = 200
@@ -38,7 +38,7 @@ def start(argv: Sequence[str]) -> int:
     reader.register(sys.stdout, 0)  # what is told without being asked for: that it is gone
     while (status := worker.poll()) is None:
         if any(told & GONE for _, told in reader.poll(LOOK_MILLISECONDS)):
-            return edge.INTERRUPTED
+            return entry_point.INTERRUPTED
     return status
 
 
@@ -46,8 +46,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case [command] if command in COMMANDS:
             work = (sys.executable, "-m", "ops.cluster", WORK, command)
-            sys.exit(edge.run(command, lambda: start(work)))
+            sys.exit(entry_point.run(command, lambda: start(work)))
         case [flag, command] if flag == WORK and command in COMMANDS:
-            sys.exit(edge.run(command, lambda: main(command)))
+            sys.exit(entry_point.run(command, lambda: main(command)))
         case _:
             sys.exit(f"usage: python -m ops.cluster {' | '.join(COMMANDS)}")

@@ -15,6 +15,7 @@ from typing import Any
 from docker.errors import DockerException
 from requests import RequestException
 
+from host.locks import only_one
 from ops.cluster import (
     docker_provisioner,
     kubeconfig,
@@ -41,7 +42,6 @@ from plan.talos import cluster as plans
 from plan.talos.cluster import ClusterPlan
 from plan.talos.create_flags import create_argv, destroy_argv, node_image, node_version
 from plan.talos.mirrors import documents_patch, legacy_patch
-from toolchain.steps import only_one
 
 # Where the cluster is merged, in what was made of it.
 MERGED = "mergedKubeconfig"

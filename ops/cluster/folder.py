@@ -2,20 +2,19 @@
 
 import hashlib
 import json
-import os
 import shlex
 import shutil
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from host.paths import private_folder, user_cache, user_state
+from host.paths import user_cache, user_state
+from host.private_files import private_folder, write_private
+from host.pulumi_backend import state_url
 from ops.stack.stack_files import PROJECT
 from plan import ownership
-from toolchain.environment import state_url
 
 # In the marker of a cluster that was made to its end.
 WHOLE = "nodeVersion"
@@ -102,17 +101,6 @@ class Folder:
             # It refuses where something is in it, and another cluster may have just removed it.
             with suppress(OSError):
                 parent.rmdir()
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read: all of it at once, or what was there stays."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent)  # with mode 0600
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def access(stack: str, clusters: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from ops.cluster.folder import Folder, all_folders, write_private
+from host.private_files import write_private
+from ops.cluster.folder import Folder, all_folders
 from ops.cluster.supervisor import say
 from ops.errors import OpsError
 from plan.talos.cluster import ClusterPlan

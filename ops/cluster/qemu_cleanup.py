@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from host import entry_point
 from ops.cluster.folder import Folder
 from ops.errors import OpsError
-from toolchain import edge
 
 PROC = Path("/proc")
 INTERFACES = Path("/sys/class/net")
@@ -258,4 +258,4 @@ def _run(argv: Sequence[str], given: str = "", environment: dict[str, str] | Non
 
 
 if __name__ == "__main__":
-    sys.exit(edge.run("sweep", lambda: main(sys.argv[1:])))
+    sys.exit(entry_point.run("sweep", lambda: main(sys.argv[1:])))

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from host import shims
 from host.interfaces import architecture
 from ops.cluster.folder import Folder, all_folders, talos_home
 from ops.docker import api
 from ops.errors import OpsError
 from plan.talos.create_flags import NEWEST, OLDEST, Place, Version, version_in
-from toolchain import shims
 
 ANSWER_SECONDS = 30
 

@@ -10,7 +10,7 @@ import docker
 from docker.errors import NotFound
 
 from ops.caches import Cache
-from ops.registry.readiness import wait_for_answer
+from ops.registry.ping import wait_for_answer
 
 STOP_SECONDS = 10
 START_SECONDS = 30

@@ -20,6 +20,7 @@ from docker.utils.socket import STDOUT
 from requests import RequestException
 
 from host import progress_bar
+from host.installed import set_up_line
 from ops import caches, whose
 from ops.caches import Cache
 from ops.cluster import node_updates, talosctl
@@ -52,7 +53,6 @@ from plan.stack import build
 from plan.talos.cluster import ClusterPlan
 from plan.talos.create_flags import refusals
 from plan.upstreams import slug
-from toolchain.installed import set_up_line
 
 AT_ONCE = 8
 # The worst comes last, where it is seen.

@@ -22,13 +22,18 @@ from ops.archive.writer import ArchiveWriter
 from ops.caches import of_settings
 from ops.cluster.folder import talos_home
 from ops.commands import image_selection
-from ops.commands.verify import Result, everything, told_aside, verified
+from ops.commands.verify import told_aside
 from ops.docker import api
 from ops.docker.volumes import Volumes, folder, opened
 from ops.errors import OpsError
 from ops.stack import stack_files
 from plan.images import archive, manifests, storage
 from plan.images.archive import BootAsset, Lock, LockedImage
+from plan.images.completeness import (
+    Result,
+    everything,
+    verified,
+)
 from plan.images.reference import ImageReference, Platform
 from plan.images.storage import Store, blob_path
 from plan.settings.checks import listed

@@ -26,6 +26,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from requests import RequestException
 
 from host import progress_bar
+from host.locks import only_one
 from host.paths import user_cache
 from ops.archive import reader, talos_layout
 from ops.archive.reader import CHUNK_BYTES, Members
@@ -42,7 +43,6 @@ from plan.images.archive import ArchiveError, BootAsset, Lock
 from plan.images.storage import STAGING, Store, blob_path
 from plan.settings.checks import listed
 from plan.settings.stack import Settings
-from toolchain.steps import only_one
 
 # What goes to Docker in one call; what was not finished is lost when the import is broken off.
 BATCH_BYTES = 32 * 1024 * 1024

@@ -12,7 +12,8 @@ import docker
 from docker.errors import APIError, NotFound
 
 from host import progress_bar
-from host.paths import PRIVATE, private_folder
+from host.paths import PRIVATE
+from host.private_files import private_folder
 from ops.caches import Cache, of_settings
 from ops.docker import api
 from ops.docker.api import DockerUnavailableError

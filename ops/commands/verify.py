@@ -8,7 +8,7 @@ API what it lists as held, which fetches nothing either; their content is not ha
 import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from ops.caches import of_settings
 from ops.commands import image_selection
@@ -16,31 +16,10 @@ from ops.docker import api, volume_hashes
 from ops.docker.volumes import opened
 from ops.stack import stack_files, stack_secrets
 from plan.images import storage
+from plan.images.completeness import Result, everything, verified
 from plan.images.reference import ImageReference, Platform
-from plan.images.storage import MISSING, Fault, Store
+from plan.images.storage import Store
 from plan.settings.stack import Settings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """One image, its size in bytes as far as it is known, and what it lacks.
-
-    Attributes:
-        kind: see `store.kind`.
-        advice: why, and what to do, where that is not what the faults say by themselves.
-    """
-
-    image: ImageReference
-    size: int
-    faults: tuple[Fault, ...]
-    kind: str = storage.IMAGE
-    advice: str = ""
-
-    @property
-    def is_aside(self) -> bool:
-        """Whether it lacks something and no node misses that: nobody has pulled it."""
-        missing = all(fault.problem == MISSING for fault in self.faults)
-        return self.kind != storage.IMAGE and bool(self.faults) and missing
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -88,28 +67,6 @@ def _in_volumes(
         damaged = volume_hashes.damaged(volumes, stores, digests) if deep else {}
     results = verified(stores, images, platform, damaged)
     return results, _strays(results, damaged)
-
-
-def everything(stores: Mapping[str, Store]) -> tuple[ImageReference, ...]:
-    """Every tagged image of all caches."""
-    return tuple(image for host, held in stores.items() for image in storage.images(held, host))
-
-
-def verified(
-    stores: Mapping[str, Store],
-    images: Iterable[ImageReference],
-    platform: Platform,
-    damaged: Mapping[str, frozenset[str]],
-) -> tuple[Result, ...]:
-    """What each image lacks, in the order of the list."""
-    results = []
-    for image in images:
-        broken = damaged.get(image.host, frozenset())
-        parts, faults = storage.examined(stores[image.host], image, platform, broken)
-        size = sum(part.size for part in parts)
-        kind = storage.kind(stores[image.host], image, faults)
-        results.append(Result(image=image, size=size, faults=faults, kind=kind))
-    return tuple(results)
 
 
 def _digests(

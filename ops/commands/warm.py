@@ -20,28 +20,28 @@ import httpx
 from tqdm import tqdm
 
 from host import progress_bar
+from host.locks import only_one
 from host.paths import user_cache
 from ops import priming
 from ops.caches import Cache, of_settings
 from ops.commands import image_selection
-from ops.commands.verify import Result, verified
 from ops.docker import api, cache_metrics
 from ops.docker.volumes import Volumes, folder, opened
 from ops.errors import OpsError
 from ops.halt import Halt
 from ops.registry import fetch, upstreams_asked
-from ops.registry.readiness import failure, wait_for_answer
+from ops.registry.ping import failure, wait_for_answer
 from ops.registry.upstreams_asked import Found
 from ops.stack import stack_files, stack_secrets
 from plan import diagnosis, patience
 from plan.images import manifests, storage
+from plan.images.completeness import Result, verified
 from plan.images.manifests import Descriptor
 from plan.images.reference import ImageReference, Platform
 from plan.images.storage import Store
 from plan.images.warm import Wanted, has_manifest, is_awaited, lacking, missing_links, reasons
 from plan.settings.checks import SettingsError, listed
 from plan.settings.stack import Settings
-from toolchain.steps import only_one
 
 if TYPE_CHECKING:
     from ops.harbor.images import Filled

@@ -10,19 +10,19 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.utils.socket import frames_iter
 from requests import ReadTimeout, RequestException
 
+from host import docker_endpoint, docker_tls
+from host.docker_endpoint import Endpoint
+from host.errors import SetupError, TalosCacheError
 from host.interfaces import BRIDGE_INTERFACE, interface_address
 from plan.caches.addressing import EVERY_ADDRESS
 from plan.host_ports import TCP, UDP, HostPort
 from plan.ownership import PROJECT, PROJECT_LABEL, STACK_LABEL, Recorded
-from toolchain import docker_endpoint, docker_tls
-from toolchain.docker_endpoint import Endpoint
-from toolchain.steps import SetupError
 
 REMOVE_POLL_SECONDS = 0.1
 TIMEOUT_SECONDS = 30
 
 
-class DockerUnavailableError(Exception):
+class DockerUnavailableError(TalosCacheError):
     """Docker does not answer; the text says what to do."""
 
 

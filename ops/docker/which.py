@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
+from host import docker_endpoint
+from host.installed import set_up_line
 from ops.docker import api
 from ops.errors import OpsError
-from toolchain import docker_endpoint
-from toolchain.installed import set_up_line
 
 # Settings of the provider that lead it somewhere. The others (`registryAuth`) are the user's.
 LEADING = ("host", "context", "certPath", "caMaterial", "certMaterial", "keyMaterial", "sshOpts")

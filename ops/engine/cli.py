@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from host.installed import set_up_line
 from host.paths import ROOT
+from host.pulumi_backend import backend
 from ops.engine import state_folder
 from ops.errors import OpsError
 from plan import failures
-from toolchain.environment import backend
-from toolchain.installed import set_up_line
 
 # The option for the event log, which the Automation API uses, is hidden behind this.
 EVENT_LOG = {"PULUMI_DEBUG_COMMANDS": "true"}

@@ -11,10 +11,10 @@ from urllib.parse import unquote
 
 import zstandard
 
+from host.pulumi_backend import state_url
 from ops import text_files
 from ops.errors import OpsError
 from ops.stack.stack_files import PROJECT
-from toolchain.environment import state_url
 
 FILE_BACKEND = "file://"
 # Beside each file the engine's storage library keeps its content type and MD5 in an attribute file.

@@ -5,12 +5,12 @@ The plan comes by the environment and, its secret part, as one line on standard 
 
 import sys
 
+from host import entry_point
 from ops.harbor.command import COMMANDS, main
-from toolchain import edge
 
 if __name__ == "__main__":
     match sys.argv[1:]:
         case [command] if command in COMMANDS:
-            sys.exit(edge.run(command, lambda: main(command)))
+            sys.exit(entry_point.run(command, lambda: main(command)))
         case _:
             sys.exit(f"usage: python -m ops.harbor {' | '.join(COMMANDS)}")

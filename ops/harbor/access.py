@@ -10,15 +10,13 @@ from ops.errors import OpsError
 from ops.harbor.client import trusting, unreachable
 from ops.harbor.pull import RefusedError, TokenAuth
 from ops.registry import answers
-from ops.registry.fetch import NOBODYS, REFUSALS, FetchError
+from ops.registry.fetch import NO_BLOB, REFUSALS, FetchError
 from plan.settings.credentials import HARBOR_LOGIN, set_login
 from plan.settings.harbor import HarborSettings
 from plan.talos.mirrors import Mirror
 
 TIMEOUT = httpx.Timeout(10, connect=5)
 AT_ONCE = 8
-# There is no such blob. For HEAD of one Harbor looks only at what it holds, and asks no upstream.
-NO_BLOB = f"library/talos-cache/blobs/{NOBODYS}"
 CHECK = "check in Harbor's web page"
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from ops.commands.verify import Result
 from ops.harbor.client import Client, HarborError
 from ops.harbor.command import repository_path
 from plan.harbor import artifacts
 from plan.harbor.artifacts import Delivered
+from plan.images.completeness import Result
 from plan.images.reference import ImageReference, Platform
 
 # Harbor stores a manifest 20 s after it has sent it, and an index as soon as the manifests of all

@@ -6,12 +6,12 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 from host import progress_bar
-from ops.commands.verify import Result
 from ops.harbor import pull
 from ops.harbor.client import Client
 from ops.harbor.held import SETTLE_SECONDS, Held
 from ops.registry.fetch import Source
 from ops.stack import stack_files
+from plan.images.completeness import Result
 from plan.images.reference import ImageReference, Platform
 from plan.settings.harbor import HarborSettings
 from plan.settings.stack import Settings

@@ -17,7 +17,7 @@ from requests import RequestException
 from ops.docker import temporary_container
 from ops.docker.api import execute
 from ops.errors import OpsError
-from ops.registry import readiness
+from ops.registry import ping
 from plan.diagnosis import ANSWERS, Answer
 from plan.upstreams import address_of
 
@@ -67,7 +67,7 @@ def seen_from_here(urls: Iterable[str]) -> dict[str, Answer]:
 def answer(url: str) -> Answer:
     """How one endpoint answers this machine."""
     try:
-        return _of_status(readiness.status(url, CONNECT_SECONDS))
+        return _of_status(ping.status(url, CONNECT_SECONDS))
     except TimeoutError:
         return SILENT
     except ValueError:

@@ -1,26 +1,17 @@
 """Waits until every cache answers; says which do not, and what their logs end with."""
 
-import base64
-import functools
-import http.client
-import ssl
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ops.docker import api
 from ops.registry import upstreams_asked
+from ops.registry.ping import wait_for_answer
 from plan.caches.cache_plan import CachePlan
-from plan.settings.credentials import Credentials
-from plan.upstreams import address_of
 
 if TYPE_CHECKING:
     from ops.registry.upstream_credentials import Verdict
 
-POLL_SECONDS = 0.05
-REQUEST_TIMEOUT_SECONDS = 5
 LOG_LINES = 8
 
 
@@ -75,77 +66,6 @@ def _refused(
 
 def _waited(plan: CachePlan) -> str:
     return wait_for_answer(plan.local_endpoint, plan.wait_seconds, plan.login)
-
-
-def wait_for_answer(endpoint: str, seconds: float, login: Credentials | None = None) -> str:
-    """Empty once the registry answers; otherwise, in the end, the last reason why it did not."""
-    deadline = time.monotonic() + seconds
-    while (why := failure(endpoint, login)) and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
-    return why
-
-
-def failure(endpoint: str, login: Credentials | None = None) -> str:
-    """Why `GET /v2/` at this endpoint is not answered as a registry does; empty if it is.
-
-    The environment's proxies are left out on purpose: the endpoint is on this machine.
-
-    Args:
-        endpoint: URL.
-        login: what the registry has to accept; without one it may ask for one.
-    """
-    try:
-        found = status(endpoint, REQUEST_TIMEOUT_SECONDS, login)
-    except (OSError, http.client.HTTPException) as error:
-        return str(error) or type(error).__name__
-    good = (http.client.OK,) if login else (http.client.OK, http.client.UNAUTHORIZED)
-    return "" if found in good else f"it answers with status {found}"
-
-
-def status(endpoint: str, seconds: float, login: Credentials | None = None) -> int:
-    """The HTTP status of `GET /v2/`, asked without proxies.
-
-    Args:
-        endpoint: URL; its path is left out. Certificates are not checked: only whose they are
-            would be proved, and nothing is sent that matters.
-        seconds: how long connecting may take, and then answering.
-        login: sent along, if given.
-
-    Raises:
-        OSError, http.client.HTTPException: there is no answer, or no answer of a web server.
-        ValueError: the endpoint is no http or https URL.
-    """
-    host, port = address_of(endpoint)
-    if urlsplit(endpoint).scheme == "https":
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            host, port, timeout=seconds, context=anybody()
-        )
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=seconds)
-    try:
-        connection.request("GET", "/v2/", headers=_authorization(login))
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
-@functools.cache
-def anybody() -> ssl.SSLContext:
-    """Takes any certificate: for this machine's caches, which nobody else answers for.
-
-    It reads no authorities, and is made once: a cache that is not ready yet is asked many times.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _authorization(login: Credentials | None) -> dict[str, str]:
-    if login is None:
-        return {}
-    pair = f"{login.username}:{login.password}".encode()
-    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
 def _report(plan: CachePlan, why: str) -> str:

@@ -24,10 +24,9 @@ from urllib.parse import SplitResult, quote, quote_plus, urlsplit
 import httpx
 from publicsuffixlist import PublicSuffixList
 
-from ops.harbor.access import NO_BLOB
 from ops.registry import answers, tokens
 from ops.registry.error_text import words
-from ops.registry.fetch import NOBODYS, REFUSALS
+from ops.registry.fetch import NO_BLOB, NOBODYS, REFUSALS
 from plan.images.manifests import INDEX_TYPES, MANIFEST_TYPES
 from plan.proxies import is_used
 from plan.settings.checks import MASK, ip_address

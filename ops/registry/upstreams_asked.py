@@ -16,6 +16,7 @@ from ops import caches
 from ops.caches import Cache
 from ops.docker import docker_config
 from ops.errors import OpsError
+from ops.registry import ping
 from ops.stack import stack_files, stack_secrets
 from plan.caches.cache_plan import CachePlan
 from plan.settings.credentials import Credentials
@@ -131,10 +132,10 @@ def _trouble_of(cache: Cache, question: "Question", repository: str) -> str:
     only where that is no refusal the cache is to blame. A cache that is not there, or wants another
     login than the stack's, is somebody else's to tell.
     """
-    from ops.registry import fetch, readiness, upstream_credentials
+    from ops.registry import fetch, upstream_credentials
 
     try:
-        if readiness.status(cache.local_endpoint, CACHE_SECONDS, cache.login) != http.client.OK:
+        if ping.status(cache.local_endpoint, CACHE_SECONDS, cache.login) != http.client.OK:
             return ""
     except (OSError, http.client.HTTPException):
         return ""

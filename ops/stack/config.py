@@ -6,12 +6,12 @@ from collections.abc import Mapping
 import pulumi
 from pulumi.runtime import config as runtime_config
 
+from host import passphrases
 from ops.docker import docker_config
 from ops.stack.stack_files import named_files
 from plan.settings import config_keys
 from plan.settings.credentials import SECRET_KEYS, is_absent
 from plan.settings.stack import Settings, decode, parse
-from toolchain import passphrases
 
 
 def read(stack: str) -> tuple[Settings, dict[str, str]]:

@@ -12,8 +12,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from host.paths import private_folder
-from ops.cluster.folder import states_of, write_private
+from host.private_files import private_folder, write_private
+from ops.cluster.folder import states_of
 from plan.caches import tls
 from plan.caches.addressing import Addressing
 from plan.caches.tls import ServerCertificate

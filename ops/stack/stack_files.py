@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from host import passphrases
 from host.paths import ROOT
 from ops import text_files
 from ops.errors import OpsError
@@ -19,7 +20,6 @@ from plan.settings import checks, config_keys
 from plan.settings.checks import Problem, SettingsError
 from plan.settings.credentials import ENCRYPTED_KEY, SECRET_KEYS
 from plan.settings.stack import Settings, decode, parse
-from toolchain import passphrases
 
 FOLDER = ROOT / "stacks"
 PROJECT = checks.PROJECT

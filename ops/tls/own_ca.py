@@ -27,10 +27,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from host.paths import private_folder, user_cache
+from host.locks import only_one
+from host.paths import user_cache
+from host.private_files import private_folder
 from ops.errors import OpsError
 from plan.settings.checks import ip_address
-from toolchain.steps import only_one
 
 CA_DAYS = 3650
 SERVER_DAYS = 365

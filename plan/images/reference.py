@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from host.errors import TalosCacheError
 from plan.settings.checks import cut, told
 from plan.settings.upstreams import is_host
 from plan.upstreams import DOCKER_IO_ALIASES
@@ -55,7 +56,7 @@ class Platform:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
-class ImageListError(Exception):
+class ImageListError(TalosCacheError):
     """All the mistakes of a list of images; its text is meant for the user as it is."""
 
     def __init__(self, problems: Iterable["ListProblem"]) -> None:

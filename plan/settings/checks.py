@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from host.errors import TalosCacheError
+
 MASK = "********"
 # The project's name, which is the namespace of its keys.
 PROJECT = "talos-cache"
@@ -52,7 +54,7 @@ class Problem:
         )
 
 
-class SettingsError(Exception):
+class SettingsError(TalosCacheError):
     """All the mistakes of a stack's configuration; its text is meant for the user as it is."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:

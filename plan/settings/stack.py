@@ -118,16 +118,6 @@ DEFAULTS: dict[str, object] = {
     "credentials.<host>.password": REQUIRED,
     **{f"{login}.{name}": REQUIRED for login in LOGINS for name in ("username", "password")},
 }
-# The stacks that come with the project: the passphrase behind their committed salts is public.
-PUBLIC_STACKS = ("docker", "qemu", "docker-cluster", "qemu-cluster", "demo")
-# Those salts: a stack that was renamed keeps its own, and with it that passphrase.
-PUBLIC_SALTS = (
-    "v1:D36G/IH1Edw=:v1:WswSJSjF4LryRrHB:lVeHP9PzwWnXbFS2/rHJ6hnEWlvs9g==",
-    "v1:DM8pYkx5LrM=:v1:/Y+bZX1AuATrkROT:BmTVBkHPtU5gNvak3emOd9d+edCbLw==",
-    "v1:fwM1sC11b9w=:v1:2tBR2SRZmwgwLMIP:4+UmoazAqvgiAFiIjhdcyP4PAmTDcQ==",
-    "v1:Uur0cy1Y7F8=:v1:xu+Y0HPkgeJg9UAi:wei+d5TxRwM2hYmuER88EiTs4uvRdw==",
-    "v1:uJNw/5KJOZM=:v1:g4cLGW48K0LSJoY4:K1y8W4nclK6oPc3B2/YlMLMmXlw91Q==",
-)
 # Top-level keys whose value is text: the others reach the program as JSON.
 TEXT_KEYS = frozenset({"addressing", "backend", "prefix"})
 
@@ -249,9 +239,9 @@ def parse(
     Args:
         raw: keys as `config_keys.own` leaves them, values as YAML or JSON reads them. A value
             that is still encrypted (`{"secure": ...}`) is not looked into.
-        stack: name of the stack, which decides whether it may hold secrets.
+        stack: name of the stack, for messages.
         plain_secrets: those of SECRET_KEYS that stand in the stack's file unencrypted.
-        public: whether everybody knows the passphrase of a stack of another name, too.
+        public: whether everybody knows the passphrase of its secrets.
 
     Raises:
         SettingsError: with every mistake there is.
@@ -286,7 +276,7 @@ def parse(
     _refuse_double_credentials(check, settings)
     _refuse_unused_credentials(check, settings)
     _refuse_offline_without_caches(check, settings)
-    if public or stack in PUBLIC_STACKS:
+    if public:
         _refuse_secrets_of_public_stacks(check, stack, settings, top)
     for key in plain_secrets:
         _refuse_plain_secret(check, key)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from toolchain import edge
+from host import entry_point
 
 # It says what it got, ends after what it is told, and notes the end of its standard input.
 WORKER = """
@@ -69,5 +69,5 @@ def test_it_interrupts_the_work_when_nobody_reads_what_it_prints(started, tmp_pa
     """As with a plugin that died with its engine and has killed nobody."""
     process = started("wait")
     process.stdout.close()
-    assert process.wait(SECONDS) == edge.INTERRUPTED
+    assert process.wait(SECONDS) == entry_point.INTERRUPTED
     noted(tmp_path)

@@ -10,11 +10,11 @@ import pytest
 
 from demo import images
 from demo.upstream import Upstream
+from host.locks import only_one
 from ops.docker import api
 from plan.settings.stack import DEFAULTS
 from tests.checkout import checked_out
 from tests.e2e.sweep import PREFIX
-from toolchain.steps import only_one
 
 UPSTREAM_PORT = 15190
 # Two workers run modules side by side; each has an upstream of its own.

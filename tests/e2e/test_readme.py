@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from plan.settings.stack import PUBLIC_STACKS
+from host.passphrases import PUBLIC_STACKS
 from tests.checkout import ROOT
 from tests.e2e.sweep import PREFIX
 

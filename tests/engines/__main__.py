@@ -9,10 +9,11 @@ import argparse
 import os
 import sys
 
+from host.console import say
+from host.errors import SetupError
 from tests.engines.inside import STORES
 from tests.engines.root import ensure
 from toolchain import registry_image
-from toolchain.steps import SetupError, say
 
 
 def main() -> None:

@@ -11,12 +11,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from host.console import say
+from host.docker_endpoint import DEFAULT_SOCKET
+from host.errors import SetupError
+from host.locks import only_one
 from host.paths import WORK
 from tests.dockerd import Dockerd
 from tests.engines.root import VERSION
 from toolchain import registry_image
-from toolchain.docker_endpoint import DEFAULT_SOCKET
-from toolchain.steps import SetupError, only_one, say
 
 # Name -> the storage driver that Docker reports with it.
 STORES = {"overlay2": "overlay2", "containerd": "overlayfs"}

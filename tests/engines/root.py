@@ -4,9 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
+from host.console import say
+from host.errors import SetupError
+from host.locks import made_once
 from host.paths import tool_folder
 from tests.debian_root import bootstrap
-from toolchain.steps import SetupError, made_once, say
 
 SUITE = "trixie"
 # What `docker version` has to begin with there.

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from host.errors import SetupError
 from tests import debian_root
 from tests.engines import __main__ as engines
 from tests.engines import inside, root
 from toolchain import debian
-from toolchain.steps import SetupError
 
 OTHERS = """\
 Debian-Security main amd64 http://mirror.test/security/

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from host.paths import private_folder
-from ops.cluster.folder import states_of, write_private
+from host.private_files import private_folder, write_private
+from ops.cluster.folder import states_of
 from ops.commands import doctor_harbor
 from ops.errors import OpsError
 from ops.harbor import access, command

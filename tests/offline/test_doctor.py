@@ -20,7 +20,7 @@ from ops.docker import temporary_container
 from ops.docker.api import labels_of
 from ops.errors import OpsError
 from ops.registry import endpoints
-from ops.registry.readiness import wait_for_answer
+from ops.registry.ping import wait_for_answer
 from plan.diagnosis import ANSWERS
 from plan.settings.stack import DEFAULTS
 from tests.e2e.conftest import IMAGES, PREFIX, WORKER, embedded

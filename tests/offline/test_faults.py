@@ -14,7 +14,7 @@ import requests
 
 from demo import images
 from demo.client import pull
-from ops.registry.readiness import wait_for_answer
+from ops.registry.ping import wait_for_answer
 from plan.images.storage import ROOT, blob_path
 from tests.e2e.conftest import PREFIX, embedded
 from tests.e2e.containerd import ctr, hosts_dir, running

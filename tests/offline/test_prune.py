@@ -14,11 +14,11 @@ from demo import images
 from demo.client import PullError, pull
 from demo.images import CONFIG, LAYER, MANIFEST, Blob, Image, Manifest
 from ops.caches import Cache
-from ops.commands import prune, verify
+from ops.commands import prune
 from ops.docker import temporary_container, volume_hashes
 from ops.docker.volumes import Volumes, opened
-from ops.registry.readiness import failure
-from plan.images import last_used, pruning
+from ops.registry.ping import failure
+from plan.images import completeness, last_used, pruning
 from plan.images.last_used import Ledger
 from plan.images.reference import Platform
 from plan.upstreams import physical_name
@@ -196,7 +196,7 @@ def complete(checkout):
         damaged = volume_hashes.damaged(
             volumes, stores, {host: stores[host].blobs for host in HOSTS}
         )
-    results = verify.verified(stores, verify.everything(stores), AMD64, damaged)
+    results = completeness.verified(stores, completeness.everything(stores), AMD64, damaged)
     assert not [result for result in results if result.faults]
     assert not any(damaged.values())
     return {str(result.image) for result in results}

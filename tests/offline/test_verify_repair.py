@@ -12,7 +12,7 @@ from demo import images
 from demo.client import PullError, pull
 from ops.caches import Cache
 from ops.docker.volumes import opened
-from ops.registry.readiness import wait_for_answer
+from ops.registry.ping import wait_for_answer
 from plan.images.storage import ROOT, blob_path
 from plan.settings.stack import DEFAULTS
 from tests.checkout import ops_line

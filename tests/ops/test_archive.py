@@ -18,12 +18,12 @@ from ops.archive import reader
 from ops.archive import writer as writing
 from ops.archive.writer import ArchiveWriter
 from ops.commands import export, import_archive
-from ops.commands.verify import Result
 from ops.docker import api
 from ops.docker.volumes import Volumes
 from ops.errors import OpsError
 from plan.images import archive, storage
 from plan.images.archive import ArchiveError, BootAsset, Lock
+from plan.images.completeness import Result
 from plan.images.reference import ImageReference, Platform
 from plan.images.storage import Fault
 

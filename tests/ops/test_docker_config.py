@@ -6,11 +6,11 @@ import time
 
 import pytest
 
+from host.passphrases import ASIDE, PASSPHRASE
 from ops.docker import docker_config
 from ops.docker.docker_config import credentials_for
 from ops.errors import OpsError
 from plan.settings.stack import Credentials
-from toolchain.passphrases import ASIDE, PASSPHRASE
 
 HOST = "registry.example.com"
 PASSWORD = "geheim: mit Doppelpunkt"

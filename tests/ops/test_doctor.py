@@ -17,13 +17,13 @@ from contextlib import contextmanager
 import pytest
 import yaml
 
+from host.private_files import write_private
 from ops.cluster import talosctl
 from ops.cluster.folder import (
     clusters_beside,
     folder_of,
     owner_of,
     usual_identity,
-    write_private,
 )
 from ops.commands import doctor, doctor_harbor, doctor_nodes
 from ops.docker import api as docker_api

@@ -4,15 +4,16 @@ import docker.errors
 import pytest
 import requests
 
+from host import entry_point
 from ops import __main__ as ops
 from ops import whose
 from ops.commands import verify
+from ops.docker.api import DockerUnavailableError
 from ops.engine import cli
 from ops.errors import OpsError
 from ops.stack import stack_files
 from plan.ownership import Recorded
 from plan.settings.stack import parse
-from toolchain import edge
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_ctrl_c_is_no_traceback(failing):
 
 
 def test_a_defect_is_not_hidden(failing, tmp_path, monkeypatch):
-    monkeypatch.setattr(edge, "ERRORS", tmp_path / "errors")
+    monkeypatch.setattr(entry_point, "ERRORS", tmp_path / "errors")
     status, said = failing(KeyError("parts"))
     (kept,) = (tmp_path / "errors").iterdir()
     assert status == 70
@@ -147,7 +148,7 @@ def test_a_down_tells_of_caches_by_the_names_in_the_stack_file(down, monkeypatch
 @pytest.mark.parametrize(
     "error",
     [
-        ops.DockerUnavailableError("Docker does not answer"),
+        DockerUnavailableError("Docker does not answer"),
         docker.errors.APIError("500 Server Error"),
         requests.ConnectionError("Connection aborted"),
     ],
@@ -171,7 +172,7 @@ def test_a_stack_file_with_mistakes_is_no_failure_of_a_down(down, monkeypatch):
 def test_a_docker_that_is_away_is_told_and_the_engine_goes_on(down, monkeypatch):
     """It may have other things to remove, or to say."""
     monkeypatch.setattr(whose, "recorded", lambda stack: Recorded(volumes=frozenset({"mine"})))
-    away = ops.DockerUnavailableError("Docker does not answer")
+    away = DockerUnavailableError("Docker does not answer")
     monkeypatch.setattr(ops.api, "connect", raiser(away))
     monkeypatch.setattr(stack_files, "check", lambda stack: parse({}))
     monkeypatch.setattr(whose, "left_alone", lambda stack, names: [])

@@ -2,11 +2,10 @@
 
 import pytest
 
+from host import passphrases
+from host.passphrases import ASIDE, PASSPHRASE, PASSPHRASE_FILE, PUBLIC_SALTS
 from ops import passphrase
 from ops.passphrase import advice, opens
-from plan.settings.stack import PUBLIC_SALTS
-from toolchain import passphrases
-from toolchain.passphrases import ASIDE, PASSPHRASE, PASSPHRASE_FILE
 
 # Made by the engine, of the passphrase that follows.
 SALT = PUBLIC_SALTS[0]

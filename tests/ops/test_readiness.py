@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from ops.registry.readiness import failure, wait_for_answer
+from ops.registry.ping import failure, wait_for_answer
 from ops.tls import own_ca
 from plan.settings.credentials import Credentials
 

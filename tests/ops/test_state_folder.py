@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from host.pulumi_backend import file_url
 from ops.engine import state_folder
 from ops.errors import OpsError
-from toolchain.environment import file_url
 
 
 @pytest.mark.parametrize("query", ["", "?metadata=skip"])

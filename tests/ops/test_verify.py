@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ops.commands import verify
-from ops.commands.verify import Result
+from plan.images.completeness import Result
 from plan.images.reference import ImageReference
 from plan.images.storage import ATTACHED, DAMAGED, LOOKED_AT, MISSING, Fault
 from plan.images.storage import IMAGE as PULLED

@@ -3,11 +3,11 @@
 import pytest
 import trustme
 
+from host import docker_endpoint
 from ops.docker import api, which
 from ops.docker.api import DockerUnavailableError
 from ops.errors import OpsError
 from tests.toolchain.dockerd_double import tls_server
-from toolchain import docker_endpoint
 from toolchain.fallback_plugins.docker.host import DockerHost
 from toolchain.fallback_plugins.protocol.server import PluginError
 

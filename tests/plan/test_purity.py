@@ -19,6 +19,7 @@ ALLOWED = {
     "difflib",
     "functools",
     "hashlib",
+    "host",
     "ipaddress",
     "itertools",
     "json",
@@ -135,6 +136,8 @@ def imported(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_a_module_of_plan_imports_only_what_computes(path):
     assert {name.split(".")[0] for name in imported(path)} <= ALLOWED
+    of_host = {name for name in imported(path) if name.startswith("host")}
+    assert of_host <= {"host.errors"}, "which only names a class"
     urllib = {name for name in imported(path) if name.startswith("urllib")}
     assert urllib <= {"urllib.parse"}, "the rest of urllib opens connections"
 

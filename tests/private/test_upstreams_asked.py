@@ -14,9 +14,8 @@ import pytest
 from ops.docker import docker_config
 from ops.engine import cli
 from ops.errors import OpsError
-from ops.harbor.access import NO_BLOB
-from ops.registry import readiness, upstream_credentials, upstreams_asked
-from ops.registry.fetch import NOBODYS
+from ops.registry import ping, readiness, upstream_credentials, upstreams_asked
+from ops.registry.fetch import NO_BLOB, NOBODYS
 from ops.registry.upstream_credentials import (
     Accepted,
     Question,
@@ -819,7 +818,7 @@ class TestCutOff:
             assert upstreams_asked.found("mine") == Found()
 
     def test_one_that_is_not_there_is_not_asked(self, deaf, monkeypatch):
-        monkeypatch.setattr(readiness, "status", lambda *_: (_ for _ in ()).throw(OSError))
+        monkeypatch.setattr(ping, "status", lambda *_: (_ for _ in ()).throw(OSError))
         with deaf():
             assert upstreams_asked.found("mine") == Found()
 

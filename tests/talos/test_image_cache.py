@@ -13,7 +13,7 @@ import pytest
 
 from demo import images
 from demo.client import pull
-from ops.registry.readiness import wait_for_answer
+from ops.registry.ping import wait_for_answer
 from tests.checkout import ops_line
 from tests.e2e.conftest import IMAGES, PREFIX, UPSTREAM_PORT, checkout, embedded, embedded_upstream
 from tests.e2e.containerd import ctr, hosts_dir, running

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from host.errors import SetupError
 from tests.toolchain import apt_double
 from toolchain import debian, steps
 
@@ -93,7 +94,7 @@ def test_it_waits_for_whoever_holds_one_and_says_who(apt, hold, capsys, number):
     def run():
         try:
             install()
-        except steps.SetupError as error:
+        except SetupError as error:
             failures.append(error)
 
     installing = threading.Thread(target=run)
@@ -114,7 +115,7 @@ def test_it_waits_for_whoever_holds_one_and_says_who(apt, hold, capsys, number):
 def test_it_does_not_wait_for_ever(apt, hold, monkeypatch):
     monkeypatch.setattr(debian, "LOCK_SECONDS", 0)
     holder = hold(apt.locks[2])
-    with pytest.raises(steps.SetupError, match=rf"process {holder.pid} \(.*\) holds .*/frontend, "):
+    with pytest.raises(SetupError, match=rf"process {holder.pid} \(.*\) holds .*/frontend, "):
         install()
     assert apt.ran == []
 

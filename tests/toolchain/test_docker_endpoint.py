@@ -12,16 +12,17 @@ import threading
 import pytest
 import trustme
 
-from tests.toolchain.dockerd_double import Answer, tls_server, unix_server
-from toolchain import docker_endpoint, docker_engine
-from toolchain.docker_endpoint import (
+from host import docker_endpoint
+from host.docker_endpoint import (
     Endpoint,
     NoAnswerError,
     NobodyListensError,
     NotAllowedError,
     SlowError,
 )
-from toolchain.steps import SetupError
+from host.errors import SetupError
+from tests.toolchain.dockerd_double import Answer, tls_server, unix_server
+from toolchain import docker_engine
 
 USUAL = "unix:///var/run/docker.sock"
 NO_TLS = {"DOCKER_TLS": "", "DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": ""}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchain import edge, installed
+from host import entry_point, installed
 
 ROOT = Path(__file__).parents[2]
 # The packages whose `python -m` people, make and the engine run; the others are programs of Pulumi.
@@ -33,7 +33,7 @@ class KnownError(Exception):
 @pytest.fixture
 def errors(tmp_path, monkeypatch):
     folder = tmp_path / "errors"
-    monkeypatch.setattr(edge, "ERRORS", folder)
+    monkeypatch.setattr(entry_point, "ERRORS", folder)
     return folder
 
 
@@ -45,27 +45,27 @@ def raising(error):
 
 
 def test_a_status_is_passed_on():
-    assert edge.run("x", lambda: 3) == 3
+    assert entry_point.run("x", lambda: 3) == 3
 
 
 def test_a_known_error_is_told_as_it_is(capsys, errors):
-    assert edge.run("x", raising(KnownError("so it is")), (KnownError,)) == 1
+    assert entry_point.run("x", raising(KnownError("so it is")), (KnownError,)) == 1
     assert capsys.readouterr().err == "x: so it is\n"
     assert not errors.exists()
 
 
 def test_an_interrupt_has_its_own_status(capsys):
-    assert edge.run("x", raising(KeyboardInterrupt())) == 130
+    assert entry_point.run("x", raising(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "x: interrupted\n"
 
 
 def test_an_exit_is_left_alone():
     with pytest.raises(SystemExit, match="5"):
-        edge.run("x", raising(SystemExit(5)))
+        entry_point.run("x", raising(SystemExit(5)))
 
 
 def test_a_defect_is_told_in_a_line_and_its_traceback_kept_for_its_user_alone(capsys, errors):
-    assert edge.run("x", raising(ValueError("hunter2"))) == edge.SOFTWARE_ERROR
+    assert entry_point.run("x", raising(ValueError("hunter2"))) == entry_point.SOFTWARE_ERROR
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
     assert "ValueError at tests/toolchain/test_edge.py:" in said
@@ -80,7 +80,7 @@ def test_a_defect_is_told_in_a_line_and_its_traceback_kept_for_its_user_alone(ca
 
 def test_what_the_system_refuses_is_told_in_its_words(capsys, errors):
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/var/lib/x")
-    assert edge.run("x", raising(error)) == 1
+    assert entry_point.run("x", raising(error)) == 1
     said = capsys.readouterr().err
     assert said.startswith("x: No space left on device: /var/lib/x (")
     assert list(errors.iterdir())
@@ -90,41 +90,41 @@ def test_a_traceback_goes_elsewhere_where_the_checkout_is_not_writable(
     capsys, tmp_path, monkeypatch
 ):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(edge, "ERRORS", tmp_path / "file" / "errors")
-    monkeypatch.setattr(edge.tempfile, "tempdir", str(tmp_path))
-    assert edge.run("x", raising(ValueError())) == edge.SOFTWARE_ERROR
+    monkeypatch.setattr(entry_point, "ERRORS", tmp_path / "file" / "errors")
+    monkeypatch.setattr(entry_point.tempfile, "tempdir", str(tmp_path))
+    assert entry_point.run("x", raising(ValueError())) == entry_point.SOFTWARE_ERROR
     (kept,) = tmp_path.glob("*.log")
     assert str(kept) in capsys.readouterr().err
 
 
 def test_a_traceback_that_can_go_nowhere_hides_no_error(capsys, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(edge, "ERRORS", tmp_path / "file" / "errors")
-    monkeypatch.setattr(edge.tempfile, "tempdir", str(tmp_path / "file"))
-    assert edge.run("x", raising(ValueError())) == edge.SOFTWARE_ERROR
+    monkeypatch.setattr(entry_point, "ERRORS", tmp_path / "file" / "errors")
+    monkeypatch.setattr(entry_point.tempfile, "tempdir", str(tmp_path / "file"))
+    assert entry_point.run("x", raising(ValueError())) == entry_point.SOFTWARE_ERROR
     assert "ValueError at " in capsys.readouterr().err
 
 
 def test_root_leaves_nothing_in_the_checkout_of_another(tmp_path, monkeypatch, errors, capsys):
-    monkeypatch.setattr(edge.os, "geteuid", lambda: edge.WORK.stat().st_uid + 1)
-    monkeypatch.setattr(edge.tempfile, "tempdir", str(tmp_path))
-    edge.run("x", raising(ValueError()))
+    monkeypatch.setattr(entry_point.os, "geteuid", lambda: entry_point.WORK.stat().st_uid + 1)
+    monkeypatch.setattr(entry_point.tempfile, "tempdir", str(tmp_path))
+    entry_point.run("x", raising(ValueError()))
     assert not errors.exists()
     assert list(tmp_path.glob("*.log"))
 
 
 PRINTS = """
 import pathlib, sys
-from toolchain import edge
+from host import entry_point
 
-edge.ERRORS = pathlib.Path("{errors}")
+entry_point.ERRORS = pathlib.Path("{errors}")
 
 def work():
     for _ in range({count}):
         print("a line of output that somebody reads or not")
     {end}
 
-sys.exit(edge.run("x", work))
+sys.exit(entry_point.run("x", work))
 """
 
 
@@ -141,7 +141,7 @@ def test_a_reader_that_has_read_enough_is_no_error(count, end, tmp_path):
     script = PRINTS.format(errors=tmp_path, count=count, end=end)
     process = python(script, stdout=write, stderr=write)
     os.close(write)
-    assert process.wait(timeout=60) == edge.READER_GONE
+    assert process.wait(timeout=60) == entry_point.READER_GONE
 
 
 def test_a_reader_that_has_read_enough_is_told_nothing(tmp_path):
@@ -151,12 +151,12 @@ def test_a_reader_that_has_read_enough_is_told_nothing(tmp_path):
     process = python(script, stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert process.communicate(timeout=60)[1] == ""
-    assert process.returncode == edge.READER_GONE
+    assert process.returncode == entry_point.READER_GONE
 
 
 def test_a_connection_that_breaks_is_no_reader_that_has_gone(capsys, errors):
     error = BrokenPipeError(errno.EPIPE, "Broken pipe")
-    assert edge.run("x", raising(error)) == 1
+    assert entry_point.run("x", raising(error)) == 1
     assert capsys.readouterr().err.startswith("x: Broken pipe (")
 
 
@@ -174,7 +174,7 @@ def test_every_command_is_run_at_the_edge(path):
     ends = [call.args[0] for call in calls if ast.unparse(call.func) == "sys.exit"]
     works = [end for end in ends if not isinstance(end, ast.JoinedStr)]  # which says how to call it
     assert works
-    assert all(ast.unparse(end).startswith("edge.run(") for end in works)
+    assert all(ast.unparse(end).startswith("entry_point.run(") for end in works)
 
 
 def test_the_commands_are_found():
@@ -199,12 +199,12 @@ def test_an_old_python_is_told_which_one_is_needed(module):
 
 
 def test_an_old_python_can_read_what_tells_it():
-    for package in ("toolchain", "ops", "demo", "bench"):
+    for package in ("host", "toolchain", "ops", "demo", "bench"):
         text = (ROOT / package / "__init__.py").read_text()
         ast.parse(text, feature_version=(3, 6))
     imports = [
         node
-        for node in ast.walk(ast.parse((ROOT / "toolchain" / "__init__.py").read_text()))
+        for node in ast.walk(ast.parse((ROOT / "host" / "__init__.py").read_text()))
         if isinstance(node, (ast.Import, ast.ImportFrom))
     ]
     assert [ast.unparse(node) for node in imports] == ["import sys"], "the rest is too new for it"

@@ -5,8 +5,10 @@ import subprocess
 
 import pytest
 
-from toolchain import docker_endpoint, docker_engine, node_runtime, steps
-from toolchain.docker_endpoint import Endpoint
+from host import docker_endpoint
+from host.docker_endpoint import Endpoint
+from host.errors import SetupError
+from toolchain import docker_engine, node_runtime
 
 EVERYTHING = "CapInh:\t0000000000000000\nCapEff:\t{effective}\nCapBnd:\t{bounding}\n"
 ALL = "000001ffffffffff"
@@ -116,13 +118,13 @@ def running_docker(monkeypatch):
 
 def test_a_docker_that_can_not_run_nodes_is_refused_with_what_to_do(running_docker, monkeypatch):
     monkeypatch.setattr(node_runtime, "capability_missing", lambda: True)
-    with pytest.raises(steps.SetupError, match=r"lacks CAP_SYS_RESOURCE.* this checkout has not\)"):
+    with pytest.raises(SetupError, match=r"lacks CAP_SYS_RESOURCE.* this checkout has not\)"):
         docker_engine.ensure(USUAL, "talos")
     assert docker_engine.ensure(USUAL, "test") == SAID, "only nodes need it"
     with monkeypatch.context() as patch:
         patch.setattr(docker_engine, "_running_pid", lambda: 1)
         patch.setattr(docker_engine, "_noted", lambda: {"purpose": "demo"})
-        with pytest.raises(steps.SetupError, match="-m toolchain stop-docker --for demo"):
+        with pytest.raises(SetupError, match="-m toolchain stop-docker --for demo"):
             docker_engine.ensure(USUAL, "talos")
     running_docker["DefaultRuntime"] = node_runtime.RUNTIME
     assert docker_engine.ensure(USUAL, "talos") == SAID

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from plan.settings.stack import PUBLIC_SALTS, PUBLIC_STACKS
+from host import passphrases
+from host.docker_endpoint import Endpoint
+from host.errors import SetupError
+from host.passphrases import ASIDE, PASSPHRASE, PASSPHRASE_FILE, PUBLIC_SALTS, PUBLIC_STACKS
 from toolchain import __main__ as toolchain
-from toolchain import environment, passphrases
-from toolchain.docker_endpoint import Endpoint
-from toolchain.passphrases import ASIDE, PASSPHRASE, PASSPHRASE_FILE
-from toolchain.steps import SetupError
+from toolchain import environment
 
 COMMITTED = Path(__file__).parents[2] / "stacks"
 USUAL = Endpoint(url="unix:///var/run/docker.sock")

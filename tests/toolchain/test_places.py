@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from host.errors import SetupError
 from toolchain import __main__ as toolchain
 from toolchain import places
-from toolchain.steps import SetupError
 from toolchain.versions import TALOSCTL
 
 ROOT = Path(__file__).parents[2]

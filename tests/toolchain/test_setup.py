@@ -13,21 +13,13 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from host import docker_endpoint, errors, locks, pulumi_backend
+from host.docker_endpoint import Endpoint
+from host.passphrases import PUBLIC_PASSPHRASE, passphrase_file
 from host.paths import ROOT
 from tests.toolchain.dockerd_double import Answer, unix_server
 from toolchain import __main__ as toolchain
-from toolchain import (
-    debian,
-    docker_endpoint,
-    docker_engine,
-    engine,
-    environment,
-    go,
-    plugins,
-    steps,
-)
-from toolchain.docker_endpoint import Endpoint
-from toolchain.passphrases import PUBLIC_PASSPHRASE, passphrase_file
+from toolchain import debian, docker_engine, engine, environment, go, plugins, steps
 
 USUAL = Endpoint(url="unix:///var/run/docker.sock")
 
@@ -159,13 +151,13 @@ def test_a_download_that_failed_is_not_tried_again_at_once(plugin_folders):
 
 def test_without_root_the_set_up_says_what_to_install(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(steps.SetupError, match=r"sudo apt-get install docker\.io"):
+    with pytest.raises(errors.SetupError, match=r"sudo apt-get install docker\.io"):
         debian.install(("docker.io",), "Docker is missing")
 
 
 def test_without_root_a_docker_that_does_not_answer_is_explained(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(steps.SetupError, match=r"at .*/none\.sock\. Start it") as caught:
+    with pytest.raises(errors.SetupError, match=r"at .*/none\.sock\. Start it") as caught:
         docker_engine.ensure(Endpoint(url=f"unix://{tmp_path}/none.sock"))
     assert "group" not in str(caught.value), "nobody is there to refuse anybody"
 
@@ -228,7 +220,7 @@ def test_only_the_dockerd_that_was_started_for_this_is_stopped(started):
 
 def test_a_failing_step_shows_the_command_and_the_end_of_its_output(monkeypatch, tmp_path):
     monkeypatch.setattr(steps, "LOGS", tmp_path)
-    with pytest.raises(steps.SetupError, match="the reason") as caught:
+    with pytest.raises(errors.SetupError, match="the reason") as caught:
         steps.run("doing it", ["sh", "-c", "echo the reason; exit 3"])
     assert "sh -c" in str(caught.value)
     assert "doing it failed" in str(caught.value)
@@ -267,7 +259,7 @@ def test_of_steps_within_steps_only_the_innermost_says_how_long(monkeypatch, tmp
 
 
 def test_own_stacks_have_a_secret_passphrase_and_shipped_ones_the_public_one(monkeypatch, tmp_path):
-    monkeypatch.setattr("toolchain.passphrases.PRIVATE", tmp_path / "private")
+    monkeypatch.setattr("host.passphrases.PRIVATE", tmp_path / "private")
     own, public = passphrase_file("alice"), passphrase_file("docker")
     assert public.read_text() == PUBLIC_PASSPHRASE
     assert len(own.read_text()) >= 32
@@ -278,8 +270,8 @@ def test_own_stacks_have_a_secret_passphrase_and_shipped_ones_the_public_one(mon
 
 @pytest.fixture
 def no_login(monkeypatch, tmp_path):
-    monkeypatch.setattr(environment, "STATE", tmp_path / "state")
-    monkeypatch.setattr("toolchain.passphrases.PRIVATE", tmp_path / "private")
+    monkeypatch.setattr(pulumi_backend, "STATE", tmp_path / "state")
+    monkeypatch.setattr("host.passphrases.PRIVATE", tmp_path / "private")
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
@@ -300,7 +292,7 @@ def test_state_is_kept_in_the_project_only_where_nobody_is_logged_in(no_login):
     [("a b & c", "a b & c"), ("50% #1?", "50%25 %231%3F"), ("%41", "%2541"), ("ü+@~", "ü+@~")],
 )
 def test_the_engine_finds_its_state_in_any_folder(no_login, monkeypatch, folder, url):
-    monkeypatch.setattr(environment, "STATE", no_login / folder)
+    monkeypatch.setattr(pulumi_backend, "STATE", no_login / folder)
     exported = environment.exports("docker", USUAL)["PULUMI_BACKEND_URL"]
     assert exported == f"file://{no_login}/{url}"
 
@@ -347,7 +339,7 @@ def test_the_lines_work_in_a_shell_whatever_the_folder_is_called():
 
 def test_two_checkouts_do_not_build_the_same_thing_at_once(tmp_path):
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom toolchain.steps import only_one\n"
+        "import sys, time\nfrom pathlib import Path\nfrom host.locks import only_one\n"
         "with only_one(Path(sys.argv[1])):\n    print('in', flush=True)\n    time.sleep(30)\n"
     )
     lock = str(tmp_path / "lock")
@@ -373,16 +365,16 @@ def test_who_waited_for_a_lock_that_was_removed_takes_the_new_one(tmp_path, monk
     """As a set-up that waits for the end of a `make clean`."""
     lock = tmp_path / "work" / "lock"
     waits = threading.Event()
-    monkeypatch.setattr(steps, "say", lambda _: waits.set())
+    monkeypatch.setattr(locks, "say", lambda _: waits.set())
     entered, leave = threading.Event(), threading.Event()
 
     def second():
-        with steps.only_one(lock):
+        with locks.only_one(lock):
             entered.set()
             leave.wait(60)
 
     waiting = threading.Thread(target=second)
-    with steps.only_one(lock):
+    with locks.only_one(lock):
         waiting.start()
         assert waits.wait(60)
         lock.unlink()
@@ -408,7 +400,7 @@ def test_a_login_that_was_cut_off_is_none(tmp_path, monkeypatch, content):
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
     (tmp_path / "credentials.json").write_text(content)
-    assert environment.backend() == ""
+    assert pulumi_backend.backend() == ""
 
 
 @pytest.fixture
@@ -434,7 +426,7 @@ def checkout_with(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", ["", '{"version":3,"checkp', "[]", '{"checkpoint": 5}'])
 def test_clean_keeps_a_state_that_can_not_be_read(checkout_with, content):
     state = checkout_with(content)
-    with pytest.raises(steps.SetupError, match="it is empty or cut off") as caught:
+    with pytest.raises(errors.SetupError, match="it is empty or cut off") as caught:
         toolchain.clean()
     assert f"{state}.bak" in str(caught.value)
     assert state.exists()
@@ -464,7 +456,7 @@ def test_clean_reads_every_state_however_it_is_packed(checkout_with, ending):
     first.unlink()
     state = first.with_name(f"mine{ending}")
     state.write_bytes(PACKED[ending](UP.encode()))
-    with pytest.raises(steps.SetupError, match="the stack 'mine' is up: make down STACK=mine"):
+    with pytest.raises(errors.SetupError, match="the stack 'mine' is up: make down STACK=mine"):
         toolchain.clean()
     assert state.exists()
     state.write_bytes(PACKED[ending](b'{"checkpoint": {"latest": {"resources": []}}}'))
@@ -479,7 +471,7 @@ def test_clean_keeps_a_packed_state_that_was_cut_off(checkout_with, ending):
     first.rename(state)
     for content in (b"", PACKED[ending](UP.encode())[:-5]):
         state.write_bytes(content)
-        with pytest.raises(steps.SetupError, match="it is empty or cut off"):
+        with pytest.raises(errors.SetupError, match="it is empty or cut off"):
             toolchain.clean()
         assert state.exists()
 
@@ -491,7 +483,7 @@ def test_clean_says_what_it_needs_for_a_state_that_only_the_projects_python_read
     state = first.with_name("mine.json.zst")
     first.rename(state)
     monkeypatch.setattr(toolchain, "VENV", tmp_path / "none")
-    with pytest.raises(steps.SetupError, match=r"packed with zstd.* make setup") as caught:
+    with pytest.raises(errors.SetupError, match=r"packed with zstd.* make setup") as caught:
         toolchain.clean()
     assert ".bak" not in str(caught.value), "nothing is wrong with the state"
     assert state.exists()
@@ -499,7 +491,7 @@ def test_clean_says_what_it_needs_for_a_state_that_only_the_projects_python_read
 
 def test_clean_keeps_what_a_demo_has_left_up(checkout_with):
     state = checkout_with(UP, "demo/state")
-    with pytest.raises(steps.SetupError, match=r"the demo is up .*: make demo takes it down"):
+    with pytest.raises(errors.SetupError, match=r"the demo is up .*: make demo takes it down"):
         toolchain.clean()
     assert state.exists()
     state.write_text("{}")

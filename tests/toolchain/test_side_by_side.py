@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+from host import private_files
 from toolchain import files
 
 ROUNDS = 150
@@ -66,7 +67,7 @@ def test_launchers_are_there_all_the_time_for_two_runs(tmp_path):
 
 
 PASSPHRASES = f"""
-from toolchain import passphrases
+from host import passphrases
 for number in range({ROUNDS}):
     passphrases.PRIVATE = folder / str(number)
     print(passphrases.passphrase_file("mine").read_text())
@@ -140,7 +141,7 @@ def test_a_link_is_changed_only_to_another_target(tmp_path):
 
 
 def test_what_is_there_already_is_not_written_a_second_time(tmp_path):
-    files.write_once(tmp_path / "secret", "first")
-    files.write_once(tmp_path / "secret", "second")
+    private_files.write_once(tmp_path / "secret", "first")
+    private_files.write_once(tmp_path / "secret", "second")
     assert (tmp_path / "secret").read_text() == "first"
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600

@@ -6,8 +6,9 @@ import tarfile
 
 import pytest
 
+from host.errors import SetupError
+from host.locks import made_once
 from tests.talos.parts import binaries, cluster, images
-from toolchain.steps import SetupError, made_once
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import pytest
 
+from host.errors import SetupError
 from toolchain import engine, talosctl
-from toolchain.steps import SetupError
 
 
 @pytest.fixture

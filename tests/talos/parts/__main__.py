@@ -2,9 +2,10 @@
 
 import sys
 
+from host.console import say
+from host.errors import SetupError
 from tests.talos.parts import kubectl, upstream_data
 from toolchain import talosctl
-from toolchain.steps import SetupError, say
 from toolchain.versions import TALOSCTL
 
 

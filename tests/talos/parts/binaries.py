@@ -4,10 +4,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from host.console import say
+from host.errors import SetupError
+from host.locks import made_once
 from host.paths import tool_folder
+from host.programs import output_of
 from tests.talos.parts.versions import CNI, CONTAINERD, ETCD, KUBERNETES
 from toolchain import go, node_runtime
-from toolchain.steps import SetupError, made_once, output_of, run, say
+from toolchain.steps import run
 
 MODULES = Path(__file__).parent / "go"
 TALOS_MODULE = "github.com/siderolabs/talos"

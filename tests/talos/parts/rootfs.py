@@ -7,10 +7,12 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from host.console import say
+from host.locks import made_once
 from host.paths import tool_folder
 from tests.debian_root import bootstrap
 from tests.talos.parts.versions import DEBIAN
-from toolchain.steps import made_once, run, say
+from toolchain.steps import run
 
 PACKAGES = (
     "ca-certificates",

@@ -15,12 +15,15 @@ from pathlib import Path
 
 import requests
 
+from host.console import say
+from host.errors import SetupError
+from host.locks import made_once
 from host.paths import LOGS, tool_folder
-from ops.registry.readiness import wait_for_answer
+from ops.registry.ping import wait_for_answer
 from tests.talos.parts import kubernetes, node_image, userland
 from tests.talos.parts.images import Image, Layer
 from toolchain import node_runtime, registry_image
-from toolchain.steps import SetupError, made_once, progress, say
+from toolchain.steps import progress
 
 RECIPE = Path(__file__).parent
 START_SECONDS = 30

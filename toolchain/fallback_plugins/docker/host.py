@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from toolchain import docker_endpoint, docker_tls
-from toolchain.docker_endpoint import Endpoint
+from host import docker_endpoint, docker_tls
+from host.docker_endpoint import Endpoint
+from host.errors import SetupError
 from toolchain.fallback_plugins.protocol.server import CALLS_AT_ONCE, PluginError
 from toolchain.fallback_plugins.protocol.values import Values
-from toolchain.steps import SetupError
 
 # Longer than any single answer of Docker should take, a slow pull's next line included.
 ANSWER_SECONDS = 600

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from host.paths import ROOT, WORK, private_folder
+from host.errors import TalosCacheError
+from host.paths import ROOT, WORK
+from host.private_files import private_folder
 
 FAILED = 1
 # As sysexits.h has it: an error of the program itself.
@@ -27,13 +29,13 @@ READER_GONE = 141
 ERRORS = WORK / "errors"
 
 
-def run(name: str, work: Callable[[], int], known: tuple[type[BaseException], ...] = ()) -> int:
+def run(name: str, work: Callable[[], int], known: tuple[type[Exception], ...] = ()) -> int:
     """Run a command; returns its exit status.
 
     Args:
         name: what its messages begin with.
         work: the command.
-        known: errors whose text is meant for the user.
+        known: further errors whose text is for the user, beside TalosCacheError.
     """
     try:
         status = _status(name, work, known)
@@ -44,11 +46,12 @@ def run(name: str, work: Callable[[], int], known: tuple[type[BaseException], ..
         return READER_GONE
 
 
-def _status(name: str, work: Callable[[], int], known: tuple[type[BaseException], ...]) -> int:
+def _status(name: str, work: Callable[[], int], known: tuple[type[Exception], ...]) -> int:
+    for_the_user: tuple[type[Exception], ...] = (TalosCacheError, *known)
     try:
         with _flushed_at_an_exit():
             return work()
-    except known as error:
+    except for_the_user as error:
         _tell(f"{name}: {error}")
         return FAILED
     except KeyboardInterrupt:

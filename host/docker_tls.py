@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from toolchain.docker_endpoint import TLS_FILES, Endpoint
+from host.docker_endpoint import TLS_FILES, Endpoint
 
 
 def config(endpoint: Endpoint) -> Any:

@@ -7,7 +7,7 @@ has to be the real program.
 import shutil
 from pathlib import Path
 
-from toolchain.steps import output_of
+from host.programs import output_of
 
 # These tell by `which` what one of their shims stands for. A shim is a link to the manager (mise,
 # aqua), or a script that names it (asdf).

@@ -1,0 +1,72 @@
+"""Whether a registry answers at all: `GET /v2/`."""
+
+import base64
+import http.client
+import time
+from urllib.parse import urlsplit
+
+from ops.tls.contexts import unverified_tls
+from plan.settings.credentials import Credentials
+from plan.upstreams import address_of
+
+POLL_SECONDS = 0.05
+REQUEST_TIMEOUT_SECONDS = 5
+
+
+def wait_for_answer(endpoint: str, seconds: float, login: Credentials | None = None) -> str:
+    """Empty once the registry answers; otherwise, in the end, the last reason why it did not."""
+    deadline = time.monotonic() + seconds
+    while (why := failure(endpoint, login)) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return why
+
+
+def failure(endpoint: str, login: Credentials | None = None) -> str:
+    """Why `GET /v2/` at this endpoint is not answered as a registry does; empty if it is.
+
+    The environment's proxies are left out on purpose: the endpoint is on this machine.
+
+    Args:
+        endpoint: URL.
+        login: what the registry has to accept; without one it may ask for one.
+    """
+    try:
+        found = status(endpoint, REQUEST_TIMEOUT_SECONDS, login)
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    good = (http.client.OK,) if login else (http.client.OK, http.client.UNAUTHORIZED)
+    return "" if found in good else f"it answers with status {found}"
+
+
+def status(endpoint: str, seconds: float, login: Credentials | None = None) -> int:
+    """The HTTP status of `GET /v2/`, asked without proxies.
+
+    Args:
+        endpoint: URL; its path is left out. Certificates are not checked: only whose they are
+            would be proved, and nothing is sent that matters.
+        seconds: how long connecting may take, and then answering.
+        login: sent along, if given.
+
+    Raises:
+        OSError, http.client.HTTPException: there is no answer, or no answer of a web server.
+        ValueError: the endpoint is no http or https URL.
+    """
+    host, port = address_of(endpoint)
+    if urlsplit(endpoint).scheme == "https":
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            host, port, timeout=seconds, context=unverified_tls()
+        )
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=seconds)
+    try:
+        connection.request("GET", "/v2/", headers=_authorization(login))
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def _authorization(login: Credentials | None) -> dict[str, str]:
+    if login is None:
+        return {}
+    pair = f"{login.username}:{login.password}".encode()
+    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
