@@ -40,7 +40,7 @@ from host.pulumi_backend import file_url
 from ops.docker import api
 from ops.registry.ping import failure
 from ops.stack.stack_files import PROJECT
-from plan.settings.stack import DEFAULTS
+from plan.settings.keys import DEFAULTS
 from toolchain import engine, plugins
 
 RUNS = 5

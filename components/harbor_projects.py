@@ -5,7 +5,12 @@ from collections.abc import Callable
 import pulumi
 from pulumi_command import local
 
-from plan.harbor.reconcile import HarborPlan, environment, identity, secret_input
+from plan.harbor.desired import HarborPlan
+from plan.harbor.transport import (
+    environment,
+    identity,
+    secret_input,
+)
 
 # Relative to the project, so that a second checkout shows no difference.
 RUN = "exec .work/venv/bin/python -m ops.harbor"

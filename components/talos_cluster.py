@@ -5,9 +5,9 @@ import shlex
 import pulumi
 from pulumi_command import local
 
-from plan.talos.cluster import (
+from plan.talos.cluster import ClusterPlan
+from plan.talos.cluster_transport import (
     TIMEOUT_VARIABLE,
-    ClusterPlan,
     environment,
     identity,
     secret_input,

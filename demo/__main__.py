@@ -38,7 +38,8 @@ from ops.engine import cli
 from ops.registry.ping import failure, wait_for_answer
 from ops.stack import stack_files
 from plan.ownership import CHECKOUT_LABEL, PROJECT_LABEL, STACK_LABEL
-from plan.settings.stack import DEFAULTS, parse
+from plan.settings.keys import DEFAULTS
+from plan.settings.stack import parse
 from toolchain import docker_engine
 from toolchain.steps import progress
 

@@ -21,7 +21,7 @@ from ops.errors import OpsError
 from ops.stack import recovery, secret_files, stack_files
 from plan.caches import addressing
 from plan.settings.stack import Settings
-from plan.talos.cluster import IDENTITY_VARIABLE, WARM_VARIABLE
+from plan.talos.cluster_transport import IDENTITY_VARIABLE, WARM_VARIABLE
 from toolchain import talosctl
 
 # What the engine shows in a secret's place.

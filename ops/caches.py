@@ -6,7 +6,7 @@ while the caches are stopped, and without the engine.
 
 from dataclasses import dataclass
 
-from plan.caches.addressing import LOOPBACK
+from plan.network import LOOPBACK
 from plan.settings.credentials import Credentials
 from plan.settings.stack import Settings
 from plan.upstreams import physical_name

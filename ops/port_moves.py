@@ -13,7 +13,7 @@ from ops.stack.preflight import Host
 from plan import host_ports
 from plan.caches import addressing, cache_plan
 from plan.ownership import Recorded
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 from plan.settings.stack import Settings
 from plan.stack import build
 

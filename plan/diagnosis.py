@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from plan.caches.cache_plan import CachePlan
-from plan.talos.create_flags import Place, patch_line
 from plan.talos.mirror_updates import Entry, document_entries, endpoint_url, legacy_entries, patches
 from plan.talos.mirrors import patch_documents
+from plan.talos.node_commands import patch_line
+from plan.talos.talosctl import Place
 
 OK = "ok"
 WARNING = "warning"

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from plan.caches.addressing import LOOPBACK
 from plan.caches.cache_plan import CachePlan
-from plan.settings.checks import Problem
+from plan.network import LOOPBACK
+from plan.problems import Problem
 from plan.settings.cluster import ONE, ClusterSettings
 
 TCP, UDP = "tcp", "udp"

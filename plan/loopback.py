@@ -3,8 +3,8 @@
 import ipaddress
 import re
 
-from plan.settings.checks import Checks, ip_address
-from plan.upstreams import address_of
+from plan.network import address_of, ip_address
+from plan.settings.checks import Checks
 
 # As Debian, Fedora, Alpine and Docker have them in /etc/hosts; `localhost` and all below it is
 # loopback for every resolver (RFC 6761).

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from plan.harbor import drift, reconcile
-from plan.talos import cluster
+from plan.harbor import drift, transport
+from plan.talos import cluster_transport
 
 PROJECT = "talos-cache"
 PROJECT_LABEL = "talos-cache.project"
@@ -132,25 +132,25 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
 
 def _of_command(variables: Mapping[str, str]) -> Owner | None:
     """Who made a cluster, or the projects in Harbor, by the variables of its command."""
-    if reconcile.OWNER_VARIABLE in variables:
-        stack = variables[reconcile.STACK_VARIABLE]
-        return Owner(stack=stack, identity=f"{stack}-{variables[reconcile.OWNER_VARIABLE]}")
-    if cluster.STACK_VARIABLE in variables:
-        identity = variables.get(cluster.IDENTITY_VARIABLE, "")
-        return Owner(stack=variables[cluster.STACK_VARIABLE], identity=identity)
+    if transport.OWNER_VARIABLE in variables:
+        stack = variables[transport.STACK_VARIABLE]
+        return Owner(stack=stack, identity=f"{stack}-{variables[transport.OWNER_VARIABLE]}")
+    if cluster_transport.STACK_VARIABLE in variables:
+        identity = variables.get(cluster_transport.IDENTITY_VARIABLE, "")
+        return Owner(stack=variables[cluster_transport.STACK_VARIABLE], identity=identity)
     return None
 
 
 def cluster_of(variables: Mapping[str, str]) -> str:
     """Name of the cluster that a command with these variables makes; empty if it makes none."""
-    return cluster_for(variables) if cluster.STACK_VARIABLE in variables else ""
+    return cluster_for(variables) if cluster_transport.STACK_VARIABLE in variables else ""
 
 
 def cluster_for(variables: Mapping[str, str]) -> str:
     """Name of the cluster that a command makes, or fills the caches for; empty if neither."""
-    if cluster.CLUSTER_VARIABLE not in variables:
+    if cluster_transport.CLUSTER_VARIABLE not in variables:
         return ""
-    return str(json.loads(variables[cluster.CLUSTER_VARIABLE])["name"])
+    return str(json.loads(variables[cluster_transport.CLUSTER_VARIABLE])["name"])
 
 
 def parts(identity: str) -> tuple[str, str]:

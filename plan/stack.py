@@ -8,7 +8,7 @@ from plan.caches import addressing, cache_plan
 from plan.caches.cache_plan import CachePlan
 from plan.caches.tls import ServerCertificate
 from plan.harbor import from_settings
-from plan.harbor.reconcile import HarborPlan
+from plan.harbor.desired import HarborPlan
 from plan.settings.stack import Settings
 from plan.talos import cluster, mirrors
 from plan.talos.cluster import ClusterPlan

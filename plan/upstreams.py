@@ -6,7 +6,6 @@ the two differ.
 """
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 DEFAULT_BASE_PORT = 5000
 
@@ -37,7 +36,6 @@ KNOWN: dict[str, KnownUpstream] = {
 # The span that `basePort` must leave free above itself.
 LARGEST_OFFSET = max(row.port_offset for row in KNOWN.values())
 
-_USUAL_PORTS = {"http": 80, "https": 443}
 
 # Image references never carry these names: a client normalises them all to docker.io, so a mirror
 # under one of them would never be asked.
@@ -57,15 +55,3 @@ def physical_name(prefix: str, host: str) -> str:
     A colon is not allowed in a Docker name, so `host:port` upstreams get a dash.
     """
     return f"{prefix}-{host.replace(':', '-')}"
-
-
-def address_of(url: str) -> tuple[str, int]:
-    """Host and port behind a URL, the port that its scheme implies where it names none.
-
-    Raises:
-        ValueError: it is no http or https URL.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in _USUAL_PORTS or not parts.hostname:
-        raise ValueError(f"{url} is no http or https URL")
-    return parts.hostname, parts.port or _USUAL_PORTS[parts.scheme]

@@ -17,7 +17,7 @@ from docker.errors import APIError
 from host.passphrases import ASIDE
 from ops.docker import api, temporary_container
 from plan.settings.credentials import SECRET_KEYS
-from plan.settings.stack import DEFAULTS
+from plan.settings.keys import DEFAULTS
 from tests.e2e.sweep import PREFIX
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,7 +10,8 @@ import yaml
 from plan.settings.cluster import ONLY, PROVISIONERS
 from plan.settings.credentials import ENCRYPTED_KEY, SECRET_KEYS
 from plan.settings.harbor import KEYS_OF_AN_ADMIN
-from plan.settings.stack import DEFAULTS, REQUIRED, parse
+from plan.settings.keys import DEFAULTS, REQUIRED
+from plan.settings.stack import parse
 from plan.upstreams import KNOWN
 
 ROOT = Path(__file__).parents[1]

@@ -20,7 +20,7 @@ from ops.harbor import access, drift
 from ops.registry import readiness
 from ops.stack import preflight
 from ops.stack.preflight import Host
-from plan.harbor.reconcile import REPAIRS_VARIABLE
+from plan.harbor.transport import REPAIRS_VARIABLE
 from plan.settings.credentials import SECRET_KEYS as SECRETS
 from plan.upstreams import KNOWN
 from tests.components.engine import (

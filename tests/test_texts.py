@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plan.settings.stack import DEFAULTS
+from plan.settings.keys import DEFAULTS
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("components", "demo", "ops", "plan", "toolchain")

@@ -36,12 +36,14 @@ from ops.cluster.preflight import conflicts, refuse
 from ops.cluster.supervisor import Lifeline, run, say
 from ops.docker import api
 from ops.errors import OpsError
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 from plan.settings.cluster import MAINTENANCE
-from plan.talos import cluster as plans
+from plan.talos import cluster_transport
 from plan.talos.cluster import ClusterPlan
-from plan.talos.create_flags import create_argv, destroy_argv, node_image, node_version
+from plan.talos.create_flags import create_argv, destroy_argv
+from plan.talos.images import node_image
 from plan.talos.mirrors import documents_patch, legacy_patch
+from plan.talos.versions import node_version
 
 # Where the cluster is merged, in what was made of it.
 MERGED = "mergedKubeconfig"
@@ -63,7 +65,7 @@ Made = dict[str, Any]
 def main(command: str) -> int:
     """Run one command; returns the exit status."""
     secrets = sys.stdin.buffer.readline().decode()
-    plan = plans.read(os.environ, secrets)
+    plan = cluster_transport.read(os.environ, secrets)
     if plan.identity:
         know(plan.stack, plan.identity)
     previous: Made = json.loads(os.environ.get(PREVIOUS_VARIABLE) or "{}")

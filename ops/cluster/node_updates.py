@@ -20,10 +20,10 @@ from ops.cluster.talosctl import Talosctl, environment, place
 from ops.errors import OpsError
 from plan.settings.cluster import Patch
 from plan.talos import mirror_updates
-from plan.talos.cluster import ClusterPlan, identity
-from plan.talos.create_flags import (
-    LIVE_AUTH_FROM,
-    Version,
+from plan.talos.cluster import ClusterPlan
+from plan.talos.cluster_transport import identity
+from plan.talos.mirrors import auth_documents, patch_documents
+from plan.talos.node_commands import (
     boot_argv,
     needs_reboot,
     patch_argv,
@@ -31,9 +31,12 @@ from plan.talos.create_flags import (
     read_config_argv,
     reboots,
     service_argv,
+)
+from plan.talos.versions import (
+    LIVE_AUTH_FROM,
+    Version,
     version_in,
 )
-from plan.talos.mirrors import auth_documents, patch_documents
 
 NODE_SECONDS = 30
 AT_ONCE = 8

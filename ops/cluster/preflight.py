@@ -16,9 +16,14 @@ from ops.cluster.folder import folder_of, owner_of
 from ops.cluster.supervisor import say
 from ops.docker import api
 from ops.errors import OpsError
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 from plan.talos.cluster import ClusterPlan
-from plan.talos.create_flags import Version, all_refusals, refusals, waits_for_a_cni
+from plan.talos.unsupported import (
+    all_refusals,
+    refusals,
+    waits_for_a_cni,
+)
+from plan.talos.versions import Version
 
 # There while the kernel module br_netfilter is, or what it does is built in.
 BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")

@@ -26,7 +26,7 @@ from ops.cluster.folder import Folder, clusters_beside, owner_of, talos_home
 from ops.cluster.supervisor import say
 from ops.errors import OpsError
 from plan.talos.cluster import ClusterPlan
-from plan.talos.create_flags import KEPT_BY_SUDO
+from plan.talos.talosctl import KEPT_BY_SUDO
 
 # Less the byte that ends it; from the kernel's struct sockaddr_un.
 SOCKET_PATH_BYTES = 107

@@ -13,7 +13,13 @@ from host.interfaces import architecture
 from ops.cluster.folder import Folder, all_folders, talos_home
 from ops.docker import api
 from ops.errors import OpsError
-from plan.talos.create_flags import NEWEST, OLDEST, Place, Version, version_in
+from plan.talos.talosctl import Place
+from plan.talos.versions import (
+    NEWEST,
+    OLDEST,
+    Version,
+    version_in,
+)
 
 ANSWER_SECONDS = 30
 

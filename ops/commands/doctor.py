@@ -47,11 +47,11 @@ from plan.diagnosis import (
     Finding,
 )
 from plan.ownership import PROJECT_LABEL, Recorded
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 from plan.settings.stack import Settings
 from plan.stack import build
 from plan.talos.cluster import ClusterPlan
-from plan.talos.create_flags import refusals
+from plan.talos.unsupported import refusals
 from plan.upstreams import slug
 
 AT_ONCE = 8

@@ -9,7 +9,7 @@ from ops.stack import secret_files, stack_files, stack_secrets
 from plan import diagnosis, ownership
 from plan.diagnosis import Finding
 from plan.harbor import from_settings
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 from plan.settings.stack import Settings
 from plan.talos.mirrors import Mirror
 

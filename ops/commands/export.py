@@ -36,7 +36,7 @@ from plan.images.completeness import (
 )
 from plan.images.reference import ImageReference, Platform
 from plan.images.storage import Store, blob_path
-from plan.settings.checks import listed
+from plan.problems import listed
 
 ARCHIVE, FLAT, OCI = "archive", "talos-flat", "talos-oci"
 

@@ -16,17 +16,16 @@ from ops.errors import OpsError
 from plan.images.reference import ImageReference, Platform, parse_list, parse_platform
 from plan.settings.cluster import ClusterSettings
 from plan.settings.stack import Settings
-from plan.talos.create_flags import (
+from plan.talos.images import (
     INSTALLER,
-    USUAL_KUBERNETES,
     image_list_argv,
     installer_image,
     node_image,
     node_images,
     nodes_images_argv,
-    version_in,
     with_kubernetes,
 )
+from plan.talos.versions import USUAL_KUBERNETES, version_in
 
 STANDARD_INPUT = "-"
 DEFAULT_PLATFORM = f"linux/{architecture()}"

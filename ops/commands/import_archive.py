@@ -41,7 +41,7 @@ from plan.caches.cache_plan import VOLUME_LABELS
 from plan.images import archive, storage, talos_image_cache
 from plan.images.archive import ArchiveError, BootAsset, Lock
 from plan.images.storage import STAGING, Store, blob_path
-from plan.settings.checks import listed
+from plan.problems import listed
 from plan.settings.stack import Settings
 
 # What goes to Docker in one call; what was not finished is lost when the import is broken off.

@@ -21,7 +21,7 @@ from ops.errors import OpsError
 from ops.stack import stack_files
 from plan.images import last_used
 from plan.images.last_used import Ledger
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

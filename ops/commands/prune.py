@@ -26,7 +26,7 @@ from plan.images import pruning
 from plan.images.pruning import Decision, File, Going, Removal, Volume
 from plan.images.reference import ImageReference, parse_list
 from plan.images.storage import STAGING, blob_folder
-from plan.settings.checks import listed
+from plan.problems import listed
 from plan.settings.stack import Settings
 from plan.upstreams import slug
 

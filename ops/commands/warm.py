@@ -40,7 +40,7 @@ from plan.images.manifests import Descriptor
 from plan.images.reference import ImageReference, Platform
 from plan.images.storage import Store
 from plan.images.warm import Wanted, has_manifest, is_awaited, lacking, missing_links, reasons
-from plan.settings.checks import SettingsError, listed
+from plan.problems import SettingsError, listed
 from plan.settings.stack import Settings
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from host import docker_endpoint, docker_tls
 from host.docker_endpoint import Endpoint
 from host.errors import SetupError, TalosCacheError
 from host.interfaces import BRIDGE_INTERFACE, interface_address
-from plan.caches.addressing import EVERY_ADDRESS
 from plan.host_ports import TCP, UDP, HostPort
+from plan.network import EVERY_ADDRESS
 from plan.ownership import PROJECT, PROJECT_LABEL, STACK_LABEL, Recorded
 
 REMOVE_POLL_SECONDS = 0.1

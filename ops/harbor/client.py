@@ -18,7 +18,7 @@ from ops.errors import OpsError
 from ops.registry import answers, error_text
 from plan import foreign_json
 from plan.harbor.reconcile import Step
-from plan.settings.checks import MASK, cut
+from plan.problems import MASK, cut
 from plan.settings.credentials import HARBOR_ADMIN, HARBOR_LOGIN
 
 # To connect; between two bytes. Harbor asks an upstream itself before it takes its endpoint.

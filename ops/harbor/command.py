@@ -15,9 +15,16 @@ from urllib.parse import quote
 from ops.cluster.supervisor import say
 from ops.errors import OpsError
 from ops.harbor.client import Client, HarborError
+from plan.harbor import desired, transport
 from plan.harbor import reconcile as plans
-from plan.harbor.reconcile import Found, HarborPlan, Json, RefusalError, Step
-from plan.settings.checks import listed
+from plan.harbor.desired import HarborPlan
+from plan.harbor.reconcile import (
+    Found,
+    Json,
+    RefusalError,
+    Step,
+)
+from plan.problems import listed
 
 # Harbor asks the upstream itself, and says 400 where that is "unhealthy", 500 where Docker Hub does
 # not take the credentials.
@@ -32,7 +39,7 @@ Made = dict[str, Any]
 
 def main(command: str) -> int:
     """Run one command; returns the exit status."""
-    plan = plans.read(os.environ, sys.stdin.readline())
+    plan = transport.read(os.environ, sys.stdin.readline())
     previous: Made = json.loads(os.environ.get(PREVIOUS_VARIABLE) or "{}")
     try:
         with Client(plan.url, plan.username, plan.password, plan.ca_pem, plan.secrets) as harbor:
@@ -99,7 +106,7 @@ def look(harbor: Client, plan: HarborPlan) -> Found:
     out for others what is private.
     """
     registries = harbor.all("/registries")
-    prefix = plans.DEFAULT_ROBOT_PREFIX
+    prefix = desired.DEFAULT_ROBOT_PREFIX
     if plan.robot:
         prefix = harbor.get("/configurations").get("robot_name_prefix", {}).get("value", prefix)
     return Found(

@@ -7,9 +7,15 @@ from ops.errors import OpsError
 from ops.harbor import access, command
 from ops.harbor.client import Client
 from plan.harbor import drift
+from plan.harbor.desired import HarborPlan
 from plan.harbor.drift import Recorded
-from plan.harbor.reconcile import Found, HarborPlan, RefusalError, Step, is_ours
-from plan.settings.checks import listed
+from plan.harbor.reconcile import (
+    Found,
+    RefusalError,
+    Step,
+    is_ours,
+)
+from plan.problems import listed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from ops.registry import answers, tokens
 from ops.registry import fetch as fetching
 from ops.registry.fetch import FetchError, Source
 from plan.harbor.artifacts import Delivered
-from plan.harbor.reconcile import mirror_url
+from plan.harbor.desired import mirror_url
 from plan.images import manifests
 from plan.images.reference import ImageReference, Platform
 

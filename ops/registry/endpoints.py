@@ -19,7 +19,7 @@ from ops.docker.api import execute
 from ops.errors import OpsError
 from ops.registry import ping
 from plan.diagnosis import ANSWERS, Answer
-from plan.upstreams import address_of
+from plan.network import address_of
 
 CONNECT_SECONDS = 3
 # For a server that takes the connection and says nothing.

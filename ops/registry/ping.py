@@ -6,8 +6,8 @@ import time
 from urllib.parse import urlsplit
 
 from ops.tls.contexts import unverified_tls
+from plan.network import address_of
 from plan.settings.credentials import Credentials
-from plan.upstreams import address_of
 
 POLL_SECONDS = 0.05
 REQUEST_TIMEOUT_SECONDS = 5

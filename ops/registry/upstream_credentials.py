@@ -28,8 +28,8 @@ from ops.registry import answers, tokens
 from ops.registry.error_text import words
 from ops.registry.fetch import NO_BLOB, NOBODYS, REFUSALS
 from plan.images.manifests import INDEX_TYPES, MANIFEST_TYPES
-from plan.proxies import is_used
-from plan.settings.checks import MASK, ip_address
+from plan.network import ip_address, is_used
+from plan.problems import MASK
 from plan.settings.credentials import set_secret
 from plan.upstreams import KNOWN
 
@@ -99,7 +99,7 @@ class Question:
             that it is asked for.
         ca_pem: certificates to trust beside the public authorities; empty for none.
         proxy_url: of a forward proxy, which may have a password in it; empty for none.
-        no_proxy: who is asked without it, as in `plan.proxies`.
+        no_proxy: who is asked without it, see `plan.network.is_used`.
     """
 
     host: str

@@ -19,8 +19,9 @@ from ops.errors import OpsError
 from ops.registry import ping
 from ops.stack import stack_files, stack_secrets
 from plan.caches.cache_plan import CachePlan
+from plan.settings.caches import UpstreamProxy
 from plan.settings.credentials import Credentials
-from plan.settings.stack import Settings, UpstreamProxy
+from plan.settings.stack import Settings
 from plan.settings.upstreams import UpstreamSettings
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from ops.cluster.folder import states_of
 from plan.caches import tls
 from plan.caches.addressing import Addressing
 from plan.caches.tls import ServerCertificate
+from plan.harbor.desired import is_robot_secret
 from plan.harbor.from_settings import needs_robot
-from plan.harbor.reconcile import is_robot_secret
-from plan.settings.checks import Problem, SettingsError
+from plan.problems import Problem, SettingsError
 from plan.settings.stack import Settings
 
 if TYPE_CHECKING:

@@ -13,16 +13,17 @@ from host import passphrases
 from host.paths import ROOT
 from ops import text_files
 from ops.errors import OpsError
+from plan import problems
 from plan.caches import tls
 from plan.engine_yaml import NotYamlError
-from plan.images.reference import ImageListError, parse_list
-from plan.settings import checks, config_keys
-from plan.settings.checks import Problem, SettingsError
+from plan.images.reference import parse_list
+from plan.problems import ImageListError, Problem, SettingsError
+from plan.settings import config_keys
 from plan.settings.credentials import ENCRYPTED_KEY, SECRET_KEYS
 from plan.settings.stack import Settings, decode, parse
 
 FOLDER = ROOT / "stacks"
-PROJECT = checks.PROJECT
+PROJECT = problems.PROJECT
 T = TypeVar("T")
 # Documents every key, but is no stack.
 EXAMPLE = "example"

@@ -31,7 +31,7 @@ from host.locks import only_one
 from host.paths import user_cache
 from host.private_files import private_folder
 from ops.errors import OpsError
-from plan.settings.checks import ip_address
+from plan.network import ip_address
 
 CA_DAYS = 3650
 SERVER_DAYS = 365

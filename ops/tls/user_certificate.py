@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from plan.settings.checks import ip_address
+from plan.network import ip_address
 
 CERTIFICATE, KEY, CA = "certificate", "key", "ca"
 WARNING_DAYS = 30

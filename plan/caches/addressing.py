@@ -3,10 +3,9 @@
 import ipaddress
 from dataclasses import dataclass
 
-from plan.settings.stack import DOCKER_BRIDGE, QEMU_BRIDGE, Settings
-
-LOOPBACK = "127.0.0.1"
-EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - the value that decision 5 guards against
+from plan.network import EVERY_ADDRESS, LOOPBACK, url_host
+from plan.settings.keys import DOCKER_BRIDGE, QEMU_BRIDGE
+from plan.settings.stack import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +46,6 @@ def resolve(settings: Settings, bridge_gateway: str | None = None) -> Addressing
         endpoint_host=url_host(host),
         warnings=(_exposed_warning(settings),) if exposes_everywhere(binds) else (),
     )
-
-
-def url_host(host: str) -> str:
-    """IPv6 addresses stand in brackets in a URL."""
-    return f"[{host}]" if ":" in host else host
 
 
 def exposes_everywhere(binds: tuple[str, ...]) -> bool:

@@ -7,15 +7,20 @@ from dataclasses import dataclass, field, replace
 
 from plan import loopback
 from plan.caches import htpasswd, upstream_watchdog
-from plan.caches.addressing import LOOPBACK, Addressing, exposes_everywhere, less_exposed
+from plan.caches.addressing import (
+    Addressing,
+    exposes_everywhere,
+    less_exposed,
+)
 from plan.caches.tls import ServerCertificate
 from plan.caches.upstream_watchdog import BASIC_PATH, DEBUG_ADDRESS
-from plan.proxies import is_used
-from plan.settings.checks import Problem, SettingsError, ip_address
+from plan.network import LOOPBACK, address_of, ip_address, is_used
+from plan.problems import Problem, SettingsError
+from plan.settings.caches import UpstreamProxy
 from plan.settings.credentials import Credentials
-from plan.settings.stack import Settings, UpstreamProxy
+from plan.settings.stack import Settings
 from plan.settings.upstreams import UpstreamSettings
-from plan.upstreams import address_of, physical_name, slug
+from plan.upstreams import physical_name, slug
 
 REGISTRY_PORT = 5000
 DATA_PATH = "/var/lib/registry"

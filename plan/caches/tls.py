@@ -7,8 +7,9 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from plan.caches.addressing import LOOPBACK, Addressing
-from plan.settings.checks import Problem
+from plan.caches.addressing import Addressing
+from plan.network import LOOPBACK
+from plan.problems import Problem
 from plan.settings.stack import Settings
 
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"

@@ -5,8 +5,7 @@ See docs/adr/0013-when-the-upstream-is-away.md.
 
 import shlex
 
-from plan.settings.checks import ip_address
-from plan.upstreams import address_of
+from plan.network import address_of, ip_address
 
 # Where the registry answers for people who look into it; the watch and the credential helper do.
 DEBUG_ADDRESS = "127.0.0.1:5001"

@@ -10,8 +10,10 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from plan.harbor import reconcile
-from plan.harbor.reconcile import REPAIRS_VARIABLE, Found, HarborPlan, Step
+from plan.harbor import reconcile, transport
+from plan.harbor.desired import HarborPlan
+from plan.harbor.reconcile import Found, Step
+from plan.harbor.transport import REPAIRS_VARIABLE
 
 _SAYS = {
     "create": "{} is not there",
@@ -40,13 +42,13 @@ class Recorded:
 
     def is_of(self, plan: HarborPlan) -> bool:
         """Whether the plan is still the same: if not, the command runs in any case."""
-        return reconcile.environment(plan, self.repairs) == self.environment
+        return transport.environment(plan, self.repairs) == self.environment
 
 
 def recorded(outputs: Mapping[str, object]) -> Recorded | None:
     """What the state has, by the outputs of a command; None for a command of another kind."""
     environment = outputs.get("environment")
-    if not isinstance(environment, Mapping) or reconcile.OWNER_VARIABLE not in environment:
+    if not isinstance(environment, Mapping) or transport.OWNER_VARIABLE not in environment:
         return None
     printed = str(outputs.get("stdout") or "{}")
     return Recorded(

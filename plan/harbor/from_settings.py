@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from plan.harbor.reconcile import (
+from plan.harbor.desired import (
     DEFAULT_ROBOT_PREFIX,
     HarborPlan,
     HarborProject,

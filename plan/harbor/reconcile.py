@@ -6,33 +6,12 @@ said of Harbor's behaviour was read in v2.8 to v2.16.
 """
 
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from plan.upstreams import KNOWN
+from plan.harbor.desired import DEFAULT_ROBOT_PREFIX, NAME, HarborPlan, HarborProject, mirror_url
 
-STACK_VARIABLE = "TALOS_CACHE_STACK"
-OWNER_VARIABLE = "TALOS_CACHE_OWNER"
-HARBOR_VARIABLE = "TALOS_CACHE_HARBOR"
-PROJECTS_VARIABLE = "TALOS_CACHE_HARBOR_PROJECTS"
-CA_VARIABLE = "TALOS_CACHE_HARBOR_CA"
-# How often a look at Harbor has found that something has to be put right: see plan/harbor/drift.py.
-REPAIRS_VARIABLE = "TALOS_CACHE_HARBOR_REPAIRS"
-
-DEFAULT_ROBOT_PREFIX = "robot$"
-# What Harbor takes as the name of a project, and of a robot without its prefix.
-NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
-_ANY_URL = "docker-registry"
-# Types that Harbor knows for one upstream each, where they are of use for a proxy cache. docker-hub
-# sends images of one word to `library/`, and has a URL of its own. `quay` may be used for no proxy
-# cache since v2.14, and `google-gcr` counts as unhealthy without credentials: their upstreams are
-# plain registries here.
-_TYPES = {
-    KNOWN["docker.io"].remote_url: ("docker-hub", "https://hub.docker.com"),
-    KNOWN["ghcr.io"].remote_url: ("github-ghcr", KNOWN["ghcr.io"].remote_url),
-}
 _UNLIMITED = -1
 _FOR_EVER = -1
 _DAILY = "0 0 0 * * *"  # seconds first, as Harbor's scheduler has it
@@ -43,75 +22,6 @@ Json = Mapping[str, Any]
 
 class RefusalError(Exception):
     """Harbor has something that this stack must not change; the text says what, and the way out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HarborProject:
-    """A proxy-cache project and the registry endpoint behind it.
-
-    Attributes:
-        host: upstream registry, as in an image reference.
-        name: of the project.
-        registry_name: of the endpoint.
-        registry_type: Harbor's word for the kind of upstream.
-        remote_url: of the upstream, as Harbor wants it.
-        username: for the upstream; empty for none.
-        password: or token, for the upstream.
-    """
-
-    host: str
-    name: str
-    registry_name: str
-    registry_type: str
-    remote_url: str
-    username: str = ""
-    password: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HarborPlan:
-    """What a stack wants of a Harbor.
-
-    Attributes:
-        stack: name of the stack.
-        owner: tells this stack from all others of its name.
-        url: of the Harbor, without a path.
-        ca_pem: certificates that sign for it, beside those that this machine trusts.
-        projects: one for each upstream that Harbor caches.
-        public: whether everybody may pull from them.
-        retention_days: how long what nobody pulls is kept; None for ever.
-        quota_bytes: of each project; None for no limit.
-        robot: full name of the account that nodes pull with, prefix included; empty for none.
-        robot_secret: its password.
-        username: of an administrator.
-        password: of the administrator.
-        keep_data: whether projects that hold something outlive the stack.
-    """
-
-    stack: str
-    owner: str
-    url: str
-    ca_pem: str
-    projects: tuple[HarborProject, ...]
-    public: bool
-    retention_days: int | None
-    quota_bytes: int | None
-    robot: str
-    robot_secret: str = field(default="", repr=False)
-    username: str
-    password: str = field(repr=False)
-    keep_data: bool
-
-    @property
-    def mark(self) -> str:
-        """What the description of everything says that this stack has made."""
-        return f"made by talos-cache, stack {self.stack} ({self.owner})"
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """All that must never be shown."""
-        every = (self.password, self.robot_secret, *(one.password for one in self.projects))
-        return tuple(secret for secret in every if secret)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,116 +94,6 @@ class Removal:
         """That the endpoint stays, and why."""
         secret = ", with the credentials for its upstream" if _username(self.registry) else ""
         return f"{self.what} stays{secret}: {self.stays}"
-
-
-def upstream_endpoint(host: str, remote_url: str) -> tuple[str, str]:
-    """Type and URL of the registry endpoint for an upstream.
-
-    Args:
-        host: of the upstream, as in an image reference.
-        remote_url: where its API is; another than the usual one makes it a plain registry.
-    """
-    known = KNOWN.get(host)
-    if known and known.remote_url == remote_url and remote_url in _TYPES:
-        return _TYPES[remote_url]
-    return _ANY_URL, remote_url
-
-
-def mirror_url(url: str, project: str) -> str:
-    """What nodes take in the place of an upstream, `overridePath` set: it ends the path itself."""
-    return f"{url.rstrip('/')}/v2/{project}"
-
-
-def is_robot_secret(text: str) -> bool:
-    """Whether Harbor takes this as a robot's secret: 8 to 128 characters, of three kinds."""
-    return 8 <= len(text) <= 128 and all(
-        re.search(kind, text) for kind in ("[a-z]", "[A-Z]", r"\d")
-    )
-
-
-def environment(plan: HarborPlan, repairs: int = 0) -> dict[str, str]:
-    """The part of the plan that everybody may read.
-
-    Args:
-        plan: of the stack.
-        repairs: see REPAIRS_VARIABLE.
-    """
-    projects = {
-        project.host: {
-            "project": project.name,
-            "registry": project.registry_name,
-            "type": project.registry_type,
-            "remoteUrl": project.remote_url,
-        }
-        for project in plan.projects
-    }
-    wanted = {
-        "url": plan.url,
-        "public": plan.public,
-        "retentionDays": plan.retention_days,
-        "quotaBytes": plan.quota_bytes,
-        "robot": plan.robot,
-        "keepData": plan.keep_data,
-    }
-    return {
-        STACK_VARIABLE: plan.stack,
-        OWNER_VARIABLE: plan.owner,
-        HARBOR_VARIABLE: json.dumps(wanted),
-        PROJECTS_VARIABLE: json.dumps(projects),
-        CA_VARIABLE: plan.ca_pem,
-        **({REPAIRS_VARIABLE: str(repairs)} if repairs else {}),
-    }
-
-
-def identity(plan: HarborPlan) -> dict[str, str]:
-    """What can't change in place: another Harbor, or another owner, is another set of projects."""
-    return {"url": plan.url, "owner": plan.owner}
-
-
-def secret_input(plan: HarborPlan) -> str:
-    """The part of the plan that is secret, as one line."""
-    return json.dumps(
-        {
-            "username": plan.username,
-            "password": plan.password,
-            "robotSecret": plan.robot_secret,
-            "upstreams": {
-                project.host: {"username": project.username, "password": project.password}
-                for project in plan.projects
-            },
-        }
-    )
-
-
-def read(variables: Mapping[str, str], line: str) -> HarborPlan:
-    """The plan that `environment` and `secret_input` were made from."""
-    wanted = json.loads(variables[HARBOR_VARIABLE])
-    secret = json.loads(line)
-    return HarborPlan(
-        stack=variables[STACK_VARIABLE],
-        owner=variables[OWNER_VARIABLE],
-        url=wanted["url"],
-        ca_pem=variables[CA_VARIABLE],
-        projects=tuple(
-            HarborProject(
-                host=host,
-                name=project["project"],
-                registry_name=project["registry"],
-                registry_type=project["type"],
-                remote_url=project["remoteUrl"],
-                **secret["upstreams"][host],
-            )
-            for host, project in json.loads(variables[PROJECTS_VARIABLE]).items()
-        ),
-        public=wanted["public"],
-        retention_days=wanted["retentionDays"],
-        quota_bytes=wanted["quotaBytes"],
-        robot=wanted["robot"],
-        robot_secret=secret["robotSecret"],
-        username=secret["username"],
-        password=secret["password"],
-        keep_data=wanted["keepData"],
-    )
 
 
 def is_ours(plan: HarborPlan, thing: Json | None) -> bool:

@@ -14,9 +14,13 @@ from typing import Any
 from plan import foreign_json
 from plan.images import storage
 from plan.images.manifests import MANIFEST_BYTES
-from plan.images.reference import ImageListError, ImageReference, parse_list, parse_platform
+from plan.images.reference import (
+    ImageReference,
+    parse_list,
+    parse_platform,
+)
 from plan.images.storage import LINK_BYTES, Part, Repository, Store
-from plan.settings.checks import cut
+from plan.problems import ImageListError, cut
 
 FORMAT = 1
 LOCK = "talos-cache.json"

@@ -5,11 +5,10 @@ mirror is chosen by it.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from host.errors import TalosCacheError
-from plan.settings.checks import cut, told
+from plan.problems import ImageListError, ListProblem, cut
 from plan.settings.upstreams import is_host
 from plan.upstreams import DOCKER_IO_ALIASES
 
@@ -54,29 +53,6 @@ class Platform:
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
-
-
-class ImageListError(TalosCacheError):
-    """All the mistakes of a list of images; its text is meant for the user as it is."""
-
-    def __init__(self, problems: Iterable["ListProblem"]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(told("the list of images", self.problems))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListProblem:
-    """One mistake in a list: where, what, the rule and the fix."""
-
-    where: str
-    found: str
-    rule: str
-    fix: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.where}\n    found: {self.found}\n    rule:  {self.rule}\n    fix:   {self.fix}"
-        )
 
 
 @dataclass

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from plan.images import manifests
 from plan.images.archive import MANIFESTS, ArchiveError, LockedImage
 from plan.images.manifests import Manifest, ManifestError
-from plan.images.reference import ImageListError, ImageReference, parse_list
+from plan.images.reference import ImageReference, parse_list
 from plan.images.storage import Part, subject_of
+from plan.problems import ImageListError
 from plan.upstreams import DOCKER_IO_ALIASES
 
 BLOB_FOLDER = "blob"

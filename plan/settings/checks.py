@@ -1,22 +1,11 @@
 """Collects what is wrong with a stack's configuration, so that all of it is told in one go."""
 
 import difflib
-import ipaddress
-import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from host.errors import TalosCacheError
-
-MASK = "********"
-# The project's name, which is the namespace of its keys.
-PROJECT = "talos-cache"
-# More mistakes, or more of one value, than this say nothing more to anybody.
-MOST_SHOWN = 20
-MOST_CHARACTERS = 120
-MOST_OF_A_LINE = 500
+from plan.problems import MASK, Problem, _masked, _shown, text
 
 # Go's time.ParseDuration, without signs.
 _GO_DURATION = re.compile(r"^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$")
@@ -29,37 +18,6 @@ _MEANS = {"yes": "true", "on": "true", "true": "true", "1": "true"} | {
     "0": "false",
     "never": "false",
 }
-# Kept: the start of a key's path, a quote, a scheme. A text whose only @ is its first character
-# names a file.
-_MAYBE_USER_INFO = re.compile(
-    r"^(?!\"@[^@]*$)((?:upstreams\.|credentials\.|\")?(?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@(?!sha256:)",
-    re.DOTALL,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """One mistake, in the user's terms."""
-
-    path: str
-    found: str
-    rule: str
-    fix: str
-    namespace: str = f"{PROJECT}:"
-
-    def __str__(self) -> str:
-        return (
-            f"{self.namespace}{self.path}\n"
-            f"    found: {self.found}\n    rule:  {self.rule}\n    fix:   {self.fix}"
-        )
-
-
-class SettingsError(TalosCacheError):
-    """All the mistakes of a stack's configuration; its text is meant for the user as it is."""
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        self.problems = problems
-        super().__init__(told("the stack's configuration", problems))
 
 
 class Checks:
@@ -228,67 +186,6 @@ def number_in(value: object) -> object:
     return int(number) if number.is_integer() else number
 
 
-def told(where: str, problems: Sequence[object]) -> str:
-    """The message with all mistakes, or with the first of many."""
-    count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-    return f"{count} in {where}; nothing was changed.\n{listed(problems)}"
-
-
-def listed(items: Sequence[object]) -> str:
-    """The items below each other, or the first of many; lines that nobody could read are cut."""
-    more = len(items) - MOST_SHOWN
-    ends = [f"  and {more} more like these"] if more > 0 else []
-    lines = "\n".join(f"  {item}" for item in items[:MOST_SHOWN]).split("\n")
-    return "\n".join([*(cut(line, MOST_OF_A_LINE) for line in lines), *ends])
-
-
-def cut(shown: str, most: int = MOST_CHARACTERS) -> str:
-    """The start of a text that is too long to be read."""
-    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
-
-
-def ip_address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that `value` is, if it is one; an IPv4 address in IPv6 dress is the IPv4 one.
-
-    An IPv6 address with a zone is none here: what is behind the % means something on one machine
-    only, and Docker does not publish on it.
-    """
-    if "%" in value:
-        return None
-    try:
-        address = ipaddress.ip_address(value)
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
 def leaf(key: str) -> str:
     """`cache.ttl` -> `ttl`."""
     return key.rsplit(".", 1)[-1]
-
-
-def text(value: object) -> str:
-    """The value as text; Python refuses that for whole numbers of thousands of digits."""
-    try:
-        return str(value)
-    except ValueError:
-        return "a number of thousands of digits"
-
-
-def _shown(found: object) -> str:
-    """The value as the user would write it, without what may be a secret."""
-    try:
-        shown = _masked(json.dumps(found, default=str, ensure_ascii=False))
-    except (RecursionError, TypeError, ValueError):
-        # A loop of YAML anchors, a date as a key, a number of thousands of digits.
-        return f"a value that can't be shown ({type(found).__name__})"
-    return cut(shown)
-
-
-def _masked(text: str) -> str:
-    """Hide what may be `user:password@`.
-
-    Everything up to the last @ counts, also without a scheme: a password may hold any character.
-    The digest of an image (`@sha256:...`) is no such thing.
-    """
-    return _MAYBE_USER_INFO.sub(rf"\g<1>{MASK}@", text)

@@ -7,7 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from plan.settings.checks import Checks, is_integer, leaf, number_in, text
+from plan.problems import text
+from plan.settings.checks import (
+    Checks,
+    is_integer,
+    leaf,
+    number_in,
+)
 
 PROVISIONERS = ("docker", "qemu")
 AUTO = "auto"

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from plan import engine_yaml
-from plan.settings.checks import PROJECT, Checks, text
+from plan.problems import PROJECT, text
+from plan.settings.checks import Checks
 
 # How alike two names are, small letters and digits only, for one to be taken for the other.
 _ALIKE = 0.75

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from plan.settings.checks import Checks, text
+from plan.problems import text
+from plan.settings.checks import Checks
 
 # What `pulumi config set --secret --path` leaves in a stack file in place of a value.
 ENCRYPTED_KEY = "secure"

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from plan import loopback
-from plan.settings.checks import Checks, text
+from plan.network import address_of
+from plan.problems import text
+from plan.settings.checks import Checks
 from plan.settings.credentials import HARBOR_ADMIN, HARBOR_LOGIN, Credentials
 from plan.settings.upstreams import HARBOR, LABEL, UpstreamSettings, is_base_url, read_file
-from plan.upstreams import address_of
 
 # Keys that say what the stack makes in Harbor, which it does with `harborAdmin` only.
 KEYS_OF_AN_ADMIN = ("public", "retentionDays", "quota", "robot")

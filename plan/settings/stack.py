@@ -11,11 +11,12 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-from plan import loopback
-from plan.settings.checks import Checks, SettingsError, ip_address, text
-from plan.settings.cluster import AUTO, ClusterSettings, parse_clusters
+from plan.network import ip_address
+from plan.problems import SettingsError
+from plan.settings.caches import CacheSettings, UpstreamProxy, _cache, _upstream_proxy
+from plan.settings.checks import Checks
+from plan.settings.cluster import ClusterSettings, parse_clusters
 from plan.settings.config_keys import refuse_others
 from plan.settings.credentials import (
     CACHE_LOGIN,
@@ -32,146 +33,26 @@ from plan.settings.credentials import (
     set_secret,
 )
 from plan.settings.harbor import HarborSettings, parse_harbor
+from plan.settings.keys import DEFAULTS, DOCKER_BRIDGE, QEMU_BRIDGE, TEXT_KEYS
 from plan.settings.upstreams import (
     BACKENDS,
     HARBOR,
     LABEL,
     LOCAL,
-    PATH_PART,
     PORT_RANGE,
     UpstreamSettings,
     hosts_of,
-    is_base_url,
     parse_upstreams,
-    read_file,
 )
-from plan.upstreams import DEFAULT_BASE_PORT, LARGEST_OFFSET
-
-DOCKER_BRIDGE = "docker-bridge"
-QEMU_BRIDGE = "qemu-bridge"
-ON_DESTROY = ("keep", "delete")
-
-REQUIRED = object()
-
-# Every key that a stack file may have, with its default; the documentation tests compare
-# Pulumi.yaml, Pulumi.example.yaml and the README with this table. `<host>` stands for any upstream
-# registry. None: absent unless given.
-DEFAULTS: dict[str, object] = {
-    "backend": LOCAL,
-    "addressing": DOCKER_BRIDGE,
-    "bindAddresses": (),
-    "exposeToLan": False,
-    "prefix": "registry",
-    "basePort": DEFAULT_BASE_PORT,
-    "offline": False,
-    "cache.image": "registry:3.1.2",
-    "cache.ttl": "0",
-    "cache.onDestroy": "keep",
-    "cache.waitSeconds": 60,
-    "cache.tls": False,
-    "cache.certificate": None,
-    "cache.key": None,
-    "cache.ca": None,
-    "upstreamProxy.url": REQUIRED,
-    "upstreamProxy.noProxy": (),
-    "upstreams.<host>.remoteUrl": None,
-    "upstreams.<host>.port": None,
-    "upstreams.<host>.skipFallback": False,
-    "upstreams.<host>.overridePath": False,
-    "upstreams.<host>.pathPrefix": None,
-    "upstreams.<host>.ca": None,
-    "upstreams.<host>.credentialsFrom": None,
-    "upstreams.<host>.backend": None,
-    "cluster.provisioner": "docker",
-    "cluster.name": "talos-default",
-    "cluster.controlPlanes": 1,
-    "cluster.workers": 1,
-    "cluster.cidr": "10.5.0.0/24",
-    "cluster.talosVersion": None,
-    "cluster.kubernetesVersion": None,
-    "cluster.image": None,
-    "cluster.schematic": None,
-    "cluster.presets": (),
-    "cluster.controlPlaneCpus": 2,
-    "cluster.controlPlaneMemory": "2GiB",
-    "cluster.workerCpus": 2,
-    "cluster.workerMemory": "2GiB",
-    "cluster.disks": (),
-    "cluster.exposedPorts": (),
-    "cluster.patches": (),
-    "cluster.controlPlanePatches": (),
-    "cluster.workerPatches": (),
-    "cluster.talosctlVersion": AUTO,
-    "cluster.createTimeout": "25m",
-    "cluster.wait": True,
-    "cluster.warm": False,
-    "cluster.mergeKubeconfig": False,
-    "cluster.allowReboot": False,
-    "harbor.url": REQUIRED,
-    "harbor.ca": None,
-    "harbor.projectPrefix": "proxy-",
-    "harbor.public": True,
-    "harbor.retentionDays": None,
-    "harbor.quota": None,
-    "harbor.robot": None,
-    "credentials.<host>.username": REQUIRED,
-    "credentials.<host>.password": REQUIRED,
-    **{f"{login}.{name}": REQUIRED for login in LOGINS for name in ("username", "password")},
-}
-# Top-level keys whose value is text: the others reach the program as JSON.
-TEXT_KEYS = frozenset({"addressing", "backend", "prefix"})
+from plan.upstreams import LARGEST_OFFSET
 
 _HOST_NAME = re.compile(rf"{LABEL}(\.{LABEL})*")
 # Docker's own rule for names, kept short enough for a prefix with a long host behind it.
 _PREFIX = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
-# Keys of a certificate's files -> a name to propose.
-_CERTIFICATE_FILES = {"certificate": "cache.pem", "key": "cache.key", "ca": "ca.pem"}
-_NO_PROXY_NAME = re.compile(r"\*|(\*?\.)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
 _PREFIX_RULE = (
     "Docker names start with a letter or digit and hold letters, digits, '_', '.' and '-'; "
     "a prefix has at most 63 of them"
 )
-_IMAGE = re.compile(
-    rf"({LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?/)?({PATH_PART}/)*(?P<name>{PATH_PART})"
-    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(@sha256:[0-9a-f]{64})?"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheSettings:
-    """What all caches have in common.
-
-    Attributes:
-        image: of the registry.
-        ttl: a Go duration, "0" for never.
-        on_destroy: one of ON_DESTROY.
-        wait_seconds: how long `up` waits for an answer.
-        tls: whether they answer by https; with the certificate in the files below, or else with
-            one from a CA of this stack's own.
-        certificate_file, key_file, ca_file: paths of PEM files; may be empty.
-    """
-
-    image: str
-    ttl: str
-    on_destroy: str
-    wait_seconds: int
-    tls: bool
-    certificate_file: str
-    key_file: str
-    ca_file: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpstreamProxy:
-    """A proxy between this machine and its upstreams.
-
-    Attributes:
-        url: http or https, without user name and password.
-        no_proxy: hosts, domains with a dot before them, and networks that are reached without it.
-    """
-
-    url: str
-    no_proxy: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -412,115 +293,3 @@ def _host_name_needs_binds(check: Checks, addressing: str) -> None:
 def _base_port(check: Checks, top: Mapping[str, Any]) -> int:
     most = PORT_RANGE[1] - LARGEST_OFFSET
     return check.integer("basePort", top, PORT_RANGE[0], most, "the base port")
-
-
-def _cache(check: Checks, value: object) -> CacheSettings:
-    group = check.mapping("cache", value, "cache")
-    files = {
-        key: read_file(check, f"cache.{key}", group.get(key), f"certs/{example}")
-        for key, example in _CERTIFICATE_FILES.items()
-    }
-    tls = check.boolean("cache.tls", group)
-    _refuse_half_a_certificate(check, group, tls=tls)
-    return CacheSettings(
-        image=_image(check, group),
-        ttl=check.duration("cache.ttl", group, zero="to keep images for ever"),
-        on_destroy=check.choice("cache.onDestroy", group, ON_DESTROY),
-        wait_seconds=check.integer("cache.waitSeconds", group, 1, 3600, "the wait"),
-        tls=tls,
-        certificate_file=files["certificate"],
-        key_file=files["key"],
-        ca_file=files["ca"],
-    )
-
-
-def _refuse_half_a_certificate(check: Checks, group: Mapping[str, Any], *, tls: bool) -> None:
-    given = [key for key in _CERTIFICATE_FILES if group.get(key) is not None]
-    if given and not tls:
-        rule = f"{given[0]} is about caches that answer by https"
-        check.add("cache.tls", tls, rule, "write tls: true")
-    for key, other in (("certificate", "key"), ("key", "certificate"), ("ca", "certificate")):
-        if key in given and other not in given:
-            rule = f"{key} comes with {other}; without all of them a certificate is made here"
-            fix = f"remove {key}, or write for instance "
-            example = f'{other}: "@certs/{_CERTIFICATE_FILES[other]}"'
-            check.missing(f"cache.{other}", rule, fix, example)
-
-
-def _upstream_proxy(check: Checks, value: object) -> UpstreamProxy | None:
-    if value is None:
-        return None
-    group = check.mapping("upstreamProxy", value, "upstreamProxy")
-    if not isinstance(value, Mapping):
-        return None
-    return UpstreamProxy(
-        url=_proxy_url(check, group.get("url")), no_proxy=_no_proxy(check, group.get("noProxy"))
-    )
-
-
-def _proxy_url(check: Checks, value: object) -> str:
-    path = "upstreamProxy.url"
-    rule = "http:// or https:// and the proxy's host and port"
-    fix = 'write for instance url: "http://proxy.example.com:3128"'
-    if value is None:
-        check.missing(path, rule, fix)
-    elif isinstance(value, str) and "@" in value:
-        rule = "no user name or password: a proxy's URL stands in the containers' environment"
-        fix = (
-            "run a local proxy that logs in to it (cntlm, px), let it listen on the address of "
-            "Docker's bridge, and write that one's URL"
-        )
-        check.add(path, value, rule, fix)
-    elif not isinstance(value, str) or not is_base_url(value) or not urlsplit(value).port:
-        check.add(path, value, rule, fix)
-    elif not loopback.refuse(check, path, value, "every cache"):
-        return value.rstrip("/")
-    return ""
-
-
-def _no_proxy(check: Checks, value: object) -> tuple[str, ...]:
-    path = "upstreamProxy.noProxy"
-    rule = "a list of hosts, domains (.example.com) and networks (10.0.0.0/8)"
-    if value in (None, []):
-        return ()
-    if not isinstance(value, list):
-        meant = [part.strip() for part in text(value).split(",")]
-        works = isinstance(value, str) and all(map(_is_no_proxy, meant))
-        fix = f"write {json.dumps(meant)}" if works else 'write for instance [".example.com"]'
-        check.add(path, value, rule, fix)
-        return ()
-    for index, item in enumerate(value):
-        if not _is_no_proxy(item):
-            check.add(f"{path}[{index}]", item, rule, "write one host, domain or network each")
-    return tuple(text(item) for item in value)
-
-
-def _is_no_proxy(item: object) -> bool:
-    """Whether `plan.proxies` knows what it means."""
-    if not isinstance(item, str):
-        return False
-    try:
-        ipaddress.ip_network(item, strict=False)
-    except ValueError:
-        return bool(_NO_PROXY_NAME.fullmatch(item))
-    return True
-
-
-def _image(check: Checks, group: Mapping[str, Any]) -> str:
-    value = group.get("image")
-    default = str(DEFAULTS["cache.image"])
-    if value is None:
-        return default
-    match = _IMAGE.fullmatch(value) if isinstance(value, str) else None
-    fix = f"write for instance {default}"
-    if match is None:
-        check.add("cache.image", value, "an image reference with an exact tag or a digest", fix)
-        return default
-    tag = match["tag"] or ""
-    if "@" not in match[0] and tag in ("", "latest"):
-        rule = "an exact tag or a digest: a moving tag would change the caches behind your back"
-        check.add("cache.image", value, rule, fix)
-    elif match["name"] == "registry" and re.match(r"v?[0-2](\.|$)", tag):
-        rule = "distribution v3 or newer: version 2 can't start while its upstream is away"
-        check.add("cache.image", value, rule, fix)
-    return match[0]

@@ -8,7 +8,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from plan import loopback
-from plan.settings.checks import Checks, is_integer, number_in, text
+from plan.problems import text
+from plan.settings.checks import (
+    Checks,
+    is_integer,
+    number_in,
+)
 from plan.settings.credentials import set_secret
 from plan.upstreams import DOCKER_IO_ALIASES, KNOWN, LARGEST_OFFSET, slug
 

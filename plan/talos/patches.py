@@ -10,7 +10,12 @@ from typing import Any
 
 from plan import engine_yaml
 from plan.engine_yaml import NotYamlError
-from plan.settings.checks import MASK, Problem, cut, text
+from plan.problems import (
+    MASK,
+    Problem,
+    cut,
+    text,
+)
 from plan.settings.credentials import is_encrypted
 from plan.talos.mirrors import (
     AUTH_KIND,

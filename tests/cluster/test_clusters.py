@@ -6,7 +6,7 @@ import pytest
 
 from ops import clusters
 from ops.errors import OpsError
-from plan.harbor import reconcile
+from plan.harbor import transport
 from plan.ownership import COMMAND_TYPE
 from plan.settings.stack import parse
 
@@ -18,7 +18,7 @@ def resource(urn, typ, parent="", cluster="", **variables):
     return {"urn": urn, "type": typ, "parent": parent, "inputs": inputs}
 
 
-OF_HARBOR = {reconcile.STACK_VARIABLE: "mine", reconcile.OWNER_VARIABLE: "0123456789ab"}
+OF_HARBOR = {transport.STACK_VARIABLE: "mine", transport.OWNER_VARIABLE: "0123456789ab"}
 STATE = {
     "resources": [
         resource("stack", "pulumi:pulumi:Stack"),

@@ -16,8 +16,8 @@ from ops.cluster.folder import folder_of, owner_of
 from ops.cluster.supervisor import Lifeline, StoppedError
 from ops.errors import OpsError
 from plan.settings.stack import parse
-from plan.talos import cluster
-from plan.talos.create_flags import Version
+from plan.talos import cluster, cluster_transport
+from plan.talos.versions import Version
 
 IMAGE = "ghcr.io/siderolabs/talos:v1.13.0"
 CACHES = {"ghcr.io": docker_provisioner.Source(url="http://127.0.0.1:5004")}
@@ -96,7 +96,7 @@ def run(tmp_path, monkeypatch):
     """Runs `create` as the engine does, with something in the place of what it calls."""
     settings = parse({"cluster": {"name": "dev"}})
     plan = cluster.build("mine", settings.clusters, [], [], {})[0]
-    for name, value in cluster.environment(plan).items():
+    for name, value in cluster_transport.environment(plan).items():
         monkeypatch.setenv(name, value)
     for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "PULUMI_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
@@ -104,7 +104,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(command.talosctl, "find", lambda: found)
     monkeypatch.setattr(command, "conflicts", lambda plan: [])
     secrets = tmp_path / "secrets"
-    secrets.write_text(cluster.secret_input(plan) + "\n")
+    secrets.write_text(cluster_transport.secret_input(plan) + "\n")
 
     def create(created, removed):
         monkeypatch.setattr(command, "_created", created)

@@ -16,8 +16,8 @@ from ops.errors import OpsError
 from plan.settings.cluster import Patch
 from plan.settings.stack import parse
 from plan.talos.cluster import ClusterPlan
-from plan.talos.create_flags import Version
 from plan.talos.mirrors import Mirror
+from plan.talos.versions import Version
 
 AUTH = "{kind: RegistryAuthConfig, name: registry.lan, password: hunter2}"
 ENV = "machine: {env: {A: one}}"

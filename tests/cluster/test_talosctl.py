@@ -5,7 +5,7 @@ import pytest
 from ops.cluster import talosctl
 from ops.cluster.folder import Folder
 from ops.errors import OpsError
-from plan.talos.create_flags import Version
+from plan.talos.versions import Version
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import json
 from dataclasses import replace
 
 from components import HarborProjects
-from plan.harbor import reconcile
-from plan.harbor.reconcile import HarborPlan, HarborProject
+from plan.harbor import transport
+from plan.harbor.desired import HarborPlan, HarborProject
 from tests.components.engine import COMMAND, HARBOR, Secret, run
 
 SECRETS = ("hunter2", "Robot5ecret", "upstream-password")
@@ -65,7 +65,7 @@ def test_what_is_secret_goes_by_standard_input_and_is_marked():
 
 def test_the_command_reads_the_plan_that_it_was_given():
     inputs = registered().one(COMMAND).inputs
-    assert reconcile.read(inputs["environment"], inputs["stdin"].value) == PLAN
+    assert transport.read(inputs["environment"], inputs["stdin"].value) == PLAN
 
 
 def test_another_harbor_replaces_it_and_the_old_one_goes_first():
@@ -86,7 +86,7 @@ def test_one_repair_more_updates_it():
 
     before, after = of(1), of(2)
     assert {key for key in after if after[key] != before[key]} == {"environment"}
-    assert reconcile.read(after["environment"], after["stdin"].value) == PLAN
+    assert transport.read(after["environment"], after["stdin"].value) == PLAN
     assert of(0) == registered().one(COMMAND).inputs
 
 

@@ -9,7 +9,7 @@ import pytest
 from components import TalosCluster
 from plan.caches import addressing, cache_plan
 from plan.settings.stack import parse
-from plan.talos import cluster, mirrors
+from plan.talos import cluster, cluster_transport, mirrors
 from tests.components.engine import CLUSTER, COMMAND, Secret, run
 
 CONFIG = {
@@ -67,7 +67,9 @@ def test_what_it_prints_on_stdout_is_for_the_next_run_and_not_for_the_screen():
 
 def test_another_identity_replaces_it_and_the_old_one_goes_first():
     resource = registered().one(COMMAND)
-    assert resource.inputs["triggers"] == [json.loads(json.dumps(cluster.identity(plan_for())))]
+    assert resource.inputs["triggers"] == [
+        json.loads(json.dumps(cluster_transport.identity(plan_for())))
+    ]
     assert resource.delete_before_replace
 
 

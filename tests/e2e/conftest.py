@@ -12,7 +12,7 @@ from demo import images
 from demo.upstream import Upstream
 from host.locks import only_one
 from ops.docker import api
-from plan.settings.stack import DEFAULTS
+from plan.settings.keys import DEFAULTS
 from tests.checkout import checked_out
 from tests.e2e.sweep import PREFIX
 

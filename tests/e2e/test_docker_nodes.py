@@ -12,7 +12,8 @@ from requests import ReadTimeout
 
 from ops.cluster import docker_provisioner
 from ops.cluster.docker_provisioner import CLUSTER_LABEL
-from plan.settings.stack import DEFAULTS, parse
+from plan.settings.keys import DEFAULTS
+from plan.settings.stack import parse
 from plan.talos.cluster import ClusterPlan
 from tests.e2e.conftest import WORKER
 from tests.e2e.sweep import PREFIX

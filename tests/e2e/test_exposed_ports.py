@@ -7,7 +7,8 @@ import pytest
 from ops.cluster import docker_provisioner, exposed_ports
 from ops.docker.api import labels_of
 from plan.ownership import Owner
-from plan.settings.stack import DEFAULTS, parse
+from plan.settings.keys import DEFAULTS
+from plan.settings.stack import parse
 from plan.talos.cluster import ClusterPlan
 from tests.e2e.conftest import WORKER
 from tests.e2e.sweep import PREFIX

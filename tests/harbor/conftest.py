@@ -13,7 +13,8 @@ import pytest
 
 from ops.harbor import command as work
 from ops.harbor.client import Client
-from plan.harbor.reconcile import HarborPlan, HarborProject, environment, secret_input
+from plan.harbor.desired import HarborPlan, HarborProject
+from plan.harbor.transport import environment, secret_input
 from tests.harbor.api import Harbor
 from tests.harbor.proxy import ACCEPT
 from tests.harbor.server import Server

@@ -13,7 +13,11 @@ from ops.errors import OpsError
 from ops.harbor import access, command
 from ops.stack import secret_files, stack_files, stack_secrets
 from plan.harbor import from_settings
-from plan.settings.checks import MASK, Problem, SettingsError
+from plan.problems import (
+    MASK,
+    Problem,
+    SettingsError,
+)
 from plan.settings.credentials import Credentials
 from plan.settings.stack import parse
 

@@ -7,7 +7,7 @@ import pytest
 
 from ops.harbor import drift
 from plan.harbor import drift as harbor_drift
-from plan.harbor import reconcile
+from plan.harbor import transport
 from tests.harbor.api import FailedError
 from tests.harbor.conftest import DOCKER
 from tests.harbor.test_work import hold_something, somebodys, the
@@ -25,7 +25,7 @@ def made(run, plan):
 
 def recorded(run, plan, repairs=0):
     """What the state then has of the command."""
-    outputs = {"environment": reconcile.environment(plan, repairs), "stdout": run.previous}
+    outputs = {"environment": transport.environment(plan, repairs), "stdout": run.previous}
     return harbor_drift.recorded(outputs)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ops.harbor import command
 from ops.harbor.client import Client
-from plan.harbor.reconcile import environment, secret_input
+from plan.harbor.transport import environment, secret_input
 from tests.harbor.api import Harbor
 from tests.harbor.conftest import DOCKER, QUAY, ROBOT_SECRET, ROOT
 from tests.harbor.server import Server

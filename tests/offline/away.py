@@ -22,7 +22,7 @@ from demo import images
 from demo.upstream import Upstream
 from ops.registry.ping import wait_for_answer
 from plan.caches.cache_plan import UPSTREAM_WATCH_PATH
-from plan.settings.stack import DEFAULTS
+from plan.settings.keys import DEFAULTS
 from tests.e2e.containerd import ctr, hosts_dir, running
 from tests.e2e.sweep import PREFIX
 

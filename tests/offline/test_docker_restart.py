@@ -14,7 +14,7 @@ import requests
 from demo.client import PullError, pull
 from demo.upstream import Upstream
 from ops.registry.ping import wait_for_answer
-from plan.settings.stack import DEFAULTS
+from plan.settings.keys import DEFAULTS
 from tests.e2e.conftest import IMAGES, PREFIX
 from tests.offline.second_docker import second_docker
 

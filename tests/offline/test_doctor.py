@@ -22,7 +22,7 @@ from ops.errors import OpsError
 from ops.registry import endpoints
 from ops.registry.ping import wait_for_answer
 from plan.diagnosis import ANSWERS
-from plan.settings.stack import DEFAULTS
+from plan.settings.keys import DEFAULTS
 from tests.e2e.conftest import IMAGES, PREFIX, WORKER, embedded
 
 STACK = "doctor"

@@ -21,7 +21,7 @@ from demo.images import Image
 from ops.caches import Cache
 from ops.docker.volumes import MOUNT, opened
 from plan.images.storage import STAGING
-from plan.settings.stack import DEFAULTS
+from plan.settings.keys import DEFAULTS
 from tests.checkout import ops_line, remove_volume
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 from tests.offline.second_docker import second_docker

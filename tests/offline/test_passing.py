@@ -9,7 +9,7 @@ import pytest
 from docker.errors import APIError, ImageNotFound
 
 from ops.docker import api, temporary_container
-from plan.settings.stack import DEFAULTS
+from plan.settings.keys import DEFAULTS
 from tests.e2e.conftest import PREFIX
 
 IMAGE = str(DEFAULTS["cache.image"])

@@ -14,7 +14,7 @@ from ops.caches import Cache
 from ops.docker.volumes import opened
 from ops.registry.ping import wait_for_answer
 from plan.images.storage import ROOT, blob_path
-from plan.settings.stack import DEFAULTS
+from plan.settings.keys import DEFAULTS
 from tests.checkout import ops_line
 from tests.e2e.conftest import IMAGES, PREFIX, embedded
 from tests.offline.volumes import FOLDER, cut_short, damage, in_container, once_stored, path

@@ -36,11 +36,11 @@ from ops.stack import secret_files, stack_files
 from plan.caches.upstream_watchdog import TROUBLE_PATH
 from plan.diagnosis import ANSWERS, PROBLEM, WARNING, Answer, problem, warning, well
 from plan.ownership import Owner, Recorded
-from plan.settings.checks import Problem, SettingsError
+from plan.problems import Problem, SettingsError
 from plan.settings.stack import parse
 from plan.talos.cluster import ClusterPlan
-from plan.talos.create_flags import Version
 from plan.talos.mirrors import Mirror
+from plan.talos.versions import Version
 from tests.plan.shapes import planned
 
 ALL_STATES = [

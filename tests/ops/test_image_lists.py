@@ -8,8 +8,7 @@ from ops.cluster.folder import folder_of
 from ops.commands import image_selection
 from ops.errors import OpsError
 from ops.stack import stack_files
-from plan.images.reference import ImageListError
-from plan.settings.checks import SettingsError
+from plan.problems import ImageListError, SettingsError
 from plan.settings.stack import parse
 
 HOSTS = {"docker.io", "ghcr.io", "registry.k8s.io"}

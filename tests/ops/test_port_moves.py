@@ -11,8 +11,8 @@ from ops.docker.api import Container
 from ops.errors import OpsError
 from ops.stack import stack_files
 from plan.ownership import Recorded
-from plan.settings.checks import SettingsError
-from plan.talos.create_flags import Version
+from plan.problems import SettingsError
+from plan.talos.versions import Version
 
 ONE, OTHER = "registry-docker.io", "registry-quay.io"
 SWAPPED = """

@@ -7,8 +7,8 @@ import pytest
 from ops.cluster.folder import states_of
 from ops.stack import secret_files
 from plan.caches import addressing, tls
-from plan.harbor.reconcile import is_robot_secret
-from plan.settings.checks import SettingsError
+from plan.harbor.desired import is_robot_secret
+from plan.problems import SettingsError
 from plan.settings.stack import parse
 from tests.private.authority import Authority
 

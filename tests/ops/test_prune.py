@@ -12,7 +12,7 @@ from ops.docker.volumes import MOUNT
 from ops.errors import OpsError
 from plan.images.storage import ROOT
 from plan.settings.stack import parse
-from plan.talos.create_flags import version_in
+from plan.talos.versions import version_in
 
 OLD_SECONDS = 2 * 60 * 60
 LEFT_OVER = (

@@ -5,7 +5,7 @@ import pytest
 from ops.errors import OpsError
 from ops.stack import stack_files
 from ops.stack.stack_files import named_files
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 from plan.settings.stack import parse
 
 PEM = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n"

@@ -23,7 +23,7 @@ from plan import patience
 from plan.images.reference import ImageReference, Platform
 from plan.images.storage import EMPTY, Repository, Store, layer_link
 from plan.images.warm import Wanted
-from plan.settings.checks import Problem, SettingsError
+from plan.problems import Problem, SettingsError
 from tests import ctrl_c
 from tests.ops import busy_upstream
 from tests.real_registry import running

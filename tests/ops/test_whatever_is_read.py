@@ -25,7 +25,8 @@ from ops.errors import OpsError
 from ops.stack import recovery, stack_files
 from plan.images import archive
 from plan.images.archive import ArchiveError, Lock
-from plan.images.reference import ImageListError, parse_list
+from plan.images.reference import parse_list
+from plan.problems import ImageListError
 from plan.settings.stack import parse
 from toolchain import __main__ as toolchain
 

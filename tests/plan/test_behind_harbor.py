@@ -3,7 +3,11 @@
 import pytest
 
 from plan.harbor import from_settings
-from plan.harbor.reconcile import NAME, mirror_url, upstream_endpoint
+from plan.harbor.desired import (
+    NAME,
+    mirror_url,
+    upstream_endpoint,
+)
 from plan.settings.stack import parse
 from tests.plan.shapes import HERE, certificate_texts, config_of, pem
 

@@ -10,9 +10,9 @@ import pytest
 
 from plan.caches.cache_plan import CREDENTIAL_HELPER_PATH, credential_helper, in_reported_order
 from plan.caches.upstream_watchdog import script
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 from plan.settings.credentials import Credentials
-from plan.talos.cluster import environment, secret_input
+from plan.talos.cluster_transport import environment, secret_input
 from tests.plan.shapes import GATEWAY, HERE, VALID, config_of, pem, planned, planned_file
 
 

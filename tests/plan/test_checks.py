@@ -2,8 +2,16 @@
 
 import pytest
 
-from plan.settings.checks import MASK, Checks, Problem, SettingsError, ip_address, number_in, text
-from plan.settings.stack import DEFAULTS, parse
+from plan.network import ip_address
+from plan.problems import (
+    MASK,
+    Problem,
+    SettingsError,
+    text,
+)
+from plan.settings.checks import Checks, number_in
+from plan.settings.keys import DEFAULTS
+from plan.settings.stack import parse
 from tests.plan.shapes import planned
 
 

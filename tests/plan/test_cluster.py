@@ -8,11 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plan.caches import addressing, cache_plan
-from plan.settings.checks import MASK, SettingsError
+from plan.problems import MASK, SettingsError
 from plan.settings.cluster import BOOT_PRESETS, DISK_DRIVERS, ClusterSettings, Disk, Machine, Patch
 from plan.settings.stack import parse
-from plan.talos import cluster, mirrors
-from plan.talos.cluster import environment, identity, read, secret_input
+from plan.talos import cluster, cluster_transport, mirrors
+from plan.talos.cluster_transport import (
+    environment,
+    identity,
+    read,
+    secret_input,
+)
 from tests.plan.shapes import MADE, VALID, cluster_plan, config_of, planned, planned_file
 
 IDENTITY, OPTION, TIMEOUT, PATCHES, SLUG = "identity", "option", "timeout", "patches", "slug"
@@ -46,10 +51,10 @@ FIELDS = {
 }
 # What it is -> the variable that says it.
 VARIABLES = {
-    IDENTITY: {cluster.CLUSTER_VARIABLE},
-    OPTION: {cluster.OPTIONS_VARIABLE},
-    TIMEOUT: {cluster.TIMEOUT_VARIABLE},
-    SLUG: {cluster.SLUG_VARIABLE},
+    IDENTITY: {cluster_transport.CLUSTER_VARIABLE},
+    OPTION: {cluster_transport.OPTIONS_VARIABLE},
+    TIMEOUT: {cluster_transport.TIMEOUT_VARIABLE},
+    SLUG: {cluster_transport.SLUG_VARIABLE},
     PATCHES: set(),
     WARM: set(),
 }
@@ -124,7 +129,7 @@ def test_one_more_upstream_changes_the_mirrors_alone():
     upstreams = {"docker.io": {}, "quay.io": {}}
     before = cluster_plan({}, upstreams=upstreams)
     after = cluster_plan({}, upstreams={**upstreams, "ghcr.io": {}})
-    assert changed(before, after) == {cluster.MIRRORS_VARIABLE}
+    assert changed(before, after) == {cluster_transport.MIRRORS_VARIABLE}
     assert identity(after) == identity(before)
     assert secret_input(after) == secret_input(before)
 
@@ -333,12 +338,12 @@ def test_the_list_that_a_cluster_is_warmed_with_is_read_and_its_changes_are_seen
         plans = cache_plan.build(chosen, addressing.resolve(chosen, "172.17.0.1"))
         files = {"images.txt": text}
         (plan,) = cluster.build("mine", chosen.clusters, plans, mirrors.build(plans), files)
-        return cluster.warm_environment(plan)
+        return cluster_transport.warm_environment(plan)
 
     one, other = warmed("ghcr.io/a:1"), warmed("ghcr.io/a:2")
     assert one != other
     assert warmed("ghcr.io/a:1", upstreams={"ghcr.io": None}) != one, "another set of caches"
-    assert json.loads(one[cluster.CLUSTER_VARIABLE]) == {"name": "talos-default"}
+    assert json.loads(one[cluster_transport.CLUSTER_VARIABLE]) == {"name": "talos-default"}
 
 
 AUTH = "{apiVersion: v1alpha1, kind: RegistryAuthConfig, name: registry.lan, password: hunter2}"
@@ -391,10 +396,10 @@ def test_ca_and_login_arrive_by_the_secret_way_alone():
 def test_a_preview_tells_that_a_ca_changes_or_a_login_comes():
     plain, tls = cluster_plan({}), cluster_plan({}, cache={"tls": True})
     both = cluster_plan({}, **SECRETS_OF_MIRRORS)
-    assert changed(plain, tls) == changed(tls, both) == {cluster.MIRRORS_VARIABLE}
+    assert changed(plain, tls) == changed(tls, both) == {cluster_transport.MIRRORS_VARIABLE}
     mirror = replace(tls.mirrors[0], ca="another")
     renewed = replace(tls, mirrors=(mirror, *tls.mirrors[1:]))
-    assert changed(tls, renewed) == {cluster.MIRRORS_VARIABLE}
+    assert changed(tls, renewed) == {cluster_transport.MIRRORS_VARIABLE}
 
 
 def test_a_changed_password_changes_the_secret_input_alone():

@@ -3,7 +3,7 @@
 import pytest
 
 from plan import engine_yaml
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 from plan.settings.cluster import ONE, Disk, Machine, Patch
 from plan.settings.stack import parse
 from tests.plan.shapes import cluster_settings, planned, planned_file

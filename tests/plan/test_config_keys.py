@@ -2,7 +2,7 @@
 
 import pytest
 
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 from plan.settings.config_keys import full_names, own
 from plan.settings.stack import parse
 

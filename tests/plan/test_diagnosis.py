@@ -26,9 +26,9 @@ from plan.diagnosis import (
 )
 from plan.settings.stack import parse
 from plan.talos import mirrors
-from plan.talos.create_flags import Place
 from plan.talos.mirror_updates import patches
 from plan.talos.mirrors import Mirror, document, legacy_entry
+from plan.talos.talosctl import Place
 
 STACK = "mine"
 UP = "make up STACK=mine"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plan.durations import seconds
+from plan.talos.cluster import seconds
 
 
 @pytest.mark.parametrize(

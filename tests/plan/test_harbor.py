@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from plan.harbor import reconcile
-from plan.harbor.reconcile import Found, HarborPlan, HarborProject, RefusalError
+from plan.harbor import desired, reconcile, transport
+from plan.harbor.desired import HarborPlan, HarborProject
+from plan.harbor.reconcile import Found, RefusalError
 
 HUB = "https://hub.docker.com"
 PROJECT = HarborProject(
@@ -71,12 +72,12 @@ def asked(steps):
 class TestTravel:
     def test_the_plan_arrives_as_it_left(self):
         whole = replace(WITH_ROBOT, projects=(WITH_USER,), quota_bytes=7, ca_pem="a\nb\n")
-        arrived = reconcile.read(reconcile.environment(whole), reconcile.secret_input(whole))
+        arrived = transport.read(transport.environment(whole), transport.secret_input(whole))
         assert arrived == whole
 
     def test_what_is_secret_goes_the_other_way(self):
         whole = replace(WITH_ROBOT, projects=(WITH_USER,))
-        public, secret = json.dumps(reconcile.environment(whole)), reconcile.secret_input(whole)
+        public, secret = json.dumps(transport.environment(whole)), transport.secret_input(whole)
         assert whole.secrets == ("hunter2", "Robot5ecret", "secret")
         for text in (*whole.secrets, "alice"):
             assert text in secret
@@ -85,7 +86,7 @@ class TestTravel:
         assert "\n" not in secret
 
     def test_what_may_not_change_in_place(self):
-        assert reconcile.identity(PLAN) == {"url": "https://harbor.test", "owner": "0123456789ab"}
+        assert transport.identity(PLAN) == {"url": "https://harbor.test", "owner": "0123456789ab"}
 
 
 @pytest.mark.parametrize(
@@ -100,11 +101,11 @@ class TestTravel:
     ],
 )
 def test_the_endpoint_of_an_upstream(host, url, endpoint):
-    assert reconcile.upstream_endpoint(host, url) == endpoint
+    assert desired.upstream_endpoint(host, url) == endpoint
 
 
 def test_a_mirror_ends_the_path_itself():
-    assert reconcile.mirror_url("https://harbor.test/", "proxy") == "https://harbor.test/v2/proxy"
+    assert desired.mirror_url("https://harbor.test/", "proxy") == "https://harbor.test/v2/proxy"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_a_mirror_ends_the_path_itself():
     ],
 )
 def test_harbors_rule_for_a_robots_secret(text, good):
-    assert reconcile.is_robot_secret(text) is good
+    assert desired.is_robot_secret(text) is good
 
 
 class TestRefusals:

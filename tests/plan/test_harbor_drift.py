@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from plan import ownership
-from plan.harbor import drift, reconcile
+from plan.harbor import drift, reconcile, transport
 from plan.harbor.drift import Recorded
 from plan.harbor.reconcile import Step
 from tests.plan.test_harbor import (
@@ -25,7 +25,7 @@ PRINTED = json.dumps(reconcile.made(PLAN, THERE))
 
 
 def outputs(plan=PLAN, repairs=0, printed=PRINTED):
-    return {"environment": reconcile.environment(plan, repairs), "stdout": printed}
+    return {"environment": transport.environment(plan, repairs), "stdout": printed}
 
 
 @pytest.mark.parametrize("repairs", [0, 1, 12])
@@ -38,7 +38,7 @@ def test_the_count_stays_in_the_state(repairs):
 
 
 def test_before_it_was_counted_there_was_nothing_to_repair():
-    assert reconcile.REPAIRS_VARIABLE not in reconcile.environment(PLAN), (
+    assert transport.REPAIRS_VARIABLE not in transport.environment(PLAN), (
         "no change for a stack of old"
     )
 
@@ -57,7 +57,7 @@ def test_a_command_that_has_printed_nothing_has_made_nothing(printed):
 
 
 def test_a_count_that_somebody_has_put_there_is_none():
-    recorded = Recorded(environment={reconcile.REPAIRS_VARIABLE: "many"}, made=frozenset())
+    recorded = Recorded(environment={transport.REPAIRS_VARIABLE: "many"}, made=frozenset())
     assert recorded.repairs == 0
 
 

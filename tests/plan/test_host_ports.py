@@ -3,7 +3,7 @@
 import pytest
 
 from plan.host_ports import UDP, Held, HostPort, exposed, moves
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 from plan.upstreams import slug
 from tests.plan.shapes import planned
 

@@ -2,7 +2,12 @@
 
 import pytest
 
-from plan.images.reference import ImageListError, ImageReference, parse_list, parse_platform
+from plan.images.reference import (
+    ImageReference,
+    parse_list,
+    parse_platform,
+)
+from plan.problems import ImageListError
 
 HOSTS = ("docker.io", "ghcr.io", "registry.example.com:5010")
 DIGEST = "sha256:" + "0123456789abcdef" * 4

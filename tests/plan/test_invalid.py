@@ -2,7 +2,7 @@
 
 import pytest
 
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 from plan.settings.stack import decode
 from tests.plan.shapes import HERE, INVALID, as_the_engine_hands_it_over, config_of, planned
 

@@ -3,7 +3,7 @@
 import pytest
 
 from plan.loopback import is_loopback
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 from tests.plan.shapes import parse, planned
 
 SPELLINGS = (

@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 
 from plan.loopback import is_loopback
 from plan.outputs import secrets as hidden_outputs
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 from plan.settings.credentials import LOGINS
-from plan.settings.stack import DEFAULTS, decode
-from plan.talos.cluster import environment, secret_input
-from plan.talos.create_flags import Place, Version, create_argv
+from plan.settings.keys import DEFAULTS
+from plan.settings.stack import decode
+from plan.talos.cluster_transport import environment, secret_input
+from plan.talos.create_flags import create_argv
 from plan.talos.mirrors import documents_patch, legacy_patch
+from plan.talos.talosctl import Place
+from plan.talos.versions import Version
 from plan.upstreams import DOCKER_IO_ALIASES, KNOWN, slug
 from tests.plan.shapes import as_the_engine_hands_it_over, planned
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from plan.proxies import is_used
+from plan.network import is_used
 
 URL = "https://registry.example.com"
 

@@ -65,29 +65,33 @@ subprocess.Popen = os.system = refuse("starts a program")
 os.getenv = refuse("reads the environment")
 os.environ = Environment()
 
-from plan import outputs
-from plan.caches import addressing, cache_plan
-from plan.settings import stack as settings
-from plan.settings.checks import SettingsError
-from plan.talos import cluster, create_flags, mirror_updates, mirrors
+from plan.problems import SettingsError
+from plan.settings.stack import decode, parse
+from plan.stack import Facts, build
+from plan.talos import cluster_transport, create_flags, mirror_updates, node_commands, unsupported
+from plan.talos.talosctl import Place
+from plan.talos.versions import Version
+
+FACTS = Facts(
+    identity="mine-0123456789ab",
+    bridge_gateway="172.17.0.1",
+    files={"patches/one.yaml": "machine: {env: {PASSWORD: hunter2}}"},
+)
 
 def whole(raw):
-    chosen = settings.parse(settings.decode(raw), "mine")
-    where = addressing.resolve(chosen, "172.17.0.1")
-    plans = cache_plan.build(chosen, where)
-    entries = mirrors.build(plans)
-    files = {"patches/one.yaml": "machine: {env: {PASSWORD: hunter2}}"}
-    for plan in cluster.build("mine", chosen.clusters, plans, entries, files):
-        arrived = cluster.read(cluster.environment(plan), cluster.secret_input(plan))
+    stack = build("mine", parse(decode(raw), "mine"), FACTS)
+    for plan in stack.clusters:
+        environment = cluster_transport.environment(plan)
+        arrived = cluster_transport.read(environment, cluster_transport.secret_input(plan))
         assert arrived == plan and arrived.create_seconds == 1500
-        for version in (create_flags.Version(1, 11, 5), create_flags.Version(1, 13, 0)):
-            assert not create_flags.refusals(plan.settings, version)
-            place = create_flags.Place(program="talosctl", state="state", talosconfig="talosconfig")
+        for version in (Version(1, 11, 5), Version(1, 13, 0)):
+            assert not unsupported.refusals(plan.settings, version)
+            place = Place(program="talosctl", state="state", talosconfig="talosconfig")
             assert "qemu" in create_flags.create_argv(plan.settings, plan.mirrors, version, place)
         for documents in (True, False):
             assert mirror_updates.patches([], plan.mirrors, {}, documents=documents)
-        assert not create_flags.needs_reboot(plan.settings.patches[0].text, version)
-    return outputs.build(plans, entries, chosen.clusters)
+        assert not node_commands.needs_reboot(plan.settings.patches[0].text, version)
+    return stack.outputs
 
 made = whole({
     "upstreams": '{"docker.io": {"overridePath": true}, "quay.io": {"skipFallback": true}}',

@@ -3,14 +3,10 @@
 import pytest
 
 from host.passphrases import PUBLIC_STACKS
-from plan.settings.checks import SettingsError
+from plan.problems import SettingsError
 from plan.settings.credentials import LOGINS, MOST_PASSWORD_BYTES, SECRET_KEYS, Credentials
-from plan.settings.stack import (
-    DEFAULTS,
-    REQUIRED,
-    decode,
-    parse,
-)
+from plan.settings.keys import DEFAULTS, REQUIRED
+from plan.settings.stack import decode, parse
 from plan.upstreams import KNOWN
 from tests.plan.shapes import (
     VALID,

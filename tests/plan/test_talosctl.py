@@ -8,32 +8,37 @@ import shlex
 import pytest
 
 from plan.settings.stack import parse
-from plan.talos import create_flags
-from plan.talos.create_flags import (
-    Place,
-    Version,
-    all_refusals,
-    boot_argv,
-    create_argv,
-    destroy_argv,
+from plan.talos import images
+from plan.talos.create_flags import create_argv, destroy_argv
+from plan.talos.images import (
     image_list_argv,
     installer_image,
-    needs_reboot,
     node_image,
     node_images,
-    node_version,
     nodes_images_argv,
+    with_kubernetes,
+)
+from plan.talos.mirrors import Mirror
+from plan.talos.node_commands import (
+    boot_argv,
+    needs_reboot,
     patch_argv,
     patch_mode,
     read_config_argv,
     reboots,
-    refusals,
     service_argv,
-    version_in,
-    waits_for_a_cni,
-    with_kubernetes,
 )
-from plan.talos.mirrors import Mirror
+from plan.talos.talosctl import Place
+from plan.talos.unsupported import (
+    all_refusals,
+    refusals,
+    waits_for_a_cni,
+)
+from plan.talos.versions import (
+    Version,
+    node_version,
+    version_in,
+)
 from tests.plan.shapes import cluster_settings, planned, planned_file
 
 FAMILY_A = ["v1.10.9", "v1.11.5"]
@@ -243,7 +248,7 @@ class TestCreate:
     @pytest.mark.parametrize("name", FAMILY_A)
     def test_family_a_boots_vms_of_its_own_version_without_a_schematic(self, name):
         argv = argv_for({"provisioner": "qemu"}, name)
-        assets = f"https://factory.talos.dev/image/{create_flags.EMPTY_SCHEMATIC}/{name}"
+        assets = f"https://factory.talos.dev/image/{images.EMPTY_SCHEMATIC}/{name}"
         assert after(argv, "--vmlinuz-path") == f"{assets}/kernel-amd64", "URLs know no ${ARCH}"
         assert after(argv, "--initrd-path") == f"{assets}/initramfs-amd64.xz"
         assert after(argv, "--install-image") == f"ghcr.io/siderolabs/installer:{name}"
@@ -714,7 +719,7 @@ def test_another_kubernetes_changes_its_own_images_and_no_other(kubernetes):
         (
             "v1.13.0",
             {"presets": ["iso-secureboot"]},
-            f"factory.talos.dev/metal-installer-secureboot/{create_flags.EMPTY_SCHEMATIC}:v1.13.0",
+            f"factory.talos.dev/metal-installer-secureboot/{images.EMPTY_SCHEMATIC}:v1.13.0",
         ),
     ],
 )

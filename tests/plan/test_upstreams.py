@@ -2,7 +2,13 @@
 
 import pytest
 
-from plan.upstreams import DOCKER_IO_ALIASES, KNOWN, address_of, physical_name, slug
+from plan.network import address_of
+from plan.upstreams import (
+    DOCKER_IO_ALIASES,
+    KNOWN,
+    physical_name,
+    slug,
+)
 
 
 def test_the_table_never_moves_a_port():

@@ -17,8 +17,8 @@ import pytest
 
 from demo.upstream import Upstream
 from ops.docker import api as docker_api
-from plan.settings.stack import DEFAULTS
-from plan.talos.create_flags import NODE_IMAGE
+from plan.settings.keys import DEFAULTS
+from plan.talos.images import NODE_IMAGE
 from tests.checkout import Checkout, checked_out
 from tests.e2e.sweep import PREFIX
 from tests.talos.parts.kubernetes import kubectl

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 import yaml
 
-from plan.settings.stack import DEFAULTS
+from plan.settings.keys import DEFAULTS
 from tests.e2e.sweep import PREFIX
 from tests.talos.stories import HOSTS, NOTHING_LEFT, TEAM, left_of, node_ips, soon, stack_config
 

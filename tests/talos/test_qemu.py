@@ -25,11 +25,15 @@ from ops.cluster.folder import Folder
 from ops.docker import api
 from ops.stack.stack_files import PROJECT
 from plan.caches import addressing, cache_plan
-from plan.durations import seconds
 from plan.settings.stack import parse
-from plan.talos import cluster, mirrors
-from plan.talos.create_flags import EMPTY_SCHEMATIC, Place, create_argv, refusals, version_in
+from plan.talos import cluster, cluster_transport, mirrors
+from plan.talos.cluster import seconds
+from plan.talos.create_flags import create_argv
+from plan.talos.images import EMPTY_SCHEMATIC
 from plan.talos.mirrors import documents_patch, legacy_patch
+from plan.talos.talosctl import Place
+from plan.talos.unsupported import refusals
+from plan.talos.versions import version_in
 from tests.talos.conftest import ANSWER_SECONDS
 from toolchain import debian
 from toolchain import talosctl as builds
@@ -289,12 +293,12 @@ class Host:
         """Start the command as the engine does."""
         process = subprocess.Popen(
             [*in_front, sys.executable, "-m", "ops.cluster", command],
-            env={**self.environment, **cluster.environment(plan), **more},
+            env={**self.environment, **cluster_transport.environment(plan), **more},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=(self.folder / "said").open("w"),
         )
-        process.stdin.write(cluster.secret_input(plan).encode())
+        process.stdin.write(cluster_transport.secret_input(plan).encode())
         process.stdin.close()
         return process
 

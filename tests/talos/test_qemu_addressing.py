@@ -19,7 +19,7 @@ import yaml
 from demo import images
 from demo.upstream import Upstream
 from ops.docker import api
-from plan.settings.stack import DEFAULTS
+from plan.settings.keys import DEFAULTS
 from tests.checkout import checked_out
 from tests.e2e.sweep import PREFIX
 from tests.upstream_log import settled

@@ -12,22 +12,23 @@ from plan.caches.tls import ServerCertificate
 from plan.harbor import from_settings
 from plan.settings.stack import parse
 from plan.talos import mirror_updates, mirrors
-from plan.talos.create_flags import (
-    Place,
-    boot_argv,
-    create_argv,
-    destroy_argv,
+from plan.talos.create_flags import create_argv, destroy_argv
+from plan.talos.images import (
     image_list_argv,
     nodes_images_argv,
-    patch_argv,
-    patch_line,
-    read_config_argv,
-    refusals,
-    service_argv,
-    version_in,
     with_kubernetes,
 )
 from plan.talos.mirrors import Mirror, documents_patch, legacy_patch
+from plan.talos.node_commands import (
+    boot_argv,
+    patch_argv,
+    patch_line,
+    read_config_argv,
+    service_argv,
+)
+from plan.talos.talosctl import Place
+from plan.talos.unsupported import refusals
+from plan.talos.versions import version_in
 from tests.private.authority import Authority
 from tests.talos.conftest import ANSWER_SECONDS
 from toolchain import talosctl as builds

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from plan.settings.stack import DEFAULTS
+from plan.settings.keys import DEFAULTS
 from tests.talos.parts import versions as parts
 from toolchain import versions
 from toolchain.registry_image import IMAGE

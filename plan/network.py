@@ -1,13 +1,47 @@
-"""Which addresses are asked through a forward proxy: as Go programs read HTTPS_PROXY and NO_PROXY.
-
-Rules: golang.org/x/net/http/httpproxy, which the registry goes by.
-"""
+"""Addresses, ports and URLs."""
 
 import ipaddress
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
-from plan.settings.checks import ip_address
-from plan.upstreams import address_of
+
+def ip_address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that `value` is, if it is one; an IPv4 address in IPv6 dress is the IPv4 one.
+
+    An IPv6 address with a zone is none here: what is behind the % means something on one machine
+    only, and Docker does not publish on it.
+    """
+    if "%" in value:
+        return None
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+_USUAL_PORTS = {"http": 80, "https": 443}
+
+
+def address_of(url: str) -> tuple[str, int]:
+    """Host and port behind a URL, the port that its scheme implies where it names none.
+
+    Raises:
+        ValueError: it is no http or https URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _USUAL_PORTS or not parts.hostname:
+        raise ValueError(f"{url} is no http or https URL")
+    return parts.hostname, parts.port or _USUAL_PORTS[parts.scheme]
+
+
+LOOPBACK = "127.0.0.1"
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - the value that decision 5 guards against
+
+
+def url_host(host: str) -> str:
+    """IPv6 addresses stand in brackets in a URL."""
+    return f"[{host}]" if ":" in host else host
 
 
 def is_used(url: str, no_proxy: Iterable[str]) -> bool:

@@ -1,0 +1,116 @@
+"""What is wrong with what a user has written, in the user's terms, without secrets."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from host.errors import TalosCacheError
+
+MASK = "********"
+# The project's name, which is the namespace of its keys.
+PROJECT = "talos-cache"
+# More mistakes, or more of one value, than this say nothing more to anybody.
+MOST_SHOWN = 20
+MOST_CHARACTERS = 120
+MOST_OF_A_LINE = 500
+# Kept: the start of a key's path, a quote, a scheme. A text whose only @ is its first character
+# names a file.
+_MAYBE_USER_INFO = re.compile(
+    r"^(?!\"@[^@]*$)((?:upstreams\.|credentials\.|\")?(?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@(?!sha256:)",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One mistake, in the user's terms."""
+
+    path: str
+    found: str
+    rule: str
+    fix: str
+    namespace: str = f"{PROJECT}:"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.namespace}{self.path}\n"
+            f"    found: {self.found}\n    rule:  {self.rule}\n    fix:   {self.fix}"
+        )
+
+
+class SettingsError(TalosCacheError):
+    """All the mistakes of a stack's configuration; its text is meant for the user as it is."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__(told("the stack's configuration", problems))
+
+
+def told(where: str, problems: Sequence[object]) -> str:
+    """The message with all mistakes, or with the first of many."""
+    count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+    return f"{count} in {where}; nothing was changed.\n{listed(problems)}"
+
+
+def listed(items: Sequence[object]) -> str:
+    """The items below each other, or the first of many; lines that nobody could read are cut."""
+    more = len(items) - MOST_SHOWN
+    ends = [f"  and {more} more like these"] if more > 0 else []
+    lines = "\n".join(f"  {item}" for item in items[:MOST_SHOWN]).split("\n")
+    return "\n".join([*(cut(line, MOST_OF_A_LINE) for line in lines), *ends])
+
+
+def cut(shown: str, most: int = MOST_CHARACTERS) -> str:
+    """The start of a text that is too long to be read."""
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+
+
+def text(value: object) -> str:
+    """The value as text; Python refuses that for whole numbers of thousands of digits."""
+    try:
+        return str(value)
+    except ValueError:
+        return "a number of thousands of digits"
+
+
+def _shown(found: object) -> str:
+    """The value as the user would write it, without what may be a secret."""
+    try:
+        shown = _masked(json.dumps(found, default=str, ensure_ascii=False))
+    except (RecursionError, TypeError, ValueError):
+        # A loop of YAML anchors, a date as a key, a number of thousands of digits.
+        return f"a value that can't be shown ({type(found).__name__})"
+    return cut(shown)
+
+
+def _masked(text: str) -> str:
+    """Hide what may be `user:password@`.
+
+    Everything up to the last @ counts, also without a scheme: a password may hold any character.
+    The digest of an image (`@sha256:...`) is no such thing.
+    """
+    return _MAYBE_USER_INFO.sub(rf"\g<1>{MASK}@", text)
+
+
+class ImageListError(TalosCacheError):
+    """All the mistakes of a list of images; its text is meant for the user as it is."""
+
+    def __init__(self, problems: Iterable["ListProblem"]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(told("the list of images", self.problems))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListProblem:
+    """One mistake in a list: where, what, the rule and the fix."""
+
+    where: str
+    found: str
+    rule: str
+    fix: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.where}\n    found: {self.found}\n    rule:  {self.rule}\n    fix:   {self.fix}"
+        )

@@ -1,0 +1,177 @@
+"""The settings of the caches themselves, and of the proxy in front of their upstreams."""
+
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from plan import loopback
+from plan.problems import text
+from plan.settings.checks import Checks
+from plan.settings.keys import DEFAULTS, ON_DESTROY
+from plan.settings.upstreams import (
+    LABEL,
+    PATH_PART,
+    is_base_url,
+    read_file,
+)
+
+# Keys of a certificate's files -> a name to propose.
+_CERTIFICATE_FILES = {"certificate": "cache.pem", "key": "cache.key", "ca": "ca.pem"}
+_NO_PROXY_NAME = re.compile(r"\*|(\*?\.)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
+_IMAGE = re.compile(
+    rf"({LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?/)?({PATH_PART}/)*(?P<name>{PATH_PART})"
+    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(@sha256:[0-9a-f]{64})?"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSettings:
+    """What all caches have in common.
+
+    Attributes:
+        image: of the registry.
+        ttl: a Go duration, "0" for never.
+        on_destroy: one of ON_DESTROY.
+        wait_seconds: how long `up` waits for an answer.
+        tls: whether they answer by https; with the certificate in the files below, or else with
+            one from a CA of this stack's own.
+        certificate_file, key_file, ca_file: paths of PEM files; may be empty.
+    """
+
+    image: str
+    ttl: str
+    on_destroy: str
+    wait_seconds: int
+    tls: bool
+    certificate_file: str
+    key_file: str
+    ca_file: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpstreamProxy:
+    """A proxy between this machine and its upstreams.
+
+    Attributes:
+        url: http or https, without user name and password.
+        no_proxy: hosts, domains with a dot before them, and networks that are reached without it.
+    """
+
+    url: str
+    no_proxy: tuple[str, ...]
+
+
+def _cache(check: Checks, value: object) -> CacheSettings:
+    group = check.mapping("cache", value, "cache")
+    files = {
+        key: read_file(check, f"cache.{key}", group.get(key), f"certs/{example}")
+        for key, example in _CERTIFICATE_FILES.items()
+    }
+    tls = check.boolean("cache.tls", group)
+    _refuse_half_a_certificate(check, group, tls=tls)
+    return CacheSettings(
+        image=_image(check, group),
+        ttl=check.duration("cache.ttl", group, zero="to keep images for ever"),
+        on_destroy=check.choice("cache.onDestroy", group, ON_DESTROY),
+        wait_seconds=check.integer("cache.waitSeconds", group, 1, 3600, "the wait"),
+        tls=tls,
+        certificate_file=files["certificate"],
+        key_file=files["key"],
+        ca_file=files["ca"],
+    )
+
+
+def _refuse_half_a_certificate(check: Checks, group: Mapping[str, Any], *, tls: bool) -> None:
+    given = [key for key in _CERTIFICATE_FILES if group.get(key) is not None]
+    if given and not tls:
+        rule = f"{given[0]} is about caches that answer by https"
+        check.add("cache.tls", tls, rule, "write tls: true")
+    for key, other in (("certificate", "key"), ("key", "certificate"), ("ca", "certificate")):
+        if key in given and other not in given:
+            rule = f"{key} comes with {other}; without all of them a certificate is made here"
+            fix = f"remove {key}, or write for instance "
+            example = f'{other}: "@certs/{_CERTIFICATE_FILES[other]}"'
+            check.missing(f"cache.{other}", rule, fix, example)
+
+
+def _upstream_proxy(check: Checks, value: object) -> UpstreamProxy | None:
+    if value is None:
+        return None
+    group = check.mapping("upstreamProxy", value, "upstreamProxy")
+    if not isinstance(value, Mapping):
+        return None
+    return UpstreamProxy(
+        url=_proxy_url(check, group.get("url")), no_proxy=_no_proxy(check, group.get("noProxy"))
+    )
+
+
+def _proxy_url(check: Checks, value: object) -> str:
+    path = "upstreamProxy.url"
+    rule = "http:// or https:// and the proxy's host and port"
+    fix = 'write for instance url: "http://proxy.example.com:3128"'
+    if value is None:
+        check.missing(path, rule, fix)
+    elif isinstance(value, str) and "@" in value:
+        rule = "no user name or password: a proxy's URL stands in the containers' environment"
+        fix = (
+            "run a local proxy that logs in to it (cntlm, px), let it listen on the address of "
+            "Docker's bridge, and write that one's URL"
+        )
+        check.add(path, value, rule, fix)
+    elif not isinstance(value, str) or not is_base_url(value) or not urlsplit(value).port:
+        check.add(path, value, rule, fix)
+    elif not loopback.refuse(check, path, value, "every cache"):
+        return value.rstrip("/")
+    return ""
+
+
+def _no_proxy(check: Checks, value: object) -> tuple[str, ...]:
+    path = "upstreamProxy.noProxy"
+    rule = "a list of hosts, domains (.example.com) and networks (10.0.0.0/8)"
+    if value in (None, []):
+        return ()
+    if not isinstance(value, list):
+        meant = [part.strip() for part in text(value).split(",")]
+        works = isinstance(value, str) and all(map(_is_no_proxy, meant))
+        fix = f"write {json.dumps(meant)}" if works else 'write for instance [".example.com"]'
+        check.add(path, value, rule, fix)
+        return ()
+    for index, item in enumerate(value):
+        if not _is_no_proxy(item):
+            check.add(f"{path}[{index}]", item, rule, "write one host, domain or network each")
+    return tuple(text(item) for item in value)
+
+
+def _is_no_proxy(item: object) -> bool:
+    """Whether `plan.network` knows what it means."""
+    if not isinstance(item, str):
+        return False
+    try:
+        ipaddress.ip_network(item, strict=False)
+    except ValueError:
+        return bool(_NO_PROXY_NAME.fullmatch(item))
+    return True
+
+
+def _image(check: Checks, group: Mapping[str, Any]) -> str:
+    value = group.get("image")
+    default = str(DEFAULTS["cache.image"])
+    if value is None:
+        return default
+    match = _IMAGE.fullmatch(value) if isinstance(value, str) else None
+    fix = f"write for instance {default}"
+    if match is None:
+        check.add("cache.image", value, "an image reference with an exact tag or a digest", fix)
+        return default
+    tag = match["tag"] or ""
+    if "@" not in match[0] and tag in ("", "latest"):
+        rule = "an exact tag or a digest: a moving tag would change the caches behind your back"
+        check.add("cache.image", value, rule, fix)
+    elif match["name"] == "registry" and re.match(r"v?[0-2](\.|$)", tag):
+        rule = "distribution v3 or newer: version 2 can't start while its upstream is away"
+        check.add("cache.image", value, rule, fix)
+    return match[0]
