@@ -15,15 +15,11 @@ from urllib.parse import quote
 from ops.cluster.supervisor import say
 from ops.errors import OpsError
 from ops.harbor.client import Client, HarborError
-from plan.harbor import desired, transport
+from plan.harbor import cleanup, desired, inventory, refusals, transport
 from plan.harbor import reconcile as plans
 from plan.harbor.desired import HarborPlan
-from plan.harbor.reconcile import (
-    Found,
-    Json,
-    RefusalError,
-    Step,
-)
+from plan.harbor.inventory import Found, Json
+from plan.harbor.reconcile import RefusalError, Step
 from plan.problems import listed
 
 # Harbor asks the upstream itself, and says 400 where that is "unhealthy", 500 where Docker Hub does
@@ -59,7 +55,7 @@ def bring_about(harbor: Client, plan: HarborPlan, previous: Made) -> Made:
         OpsError: it can't be done; what this run has made is gone again.
     """
     found = look(harbor, plan)
-    if texts := plans.refusals(plan, found):
+    if texts := refusals.refusals(plan, found):
         raise OpsError(f"nothing was changed.\n{listed(texts)}")
     undo: list[Step] = []
     try:
@@ -85,7 +81,7 @@ def delete(harbor: Client, plan: HarborPlan, previous: Made) -> None:
     """Remove what this stack has made, and nothing of anybody else's."""
     found = look(harbor, plan)
     for robot in found.robots:
-        if plans.is_ours(plan, robot):
+        if inventory.is_ours(plan, robot):
             what = f"the robot account {robot['name']}"
             path = f"/robots/{robot['id']}"
             _run(harbor, [Step(does="delete", what=what, method="DELETE", path=path)], [])
@@ -120,12 +116,12 @@ def look(harbor: Client, plan: HarborPlan) -> Found:
 def ours(plan: HarborPlan, found: Found) -> list[Json]:
     """The plan's projects that this stack has made."""
     there = (found.project(wanted.name) for wanted in plan.projects)
-    return [one for one in there if one is not None and plans.owns(plan, found, one)]
+    return [one for one in there if one is not None and inventory.owns(plan, found, one)]
 
 
 def setting_steps(harbor: Client, plan: HarborPlan, project: Json) -> tuple[Step, ...]:
     """What the retention and the quota of one of the stack's projects need."""
-    number = plans.retention_id(project)
+    number = inventory.retention_id(project)
     retention = _retention(harbor, f"/retentions/{number}") if number else None
     quotas = harbor.all("/quotas", reference="project", reference_id=str(project["project_id"]))
     return plans.setting_steps(plan, project, retention, quotas[0] if quotas else None)
@@ -143,7 +139,7 @@ def _retention(harbor: Client, path: str) -> Json | None:
 def _check_robot(plan: HarborPlan, found: Found) -> None:
     """It is made under a short name, and nodes use the whole one."""
     if plan.robot and plan.robot not in {one["name"] for one in found.robots}:
-        own = [one["name"] for one in found.robots if plans.is_ours(plan, one)]
+        own = [one["name"] for one in found.robots if inventory.is_ours(plan, one)]
         raise OpsError(
             f"Harbor calls the robot account {', '.join(own)}, not {plan.robot}: write that name "
             "as harbor.robot"
@@ -189,7 +185,7 @@ def _remove(
     before = {one["project"] for one in previous.get("projects", {}).values()}
     known = {*before, *(one.name for one in plan.projects)}
     stay = frozenset(wanted)
-    for removal in plans.removals(plan, found, stay, known):
+    for removal in cleanup.removals(plan, found, stay, known):
         for project in removal.projects:
             _remove_project(harbor, project)
         if removal.stays:
@@ -197,8 +193,8 @@ def _remove(
             continue
         path = f"/registries/{removal.registry['id']}"
         _run(harbor, [Step(does="delete", what=removal.what, method="DELETE", path=path)], [])
-    for name in plans.given_up(plan, found, plans.made_before(previous) - stay):
-        say(f"  the project {name} stays: {plans.GIVEN_UP}")
+    for name in cleanup.given_up(plan, found, plans.made_before(previous) - stay):
+        say(f"  the project {name} stays: {cleanup.GIVEN_UP}")
 
 
 def _remove_project(harbor: Client, project: Json) -> None:

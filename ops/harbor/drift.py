@@ -9,12 +9,8 @@ from ops.harbor.client import Client
 from plan.harbor import drift
 from plan.harbor.desired import HarborPlan
 from plan.harbor.drift import Recorded
-from plan.harbor.reconcile import (
-    Found,
-    RefusalError,
-    Step,
-    is_ours,
-)
+from plan.harbor.inventory import Found, is_ours
+from plan.harbor.reconcile import RefusalError, Step
 from plan.problems import listed
 
 

@@ -10,9 +10,10 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from plan.harbor import reconcile, transport
+from plan.harbor import cleanup, reconcile, refusals, transport
 from plan.harbor.desired import HarborPlan
-from plan.harbor.reconcile import Found, Step
+from plan.harbor.inventory import Found
+from plan.harbor.reconcile import Step
 from plan.harbor.transport import REPAIRS_VARIABLE
 
 _SAYS = {
@@ -68,7 +69,7 @@ def differences(
         settings: what `harbor.setting_steps` wants of each of the stack's projects.
         made: names of the projects that the last update has called the stack's own.
     """
-    if refused := reconcile.refusals(plan, found):
+    if refused := refusals.refusals(plan, found):
         return refused
     missing = [one for one in plan.projects if found.project(one.name) is None]
     there = replace(plan, projects=tuple(one for one in plan.projects if one not in missing))
@@ -82,7 +83,7 @@ def differences(
         *(_SAYS["create"].format(f"the project {one.name}") for one in missing),
         *(step.differs or _SAYS[step.does].format(step.what) for step in steps),
         *(
-            f"the project {name}: {reconcile.GIVEN_UP}"
-            for name in reconcile.given_up(plan, found, made)
+            f"the project {name}: {cleanup.GIVEN_UP}"
+            for name in cleanup.given_up(plan, found, made)
         ),
     )

@@ -6,47 +6,32 @@ said of Harbor's behaviour was read in v2.8 to v2.16.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from plan.harbor.desired import DEFAULT_ROBOT_PREFIX, NAME, HarborPlan, HarborProject, mirror_url
+from plan.harbor.desired import HarborPlan, HarborProject, mirror_url
+from plan.harbor.inventory import (
+    Found,
+    Json,
+    id_of,
+    is_ours,
+    is_public,
+    named,
+    owns,
+    plain,
+    retention_id,
+    username,
+)
 
 _UNLIMITED = -1
 _FOR_EVER = -1
 _DAILY = "0 0 0 * * *"  # seconds first, as Harbor's scheduler has it
 _TEMPLATES = ("nDaysSinceLastPull", "nDaysSinceLastPush")
-GIVEN_UP = "the description of its registry endpoint no longer says that this stack made it"
-Json = Mapping[str, Any]
 
 
 class RefusalError(Exception):
     """Harbor has something that this stack must not change; the text says what, and the way out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a Harbor has.
-
-    Attributes:
-        registries: every registry endpoint.
-        projects: every project.
-        robots: every robot account of system level; empty where none is wanted or known.
-        robot_prefix: what this Harbor puts before the names of its robots.
-    """
-
-    registries: tuple[Json, ...] = ()
-    projects: tuple[Json, ...] = ()
-    robots: tuple[Json, ...] = ()
-    robot_prefix: str = DEFAULT_ROBOT_PREFIX
-
-    def project(self, name: str) -> Json | None:
-        """The project of this name."""
-        return _named(self.projects, name)
-
-    def registry(self, number: object) -> Json | None:
-        """The registry endpoint with this id."""
-        return next((one for one in self.registries if one["id"] == number), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,53 +53,6 @@ class Step:
     path: str
     body: Json | None = field(default=None, repr=False)
     differs: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Removal:
-    """What becomes of one registry endpoint of this stack, and of the projects on it.
-
-    Attributes:
-        registry: the endpoint.
-        projects: to remove, with all that they hold, before the endpoint.
-        stays: why the endpoint stays after that; empty if it goes.
-    """
-
-    registry: Json
-    projects: tuple[Json, ...]
-    stays: str = ""
-
-    @property
-    def what(self) -> str:
-        """The endpoint, in words."""
-        return f"the registry endpoint {self.registry['name']}"
-
-    @property
-    def told(self) -> str:
-        """That the endpoint stays, and why."""
-        secret = ", with the credentials for its upstream" if _username(self.registry) else ""
-        return f"{self.what} stays{secret}: {self.stays}"
-
-
-def is_ours(plan: HarborPlan, thing: Json | None) -> bool:
-    """Whether this stack made an endpoint or a robot."""
-    return thing is not None and thing.get("description") == plan.mark
-
-
-def retention_id(project: Json) -> str:
-    """Number of a project's retention policy; empty where it has none."""
-    return str(project.get("metadata", {}).get("retention_id") or "")
-
-
-def owns(plan: HarborPlan, found: Found, project: Json) -> bool:
-    """Whether this stack made a project: it belongs to whoever made its endpoint."""
-    return is_ours(plan, found.registry(project.get("registry_id")))
-
-
-def refusals(plan: HarborPlan, found: Found) -> tuple[str, ...]:
-    """Why nothing may be done: what Harbor has under these names is not what the stack means."""
-    texts = [text for project in plan.projects for text in _project_refusals(plan, project, found)]
-    return tuple(texts + list(_robot_refusals(plan, found)))
 
 
 def endpoint_steps(plan: HarborPlan, found: Found, *, passwords: bool = True) -> tuple[Step, ...]:
@@ -158,12 +96,12 @@ def project_steps(plan: HarborPlan, found: Found) -> tuple[Step, ...]:
         if there is None:
             body = {
                 "project_name": project.name,
-                "registry_id": _id(found.registries, project.registry_name),
+                "registry_id": id_of(found.registries, project.registry_name),
                 "storage_limit": _quota(plan),
                 "metadata": public,
             }
             steps.append(Step(does="create", what=what, method="POST", path="/projects", body=body))
-        elif owns(plan, found, there) and _is_public(there) != plan.public:
+        elif owns(plan, found, there) and is_public(there) != plan.public:
             path = f"/projects/{there['project_id']}"
             body = {"metadata": public}
             steps.append(Step(does="update", what=what, method="PUT", path=path, body=body))
@@ -195,7 +133,7 @@ def robot_steps(plan: HarborPlan, found: Found) -> tuple[Step, ...]:
         plan: of the stack.
         found: with every project of the plan.
     """
-    there = _named(found.robots, plan.robot) if plan.robot else None
+    there = named(found.robots, plan.robot) if plan.robot else None
     others = [one for one in found.robots if is_ours(plan, one) and one is not there]
     removed = [
         Step(
@@ -232,7 +170,7 @@ def secret_step(plan: HarborPlan, found: Found) -> Step | None:
     """Set the robot's secret; None without a robot. Harbor tells nobody what it is now."""
     if not plan.robot:
         return None
-    number = _id(found.robots, plan.robot)
+    number = id_of(found.robots, plan.robot)
     return Step(
         does="update",
         what=f"the secret of {plan.robot}",
@@ -240,43 +178,6 @@ def secret_step(plan: HarborPlan, found: Found) -> Step | None:
         path=f"/robots/{number}",
         body={"secret": plan.robot_secret},
     )
-
-
-def removals(
-    plan: HarborPlan, found: Found, wanted: Collection[str], known: Collection[str]
-) -> tuple[Removal, ...]:
-    """What of this stack's goes.
-
-    Args:
-        plan: of the stack.
-        found: what Harbor has.
-        wanted: projects that stay in any case.
-        known: projects that the stack has, or had just now, in its plan.
-
-    On one of the stack's endpoints these are its own, and so is one with the endpoint's name, which
-    is how it makes them: it may have been kept by a run of long ago, or by another state. Any other
-    was put there by somebody else, and stays.
-    """
-    return tuple(
-        removal
-        for registry in found.registries
-        if is_ours(plan, registry)
-        and (removal := _removal(plan, found, registry, wanted, known)) is not None
-    )
-
-
-def given_up(plan: HarborPlan, found: Found, made_before: Collection[str]) -> tuple[str, ...]:
-    """Projects that this stack has made, and whose endpoint says so no more.
-
-    Whoever takes the mark out of an endpoint's description takes it over, with what is on it.
-
-    Args:
-        plan: of the stack.
-        found: what Harbor has.
-        made_before: names of projects that the last run has called its own.
-    """
-    there = ((name, found.project(name)) for name in made_before)
-    return tuple(name for name, one in there if one is not None and not owns(plan, found, one))
 
 
 def made_before(printed: Json) -> frozenset[str]:
@@ -300,69 +201,6 @@ def made(plan: HarborPlan, found: Found) -> dict[str, Any]:
             for project in plan.projects
         },
     }
-
-
-def _project_refusals(plan: HarborPlan, project: HarborProject, found: Found) -> Iterator[str]:
-    there = found.project(project.name)
-    if there is None:
-        endpoint = _named(found.registries, project.registry_name)
-        if endpoint is not None and not is_ours(plan, endpoint):
-            yield (
-                f"the registry endpoint {project.registry_name}: it is there, and this stack did "
-                f"not make it{_maker(endpoint)}. Rename or remove it in Harbor, or give the "
-                "projects of this stack other names (harbor.projectPrefix)"
-            )
-        return
-    differences = list(_differences(plan, project, there, found))
-    if differences:
-        yield (
-            f"the project {project.name}: it is there, and it is another than this stack means: "
-            f"{'; '.join(differences)}. Change that in Harbor, or give the projects of this stack "
-            "other names (harbor.projectPrefix)"
-        )
-
-
-def _differences(
-    plan: HarborPlan, project: HarborProject, there: Json, found: Found
-) -> Iterator[str]:
-    endpoint = found.registry(there.get("registry_id") or None)
-    if endpoint is None:
-        yield "it is no proxy cache"
-        return
-    if is_ours(plan, endpoint):
-        if endpoint["type"] != project.registry_type:
-            yield (
-                f"its endpoint {endpoint['name']} is of type {endpoint['type']}, not "
-                f"{project.registry_type}, which Harbor can't change"
-            )
-        return
-    if _plain(endpoint["url"]) != _plain(project.remote_url):
-        yield f"it caches {endpoint['url']}, not {project.remote_url}"
-    if _is_public(there) != plan.public:
-        words = {True: "public", False: "private"}
-        yield f"it is {words[_is_public(there)]}, not {words[plan.public]}"
-    if project.username and _username(endpoint) != project.username:
-        yield "it asks the upstream as somebody else"
-
-
-def _robot_refusals(plan: HarborPlan, found: Found) -> Iterator[str]:
-    if not plan.robot:
-        return
-    there = _named(found.robots, plan.robot)
-    if there is not None and not is_ours(plan, there):
-        yield (
-            f"the robot account {plan.robot}: it is there, and this stack did not make it"
-            f"{_maker(there)}. Give the stack's robot another name (harbor.robot)"
-        )
-    prefix = found.robot_prefix
-    if not plan.robot.startswith(prefix) or not NAME.fullmatch(plan.robot.removeprefix(prefix)):
-        short = plan.robot.removeprefix(DEFAULT_ROBOT_PREFIX)
-        example = short if NAME.fullmatch(short) else f"talos-{plan.stack.lower()}"
-        yield (
-            f"the robot account {plan.robot}: this Harbor's robots are called {prefix}NAME, the "
-            f"name in small letters, digits, '.', '_' and '-'. Write {prefix}{example} as "
-            "harbor.robot"
-        )
 
 
 def _new_endpoint(plan: HarborPlan, project: HarborProject) -> Json:
@@ -398,17 +236,17 @@ def _endpoint(project: HarborProject, found: Found) -> Json | None:
     """The endpoint of a project, by the project if there is one: names may change."""
     if there := found.project(project.name):
         return found.registry(there.get("registry_id"))
-    return _named(found.registries, project.registry_name)
+    return named(found.registries, project.registry_name)
 
 
 def _endpoint_differs(project: HarborProject, endpoint: Json) -> bool:
     """Whether what Harbor shows of it has to be written."""
     return (
         endpoint["name"],
-        _plain(endpoint["url"]),
-        _username(endpoint),
+        plain(endpoint["url"]),
+        username(endpoint),
         bool(endpoint.get("insecure")),
-    ) != (project.registry_name, _plain(project.remote_url), project.username, False)
+    ) != (project.registry_name, plain(project.remote_url), project.username, False)
 
 
 def _retention_steps(plan: HarborPlan, project: Json, there: Json | None) -> Iterator[Step]:
@@ -454,56 +292,6 @@ def _quota_steps(plan: HarborPlan, project: Json, quota: Json | None) -> Iterato
             path=f"/quotas/{quota['id']}",
             body={"hard": {"storage": _quota(plan)}},
         )
-
-
-def _removal(
-    plan: HarborPlan,
-    found: Found,
-    registry: Json,
-    wanted: Collection[str],
-    known: Collection[str],
-) -> Removal | None:
-    """None where the plan wants a project on the endpoint: then all of it stays."""
-    on_it = [one for one in found.projects if one.get("registry_id") == registry["id"]]
-    if any(one["name"] in wanted for one in on_it):
-        return None
-    own = {*known, registry["name"]}
-    held = [one for one in on_it if one["name"] in own]
-    foreign = [one["name"] for one in on_it if one["name"] not in own]
-    full = [one["name"] for one in held if plan.keep_data and one.get("repo_count")]
-    reasons = [f"the project {name} holds images, and they are kept" for name in full]
-    reasons += [f"somebody else put the project {name} on it" for name in foreign]
-    return Removal(
-        registry=registry,
-        projects=tuple(one for one in held if one["name"] not in full),
-        stays="; ".join(reasons),
-    )
-
-
-def _named(things: Sequence[Json], name: str) -> Json | None:
-    return next((one for one in things if one["name"] == name), None)
-
-
-def _id(things: Sequence[Json], name: str) -> int:
-    return next(int(one["id"]) for one in things if one["name"] == name)
-
-
-def _maker(thing: Json) -> str:
-    """Who made something, as far as its description tells."""
-    text = str(thing.get("description", ""))
-    return f" ({text})" if text.startswith("made by ") else ""
-
-
-def _is_public(project: Json) -> bool:
-    return bool(project.get("metadata", {}).get("public") == "true")
-
-
-def _username(endpoint: Json) -> str:
-    return str((endpoint.get("credential") or {}).get("access_key", ""))
-
-
-def _plain(url: str) -> str:
-    return url.rstrip("/")
 
 
 def _quota(plan: HarborPlan) -> int:

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from plan.harbor import desired, reconcile, transport
+from plan.harbor import cleanup, desired, reconcile, refusals, transport
 from plan.harbor.desired import HarborPlan, HarborProject
-from plan.harbor.reconcile import Found, RefusalError
+from plan.harbor.inventory import Found
+from plan.harbor.reconcile import RefusalError
 
 HUB = "https://hub.docker.com"
 PROJECT = HarborProject(
@@ -141,7 +142,7 @@ class TestRefusals:
         ],
     )
     def test_none(self, plan, state):
-        assert reconcile.refusals(plan, state) == ()
+        assert refusals.refusals(plan, state) == ()
 
     @pytest.mark.parametrize(
         ("plan", "state", "text"),
@@ -187,12 +188,12 @@ class TestRefusals:
         ],
     )
     def test_each_names_the_difference_and_the_way_out(self, plan, state, text):
-        (refusal,) = reconcile.refusals(plan, state)
+        (refusal,) = refusals.refusals(plan, state)
         assert text in refusal
 
     def test_all_are_told_at_once(self):
         state = found(registries=[registry(description="")], robots=[robot(description="")])
-        assert len(reconcile.refusals(WITH_ROBOT, state)) == 2
+        assert len(refusals.refusals(WITH_ROBOT, state)) == 2
 
 
 class TestEndpoints:
@@ -370,7 +371,7 @@ class TestRobots:
 
 class TestRemovals:
     def of(self, state, *, wanted=(), known=("proxy",), **changes):
-        return reconcile.removals(replace(PLAN, **changes), state, wanted, known)
+        return cleanup.removals(replace(PLAN, **changes), state, wanted, known)
 
     def test_an_endpoint_goes_after_its_projects(self):
         (removal,) = self.of(THERE)
@@ -416,11 +417,9 @@ class TestRemovals:
 
     def test_what_was_made_and_says_so_no_more_is_given_up(self):
         given_up = found(registries=[registry(description="ours now")], projects=[project()])
-        assert reconcile.given_up(PLAN, given_up, ["proxy", "gone"]) == ("proxy",)
+        assert cleanup.given_up(PLAN, given_up, ["proxy", "gone"]) == ("proxy",)
         assert (
-            reconcile.given_up(PLAN, given_up, [])
-            == reconcile.given_up(PLAN, THERE, ["proxy"])
-            == ()
+            cleanup.given_up(PLAN, given_up, []) == cleanup.given_up(PLAN, THERE, ["proxy"]) == ()
         )
 
     def test_an_endpoint_without_projects_goes(self):

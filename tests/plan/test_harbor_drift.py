@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from plan import ownership
-from plan.harbor import drift, reconcile, transport
+from plan.harbor import cleanup, drift, reconcile, transport
 from plan.harbor.drift import Recorded
 from plan.harbor.reconcile import Step
 from tests.plan.test_harbor import (
@@ -103,7 +103,7 @@ def test_nothing_differs_also_where_there_are_passwords():
         ),
         (
             found(registries=[registry(description="x", url=f"{HUB}/")], projects=[project()]),
-            (f"the project proxy: {reconcile.GIVEN_UP}",),
+            (f"the project proxy: {cleanup.GIVEN_UP}",),
         ),
     ],
 )
