@@ -7,7 +7,8 @@ from ipaddress import ip_address
 from plan.caches.cache_plan import CachePlan
 from plan.network import LOOPBACK
 from plan.problems import Problem
-from plan.settings.cluster import ONE, ClusterSettings
+from plan.settings.cluster import ClusterSettings
+from plan.settings.nodes import ONE
 
 TCP, UDP = "tcp", "udp"
 

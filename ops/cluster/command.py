@@ -37,7 +37,7 @@ from ops.cluster.supervisor import Lifeline, run, say
 from ops.docker import api
 from ops.errors import OpsError
 from plan.problems import SettingsError
-from plan.settings.cluster import MAINTENANCE
+from plan.settings.nodes import MAINTENANCE
 from plan.talos import cluster_transport
 from plan.talos.cluster import ClusterPlan
 from plan.talos.create_flags import create_argv, destroy_argv

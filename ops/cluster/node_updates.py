@@ -18,7 +18,7 @@ from ops.cluster.folder import Folder, owner_of
 from ops.cluster.supervisor import Lifeline, say
 from ops.cluster.talosctl import Talosctl, environment, place
 from ops.errors import OpsError
-from plan.settings.cluster import Patch
+from plan.settings.patches import Patch
 from plan.talos import mirror_updates
 from plan.talos.cluster import ClusterPlan
 from plan.talos.cluster_transport import identity

@@ -22,6 +22,7 @@ from ops.docker import api
 from ops.docker.volumes import MOUNT, UNWRITTEN_MINUTES, Volumes, by_folder, folder, opened
 from ops.errors import OpsError
 from ops.stack import stack_files
+from plan import sizes
 from plan.images import pruning
 from plan.images.pruning import Decision, File, Going, Removal, Volume
 from plan.images.reference import ImageReference, parse_list
@@ -91,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = stack_files.check(arguments.stack)
     caches = of_settings(settings)
     try:
-        budget = pruning.parse_size(arguments.to)
+        budget = sizes.parse_size(arguments.to)
     except ValueError as error:
         raise OpsError(f"--to '{arguments.to}': {error}") from error
     platform = image_selection.platform(arguments)

@@ -2,20 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from plan import loopback
 from plan.caches import htpasswd, upstream_watchdog
 from plan.caches.addressing import (
     Addressing,
-    exposes_everywhere,
-    less_exposed,
 )
+from plan.caches.refusals import refuse_exposed_credentials, refuse_own_caches
 from plan.caches.tls import ServerCertificate
 from plan.caches.upstream_watchdog import BASIC_PATH, DEBUG_ADDRESS
-from plan.network import LOOPBACK, address_of, ip_address, is_used
-from plan.problems import Problem, SettingsError
+from plan.network import LOOPBACK, is_used
 from plan.settings.caches import UpstreamProxy
 from plan.settings.credentials import Credentials
 from plan.settings.stack import Settings
@@ -178,8 +175,8 @@ def build(
         SettingsError: a cache that holds credentials would be open to the local network, or one
             would ask another of this stack.
     """
-    _refuse_exposed_credentials(settings, addressing)
-    _refuse_own_caches(settings, addressing)
+    refuse_exposed_credentials(settings, addressing)
+    refuse_own_caches(settings, addressing)
     shared = _Shared(
         settings=settings,
         addressing=addressing,
@@ -353,63 +350,3 @@ def _watch(settings: Settings, upstream: UpstreamSettings) -> str:
 
 def _asked(proxy: UpstreamProxy | None, remote_url: str) -> str:
     return proxy.url if proxy and is_used(remote_url, proxy.no_proxy) else remote_url
-
-
-def _refuse_exposed_credentials(settings: Settings, addressing: Addressing) -> None:
-    if settings.expose_to_lan or not exposes_everywhere(addressing.bind_addresses):
-        return
-    problems = tuple(
-        Problem(
-            path=_credentials_path(upstream),
-            found="credentials on a cache that is published on every address of this machine",
-            rule="a cache that holds credentials is not open to the local network",
-            fix=f"{less_exposed(settings)}; or say 'exposeToLan: true' if everyone on your network "
-            "may pull what these credentials can",
-        )
-        for upstream in settings.cached
-        if settings.credentials_for(upstream.host) or upstream.from_docker
-    )
-    if problems:
-        raise SettingsError(problems)
-
-
-def _refuse_own_caches(settings: Settings, addressing: Addressing) -> None:
-    """Requests that come back to a cache would go round until it has no memory left."""
-    caches = {upstream.port: upstream.host for upstream in settings.cached}
-    known = (addressing.endpoint_host, *addressing.bind_addresses)
-    # By which a container reaches what is published on all addresses of its host.
-    everywhere = loopback.OF_THE_HOST if exposes_everywhere(addressing.bind_addresses) else ()
-    names = {_same(host) for host in (*known, *everywhere)}
-    problems = tuple(
-        Problem(
-            path=path,
-            found=url,
-            rule=f"this is this stack's own cache of {caches[port]}, which asks an upstream itself",
-            fix="write where the upstream's API is; docker ps shows what listens on which port",
-        )
-        for path, url in _asked_urls(settings)
-        for host, port in [address_of(url)]
-        if port in caches and _same(host) in names
-    )
-    if problems:
-        raise SettingsError(problems)
-
-
-def _asked_urls(settings: Settings) -> Iterator[tuple[str, str]]:
-    """(path of the key, URL) of everything that caches connect to."""
-    for upstream in settings.cached:
-        yield f"upstreams.{upstream.host}.remoteUrl", upstream.remote_url
-    if proxy := settings.upstream_proxy:
-        yield "upstreamProxy.url", proxy.url
-
-
-def _same(host: str) -> str:
-    """One spelling for all of a host's."""
-    bare = host.strip("[]").lower().removesuffix(".")
-    return str(ip_address(bare) or bare)
-
-
-def _credentials_path(upstream: UpstreamSettings) -> str:
-    if upstream.from_docker:
-        return f"upstreams.{upstream.host}.credentialsFrom"
-    return f"credentials.{upstream.host}"

@@ -20,19 +20,6 @@ from plan.images.manifests import Manifest
 from plan.images.reference import ImageReference, Platform
 from plan.images.storage import STAGING, Repository, Store, revision_link, tag_links
 
-_UNITS = {
-    "B": 1,
-    "kB": 10**3,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-    "TiB": 2**40,
-}
-_SIZE = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNITS)})")
 _TAG = re.compile(
     r"repositories/(.+)/_manifests/tags/([^/]+)/(?:current|index/sha256/([0-9a-f]{64}))/link"
 )
@@ -187,20 +174,6 @@ class Decision:
     def fits(self) -> bool:
         """Whether what has to stay is within the budget."""
         return self.floor <= self.budget
-
-
-def parse_size(text: str) -> int:
-    """Read a size: 20GB, 500MB (powers of 1000), 20GiB (of 1024).
-
-    Returns:
-        Bytes.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if not (match := _SIZE.fullmatch(text.strip())):
-        raise ValueError("a size is a number and a unit: write it as in 20GB, 500MB or 20GiB")
-    return round(float(match[1]) * _UNITS[match[2]])
 
 
 def decide(

@@ -1,9 +1,9 @@
 """Every key that a stack file may have, with its default."""
 
-from plan.settings.cluster import AUTO
 from plan.settings.credentials import (
     LOGINS,
 )
+from plan.settings.nodes import AUTO
 from plan.settings.upstreams import (
     LOCAL,
 )

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from plan import host_ports
 from plan.caches.cache_plan import CachePlan
 from plan.problems import SettingsError
-from plan.settings.cluster import ONE, PATCH_KEYS, ClusterSettings, Patch
+from plan.settings.cluster import ClusterSettings
+from plan.settings.nodes import ONE
+from plan.settings.patches import PATCH_KEYS, Patch
 from plan.talos import patches
 from plan.talos.mirrors import Mirror, documents_patch
 from plan.talos.node_commands import needs_reboot

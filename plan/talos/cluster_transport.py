@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from plan.settings.cluster import ClusterSettings, Disk, Machine, Patch
+from plan.settings.cluster import ClusterSettings
 from plan.settings.credentials import Credentials
+from plan.settings.nodes import Disk, Machine
+from plan.settings.patches import Patch
 from plan.talos.cluster import ClusterPlan
 from plan.talos.mirrors import Mirror
 

@@ -10,7 +10,8 @@ import shlex
 from collections.abc import Sequence
 
 from plan.network import LOOPBACK
-from plan.settings.cluster import SCOPES, ClusterSettings
+from plan.settings.cluster import ClusterSettings
+from plan.settings.patches import SCOPES
 from plan.settings.stack import parse
 from plan.talos.images import EMPTY_SCHEMATIC, FACTORY, installer_image, node_image
 from plan.talos.mirrors import (

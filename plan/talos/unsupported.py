@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from plan.problems import Problem
-from plan.settings.cluster import AUTO, MAINTENANCE, ONE, ClusterSettings
+from plan.settings.cluster import ClusterSettings
+from plan.settings.nodes import (
+    AUTO,
+    MAINTENANCE,
+    ONE,
+)
 from plan.talos.patches import NO_CNI, leaves_nodes_without_cni
 from plan.talos.versions import (
     LEAVES_CNI_OUT_FROM,

@@ -13,7 +13,7 @@ from ops.cluster.folder import Folder
 from ops.cluster.supervisor import Lifeline
 from ops.cluster.talosctl import Talosctl
 from ops.errors import OpsError
-from plan.settings.cluster import Patch
+from plan.settings.patches import Patch
 from plan.settings.stack import parse
 from plan.talos.cluster import ClusterPlan
 from plan.talos.mirrors import Mirror

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from plan.caches import addressing, cache_plan
 from plan.problems import MASK, SettingsError
-from plan.settings.cluster import BOOT_PRESETS, DISK_DRIVERS, ClusterSettings, Disk, Machine, Patch
+from plan.settings.cluster import ClusterSettings
+from plan.settings.nodes import (
+    BOOT_PRESETS,
+    DISK_DRIVERS,
+    Disk,
+    Machine,
+)
+from plan.settings.patches import Patch
 from plan.settings.stack import parse
 from plan.talos import cluster, cluster_transport, mirrors
 from plan.talos.cluster_transport import (

@@ -4,7 +4,12 @@ import pytest
 
 from plan import engine_yaml
 from plan.problems import SettingsError
-from plan.settings.cluster import ONE, Disk, Machine, Patch
+from plan.settings.nodes import (
+    ONE,
+    Disk,
+    Machine,
+)
+from plan.settings.patches import Patch
 from plan.settings.stack import parse
 from tests.plan.shapes import cluster_settings, planned, planned_file
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from plan import sizes
 from plan.images import manifests, pruning, storage
 from plan.images.pruning import File, Going, PruneError, Volume
 from plan.images.reference import ImageReference, Platform
@@ -147,13 +148,13 @@ def pruned(disk, decision, keep=()):
     ],
 )
 def test_a_size_is_a_number_and_a_unit(text, size):
-    assert pruning.parse_size(text) == size
+    assert sizes.parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "20", "GB", "-1GB", "20gb", "20G", "1,5GB", "1e3GB", "20GBs"])
 def test_anything_else_is_refused(text):
     with pytest.raises(ValueError, match="a number and a unit"):
-        pruning.parse_size(text)
+        sizes.parse_size(text)
 
 
 def test_while_there_is_room_nothing_goes():

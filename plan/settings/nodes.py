@@ -1,0 +1,184 @@
+"""What the nodes of a cluster are made of."""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from plan.problems import text
+from plan.settings.checks import (
+    Checks,
+    is_integer,
+    leaf,
+    number_in,
+)
+
+AUTO = "auto"
+# Logical name of the only cluster of a stack.
+ONE = "cluster"
+BOOT_PRESETS = ("iso", "iso-secureboot", "pxe", "disk-image")
+# Machines that boot and get no machine config.
+MAINTENANCE = "maintenance"
+PRESETS = (*BOOT_PRESETS, MAINTENANCE)
+DISK_DRIVERS = ("virtio", "ide", "ahci", "scsi", "nvme", "megaraid")
+_EXACT_VERSION = re.compile(r"v?[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}(-[a-z0-9.]+)?")
+_IMAGE = re.compile(
+    # Without a dot or a port it would be a part of docker.io's name for the image.
+    r"(?P<host>(?=localhost/|[^/]*[.:])[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?)/(?P<path>[a-z0-9][a-z0-9._/-]*)"
+    r":(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})"
+)
+_SCHEMATIC = re.compile(r"[0-9a-f]{64}")
+_SIZE = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>MiB|GiB)")
+_PORT = r"([1-9][0-9]{0,4})"
+_EXPOSED = re.compile(rf"(?P<ip>[0-9.]+:)?(?P<host>{_PORT}):(?P<node>{_PORT})/(tcp|udp)")
+_HIGHEST_PORT = 65535
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Size of a kind of nodes: CPUs as talosctl reads them ("2", "0.5"), memory in MiB."""
+
+    cpus: str
+    memory: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disk:
+    """A disk of a VM; the size in MiB."""
+
+    driver: str
+    size: int
+
+
+def _version(check: Checks, key: str, group: Mapping[str, Any], other: str = "") -> str | None:
+    value = group.get(leaf(key))
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _EXACT_VERSION.fullmatch(value):
+        instance = "v1.36.0" if leaf(key) == "kubernetesVersion" else "v1.13.0"
+        fix = f'write for instance "{instance}"'
+        check.add(key, value, f"an exact version such as {instance}{other}", fix)
+        return None
+    # The tags of Talos's images and Kubernetes's releases start with "v", which people leave out.
+    return f"v{value.removeprefix('v')}"
+
+
+def _talosctl_version(check: Checks, group: Mapping[str, Any]) -> str:
+    if group.get("talosctlVersion") in (None, AUTO):
+        return AUTO
+    other = f", or {AUTO} for the one that is installed"
+    return _version(check, "cluster.talosctlVersion", group, other) or AUTO
+
+
+def _image(check: Checks, value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and _IMAGE.fullmatch(value):
+        return value
+    rule = "an image reference with its registry and an exact tag"
+    check.add("cluster.image", value, rule, "write for instance ghcr.io/siderolabs/talos:v1.13.0")
+    return None
+
+
+def _schematic(check: Checks, value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and _SCHEMATIC.fullmatch(value):
+        return value
+    rule = "the id of a schematic: 64 hexadecimal digits, as the image factory shows it"
+    check.add("cluster.schematic", value, rule, "copy it from the image factory's page")
+    return None
+
+
+def _machine(check: Checks, group: Mapping[str, Any], kind: str) -> Machine:
+    return Machine(
+        cpus=_cpus(check, f"cluster.{kind}Cpus", group),
+        memory=_memory(check, f"cluster.{kind}Memory", group),
+    )
+
+
+def _cpus(check: Checks, key: str, group: Mapping[str, Any]) -> str:
+    value = group.get(leaf(key))
+    if value is None:
+        return check.default(key)
+    number = number_in(value)
+    if (isinstance(number, float) or is_integer(number)) and 0.1 <= number <= 256:
+        return f"{number:g}"
+    check.add(key, value, "a number of CPUs from 0.1 to 256", "write for instance 2")
+    return check.default(key)
+
+
+def _memory(check: Checks, key: str, group: Mapping[str, Any]) -> int:
+    value = group.get(leaf(key))
+    size = _mebibytes(check.default(key) if value is None else value)
+    if size is None or size < 512:
+        rule = "at least 512MiB, as a whole number with MiB or GiB behind it"
+        meant = _mebibytes(f"{text(value)}MiB")
+        fix = f"write {meant}MiB" if meant and meant >= 512 else "write for instance 2GiB"
+        check.add(key, value, rule, fix)
+    return size or 0
+
+
+def _mebibytes(value: object) -> int | None:
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    return int(match["count"]) * (1024 if match["unit"] == "GiB" else 1)
+
+
+def _presets(check: Checks, value: object) -> tuple[str, ...]:
+    rule = f"names of presets: {', '.join(PRESETS)}"
+    presets = _texts(check, "cluster.presets", value, PRESETS.__contains__, rule, "iso")
+    if presets and len(set(presets) & set(BOOT_PRESETS)) != 1:
+        rule = f"exactly one of them says what to boot: {', '.join(BOOT_PRESETS)}"
+        check.add("cluster.presets", value, rule, 'write for instance ["iso"]')
+    return presets
+
+
+def _exposed_ports(check: Checks, value: object) -> tuple[str, ...]:
+    rule = "ports as [IPv4 address:]port of this machine:port of the nodes/tcp, or /udp"
+    return _texts(check, "cluster.exposedPorts", value, _is_exposed_port, rule, "8080:80/tcp")
+
+
+def _is_exposed_port(item: str) -> bool:
+    match = _EXPOSED.fullmatch(item)
+    if match is None or max(int(match["host"]), int(match["node"])) > _HIGHEST_PORT:
+        return False
+    try:
+        ipaddress.IPv4Address((match["ip"] or "0.0.0.0:")[:-1])
+    except ValueError:
+        return False
+    return True
+
+
+def _disks(check: Checks, value: object) -> tuple[Disk, ...]:
+    drivers = ", ".join(DISK_DRIVERS)
+    rule = f"disks as driver:size, the driver one of {drivers}, the size in MiB or GiB"
+    items = _texts(check, "cluster.disks", value, _is_disk, rule, "virtio:10GiB")
+    split = (item.split(":") for item in items)
+    return tuple(Disk(driver=driver, size=_mebibytes(size) or 0) for driver, size in split)
+
+
+def _is_disk(item: str) -> bool:
+    driver, _, size = item.partition(":")
+    return driver in DISK_DRIVERS and bool(_mebibytes(size))
+
+
+def _texts(
+    check: Checks,
+    key: str,
+    value: object,
+    is_right: Callable[[str], bool],
+    rule: str,
+    instance: str,
+) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        check.add(key, value, f"a list of {rule}", f'write for instance ["{instance}"]')
+        return ()
+    for index, item in enumerate(value):
+        if not isinstance(item, str) or not is_right(item):
+            check.add(f"{key}[{index}]", item, rule, f'write for instance "{instance}"')
+    return tuple(item for item in value if isinstance(item, str) and is_right(item))
