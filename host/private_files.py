@@ -10,12 +10,13 @@ def write_once(path: Path, text: str) -> None:
     """Write a file that only its owner can read, unless there is one: who comes first makes it."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
-        _written(made, text, 0o600)
+        written(made, text, 0o600)
         with suppress(FileExistsError):
             os.link(made, path)
 
 
-def _written(path: Path, text: str, mode: int) -> None:
+def written(path: Path, text: str, mode: int) -> None:
+    """Write a new file; one that is there already is an error."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)

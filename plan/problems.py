@@ -74,17 +74,17 @@ def text(value: object) -> str:
         return "a number of thousands of digits"
 
 
-def _shown(found: object) -> str:
+def shown_value(found: object) -> str:
     """The value as the user would write it, without what may be a secret."""
     try:
-        shown = _masked(json.dumps(found, default=str, ensure_ascii=False))
+        shown = masked(json.dumps(found, default=str, ensure_ascii=False))
     except (RecursionError, TypeError, ValueError):
         # A loop of YAML anchors, a date as a key, a number of thousands of digits.
         return f"a value that can't be shown ({type(found).__name__})"
     return cut(shown)
 
 
-def _masked(text: str) -> str:
+def masked(text: str) -> str:
     """Hide what may be `user:password@`.
 
     Everything up to the last @ counts, also without a scheme: a password may hold any character.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from host.private_files import _written
+from host.private_files import written
 
 
 def write_if_different(path: Path, text: str, mode: int = 0o644) -> None:
@@ -13,7 +13,7 @@ def write_if_different(path: Path, text: str, mode: int = 0o644) -> None:
     with suppress(FileNotFoundError, UnicodeDecodeError):
         if path.read_text() == text and path.stat().st_mode & 0o777 == mode:
             return
-    _put(path, lambda temporary: _written(temporary, text, mode))
+    _put(path, lambda temporary: written(temporary, text, mode))
 
 
 def link_if_different(link: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ from ops.registry.ping import wait_for_answer
 from plan.caches.cache_plan import CachePlan
 
 if TYPE_CHECKING:
-    from ops.registry.upstream_credentials import Verdict
+    from ops.registry.verdicts import Verdict
 
 LOG_LINES = 8
 
@@ -52,7 +52,12 @@ def _refused(
     if not verdicts:
         return ""
     # Imported already, where somebody was asked; otherwise it takes a quarter of a second.
-    from ops.registry.upstream_credentials import Accepted, Refused, Unreachable, Untrusted
+    from ops.registry.verdicts import (
+        Accepted,
+        Refused,
+        Unreachable,
+        Untrusted,
+    )
 
     known = {plan.host for plan in plans if plan.credentials}
     refused = [one for one in verdicts if isinstance(one, Refused | Untrusted)]

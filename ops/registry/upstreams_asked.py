@@ -26,7 +26,7 @@ from plan.settings.upstreams import UpstreamSettings
 
 if TYPE_CHECKING:
     from ops.registry.fetch import Source
-    from ops.registry.upstream_credentials import Question, Verdict
+    from ops.registry.verdicts import Question, Verdict
 
 
 AT_ONCE = 8
@@ -91,7 +91,7 @@ def found(
         if upstream.host in asked
     ]
     verdicts = _asked(questions)
-    from ops.registry.upstream_credentials import Accepted
+    from ops.registry.verdicts import Accepted
 
     sick = {one.host: str(one) for one in verdicts if not isinstance(one, Accepted)}
     well = [question for question in questions if question.host not in sick]
@@ -176,7 +176,7 @@ def sources_below_paths(settings: Settings) -> "Iterator[Mapping[str, Source]]":
 def _source(question: "Question") -> "Source":
     from ops.harbor.pull import TokenAuth
     from ops.registry import fetch
-    from ops.registry.upstream_credentials import Transport
+    from ops.registry.upstream_transport import Transport
 
     keys = f'credentials["{question.host}"]'
     return fetch.source(
@@ -216,7 +216,7 @@ def _question(
     from_docker: bool,
     proxy: UpstreamProxy | None,
 ) -> "Question":
-    from ops.registry.upstream_credentials import Question
+    from ops.registry.verdicts import Question
 
     return Question(
         host=host,

@@ -65,7 +65,8 @@ class UpstreamProxy:
     no_proxy: tuple[str, ...]
 
 
-def _cache(check: Checks, value: object) -> CacheSettings:
+def parse_cache(check: Checks, value: object) -> CacheSettings:
+    """The group `cache`."""
     group = check.mapping("cache", value, "cache")
     files = {
         key: read_file(check, f"cache.{key}", group.get(key), f"certs/{example}")
@@ -98,7 +99,8 @@ def _refuse_half_a_certificate(check: Checks, group: Mapping[str, Any], *, tls: 
             check.missing(f"cache.{other}", rule, fix, example)
 
 
-def _upstream_proxy(check: Checks, value: object) -> UpstreamProxy | None:
+def parse_upstream_proxy(check: Checks, value: object) -> UpstreamProxy | None:
+    """The group `upstreamProxy`; None without it."""
     if value is None:
         return None
     group = check.mapping("upstreamProxy", value, "upstreamProxy")

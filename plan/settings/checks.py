@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from plan.problems import MASK, Problem, _masked, _shown, text
+from plan.problems import MASK, Problem, masked, shown_value, text
 
 # Go's time.ParseDuration, without signs.
 _GO_DURATION = re.compile(r"^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$")
@@ -49,7 +49,7 @@ class Checks:
 
     def add(self, path: str, found: object, rule: str, fix: str) -> None:
         """A wrong value, shown as the user wrote it but for what may be a secret."""
-        self._report(path, _shown(found), rule, fix)
+        self._report(path, shown_value(found), rule, fix)
 
     def missing(self, path: str, rule: str, fix: str, example: str = "") -> None:
         """A value that has to be there; `example` ends the fix, and holds nothing of the user's."""
@@ -62,7 +62,7 @@ class Checks:
     def whole_key(self, key: str, found: str, rule: str, fix: str) -> None:
         """A key that is wrong as it is written, its namespace included."""
         self.problems.append(
-            Problem(path=_masked(key), found=found, rule=rule, fix=_masked(fix), namespace="")
+            Problem(path=masked(key), found=found, rule=rule, fix=masked(fix), namespace="")
         )
 
     def mapping(self, path: str, value: object, group: str) -> dict[str, Any]:
@@ -166,8 +166,8 @@ class Checks:
         group, renamed = self._renamed
         if group and re.match(rf"{group}(?![A-Za-z])", path):
             path = renamed + path.removeprefix(group)
-        fix = _masked(fix) + example
-        self.problems.append(Problem(path=_masked(path), found=found, rule=rule, fix=fix))
+        fix = masked(fix) + example
+        self.problems.append(Problem(path=masked(path), found=found, rule=rule, fix=fix))
 
 
 def is_integer(value: object) -> TypeGuard[int]:

@@ -51,7 +51,8 @@ class Disk:
     size: int
 
 
-def _version(check: Checks, key: str, group: Mapping[str, Any], other: str = "") -> str | None:
+def parse_version(check: Checks, key: str, group: Mapping[str, Any], other: str = "") -> str | None:
+    """An exact version of Talos or Kubernetes, with its v; None where it is left out."""
     value = group.get(leaf(key))
     if value is None:
         return None
@@ -64,14 +65,16 @@ def _version(check: Checks, key: str, group: Mapping[str, Any], other: str = "")
     return f"v{value.removeprefix('v')}"
 
 
-def _talosctl_version(check: Checks, group: Mapping[str, Any]) -> str:
+def parse_talosctl_version(check: Checks, group: Mapping[str, Any]) -> str:
+    """An exact version, or `auto`."""
     if group.get("talosctlVersion") in (None, AUTO):
         return AUTO
     other = f", or {AUTO} for the one that is installed"
-    return _version(check, "cluster.talosctlVersion", group, other) or AUTO
+    return parse_version(check, "cluster.talosctlVersion", group, other) or AUTO
 
 
-def _image(check: Checks, value: object) -> str | None:
+def parse_image(check: Checks, value: object) -> str | None:
+    """A node image with an exact tag or digest; None for the usual one."""
     if value is None:
         return None
     if isinstance(value, str) and _IMAGE.fullmatch(value):
@@ -81,7 +84,8 @@ def _image(check: Checks, value: object) -> str | None:
     return None
 
 
-def _schematic(check: Checks, value: object) -> str | None:
+def parse_schematic(check: Checks, value: object) -> str | None:
+    """Id of an image factory schematic; None for none."""
     if value is None:
         return None
     if isinstance(value, str) and _SCHEMATIC.fullmatch(value):
@@ -91,7 +95,8 @@ def _schematic(check: Checks, value: object) -> str | None:
     return None
 
 
-def _machine(check: Checks, group: Mapping[str, Any], kind: str) -> Machine:
+def parse_machine(check: Checks, group: Mapping[str, Any], kind: str) -> Machine:
+    """CPUs and memory of one kind of node."""
     return Machine(
         cpus=_cpus(check, f"cluster.{kind}Cpus", group),
         memory=_memory(check, f"cluster.{kind}Memory", group),
@@ -127,7 +132,8 @@ def _mebibytes(value: object) -> int | None:
     return int(match["count"]) * (1024 if match["unit"] == "GiB" else 1)
 
 
-def _presets(check: Checks, value: object) -> tuple[str, ...]:
+def parse_presets(check: Checks, value: object) -> tuple[str, ...]:
+    """Presets of `talosctl cluster create qemu`."""
     rule = f"names of presets: {', '.join(PRESETS)}"
     presets = _texts(check, "cluster.presets", value, PRESETS.__contains__, rule, "iso")
     if presets and len(set(presets) & set(BOOT_PRESETS)) != 1:
@@ -136,7 +142,8 @@ def _presets(check: Checks, value: object) -> tuple[str, ...]:
     return presets
 
 
-def _exposed_ports(check: Checks, value: object) -> tuple[str, ...]:
+def parse_exposed_ports(check: Checks, value: object) -> tuple[str, ...]:
+    """Ports of the first control plane node, as Docker publishes them."""
     rule = "ports as [IPv4 address:]port of this machine:port of the nodes/tcp, or /udp"
     return _texts(check, "cluster.exposedPorts", value, _is_exposed_port, rule, "8080:80/tcp")
 
@@ -152,7 +159,8 @@ def _is_exposed_port(item: str) -> bool:
     return True
 
 
-def _disks(check: Checks, value: object) -> tuple[Disk, ...]:
+def parse_disks(check: Checks, value: object) -> tuple[Disk, ...]:
+    """Disks of QEMU machines."""
     drivers = ", ".join(DISK_DRIVERS)
     rule = f"disks as driver:size, the driver one of {drivers}, the size in MiB or GiB"
     items = _texts(check, "cluster.disks", value, _is_disk, rule, "virtio:10GiB")

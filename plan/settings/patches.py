@@ -36,7 +36,8 @@ class Patch:
         return f"Patch(scope={self.scope!r}, file={self.file!r})"
 
 
-def _patches(check: Checks, group: Mapping[str, Any]) -> tuple[Patch, ...]:
+def parse_patches(check: Checks, group: Mapping[str, Any]) -> tuple[Patch, ...]:
+    """All patches of a cluster, those for all nodes first."""
     found: list[Patch] = []
     for key, scope in PATCH_KEYS.items():
         value = group.get(key)

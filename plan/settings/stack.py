@@ -14,7 +14,7 @@ from typing import Any
 
 from plan.network import ip_address
 from plan.problems import SettingsError
-from plan.settings.caches import CacheSettings, UpstreamProxy, _cache, _upstream_proxy
+from plan.settings.caches import CacheSettings, UpstreamProxy, parse_cache, parse_upstream_proxy
 from plan.settings.checks import Checks
 from plan.settings.cluster import ClusterSettings, parse_clusters
 from plan.settings.config_keys import refuse_others
@@ -144,11 +144,11 @@ def parse(
         prefix=check.matching("prefix", top, _PREFIX, _PREFIX_RULE, "write for instance registry"),
         base_port=base_port,
         offline=check.boolean("offline", top),
-        cache=_cache(check, top.get("cache")),
+        cache=parse_cache(check, top.get("cache")),
         upstreams=upstreams,
         clusters=parse_clusters(check, top.get("cluster")),
         credentials=parse_credentials(check, top.get(CREDENTIALS), hosts_of(top.get("upstreams"))),
-        upstream_proxy=_upstream_proxy(check, top.get("upstreamProxy")),
+        upstream_proxy=parse_upstream_proxy(check, top.get("upstreamProxy")),
         cache_login=logins[CACHE_LOGIN],
         harbor=parse_harbor(check, top.get("harbor"), upstreams, logins),
     )

@@ -3,7 +3,13 @@
 import pytest
 
 from ops.harbor import command
-from ops.registry.upstream_credentials import Accepted, Question, Refused, Useless, ask
+from ops.registry.upstream_credentials import ask
+from ops.registry.verdicts import (
+    Accepted,
+    Question,
+    Refused,
+    Useless,
+)
 
 HOST = "docker.io"
 PREFIX = "proxy-docker.io"

@@ -17,7 +17,12 @@ from ops.harbor.client import Client
 from ops.harbor.pull import TokenAuth
 from ops.registry import answers, fetch, upstream_credentials
 from ops.registry.fetch import FetchError
-from ops.registry.upstream_credentials import Question, Refused, Unreachable, Useless
+from ops.registry.verdicts import (
+    Question,
+    Refused,
+    Unreachable,
+    Useless,
+)
 from plan.images.manifests import MANIFEST_BYTES
 
 MIB = 1024 * 1024

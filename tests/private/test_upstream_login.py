@@ -17,17 +17,16 @@ from urllib.parse import quote
 
 import pytest
 
-from ops.registry import upstream_credentials
-from ops.registry.upstream_credentials import (
+from ops.registry import upstream_transport, upstream_trouble
+from ops.registry.upstream_credentials import ask, ask_all
+from ops.registry.upstream_transport import context
+from ops.registry.verdicts import (
     Accepted,
     Question,
     Refused,
     Unreachable,
     Untrusted,
     Useless,
-    ask,
-    ask_all,
-    context,
 )
 from tests.private import forward_proxy, registry_process, token_service
 from tests.private.authority import Authority
@@ -274,11 +273,11 @@ class TestRealm:
         ],
     )
     def test_whose_password_goes_where(self, remote_url, realm, is_sent):
-        assert (upstream_credentials._why_not_sent(question(remote_url), realm) == "") is is_sent
+        assert (upstream_trouble.why_not_sent(question(remote_url), realm) == "") is is_sent
 
     def test_the_password_does_not_leave_tls(self):
         asked = question("https://example.com")
-        why = upstream_credentials._why_not_sent(asked, "http://example.com/token")
+        why = upstream_trouble.why_not_sent(asked, "http://example.com/token")
         assert why.endswith("has no TLS, the password was not sent to it")
 
 
@@ -340,7 +339,7 @@ class TestNoAnswer:
         assert verdict.reason.startswith("nowhere.invalid: ")
 
     def test_silent(self, monkeypatch):
-        monkeypatch.setattr(upstream_credentials, "TIMEOUT_SECONDS", 0.5)
+        monkeypatch.setattr(upstream_transport, "TIMEOUT_SECONDS", 0.5)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             port = listening.getsockname()[1]
             for scheme in ("http", "https"):
@@ -350,7 +349,7 @@ class TestNoAnswer:
                 assert verdict.fix.endswith(f"correct upstreams.{HOST}.remoteUrl")
 
     def test_its_token_service_is_silent(self, monkeypatch):
-        monkeypatch.setattr(upstream_credentials, "TIMEOUT_SECONDS", 0.5)
+        monkeypatch.setattr(upstream_transport, "TIMEOUT_SECONDS", 0.5)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             at = f"127.0.0.1:{listening.getsockname()[1]}"
 
@@ -515,7 +514,7 @@ class TestWords:
         dresses = {password, login, go, *map(json.dumps, (password, login))}
         dresses |= {quote(password), quote(password, safe=""), html.escape(password)}
         for one in dresses:
-            cleaned = upstream_credentials._clean(f"<<{one}>>", asked)
+            cleaned = upstream_trouble.clean(f"<<{one}>>", asked)
             assert cleaned.replace('"', "").replace("\\", "") == "<<********>>"
 
     def test_of_a_status_that_nobody_knows(self):
@@ -537,7 +536,7 @@ class TestWords:
 
     def test_are_cut_off_behind_the_masks(self):
         asked = question("http://unused.test")
-        cleaned = upstream_credentials._clean(f"{'.' * 294}{PASSWORD}", asked)
+        cleaned = upstream_trouble.clean(f"{'.' * 294}{PASSWORD}", asked)
         assert cleaned == f"{'.' * 294}***..."
 
     @pytest.mark.parametrize("offered", ["Negotiate", "Digest realm=x, nonce=y", ""])
@@ -617,7 +616,7 @@ class TestProxy:
         assert verdict.fix == "correct upstreamProxy"
 
     def test_one_behind_which_nobody_answers(self, monkeypatch):
-        monkeypatch.setattr(upstream_credentials, "TIMEOUT_SECONDS", 0.5)
+        monkeypatch.setattr(upstream_transport, "TIMEOUT_SECONDS", 0.5)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             at = f"127.0.0.1:{listening.getsockname()[1]}"
             verdict = verdict_on(f"http://{NAME}", proxy_url=f"http://{at}")
@@ -641,7 +640,7 @@ class TestProxy:
 
 
 def test_many_questions_are_asked_side_by_side_and_answered_in_order(basic, authority, monkeypatch):
-    monkeypatch.setattr(upstream_credentials, "TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(upstream_transport, "TIMEOUT_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0), backlog=20) as listening:
         silent = f"http://127.0.0.1:{listening.getsockname()[1]}"
         asked = [question(silent) for _ in range(8)]

@@ -14,19 +14,18 @@ import pytest
 from ops.docker import docker_config
 from ops.engine import cli
 from ops.errors import OpsError
-from ops.registry import ping, readiness, upstream_credentials, upstreams_asked
+from ops.registry import ping, readiness, upstream_credentials, upstream_transport, upstreams_asked
 from ops.registry.fetch import NO_BLOB, NOBODYS
-from ops.registry.upstream_credentials import (
+from ops.registry.upstream_credentials import ask, ask_all
+from ops.registry.upstreams_asked import Found
+from ops.registry.verdicts import (
     Accepted,
     Question,
     Refused,
     Unreachable,
     Untrusted,
     Useless,
-    ask,
-    ask_all,
 )
-from ops.registry.upstreams_asked import Found
 from ops.stack import stack_files
 from plan.settings.credentials import Credentials
 from plan.upstreams import KNOWN
@@ -487,7 +486,7 @@ def test_a_real_token_service_that_knows_nobody(tmp_path):
 class TestPatience:
     def test_nobody_waits_long_for_one_who_says_nothing(self, monkeypatch):
         monkeypatch.setattr(upstream_credentials, "PATIENCE_SECONDS", 0.3)
-        monkeypatch.setattr(upstream_credentials, "TIMEOUT_SECONDS", 3600)
+        monkeypatch.setattr(upstream_transport, "TIMEOUT_SECONDS", 3600)
         begin, wait, order = (
             upstream_credentials._Asked.__init__,
             upstream_credentials._Asked.verdict,
@@ -588,7 +587,7 @@ class TestUp:
         assert warning.startswith(f"nothing can be pulled from {HOST}: it ")
 
     def test_so_is_silence(self, monkeypatch):
-        monkeypatch.setattr(upstream_credentials, "TIMEOUT_SECONDS", 0.5)
+        monkeypatch.setattr(upstream_transport, "TIMEOUT_SECONDS", 0.5)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             failed, (warning,) = self.said(f"https://127.0.0.1:{listening.getsockname()[1]}")
         assert failed == ""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from host import passphrases
+from host import passphrases, pulumi_backend
 from host.docker_endpoint import Endpoint
 from host.errors import SetupError
 from host.passphrases import ASIDE, PASSPHRASE, PASSPHRASE_FILE, PUBLIC_SALTS, PUBLIC_STACKS
@@ -31,7 +31,7 @@ def checkout(monkeypatch, tmp_path):
         (toolchain, "LOCK", work / "lock"),
         (toolchain, "STATE", work / "state"),
         (toolchain, "DEMO_STATE", work / "demo" / "state"),
-        (environment, "STATE", work / "state"),
+        (pulumi_backend, "STATE", work / "state"),
     ):
         monkeypatch.setattr(module, name, value)
     for variable in (*ASIDE, *ASIDE.values()):
