@@ -24,9 +24,14 @@ from ops.errors import OpsError
 from ops.stack import stack_files
 from plan import sizes
 from plan.images import pruning
-from plan.images.pruning import Decision, File, Going, Removal, Volume
+from plan.images.pruning import Decision, Going
 from plan.images.reference import ImageReference, parse_list
 from plan.images.storage import STAGING, blob_folder
+from plan.images.volume_images import (
+    File,
+    Removal,
+    Volume,
+)
 from plan.problems import listed
 from plan.settings.stack import Settings
 from plan.upstreams import slug

@@ -8,9 +8,10 @@ import pytest
 
 from plan import sizes
 from plan.images import manifests, pruning, storage
-from plan.images.pruning import File, Going, PruneError, Volume
+from plan.images.pruning import Going, PruneError
 from plan.images.reference import ImageReference, Platform
 from plan.images.storage import LINK_BYTES
+from plan.images.volume_images import File, Volume
 
 MANIFEST, INDEX = manifests.MANIFEST_TYPES[0], manifests.INDEX_TYPES[0]
 AMD64 = Platform(os="linux", architecture="amd64")
