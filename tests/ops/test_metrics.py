@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from ops.caches import Cache
-from ops.commands.warm import Report, _from_upstream, _readable
+from ops.commands.warm import _from_upstream
+from ops.commands.warm_report import Report, as_text
 from ops.docker import cache_metrics
 from ops.docker.cache_metrics import Pulled, difference
 from ops.errors import OpsError
@@ -59,18 +60,18 @@ def report(upstream_bytes, unique_bytes):
 
 def test_the_ratio_is_told_where_it_is_known():
     assert report(3_000_000, 2_000_000).ratio == 1.5
-    assert "from upstream: 3.0 MB, unique: 2.0 MB, ratio 1.50" in _readable(
+    assert "from upstream: 3.0 MB, unique: 2.0 MB, ratio 1.50" in as_text(
         report(3_000_000, 2_000_000), None
     )
     assert report(0, 0).ratio is None
-    assert "nothing was missing" in _readable(replace(report(0, 0), complete_before=1), None)
+    assert "nothing was missing" in as_text(replace(report(0, 0), complete_before=1), None)
 
 
 def test_what_is_not_known_is_said_and_no_number_made_up():
     unknown = report(None, 2_000_000)
     assert unknown.ratio is None
     assert "from upstream: not known, a cache was started anew meanwhile; unique: 2.0 MB" in (
-        _readable(unknown, None)
+        as_text(unknown, None)
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ops import priming
 from ops.caches import Cache
-from ops.commands import warm
+from ops.commands import warm, warm_report
 from ops.docker.volumes import folder
 from ops.engine import cli
 from ops.errors import OpsError
@@ -487,18 +487,18 @@ def test_ctrl_c_ends_what_is_on_its_way_and_nothing_more_is_asked_for(monkeypatc
 
 
 def test_how_to_go_on_is_told():
-    report = warm.Report(
+    report = warm_report.Report(
         images=1,
         complete_before=0,
         upstream_bytes=0,
         unique_bytes=0,
         seconds=1.0,
-        failures=(warm.Failure(image=IMAGE, why=("429",)),),
+        failures=(warm_report.Failure(image=IMAGE, why=("429",)),),
     )
-    assert warm._readable(report, None).endswith(
+    assert warm_report.as_text(report, None).endswith(
         "to go on, run warm again: what is complete stays, and is not fetched again"
     )
-    assert "go on" not in warm._readable(replace(report, failures=()), None)
+    assert "go on" not in warm_report.as_text(replace(report, failures=()), None)
 
 
 @pytest.mark.parametrize(
@@ -512,7 +512,7 @@ def test_how_to_go_on_is_told():
 )
 def test_nothing_was_missing_only_where_that_is_so(changes, is_whole):
     report = replace(failed(), upstream_bytes=0, unique_bytes=0, **changes)
-    shown = warm._readable(report, None)
+    shown = warm_report.as_text(report, None)
     assert ("nothing was missing" in shown) == is_whole
     assert "from upstream: 0.0 MB, unique: 0.0 MB" in shown
 
@@ -520,7 +520,7 @@ def test_nothing_was_missing_only_where_that_is_so(changes, is_whole):
 @pytest.mark.parametrize("said", [{}, {IMAGE: "429"}])
 def test_and_behind_harbor_where_something_did_not_come(said):
     filled = Filled(results=(), complete_before=0, transferred=0, seconds=1, said=said)
-    assert ("to go on, run warm again" in warm._readable(None, filled)) == bool(said)
+    assert ("to go on, run warm again" in warm_report.as_text(None, filled)) == bool(said)
 
 
 @pytest.mark.parametrize(
@@ -595,13 +595,13 @@ def test_no_other_refusal_has_an_upstream_asked(monkeypatch, below, status):
 
 
 def failed():
-    return warm.Report(
+    return warm_report.Report(
         images=1,
         complete_before=0,
         upstream_bytes=0,
         unique_bytes=0,
         seconds=0,
-        failures=(warm.Failure(image=IMAGE, why=("no",)),),
+        failures=(warm_report.Failure(image=IMAGE, why=("no",)),),
     )
 
 
@@ -629,21 +629,21 @@ def test_upstreams_from_which_not_all_came_are_asked_why(why):
 
     sick = why(found, failed())
     assert asked == [("mine", ["docker.io"], {"docker.io": IMAGE.repository})]
-    assert "docker.io says 429" in warm._readable(failed(), None, sick).splitlines()
-    assert warm._GO_ON in warm._readable(failed(), None, sick)
+    assert "docker.io says 429" in warm_report.as_text(failed(), None, sick).splitlines()
+    assert warm_report._GO_ON in warm_report.as_text(failed(), None, sick)
     assert why(found, replace(failed(), failures=())) == Found()
     assert len(asked) == 1
 
 
 def test_to_a_cache_that_gets_nothing_from_a_well_upstream_its_restart_is_the_way_on(why):
     found = why(lambda *_: Found(cut_off={"docker.io": "401 no"}), failed())
-    said = warm._readable(failed(), None, found)
+    said = warm_report.as_text(failed(), None, found)
     assert "the cache gets nothing from it: 401 no; docker restart registry-docker.io, then" in said
-    assert warm._GO_ON not in said
-    other = warm.Failure(image=replace(IMAGE, host="quay.io"), why=("429",))
+    assert warm_report._GO_ON not in said
+    other = warm_report.Failure(image=replace(IMAGE, host="quay.io"), why=("429",))
     both = replace(failed(), failures=(*failed().failures, other))
-    assert warm._GO_ON in warm._readable(both, None, found), "for the other"
-    (line,) = json.loads(warm._as_json(failed(), None, found.lines))["upstreams"].values()
+    assert warm_report._GO_ON in warm_report.as_text(both, None, found), "for the other"
+    (line,) = json.loads(warm_report.as_json(failed(), None, found.lines))["upstreams"].values()
     assert "docker restart" in line
 
 
@@ -662,7 +662,7 @@ def test_what_came_is_told_also_where_nobody_can_be_asked(why, monkeypatch, erro
         raise error
 
     monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
-    shown = warm._readable(failed(), None, why(found, failed()))
+    shown = warm_report.as_text(failed(), None, why(found, failed()))
     assert "bring back that of mine" in shown
     assert f"docker.io: not asked what is wrong: {said}" in shown
     assert "1 images: 0 complete before" in shown
