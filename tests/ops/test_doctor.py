@@ -25,7 +25,7 @@ from ops.cluster.folder import (
     owner_of,
     usual_identity,
 )
-from ops.commands import doctor, doctor_harbor, doctor_nodes
+from ops.commands import doctor, doctor_caches, doctor_harbor, doctor_nodes
 from ops.docker import api as docker_api
 from ops.docker.api import Container, DockerUnavailableError
 from ops.engine import cli
@@ -102,9 +102,9 @@ def looked_at(monkeypatch):
         seen.append(state)
         return [well("cache of docker.io", "looked at")]
 
-    monkeypatch.setattr(doctor, "_inspected", lambda client, plans: {})
-    monkeypatch.setattr(doctor, "_answers", lambda *_: {})
-    monkeypatch.setattr(doctor, "_of_caches", of_caches)
+    monkeypatch.setattr(doctor, "inspected", lambda client, plans: {})
+    monkeypatch.setattr(doctor, "answers_of", lambda *_: {})
+    monkeypatch.setattr(doctor, "of_caches", of_caches)
 
     def run(*containers, **config):
         monkeypatch.setattr(docker_api, "containers", lambda client: containers)
@@ -436,11 +436,11 @@ def unwell(monkeypatch):
             asked.append((stack, hosts))
             return Found(sick=reasons(stack) if callable(reasons) else reasons, **more)
 
-        monkeypatch.setattr(doctor.upstreams_asked, "found", told)
+        monkeypatch.setattr(doctor_caches.upstreams_asked, "found", told)
         monkeypatch.setattr(docker_api, "execute", Engine(said).execute)
         plans = planned({"offline": offline, "upstreams": {"docker.io": {}}}).caches
         containers = {plan.name: {"State": {"Running": running}} for plan in plans}
-        found, cut_off, findings = doctor._unwell(None, "mine", plans, containers)
+        found, cut_off, findings = doctor_caches.unwell_of(None, "mine", plans, containers)
         assert cut_off == more.get("cut_off", {})
         return found.get("registry-docker.io"), findings, asked
 
