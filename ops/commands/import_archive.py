@@ -14,15 +14,15 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import docker
 import zstandard
-from docker.errors import APIError, DockerException, ImageNotFound
+from docker.errors import APIError, ImageNotFound
 from requests import RequestException
 
 from host import progress_bar
@@ -30,70 +30,23 @@ from host.locks import only_one
 from host.paths import user_cache
 from ops.archive import reader, talos_layout
 from ops.archive.reader import CHUNK_BYTES, Members
+from ops.archive.staging import Blob, Into, compare, copied, no_leftovers, take_blobs
 from ops.caches import Cache, of_settings
 from ops.commands.cache_restart import not_back, stopped
 from ops.commands.export import assets_root
 from ops.docker import api, volume_hashes
-from ops.docker.volumes import Volumes, as_tar, folder, opened
+from ops.docker.volumes import folder, opened
 from ops.errors import OpsError
 from ops.stack import stack_files
 from plan.caches.cache_plan import VOLUME_LABELS
 from plan.images import archive, storage, talos_image_cache
 from plan.images.archive import ArchiveError, BootAsset, Lock
-from plan.images.storage import STAGING, Store, blob_path
+from plan.images.storage import STAGING
 from plan.problems import listed
 from plan.settings.stack import Settings
 
-# What goes to Docker in one call; what was not finished is lost when the import is broken off.
-BATCH_BYTES = 32 * 1024 * 1024
-BATCH_BLOBS = 2000
-# Below STAGING: a folder that looks like the cache's own, and what goes there from another volume.
-_STAGED = f"{STAGING}/new"
-# Arguments: the caches' folders, which a volume that was just made does not have.
-_EMPTY = f'busybox mkdir -p "$@" && for one; do busybox rm -rf "$one/{STAGING}" || exit 1; done'
-# Arguments: a folder that has staged blobs, another one, and those of them that it is to have. What
-# the first tar can't read it leaves out, and goes on: that all of it went is noted beside them.
-_COPY = (
-    'from=$1 to=$2; shift 2; busybox mkdir -p "$to" && cd "$from" && '
-    '{ busybox tar -c -f - "$@" && : >"$to.whole"; } | busybox tar -x -f - -C "$to" && '
-    'busybox rm "$to.whole"'
-)
 # As talosctl leaves its downloads: nothing of them is secret.
 PROGRAM, FILE = 0o755, 0o644
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Into:
-    """Where the images go: the caches that are concerned, and what they held before.
-
-    Attributes:
-        wanted: host -> digests of what its images are made of.
-        damaged: host -> those of the lock's blobs that are there, and not what they should be.
-    """
-
-    volumes: Volumes
-    caches: dict[str, Cache]
-    stores: dict[str, Store]
-    wanted: Mapping[str, set[str]]
-    damaged: Mapping[str, frozenset[str]]
-
-    def wanting(self, digest: str) -> tuple[Cache, ...]:
-        """The caches that want a blob, and do not have it whole."""
-        return tuple(
-            self.caches[host]
-            for host, digests in self.wanted.items()
-            if digest in digests
-            and (digest not in self.stores[host].blobs or digest in self.damaged[host])
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Blob:
-    """A blob that comes; its content is gone with the next one."""
-
-    digest: str
-    size: int
-    content: IO[bytes]
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -188,13 +141,13 @@ def _opened(
     lock: Lock,
     concerned: Sequence[Cache],
     arguments: argparse.Namespace,
-) -> Iterator[_Into]:
+) -> Iterator[Into]:
     """The volumes, made where there are none, once it is clear that the images can go there."""
     for cache in concerned:
         _ensure_volume(client, cache)
     with opened(client, concerned, writable=True) as volumes:
         stores = volumes.stores()
-        into = _Into(
+        into = Into(
             volumes=volumes,
             caches={cache.host: cache for cache in concerned},
             stores=stores,
@@ -202,25 +155,8 @@ def _opened(
             damaged=volume_hashes.damaged(volumes, stores, lock.by_host),
         )
         _refuse_conflicts(lock, into, replace=arguments.replace_tags)
-        with _staging(into):
+        with no_leftovers(into):
             yield into
-
-
-@contextmanager
-def _staging(into: _Into) -> Iterator[None]:
-    """Nothing is left where blobs are staged, neither by this import nor by one that was killed."""
-    _unstage(into)
-    try:
-        yield
-    except BaseException:
-        with suppress(OpsError, DockerException, RequestException):  # what came first is to be told
-            _unstage(into)
-        raise
-    _unstage(into)
-
-
-def _unstage(into: _Into) -> None:
-    into.volumes.run("sh", "-c", _EMPTY, "sh", *map(folder, into.caches.values()))
 
 
 @contextmanager
@@ -261,11 +197,11 @@ def _load(members: Members, client: docker.DockerClient, image: str, lock: Lock)
         client.images.get(image)
     except ImageNotFound:
         with tempfile.TemporaryFile() as spooled:
-            _compare(lock.registry_digest, _copied(content, spooled))
+            compare(lock.registry_digest, copied(content, spooled))
             spooled.seek(0)
             _load_checked(spooled, client, image, lock)
     else:
-        _compare(lock.registry_digest, _copied(content))
+        compare(lock.registry_digest, copied(content))
 
 
 def _load_checked(checked: IO[bytes], client: docker.DockerClient, image: str, lock: Lock) -> None:
@@ -287,7 +223,7 @@ def _ensure_volume(client: docker.DockerClient, cache: Cache) -> None:
     client.api.create_volume(cache.name, labels=VOLUME_LABELS)
 
 
-def _refuse_conflicts(lock: Lock, into: _Into, *, replace: bool) -> None:
+def _refuse_conflicts(lock: Lock, into: Into, *, replace: bool) -> None:
     tags = {
         host: {name: repository.tags for name, repository in held.repositories.items()}
         for host, held in into.stores.items()
@@ -314,7 +250,7 @@ class _Came:
     manifests: dict[str, bytes] = field(default_factory=dict)
 
 
-def _members(members: Members, lock: Lock, into: _Into, staged: Path) -> _Came:
+def _members(members: Members, lock: Lock, into: Into, staged: Path) -> _Came:
     """Take every member that the lock names; boot assets into a folder, by their digests."""
     assets = {f"{archive.BOOT_ASSETS}{asset.path}": asset for asset in lock.boot_assets}
     blobs = {archive.blob_member(digest): digest for digest in lock.blobs}
@@ -322,7 +258,7 @@ def _members(members: Members, lock: Lock, into: _Into, staged: Path) -> _Came:
     sizes |= {name: asset.size for name, asset in assets.items()}
     came, manifests = _Came(), lock.manifests
 
-    def coming() -> Iterator[_Blob]:
+    def coming() -> Iterator[Blob]:
         while (member := members.next()) is not None:
             _refuse_unknown(member, sizes, came.names)
             came.names.add(member.name)
@@ -331,7 +267,7 @@ def _members(members: Members, lock: Lock, into: _Into, staged: Path) -> _Came:
                 if digest in manifests:
                     came.manifests[digest] = content.read()
                     content = io.BytesIO(came.manifests[digest])
-                yield _Blob(digest=digest, size=member.size, content=content)
+                yield Blob(digest=digest, size=member.size, content=content)
                 bar.update(member.size)
             elif asset := assets.get(member.name):
                 between.append((asset, content))  # Docker is not kept waiting for those
@@ -339,12 +275,12 @@ def _members(members: Members, lock: Lock, into: _Into, staged: Path) -> _Came:
 
     between: list[tuple[BootAsset, IO[bytes]]] = []
     with progress_bar.bar("importing", lock.size) as bar:
-        came.new += _take_blobs(into, coming())
+        came.new += take_blobs(into, coming())
         while between:
             asset, content = between.pop()
             _take_asset(asset, content, staged)
             bar.update(asset.size)
-            came.new += _take_blobs(into, coming())
+            came.new += take_blobs(into, coming())
     return came
 
 
@@ -359,11 +295,11 @@ def _refuse_unknown(member: tarfile.TarInfo, sizes: Mapping[str, int], before: s
         raise ArchiveError(f"it has a file that its {archive.LOCK} does not know: {member.name}")
 
 
-def _files(files: talos_layout.Files, lock: Lock, into: _Into) -> int:
+def _files(files: talos_layout.Files, lock: Lock, into: Into) -> int:
     """Take every blob and manifest that an image has from a folder; how many were new."""
     seen = set[str]()
 
-    def coming() -> Iterator[_Blob]:
+    def coming() -> Iterator[Blob]:
         for name, size, content in files:
             if talos_layout.is_blob(name):
                 digest = talos_image_cache.blob_digest(name)
@@ -374,89 +310,21 @@ def _files(files: talos_layout.Files, lock: Lock, into: _Into) -> int:
             # A manifest is in every repository that has it, and in the file of its tag.
             if digest in lock.blobs and digest not in seen:
                 seen.add(digest)
-                yield _Blob(digest=digest, size=size, content=content)
+                yield Blob(digest=digest, size=size, content=content)
                 bar.update(size)
 
     with progress_bar.bar("importing", lock.size) as bar:
-        new = _take_blobs(into, coming())
+        new = take_blobs(into, coming())
     if lost := lock.blobs.keys() - seen:
         raise ArchiveError(f"it was changed while it was read: {min(lost)} is there no more")
     return new
-
-
-def _take_blobs(into: _Into, coming: Iterator[_Blob]) -> int:
-    """Put blobs into every volume that wants them, many at once; how many one lacked."""
-    ahead, new = _Ahead(_wanted(into, coming)), 0
-    while ahead.blob is not None:
-        home, taken = into.wanting(ahead.blob.digest)[0], list[str]()
-        into.volumes.put(folder(home), as_tar(_batch(into, ahead, home, taken)))
-        _place_blobs(into, home, taken)
-        new += len(taken)
-    return new
-
-
-def _wanted(into: _Into, coming: Iterator[_Blob]) -> Iterator[_Blob]:
-    for blob in coming:
-        if into.wanting(blob.digest):
-            yield blob
-        else:
-            _compare(blob.digest, _copied(blob.content))
-
-
-class _Ahead:
-    """Blobs that come; the first that is not taken yet can be looked at."""
-
-    def __init__(self, coming: Iterator[_Blob]) -> None:
-        self._coming = coming
-        self.blob = next(coming, None)
-
-    def go_on(self) -> None:
-        """The next one."""
-        self.blob = next(self._coming, None)
-
-
-def _batch(
-    into: _Into, ahead: _Ahead, home: Cache, taken: list[str]
-) -> Iterator[tuple[str, int, Iterable[bytes]]]:
-    """(path to stage it at, size, content) of blobs that go to one volume first, noted as taken."""
-    size = 0
-    while (blob := ahead.blob) and into.wanting(blob.digest)[0] == home:
-        if taken and (size + blob.size > BATCH_BYTES or len(taken) == BATCH_BLOBS):
-            return
-        yield f"{_STAGED}/{blob_path(blob.digest)}", blob.size, _checked(blob)
-        taken.append(blob.digest)
-        size += blob.size
-        ahead.go_on()
-
-
-def _place_blobs(into: _Into, home: Cache, digests: Sequence[str]) -> None:
-    """Give blobs that are staged in one volume their place in all that want them."""
-    others: dict[Cache, list[str]] = {}
-    for digest in digests:
-        for cache in into.wanting(digest):
-            if cache != home:
-                others.setdefault(cache, []).append(blob_path(digest))
-    staged = f"{folder(home)}/{_STAGED}"
-    for cache, paths in others.items():
-        # First within its volume: a copy from another one takes its time.
-        into.volumes.run("sh", "-c", _COPY, "sh", staged, f"{folder(cache)}/{_STAGED}", *paths)
-        into.volumes.place(folder(cache), _STAGED)
-    into.volumes.place(folder(home), _STAGED)
-
-
-def _checked(blob: _Blob) -> Iterator[bytes]:
-    hashed = hashlib.sha256()
-    while chunk := blob.content.read(CHUNK_BYTES):
-        hashed.update(chunk)
-        yield chunk
-    _compare(blob.digest, f"sha256:{hashed.hexdigest()}")
 
 
 def _take_asset(asset: BootAsset, content: IO[bytes], staged: Path) -> None:
     file = staged / asset.path
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("xb") as opened_file:
-        _compare(asset.digest, _copied(content, opened_file))
+        compare(asset.digest, copied(content, opened_file))
     file.chmod(PROGRAM if asset.executable else FILE)
 
 
@@ -471,7 +339,7 @@ def _place(assets: Sequence[BootAsset], staged: Path) -> None:
         new.rename(target)
 
 
-def _link(lock: Lock, into: _Into) -> None:
+def _link(lock: Lock, into: Into) -> None:
     """Link what is not linked yet; of each image its tag last."""
     links: dict[str, dict[str, str]] = {host: {} for host in into.caches}
     for locked in lock.images:
@@ -490,7 +358,7 @@ def _link(lock: Lock, into: _Into) -> None:
         into.volumes.place_links(folder(cache), links[host])
 
 
-def _forget(client: docker.DockerClient, lock: Lock, into: _Into, stack: str) -> None:
+def _forget(client: docker.DockerClient, lock: Lock, into: Into, stack: str) -> None:
     """A running registry remembers the size of what was damaged, and would go on telling it."""
     for host, digests in into.damaged.items():
         sizes = into.stores[host].blobs
@@ -512,21 +380,6 @@ def _refuse_missing(lock: Lock, came: _Came) -> None:
     # The lock may name other parts than the manifests do.
     if incomplete := archive.incomplete(lock, came.manifests):
         raise ArchiveError(f"it does not have all of {', '.join(incomplete)}")
-
-
-def _copied(content: IO[bytes], into: IO[bytes] | None = None) -> str:
-    """The digest of what is left of a member, which goes to a file, or nowhere."""
-    hashed = hashlib.sha256()
-    while chunk := content.read(CHUNK_BYTES):
-        hashed.update(chunk)
-        if into is not None:
-            into.write(chunk)
-    return f"sha256:{hashed.hexdigest()}"
-
-
-def _compare(wanted: str, found: str) -> None:
-    if wanted != found:
-        raise ArchiveError(f"a file in it was changed: {wanted} has the digest {found}")
 
 
 def _readable(new: dict[str, int]) -> str:

@@ -21,6 +21,7 @@ import docker
 import pytest
 import requests
 
+from ops.archive import staging
 from ops.caches import of_settings
 from ops.commands import import_archive
 from ops.commands.prune import _read, _stored
@@ -155,20 +156,16 @@ def into(volumes, lock):
     caches = {cache.host: cache for cache in volumes.caches}
     stores = dict.fromkeys(caches, storage.EMPTY)
     nothing = dict.fromkeys(caches, frozenset())
-    return import_archive._Into(
-        volumes=volumes, caches=caches, stores=stores, wanted=lock, damaged=nothing
-    )
+    return staging.Into(volumes=volumes, caches=caches, stores=stores, wanted=lock, damaged=nothing)
 
 
 def taken(to, *blobs):
     """How many were new."""
-    return import_archive._take_blobs(to, iter(blobs))
+    return staging.take_blobs(to, iter(blobs))
 
 
 def blob(content):
-    return import_archive._Blob(
-        digest=digest_of(content), size=len(content), content=io.BytesIO(content)
-    )
+    return staging.Blob(digest=digest_of(content), size=len(content), content=io.BytesIO(content))
 
 
 def files_in(volumes):
@@ -190,25 +187,25 @@ class Cut(io.BytesIO):
 )
 def test_a_blob_that_does_not_come_leaves_nothing_behind(volumes, content, error):
     to = into(volumes, {"ghcr.io": {digest_of(LAYER)}})
-    with pytest.raises(error), import_archive._staging(to):
-        taken(to, import_archive._Blob(digest=digest_of(LAYER), size=len(LAYER), content=content))
+    with pytest.raises(error), staging.no_leftovers(to):
+        taken(to, staging.Blob(digest=digest_of(LAYER), size=len(LAYER), content=content))
     assert files_in(volumes) == set()
 
 
 def test_what_a_killed_import_has_left_goes_with_the_next(volumes):
     to = into(volumes, {"ghcr.io": {digest_of(LAYER)}})
-    killed = import_archive._staging(to)
+    killed = staging.no_leftovers(to)
     killed.__enter__()
     left = volumes.root / folder(to.caches["ghcr.io"]).removeprefix(f"{MOUNT}/") / storage.STAGING
     left.mkdir()
     (left / "half").write_bytes(b"half of a blob")
-    with import_archive._staging(to):
+    with staging.no_leftovers(to):
         assert not left.exists()
 
 
 def test_a_blob_of_two_caches_gets_its_place_in_both_and_nothing_else_is_left(volumes):
     to = into(volumes, {host: {digest_of(LAYER)} for host in ("ghcr.io", "quay.io")})
-    with import_archive._staging(to):
+    with staging.no_leftovers(to):
         assert taken(to, blob(LAYER)) == 1
     places = {f"{folder(one)}/{storage.blob_path(digest_of(LAYER))}" for one in volumes.caches}
     assert files_in(volumes) == {place.removeprefix(f"{MOUNT}/") for place in places}
@@ -277,7 +274,7 @@ def test_the_next_blob_that_can_not_be_read_is_told_as_it_is():
     quay = of_settings(parse({"upstreams": {"quay.io": {}}}))
     wanted = {"quay.io": {digest_of(LAYER)}}
     with pytest.raises(OSError, match="Input/output error") as raised, listening() as volumes:
-        import_archive._take_blobs(into(replace(volumes, caches=quay), wanted), coming())
+        staging.take_blobs(into(replace(volumes, caches=quay), wanted), coming())
     assert not isinstance(raised.value, requests.RequestException)
 
 
@@ -287,13 +284,13 @@ def test_a_blob_that_can_not_be_read_for_the_second_volume_gets_a_place_in_none(
     digests = [digest_of(lost), digest_of(other)]
     to = into(volumes, {host: set(digests) for host in ("ghcr.io", "quay.io")})
     home = to.caches["ghcr.io"]
-    staged = volumes.root / f"{folder(home)}/{import_archive._STAGED}".removeprefix(f"{MOUNT}/")
+    staged = volumes.root / f"{folder(home)}/{staging.STAGED}".removeprefix(f"{MOUNT}/")
     file = staged / storage.blob_path(digest_of(other))
-    with import_archive._staging(to):
+    with staging.no_leftovers(to):
         file.parent.mkdir(parents=True)
         file.write_bytes(other)
         with pytest.raises(subprocess.CalledProcessError):
-            import_archive._place_blobs(to, home, digests)
+            staging._place_blobs(to, home, digests)
     assert files_in(volumes) == set()
 
 
@@ -310,10 +307,10 @@ def test_many_blobs_take_a_few_calls_however_many_they_are(volumes):
 
 
 def test_what_came_whole_stays_where_a_later_one_does_not_come(volumes, monkeypatch):
-    monkeypatch.setattr(import_archive, "BATCH_BYTES", len(SMALL[0]))
+    monkeypatch.setattr(staging, "BATCH_BYTES", len(SMALL[0]))
     to = into(volumes, {"ghcr.io": {digest_of(one) for one in (*SMALL, LAYER)}})
-    cut = import_archive._Blob(digest=digest_of(LAYER), size=len(LAYER), content=Cut(b"half"))
-    with pytest.raises(tarfile.ReadError), import_archive._staging(to):
+    cut = staging.Blob(digest=digest_of(LAYER), size=len(LAYER), content=Cut(b"half"))
+    with pytest.raises(tarfile.ReadError), staging.no_leftovers(to):
         taken(to, blob(SMALL[0]), cut)
     assert files_in(volumes) == {place_of(volumes, "ghcr.io", SMALL[0])}
 
@@ -324,7 +321,7 @@ def place_of(volumes, host, content):
 
 
 def test_as_many_blobs_as_the_limit_says_go_in_one_call(volumes, monkeypatch):
-    monkeypatch.setattr(import_archive, "BATCH_BLOBS", 100)
+    monkeypatch.setattr(staging, "BATCH_BLOBS", 100)
     to = into(volumes, {"ghcr.io": {digest_of(one) for one in SMALL}})
     volumes.calls.clear()
     assert taken(to, *map(blob, SMALL)) == len(SMALL)
@@ -398,7 +395,7 @@ def test_an_imported_image_is_linked_where_its_cache_looks_for_it(volumes, cache
         path = root / storage.blob_path(digest_of(one))
         path.parent.mkdir(parents=True)
         path.write_bytes(one)
-    into = import_archive._Into(
+    into = staging.Into(
         volumes=volumes,
         caches={"ghcr.io": ghcr},
         stores=volumes.stores(),
