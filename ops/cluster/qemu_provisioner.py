@@ -7,22 +7,19 @@ pkg/provision/providers/qemu/{arch,preflight,preflight_linux}.go, v1.11.5 to v1.
 
 import functools
 import getpass
-import json
 import os
 import platform
-import re
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 from host.paths import ROOT
 from ops.cluster import qemu_cleanup
 from ops.cluster.folder import Folder, clusters_beside, owner_of, talos_home
+from ops.cluster.host_networks import networks_now, overlaps, program
 from ops.cluster.supervisor import say
 from ops.errors import OpsError
 from plan.talos.cluster import ClusterPlan
@@ -35,12 +32,7 @@ SWEEP_SECONDS = 300
 KVM = Path("/dev/kvm")
 # From siderolabs/talos, pkg/provision/providers/qemu/preflight_linux.go.
 CNI_PLUGINS = ("bridge", "firewall", "static", "tc-redirect-tap")
-# A user's PATH may lack these, root's never does.
-SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
-# Their networks are Docker's, which docker_nodes asks.
-DOCKER_INTERFACE = re.compile(r"docker0|br-[0-9a-f]{12}")
 SECURE_BOOT = "iso-secureboot"
-PROPOSED = ("10.5.0.0/24", "10.6.0.0/24", "172.30.0.0/24", "192.168.210.0/24")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +85,6 @@ MACHINES = {
     ),
 }
 OTHER_QEMU = ("qemu-kvm", "/usr/libexec/qemu-kvm")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """A network that this host has already, and the interface that leads there."""
-
-    interface: str
-    cidr: IPv4Network
 
 
 def privileged(argv: Sequence[str]) -> list[str]:
@@ -170,7 +154,7 @@ def network_conflicts(plan: ClusterPlan, folder: Folder, *, of_others: bool = Fa
     """
     siblings = clusters_beside(folder.path.parent) if of_others else []
     own = [*siblings, *([plan.name] if _is_ours(plan, folder) else [])]
-    return overlaps(plan, _networks(plan), {qemu_cleanup.bridge_of(name) for name in own})
+    return overlaps(plan, networks_now(plan), {qemu_cleanup.bridge_of(name) for name in own})
 
 
 def remove(plan: ClusterPlan, folder: Folder) -> None:
@@ -211,54 +195,11 @@ def longest_socket(plan: ClusterPlan, folder: Folder) -> Path:
     return max(sockets, key=lambda path: len(os.fsencode(path)))
 
 
-def overlaps(
-    plan: ClusterPlan, networks: Sequence[Network], own: Collection[str] = ()
-) -> list[str]:
-    """Which of this host's networks the cluster's network would cut off, or be cut off by.
-
-    Args:
-        plan: of the cluster.
-        networks: of this host.
-        own: interfaces that are this stack's own, and not in the way.
-    """
-    wanted = IPv4Network(plan.settings.cidr)
-    return [
-        f"The network {wanted} of the cluster {plan.name} overlaps with {network.cidr} of this "
-        f"machine's interface {network.interface}. Write another cluster.cidr{_free(networks)}."
-        for network in dict.fromkeys(networks)
-        if network.cidr.overlaps(wanted)
-        if network.interface not in own and not DOCKER_INTERFACE.fullmatch(network.interface)
-    ]
-
-
-def networks_in(addresses: str, routes: str, wanted: IPv4Network) -> list[Network]:
-    """The networks in what `ip -json address` and `ip -json route` print.
-
-    A route that is wider than `wanted`, such as a VPN's into 10.0.0.0/8, is none: the cluster's
-    own, narrower one wins there.
-    """
-    found = [
-        Network(
-            interface=link["ifname"],
-            cidr=IPv4Interface(f"{address['local']}/{address['prefixlen']}").network,
-        )
-        for link in json.loads(addresses)
-        for address in link.get("addr_info", [])
-    ]
-    for route in json.loads(routes):
-        if route["dst"] == "default" or "dev" not in route:
-            continue
-        network = Network(interface=route["dev"], cidr=IPv4Network(route["dst"]))
-        if network.cidr.prefixlen >= wanted.prefixlen:
-            found.append(network)
-    return found
-
-
 def missing(plan: ClusterPlan, machine: Machine) -> list[str]:
     """Programs and files that talosctl will want, and this host has not."""
     install = f"Install it (Debian and Ubuntu: sudo apt-get install {machine.packages})."
     texts = []
-    if not any(map(_program, (machine.qemu, *OTHER_QEMU))):
+    if not any(map(program, (machine.qemu, *OTHER_QEMU))):
         texts.append(f"QEMU is missing: {machine.qemu} is not on PATH. {install}")
     for what, names in (("code", machine.code), ("variables", machine.variables)):
         if not any(Path(folder, name).exists() for folder in machine.folders for name in names):
@@ -273,39 +214,13 @@ def missing(plan: ClusterPlan, machine: Machine) -> list[str]:
         f"The command {tool} is missing, which networks of machines on QEMU need. Install it "
         f"(Debian and Ubuntu: sudo apt-get install {package})."
         for tool, package in tools.items()
-        if _program(tool) is None
+        if program(tool) is None
     ]
     return texts
 
 
 def _is_ours(plan: ClusterPlan, folder: Folder) -> bool:
     return folder.recorded(owner_of(plan.stack)) is not None
-
-
-def _networks(plan: ClusterPlan) -> list[Network]:
-    if _program("ip") is None:
-        return []  # named already, as missing
-    wanted = IPv4Network(plan.settings.cidr)
-    return networks_in(_ip("address"), _ip("route"), wanted)
-
-
-def _ip(what: str) -> str:
-    argv = [_program("ip") or "ip", "-json", "-4", what, "show"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=SUDO_SECONDS)
-    if done.returncode != 0:
-        raise OpsError(f"{' '.join(argv)} ended with {done.returncode}: {done.stderr.strip()}")
-    return done.stdout
-
-
-def _free(networks: Sequence[Network]) -> str:
-    for text in PROPOSED:
-        if not any(network.cidr.overlaps(IPv4Network(text)) for network in networks):
-            return f", for instance {text}"
-    return ""
-
-
-def _program(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
 
 
 def _without_rights() -> str:

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from ops.cluster import command, preflight, qemu_cleanup, qemu_provisioner
+from ops.cluster import command, host_networks, preflight, qemu_cleanup, qemu_provisioner
 from ops.cluster.folder import Folder, folder_of, owner_of, talos_home
-from ops.cluster.qemu_provisioner import Machine, Network
+from ops.cluster.host_networks import Network
+from ops.cluster.qemu_provisioner import Machine
 from ops.errors import OpsError
 from plan.settings.stack import parse
 from plan.talos import cluster
@@ -519,7 +520,7 @@ def machine(folder, qemu="qemu-double"):
 def bare_path(tmp_path, monkeypatch):
     """A PATH with nothing but what the test puts there."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(qemu_provisioner, "SYSTEM_PATH", "")
+    monkeypatch.setattr(host_networks, "SYSTEM_PATH", "")
     monkeypatch.setattr(qemu_provisioner, "OTHER_QEMU", ())
     return tmp_path
 
@@ -631,7 +632,7 @@ ROUTES = json.dumps(
 
 
 def test_networks_of_this_host():
-    found = qemu_provisioner.networks_in(ADDRESSES, ROUTES, IPv4Network("10.77.0.0/24"))
+    found = host_networks.networks_in(ADDRESSES, ROUTES, IPv4Network("10.77.0.0/24"))
     assert {(network.interface, str(network.cidr)) for network in found} == {
         ("lo", "127.0.0.0/8"),
         ("eth0", "192.0.2.0/24"),
@@ -656,7 +657,7 @@ def test_networks_of_this_host():
 )
 def test_a_network_that_overlaps_is_named_unless_docker_tells_of_it(interface, cidr, is_named):
     networks = [Network(interface=interface, cidr=IPv4Network(cidr))] * 2
-    found = qemu_provisioner.overlaps(plan_of(cidr="10.77.0.0/24"), networks)
+    found = host_networks.overlaps(plan_of(cidr="10.77.0.0/24"), networks)
     assert [(interface in text and cidr in text) for text in found] == [True] * is_named
 
 
@@ -665,8 +666,8 @@ def test_the_bridge_of_an_earlier_try_of_this_stack_is_no_obstacle():
         Network(interface=qemu_cleanup.bridge_of(NAME), cidr=IPv4Network("10.77.0.0/24")),
     ]
     plan = plan_of(cidr="10.77.0.0/24")
-    assert qemu_provisioner.overlaps(plan, networks, {qemu_cleanup.bridge_of(plan.name)}) == []
-    assert len(qemu_provisioner.overlaps(plan, networks)) == 1
+    assert host_networks.overlaps(plan, networks, {qemu_cleanup.bridge_of(plan.name)}) == []
+    assert len(host_networks.overlaps(plan, networks)) == 1
 
 
 def test_the_network_that_is_proposed_is_free():
@@ -674,7 +675,7 @@ def test_the_network_that_is_proposed_is_free():
         Network(interface="eth0", cidr=IPv4Network("10.0.0.0/8")),
         Network(interface="eth1", cidr=IPv4Network("172.16.0.0/12")),
     ]
-    [text] = qemu_provisioner.overlaps(plan_of(cidr="10.77.0.0/24"), networks)
+    [text] = host_networks.overlaps(plan_of(cidr="10.77.0.0/24"), networks)
     assert text.endswith("for instance 192.168.210.0/24.")
 
 

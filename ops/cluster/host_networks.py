@@ -1,0 +1,101 @@
+"""Networks that this machine has already, and which of them a cluster would overlap with."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network
+
+from ops.errors import OpsError
+from plan.talos.cluster import ClusterPlan
+
+# Their networks are Docker's, which docker_nodes asks.
+DOCKER_INTERFACE = re.compile(r"docker0|br-[0-9a-f]{12}")
+ANSWER_SECONDS = 30
+PROPOSED = ("10.5.0.0/24", "10.6.0.0/24", "172.30.0.0/24", "192.168.210.0/24")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network that this host has already, and the interface that leads there."""
+
+    interface: str
+    cidr: IPv4Network
+
+
+def overlaps(
+    plan: ClusterPlan, networks: Sequence[Network], own: Collection[str] = ()
+) -> list[str]:
+    """Which of this host's networks the cluster's network would cut off, or be cut off by.
+
+    Args:
+        plan: of the cluster.
+        networks: of this host.
+        own: interfaces that are this stack's own, and not in the way.
+    """
+    wanted = IPv4Network(plan.settings.cidr)
+    return [
+        f"The network {wanted} of the cluster {plan.name} overlaps with {network.cidr} of this "
+        f"machine's interface {network.interface}. Write another cluster.cidr{_free(networks)}."
+        for network in dict.fromkeys(networks)
+        if network.cidr.overlaps(wanted)
+        if network.interface not in own and not DOCKER_INTERFACE.fullmatch(network.interface)
+    ]
+
+
+def networks_in(addresses: str, routes: str, wanted: IPv4Network) -> list[Network]:
+    """The networks in what `ip -json address` and `ip -json route` print.
+
+    A route that is wider than `wanted`, such as a VPN's into 10.0.0.0/8, is none: the cluster's
+    own, narrower one wins there.
+    """
+    found = [
+        Network(
+            interface=link["ifname"],
+            cidr=IPv4Interface(f"{address['local']}/{address['prefixlen']}").network,
+        )
+        for link in json.loads(addresses)
+        for address in link.get("addr_info", [])
+    ]
+    for route in json.loads(routes):
+        if route["dst"] == "default" or "dev" not in route:
+            continue
+        network = Network(interface=route["dev"], cidr=IPv4Network(route["dst"]))
+        if network.cidr.prefixlen >= wanted.prefixlen:
+            found.append(network)
+    return found
+
+
+def networks_now(plan: ClusterPlan) -> list[Network]:
+    """This machine's, as `ip` prints them."""
+    if program("ip") is None:
+        return []  # named already, as missing
+    wanted = IPv4Network(plan.settings.cidr)
+    return networks_in(_ip("address"), _ip("route"), wanted)
+
+
+def _ip(what: str) -> str:
+    argv = [program("ip") or "ip", "-json", "-4", what, "show"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=ANSWER_SECONDS)
+    if done.returncode != 0:
+        raise OpsError(f"{' '.join(argv)} ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _free(networks: Sequence[Network]) -> str:
+    for text in PROPOSED:
+        if not any(network.cidr.overlaps(IPv4Network(text)) for network in networks):
+            return f", for instance {text}"
+    return ""
+
+
+# A user's PATH may lack these, root's never does.
+SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+
+
+def program(name: str) -> str | None:
+    """Where a system program is; PATH of a user need not have its folder."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
