@@ -7,7 +7,12 @@ from pulumi.runtime.proto import provider_pb2, status_pb2
 
 from toolchain.fallback_plugins.docker.host import DockerHost
 from toolchain.fallback_plugins.docker.provider import Container, port_taken
-from toolchain.fallback_plugins.protocol.provider import HalfMadeError, Made, Provider, Resource
+from toolchain.fallback_plugins.protocol.provider import Provider
+from toolchain.fallback_plugins.protocol.resource import (
+    HalfMadeError,
+    Made,
+    Resource,
+)
 from toolchain.fallback_plugins.protocol.schema import mapping, text
 from toolchain.fallback_plugins.protocol.values import UNKNOWN, Secret, decode, encode
 

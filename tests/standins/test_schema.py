@@ -2,8 +2,9 @@
 
 import pytest
 
-from toolchain.fallback_plugins.docker.container import FIELDS
-from toolchain.fallback_plugins.docker.provider import RemoteImage, Volume
+from toolchain.fallback_plugins.docker.container_fields import FIELDS
+from toolchain.fallback_plugins.docker.image import RemoteImage
+from toolchain.fallback_plugins.docker.volume import Volume
 from toolchain.fallback_plugins.protocol.schema import Change, changes, problems, with_defaults
 from toolchain.fallback_plugins.protocol.values import UNKNOWN, Secret
 

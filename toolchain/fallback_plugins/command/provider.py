@@ -26,9 +26,9 @@ from typing import IO, Any, ClassVar
 import grpc
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
 
-from toolchain.fallback_plugins.protocol.provider import (
+from toolchain.fallback_plugins.protocol.provider import Provider
+from toolchain.fallback_plugins.protocol.resource import (
     Made,
-    Provider,
     Resource,
     Target,
     plain_change,

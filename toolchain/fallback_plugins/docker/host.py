@@ -88,3 +88,13 @@ def _connect(address: str | None) -> Any:
             f"Docker can't be reached at {where.url}. Start it (`systemctl start docker`, or "
             "`dockerd` as root where there is no systemd), or set DOCKER_HOST to where it runs."
         ) from error
+
+
+def or_none(action: Any) -> Any:
+    """What the action gives; None if what it is about does not exist."""
+    try:
+        return action()
+    except Exception as error:
+        if not absent(error):
+            raise
+        return None

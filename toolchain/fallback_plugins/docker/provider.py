@@ -12,38 +12,34 @@ removed, and what is left when that fails follow the official plugin; its record
 
 import re
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 from pulumi.runtime.proto import provider_pb2_grpc
 
 from toolchain.fallback_plugins.docker import container as words
-from toolchain.fallback_plugins.docker.host import DockerHost, absent, explained, status_of
-from toolchain.fallback_plugins.protocol.provider import (
+from toolchain.fallback_plugins.docker import container_fields
+from toolchain.fallback_plugins.docker.host import DockerHost, explained, or_none, status_of
+from toolchain.fallback_plugins.docker.image import RemoteImage, local_or_pulled
+from toolchain.fallback_plugins.docker.volume import Volume
+from toolchain.fallback_plugins.protocol.provider import Provider
+from toolchain.fallback_plugins.protocol.resource import (
     Function,
     HalfMadeError,
     Made,
-    Provider,
     Resource,
     Target,
 )
 from toolchain.fallback_plugins.protocol.schema import (
     Change,
-    Field,
     Problem,
-    flag,
-    mapping,
     text,
-    unordered,
     with_defaults,
 )
 from toolchain.fallback_plugins.protocol.server import PluginError, serve
 from toolchain.fallback_plugins.protocol.values import UNKNOWN, Values
 
-IN_USE_SECONDS = 30
-IN_USE_POLL_SECONDS = 0.5
 # By another container; by a program, in the words of Docker up to 27, of 28, and of 29.
 PORT_TAKEN = re.compile(
     r"Bind for (\S+) failed: port is already allocated"
@@ -57,7 +53,7 @@ class Container(Resource):
     """A container, made and started from inputs."""
 
     type_name = "docker:index/container:Container"
-    fields = words.FIELDS
+    fields = container_fields.FIELDS
     autonamed = True
     delete_before_replace = True
 
@@ -92,7 +88,8 @@ class Container(Resource):
         after = words.with_chosen_ports(before, after)
         found = super().changes(state, old, {**new, "ports": after})
         if words.ports_differ(
-            before, [{**port, "ip": port["ip"] or words.ALL_INTERFACES} for port in after]
+            before,
+            [{**port, "ip": port["ip"] or container_fields.ALL_INTERFACES} for port in after],
         ):
             return found
         return {path: change for path, change in found.items() if not path.startswith("ports")}
@@ -109,7 +106,7 @@ class Container(Resource):
         """Creates, fills and starts it; pulls its image if Docker has none of this name."""
         api = self._host.connect()
         with explained(f"can't create the container {inputs['name']!r}"):
-            _local_or_pulled(api, inputs["image"])
+            local_or_pulled(api, inputs["image"])
         id_ = _create_container(api, inputs)
         state = {**words.planned(inputs), "id": id_}
         with _half_made(Made(id=id_, state=state)):
@@ -125,7 +122,7 @@ class Container(Resource):
         """What Docker says about the container now."""
         api = self._host.connect()
         with explained(f"can't read the container {state.get('name')!r}"):
-            info = _or_none(lambda: api.inspect_container(target.id))
+            info = or_none(lambda: api.inspect_container(target.id))
         if info is None:
             return None
         return Made(id=target.id, state=words.read_back(state, info, made=False))
@@ -150,113 +147,9 @@ class Container(Resource):
         volumes = state.get("removeVolumes") is not False
         with explained(f"can't remove the container {state.get('name')!r}"):
             seconds = state.get("destroyGraceSeconds") or 0
-            _or_none(lambda: api.stop(target.id, timeout=seconds))
-            _or_none(lambda: _remove_container(api, target.id, remove_volumes=volumes))
-            _or_none(lambda: api.wait(target.id, condition="not-running"))
-
-
-class Volume(Resource):
-    """A named volume. Making one that exists adopts it, as Docker does."""
-
-    type_name = "docker:index/volume:Volume"
-    fields: ClassVar[Mapping[str, Field]] = {
-        "name": text(required=True),
-        "driver": text(computed=True),
-        "driverOpts": mapping(),
-        "labels": unordered(words.LABEL),
-    }
-    autonamed = True
-
-    def __init__(self, host: DockerHost) -> None:
-        self._host = host
-
-    def planned(self, target: Target, inputs: Values) -> Made:
-        """Where it is, only Docker knows."""
-        told = ("id", "driver", "mountpoint")
-        return Made(id="", state={"labels": [], **dict.fromkeys(told, UNKNOWN), **inputs})
-
-    def create(self, target: Target, inputs: Values) -> Made:
-        """Makes it, or adopts the one that has this name, whose labels only a refresh shows."""
-        api = self._host.connect()
-        name = inputs["name"]
-        labels = {label["label"]: label["value"] for label in inputs.get("labels") or []}
-        with explained(f"can't create the volume {name!r}"):
-            info = api.create_volume(
-                name, inputs.get("driver") or None, inputs.get("driverOpts"), labels
-            )
-        real = {**_volume_state(info), "driverOpts": info.get("Options") or None}
-        return Made(id=name, state={**real, "labels": [], **inputs})
-
-    def read(self, target: Target, state: Values) -> Made | None:
-        """What Docker says about the volume now."""
-        api = self._host.connect()
-        with explained(f"can't read the volume {target.id!r}"):
-            info = _or_none(lambda: api.inspect_volume(target.id))
-        return None if info is None else Made(id=target.id, state={**state, **_volume_state(info)})
-
-    def update(self, target: Target, state: Values, inputs: Values) -> Values:
-        """Never happens: every input forces replacement."""
-        raise PluginError("nothing about a volume can change in place")
-
-    def delete(self, target: Target, state: Values) -> None:
-        """Removes the volume of this name, with all that it holds; waits while it is in use."""
-        api = self._host.connect()
-        deadline = time.monotonic() + IN_USE_SECONDS
-        with explained(f"can't remove the volume {target.id!r}"):
-            while not _removed_volume(api, target.id, last=time.monotonic() > deadline):
-                time.sleep(IN_USE_POLL_SECONDS)
-
-
-class RemoteImage(Resource):
-    """An image in Docker's own store: the local one if it is there, else pulled."""
-
-    type_name = "docker:index/remoteImage:RemoteImage"
-    fields: ClassVar[Mapping[str, Field]] = {
-        "name": text(required=True),
-        "platform": text(),
-        "pullTriggers": unordered(text()),
-        "triggers": mapping(),
-        "keepLocally": flag(in_place=True),
-        "forceRemove": flag(in_place=True),
-    }
-
-    def __init__(self, host: DockerHost) -> None:
-        self._host = host
-
-    def planned(self, target: Target, inputs: Values) -> Made:
-        """Which image it is, only Docker knows."""
-        told = ("id", "imageId", "repoDigest")
-        return Made(id="", state={**inputs, **dict.fromkeys(told, UNKNOWN)})
-
-    def planned_update(self, state: Values, inputs: Values) -> Values:
-        """Only what a later removal does can change."""
-        return words.planned_update(self.fields, state, inputs)
-
-    def create(self, target: Target, inputs: Values) -> Made:
-        """Uses the local image of this name, or pulls it."""
-        api = self._host.connect()
-        with explained(f"can't get the image {inputs['name']!r}"):
-            return _image(inputs, _local_or_pulled(api, inputs["name"], inputs.get("platform")))
-
-    def read(self, target: Target, state: Values) -> Made | None:
-        """What Docker says about the image now."""
-        api = self._host.connect()
-        with explained(f"can't read the image {state['name']!r}"):
-            info = _or_none(lambda: api.inspect_image(state["name"]))
-        return None if info is None else _image(state, info)
-
-    def update(self, target: Target, state: Values, inputs: Values) -> Values:
-        """As create: the image may have gone meanwhile."""
-        return self.create(target, self.planned_update(state, inputs)).state
-
-    def delete(self, target: Target, state: Values) -> None:
-        """Removes this name of it from Docker's store, unless it is to be kept."""
-        if state.get("keepLocally"):
-            return
-        api = self._host.connect()
-        force = state.get("forceRemove") is True
-        with explained(f"can't remove the image {state['name']!r}"):
-            _or_none(lambda: api.remove_image(state["name"], force=force))
+            or_none(lambda: api.stop(target.id, timeout=seconds))
+            or_none(lambda: _remove_container(api, target.id, remove_volumes=volumes))
+            or_none(lambda: api.wait(target.id, condition="not-running"))
 
 
 def get_network(host: DockerHost, arguments: Values) -> Values:
@@ -356,38 +249,6 @@ def _remove_container(api: Any, container: str, *, remove_volumes: bool) -> None
             raise
 
 
-def _removed_volume(api: Any, name: str, *, last: bool) -> bool:
-    """Whether it is gone; False while something uses it, an error if it still does at `last`."""
-    try:
-        _or_none(lambda: api.remove_volume(name))
-    except Exception as error:
-        if last or status_of(error) != 409 or "in use" not in str(error):
-            raise
-        return False
-    return True
-
-
-def _or_none(action: Any) -> Any:
-    """What the action gives; None if what it is about does not exist."""
-    try:
-        return action()
-    except Exception as error:
-        if not absent(error):
-            raise
-        return None
-
-
-def _volume_state(info: dict[str, Any]) -> Values:
-    labels = info.get("Labels") or {}
-    return {
-        "id": info["Name"],
-        "mountpoint": info["Mountpoint"],
-        "driver": info["Driver"],
-        "labels": [{"label": key, "value": labels[key]} for key in sorted(labels)],
-        "driverOpts": info.get("Options") or {},
-    }
-
-
 def _ipam_config(pool: dict[str, Any]) -> Values:
     return {
         "subnet": pool.get("Subnet") or "",
@@ -406,34 +267,6 @@ def _attached_container(id_: str, container: dict[str, Any]) -> Values:
         "ipv6Address": container.get("IPv6Address") or "",
         "macAddress": container.get("MacAddress") or "",
     }
-
-
-def _local_or_pulled(api: Any, name: str, platform: str | None = None) -> dict[str, Any]:
-    info = _or_none(lambda: api.inspect_image(name))
-    if info is None:
-        _pull(api, name, platform)
-        info = api.inspect_image(name)
-    return dict(info)
-
-
-def _pull(api: Any, name: str, platform: str | None) -> None:
-    with explained(f"can't pull the image {name!r}"):
-        # An empty login: the official plugin does not look into ~/.docker/config.json either.
-        for line in api.pull(name, stream=True, decode=True, platform=platform, auth_config={}):
-            if "error" in line:
-                raise PluginError(f"can't pull the image {name!r}: {line['error']}")
-
-
-def _image(state: Values, info: dict[str, Any]) -> Made:
-    id_ = info["Id"] + state["name"]
-    digest = _repo_digest(state["name"], info.get("RepoDigests") or [])
-    return Made(id=id_, state={**state, "id": id_, "imageId": info["Id"], "repoDigest": digest})
-
-
-def _repo_digest(name: str, digests: list[str]) -> str:
-    repository = re.sub(r"(@.*|:[^:/]*)$", "", name)
-    own = [digest for digest in digests if digest.partition("@")[0] == repository]
-    return next(iter([*own, *digests]), "")
 
 
 def main() -> None:

@@ -10,18 +10,23 @@ The SDK's own `pulumi.provider.experimental` is not used: it appends tracebacks 
 # ruff: noqa: N802 -- the RPCs have the protocol's names
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import metadata
 from secrets import token_hex
-from typing import Any, ClassVar
+from typing import Any
 
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from toolchain.fallback_plugins.protocol import schema
-from toolchain.fallback_plugins.protocol.schema import Change, Field, Problem
+from toolchain.fallback_plugins.protocol.resource import (
+    Function,
+    HalfMadeError,
+    Made,
+    Resource,
+    Target,
+)
+from toolchain.fallback_plugins.protocol.schema import Change, Problem
 from toolchain.fallback_plugins.protocol.server import (
     PluginError,
     answering,
@@ -41,94 +46,6 @@ from toolchain.fallback_plugins.protocol.values import (
 # The engine's own keys in a provider's configuration; they are not options of the plugin.
 ENGINE_CONFIG_KEYS = frozenset({"version", "pluginDownloadURL"})
 AUTONAME_HEX_DIGITS = 7
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """The resource that a call is about."""
-
-    urn: str
-    name: str
-    id: str = ""
-    timeout: float = 0
-    """Seconds the user allows (`custom_timeouts`); 0 means no limit."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Made:
-    """A resource as it is: its id, and what the state says about it."""
-
-    id: str
-    state: Values = field(default_factory=dict)
-
-
-class HalfMadeError(PluginError):
-    """It is there but not as it should be: the engine keeps it, and the next `up` sees to it."""
-
-    def __init__(self, message: str, made: Made) -> None:
-        super().__init__(message)
-        self.made = made
-
-
-class Resource(ABC):
-    """One resource type. All values that its methods see are plain, without secret marks."""
-
-    type_name: ClassVar[str]
-    fields: ClassVar[Mapping[str, Field]]
-    autonamed: ClassVar[bool] = False
-    """It gets a name at random if the program gives none."""
-    delete_before_replace: ClassVar[bool] = False
-
-    @property
-    def title(self) -> str:
-        """The type's name in messages."""
-        return self.type_name.rpartition(":")[2]
-
-    def problems(self, inputs: Values) -> Iterable[Problem]:
-        """What the table of fields can't express. The inputs fit it but may hold `UNKNOWN`."""
-        del inputs
-        return ()
-
-    def checked(self, inputs: Values) -> Values:
-        """The inputs as the state will hold them: with defaults, say."""
-        return inputs
-
-    def changes(self, state: Values, old: Values, new: Values) -> Mapping[str, Change]:
-        """What differs, by property path: from the state, or from the `old` inputs."""
-        del old
-        return schema.changes(self.fields, state, new)
-
-    def planned(self, target: Target, inputs: Values) -> Made:
-        """What is known before it is made; `UNKNOWN` is what is not."""
-        raise NotImplementedError
-
-    def planned_update(self, state: Values, inputs: Values) -> Values:
-        """What the state will be after an update."""
-        raise NotImplementedError
-
-    @abstractmethod
-    def create(self, target: Target, inputs: Values) -> Made:
-        """Makes it. On failure nothing is left, or it is a `HalfMadeError`."""
-
-    @abstractmethod
-    def read(self, target: Target, state: Values) -> Made | None:
-        """Looks what it is now; None if it is gone."""
-
-    @abstractmethod
-    def update(self, target: Target, state: Values, inputs: Values) -> Values:
-        """Changes it in place; gives the new state."""
-
-    @abstractmethod
-    def delete(self, target: Target, state: Values) -> None:
-        """Removes it. What is gone already counts as removed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Function:
-    """A function that programs can call (`get_network`)."""
-
-    fields: Mapping[str, Field]
-    call: Callable[[Values], Values]
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
@@ -421,10 +338,3 @@ def _root(path: str) -> str:
 def _property_diff(change: Change) -> provider_pb2.PropertyDiff:
     name = f"{change.kind}_REPLACE" if change.replaces else change.kind
     return provider_pb2.PropertyDiff(kind=provider_pb2.PropertyDiff.Kind.Value(name))
-
-
-def plain_change(old: Value, new: Value, *, replaces: bool) -> Change:
-    """A change of a value that is or was absent where it is None."""
-    if old is None:
-        return Change("ADD", replaces)
-    return Change("DELETE" if new is None else "UPDATE", replaces)
