@@ -6,13 +6,10 @@ Several nodes that pull one image at once would make a cold cache fetch it sever
 import argparse
 import hashlib
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import docker
 import httpx
@@ -31,9 +28,10 @@ from ops.errors import OpsError
 from ops.halt import Halt
 from ops.registry import fetch, upstreams_asked
 from ops.registry.ping import failure, wait_for_answer
+from ops.registry.rounds import Tries, in_parallel
 from ops.registry.upstreams_asked import Found
 from ops.stack import stack_files, stack_secrets
-from plan import diagnosis, patience
+from plan import diagnosis
 from plan.images import manifests, storage
 from plan.images.completeness import Result, verified
 from plan.images.manifests import Descriptor
@@ -50,36 +48,27 @@ DEFAULT_PARALLEL = 4
 # The registry stores a blob after its answer has ended; a slow disk takes its time for that.
 SETTLE_SECONDS = 30
 POLL_SECONDS = 0.2
-# How often something is tried again whose answer was broken off: the upstream sends it anew.
-BROKEN_OFF_TRIES = 2
-Item = TypeVar("Item")
-Outcome = TypeVar("Outcome")
 
 
-@dataclass
-class _Run:
+@dataclass(kw_only=True)
+class _Run(Tries):
     """One run.
 
     Attributes:
         caches: by host.
         stores: host -> what its cache held before.
         below: host -> its upstream, where that may be a proxy cache that has to fetch first.
-        said: (host, image or digest) -> why the cache did not deliver it.
         fetched_manifests: (host, repository, digest) -> size in bytes, of those not held before.
         wanted: host -> what its cache lacked of configs and layers.
-        halt: ends what threads do.
     """
 
     caches: Mapping[str, Cache]
     volumes: Volumes
     stores: Mapping[str, Store]
     platform: Platform
-    parallel: int
     below: Mapping[str, fetch.Source] = field(default_factory=dict)
-    said: dict[tuple[str, str], str] = field(default_factory=dict)
     fetched_manifests: dict[tuple[str, str, str], int] = field(default_factory=dict)
     wanted: dict[str, tuple[Wanted, ...]] = field(default_factory=dict)
-    halt: Halt = field(default_factory=Halt)
 
     @property
     def to_fetch(self) -> tuple[tuple[str, Wanted], ...]:
@@ -281,7 +270,7 @@ def _refuse(
 def _fill(doing: _Run, missing: Sequence[ImageReference]) -> None:
     """Fetch the manifests first: only they tell which blobs several images share."""
     with progress_bar.bar("manifests", len(missing), unit="image") as bar:
-        parts = _in_parallel(
+        parts = in_parallel(
             doing,
             "images",
             [((image.host, str(image)), image) for image in missing],
@@ -292,7 +281,7 @@ def _fill(doing: _Run, missing: Sequence[ImageReference]) -> None:
         by_host.setdefault(image.host, []).extend((image.repository, part) for part in found or ())
     doing.wanted = {host: lacking(doing.stores[host], found) for host, found in by_host.items()}
     with progress_bar.bar("fetching", sum(blob.size for _, blob in doing.to_fetch)) as bar:
-        _in_parallel(
+        in_parallel(
             doing,
             "blobs",
             [((host, blob.digest), (host, blob)) for host, blob in doing.to_fetch],
@@ -343,166 +332,6 @@ def _counted(bar: "tqdm[Any]", halt: Halt) -> Iterator[Callable[[int], object]]:
     except fetch.FetchError:
         bar.update(-sum(came))
         raise
-
-
-def _in_parallel(
-    doing: _Run,
-    what: str,
-    items: Sequence[tuple[tuple[str, str], Item]],
-    work: Callable[[Item], Outcome],
-) -> list[Outcome | None]:
-    """What the work gives for each (key, item); None, and what was said noted, where it fails.
-
-    Where an upstream is busy it is left in peace, and asked again after a while. What is given up
-    is given up for items of this kind: a limit on manifests is none on blobs.
-    """
-    outcomes: list[Outcome | None] = [None] * len(items)
-    ahead, broken_off, patient = list(range(len(items))), Counter[int](), _Patience(what)
-    while ahead:
-        this = _Round(doing)
-        for number, outcome in this.outcomes(ahead, items, work):
-            outcomes[number] = outcome
-        again = [
-            one for one in ahead if one in this.broken_off and broken_off[one] < BROKEN_OFF_TRIES
-        ]
-        broken_off.update(again)
-        given_up = patient.wait(this.busy, this.delivered, broken_off=bool(again))
-        put_off = [one for one in ahead if one in this.put_off]
-        refused = [one for one in ahead if one in this.refused]
-        # What was refused comes last: one thing may be refused for ever, and keeps none back.
-        ahead = [one for one in (*put_off, *again) if not given_up.get(items[one][0][0])]
-        ahead += [one for one in refused if items[one][0][0] not in given_up]
-    return outcomes
-
-
-class _Round:
-    """Tries each of many things once.
-
-    Attributes:
-        busy: host -> how its upstream said that it is busy; it is asked no more.
-        delivered: hosts from which something came.
-        put_off: numbers of what was not asked for, because the host is busy.
-        refused: of what may come later, as its upstream says.
-        broken_off: of what did not come whole.
-    """
-
-    def __init__(self, doing: _Run) -> None:
-        self._doing = doing
-        self.busy: dict[str, fetch.FetchError] = {}
-        self.delivered: set[str] = set()
-        self.put_off: set[int] = set()
-        self.refused: set[int] = set()
-        self.broken_off: set[int] = set()
-
-    def outcomes(
-        self,
-        numbers: Iterable[int],
-        items: Sequence[tuple[tuple[str, str], Item]],
-        work: Callable[[Item], Outcome],
-    ) -> Iterator[tuple[int, Outcome | None]]:
-        """With their numbers, what the work gives for those of these numbers."""
-
-        def one(number: int) -> tuple[int, Outcome | None]:
-            return number, self._tried(number, *items[number], work)
-
-        parallel = self._doing.parallel
-        with ThreadPoolExecutor(parallel) as pool, self._doing.halt.on_failure():
-            yield from pool.map(one, numbers)
-
-    def _tried(
-        self, number: int, key: tuple[str, str], item: Item, work: Callable[[Item], Outcome]
-    ) -> Outcome | None:
-        """What the work gives; None, and what was said noted, where it fails."""
-        host, _ = key
-        self._doing.halt.check()
-        if error := self.busy.get(host):
-            # Why it was refused itself says more.
-            self._doing.said.setdefault(key, f"not asked for, because of {error}")
-            self.put_off.add(number)
-            return None
-        try:
-            outcome = work(item)
-        except manifests.ManifestError as error:
-            self._doing.said[key] = str(error)
-        except fetch.FetchError as error:
-            self._doing.said[key] = str(error)
-            if error.is_temporary:
-                self.busy.setdefault(host, error)
-                self.refused.add(number)
-            elif error.is_broken_off:
-                self.broken_off.add(number)
-        else:
-            self._doing.said.pop(key, None)
-            self.delivered.add(host)
-            return outcome
-        return None
-
-
-class _Patience:
-    """How long busy upstreams are waited for, all together."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._left = patience.TOTAL_SECONDS
-        self._in_vain = Counter[str]()  # host -> rounds one after the other in which nothing came
-
-    def wait(
-        self,
-        busy: Mapping[str, fetch.FetchError],
-        delivered: Collection[str],
-        *,
-        broken_off: bool,
-    ) -> dict[str, bool]:
-        """Wait as long as busy upstreams want, or as seems right; give up what takes too long.
-
-        Args:
-            busy: host -> how its upstream said that it is busy.
-            delivered: hosts from which something came, before or after that.
-            broken_off: whether an answer was broken off, which is worth another try soon.
-
-        Returns:
-            Host -> whether all of it is given up, or only what it has refused.
-        """
-        now, given_up = datetime.now(timezone.utc), dict[str, bool]()
-        longest = min(patience.FIRST_SECONDS, self._left) if broken_off and not busy else 0.0
-        waited_for = "an answer was broken off"
-        for host, error in busy.items():
-            self._in_vain[host] = 0 if host in delivered else self._in_vain[host] + 1
-            asked = patience.asked_seconds(error.retry_after, now)
-            tries = max(self._in_vain[host] - 1, 0)
-            seconds = patience.pause(tries, asked, self._left)
-            if seconds is None or patience.lasts_for_hours(str(error)):
-                # A limit is on whoever asks; another refusal may be of this one thing.
-                limited = error.status == httpx.codes.TOO_MANY_REQUESTS
-                given_up[host] = limited or self._in_vain[host] > 1
-                progress_bar.tell(self._given_up(host, error, asked, all_of_it=given_up[host]))
-            elif seconds > longest:
-                longest, waited_for = seconds, f"{host} is busy ({error})"
-        if longest:
-            total = f"{patience.TOTAL_SECONDS:.0f} s at most for all {self._what}"
-            progress_bar.tell(f"{waited_for}: trying again in {longest:.0f} s ({total})")
-            _sleep(longest)
-            self._left -= longest
-        return given_up
-
-    def _given_up(
-        self, host: str, error: fetch.FetchError, asked: float | None, *, all_of_it: bool
-    ) -> str:
-        if not all_of_it:
-            what = f"some of its {self._what} and is asked for the others"
-            return f"{host} goes on refusing {what} ({error})"
-        if patience.lasts_for_hours(str(error)):
-            return (
-                f"{host} gives no more {self._what} for hours; what it has given is completed. "
-                "To go on, run warm again then, or at once with an account of yours in "
-                f'credentials["{host}"] ({error})'
-            )
-        wants = "" if asked is None else f" and wants {asked:.0f} s"
-        return f"{host} is busy{wants}: no more {self._what} are asked of it in this run ({error})"
-
-
-def _sleep(seconds: float) -> None:
-    time.sleep(seconds)
 
 
 def _parts(doing: _Run, image: ImageReference, bar: "tqdm[Any]") -> tuple[Descriptor, ...]:

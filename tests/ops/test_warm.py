@@ -16,6 +16,7 @@ from ops.errors import OpsError
 from ops.halt import Halt, HaltedError
 from ops.harbor.images import Filled
 from ops.registry import fetch as fetching
+from ops.registry import rounds
 from ops.registry.fetch import FetchError
 from ops.registry.upstreams_asked import Found
 from ops.stack import stack_files
@@ -124,7 +125,7 @@ def cache(tmp_path, busy):
 def waits(monkeypatch):
     """Seconds that were waited for; nobody really waits."""
     seen = []
-    monkeypatch.setattr(warm, "_sleep", seen.append)
+    monkeypatch.setattr(rounds, "_sleep", seen.append)
     return seen
 
 
@@ -157,7 +158,7 @@ def heals(busy, monkeypatch):
             if len(seen) == count:
                 busy.refusing = ""
 
-        monkeypatch.setattr(warm, "_sleep", sleep)
+        monkeypatch.setattr(rounds, "_sleep", sleep)
         return seen
 
     return after
@@ -262,7 +263,7 @@ def test_an_upstream_is_waited_for_as_long_as_it_asks(waits, capsys):
     doing = run_of(CACHE)
     error = FetchError("429 slow down", status=429, retry_after="70")
     items = [(("docker.io", "a"), "a"), (("docker.io", "b"), "b")]
-    assert warm._in_parallel(doing, "blobs", items, refusing(error)) == ["a", "b"]
+    assert rounds.in_parallel(doing, "blobs", items, refusing(error)) == ["a", "b"]
     assert (waits, doing.said) == ([70], {})
     told = "docker.io is busy (429 slow down): trying again in 70 s (300 s at most for all blobs)"
     assert told in capsys.readouterr().err
@@ -271,7 +272,7 @@ def test_an_upstream_is_waited_for_as_long_as_it_asks(waits, capsys):
 def test_all_waits_together_are_as_long_as_can_be_and_no_longer(waits):
     error = FetchError("429 slow down", status=429, retry_after="70")
     items = [(("docker.io", "a"), "a")]
-    assert warm._in_parallel(run_of(CACHE), "blobs", items, refusing(*[error] * 9)) == [None]
+    assert rounds.in_parallel(run_of(CACHE), "blobs", items, refusing(*[error] * 9)) == [None]
     assert waits == [70] * 4
 
 
@@ -290,7 +291,7 @@ def test_one_that_asks_for_too_much_is_given_up_and_the_others_are_not(waits, ca
         return host
 
     items = [((host, "a"), host) for host in ("docker.io", "quay.io")]
-    assert warm._in_parallel(doing, "blobs", items, work) == [None, "quay.io"]
+    assert rounds.in_parallel(doing, "blobs", items, work) == [None, "quay.io"]
     assert (waits, doing.said) == ([2], {("docker.io", "a"): "429"})
     told = "docker.io is busy and wants 3600 s: no more blobs are asked of it in this run (429)"
     assert told in capsys.readouterr().err
@@ -317,7 +318,7 @@ def numbered(count):
 )
 def test_what_is_refused_for_good_keeps_nothing_else_from_coming(waits, bad, parallel):
     doing = replace(run_of(CACHE), parallel=parallel)
-    found = warm._in_parallel(doing, "blobs", numbered(200), refuses(bad))
+    found = rounds.in_parallel(doing, "blobs", numbered(200), refuses(bad))
     assert found == [None if number in bad else number for number in range(200)]
     assert doing.said == {("docker.io", str(number)): "503 busy" for number in bad}
     assert sum(waits) <= patience.TOTAL_SECONDS
@@ -325,7 +326,7 @@ def test_what_is_refused_for_good_keeps_nothing_else_from_coming(waits, bad, par
 
 def test_where_one_asks_for_too_much_and_others_come_it_alone_is_given_up(waits, capsys):
     doing = run_of(CACHE)
-    found = warm._in_parallel(doing, "blobs", numbered(9), refuses({0, 5}, retry_after="3600"))
+    found = rounds.in_parallel(doing, "blobs", numbered(9), refuses({0, 5}, retry_after="3600"))
     assert found == [None, 1, 2, 3, 4, None, 6, 7, 8]
     assert waits == []
     told = "docker.io goes on refusing some of its blobs and is asked for the others (503 busy)"
@@ -339,7 +340,7 @@ def test_a_host_that_is_away_is_not_asked_for_one_thing_after_the_other(waits):
         asked.append(item)
         raise FetchError("503 busy", status=503)
 
-    assert warm._in_parallel(run_of(CACHE), "blobs", numbered(200), work) == [None] * 200
+    assert rounds.in_parallel(run_of(CACHE), "blobs", numbered(200), work) == [None] * 200
     assert len(asked) <= 12
     assert sum(waits) == patience.TOTAL_SECONDS
 
@@ -355,7 +356,7 @@ def test_a_limit_that_lasts_for_hours_is_not_waited_for(waits, capsys):
         return item
 
     doing = run_of(CACHE)
-    found = warm._in_parallel(doing, "images", numbered(40), work)
+    found = rounds.in_parallel(doing, "images", numbered(40), work)
     assert found == [*range(30), *[None] * 10]
     assert (len(asked), waits) == (31, [])
     assert doing.said["docker.io", "39"] == f"not asked for, because of {limit}"
@@ -412,8 +413,8 @@ def test_an_answer_that_is_broken_off_is_fetched_again_twice(waits):
     doing = run_of(CACHE)
     broken = FetchError("peer closed connection", is_broken_off=True)
     items = [(("h", "a"), "a")]
-    assert warm._in_parallel(doing, "blobs", items, refusing(broken, broken)) == ["a"]
-    assert warm._in_parallel(doing, "blobs", items, refusing(*[broken] * 3)) == [None]
+    assert rounds.in_parallel(doing, "blobs", items, refusing(broken, broken)) == ["a"]
+    assert rounds.in_parallel(doing, "blobs", items, refusing(*[broken] * 3)) == [None]
     assert doing.said == {("h", "a"): "peer closed connection"}
     assert waits == [2] * 4
 
@@ -422,7 +423,7 @@ def test_it_is_so_also_after_others_were_refused(waits):
     busy = FetchError("503", status=503)
     broken = FetchError("peer closed connection", is_broken_off=True)
     errors = [*[busy] * 5, broken, broken]
-    assert warm._in_parallel(run_of(CACHE), "blobs", [(("h", "a"), "a")], refusing(*errors)) == [
+    assert rounds.in_parallel(run_of(CACHE), "blobs", [(("h", "a"), "a")], refusing(*errors)) == [
         "a"
     ]
 
@@ -478,7 +479,7 @@ def test_ctrl_c_ends_what_is_on_its_way_and_nothing_more_is_asked_for(monkeypatc
     wanted = Wanted(digest=BLOB, size=7, fetch=True, repositories=("team/b",))
     items = [(("docker.io", str(number)), wanted) for number in range(3)]
     with ctrl_c.raising(), pytest.raises(KeyboardInterrupt):
-        warm._in_parallel(
+        rounds.in_parallel(
             doing, "blobs", items, lambda one: warm._blob(doing, "docker.io", one, Bar())
         )
     while not ended:  # a thread that had just been started is not waited for
