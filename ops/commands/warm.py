@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import docker
 import httpx
@@ -40,9 +40,6 @@ from plan.images.storage import Store
 from plan.images.warm import Wanted, has_manifest, is_awaited, lacking, missing_links, reasons
 from plan.problems import SettingsError, listed
 from plan.settings.stack import Settings
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT_PARALLEL = 4
 # The registry stores a blob after its answer has ended; a slow disk takes its time for that.

@@ -736,7 +736,7 @@ class TestWarm:
                 raise not_found("the artifact")
 
         known.meanwhile = not_yet
-        monkeypatch.setattr(images.progress, "tell", told.append)
+        monkeypatch.setattr(images.progress_bar, "tell", told.append)
         registry.image("library/busybox", "v1", b"busybox")
         wanted = (image("v1", "team/single"), image("v1", "library/busybox", host="docker.io"))
         assert warm(access, *wanted).failures == ()
