@@ -83,3 +83,14 @@ def test_the_program_stands_on_top():
         name for name, path in MODULES.items() if belongs_to("stack_state", list(imported(path)))
     ]
     assert all((Path(ROOT) / name).exists() for name in PROGRAM)
+
+
+def test_nothing_outside_plan_asks_which_provisioner_a_cluster_has():
+    """It is behind one interface, ops/cluster/provisioner.py; only their flags differ in plan."""
+    asking = {
+        name
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Compare) and "settings.provisioner" in ast.unparse(node)
+    }
+    assert {name for name in asking if not belongs_to(name, ["plan"])} == set()

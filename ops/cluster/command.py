@@ -1,38 +1,24 @@
-"""Creates, updates and deletes one cluster; what it makes is told as JSON on standard output.
+"""Creates, updates and deletes one cluster; prints what it made, as JSON, on standard output.
 
 A create that fails, is interrupted or takes too long removes everything it has made before it says
 so. A later run recognises what even a killed one has left by the owner's marker and labels.
 """
 
-import json
 import os
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
 
 from docker.errors import DockerException
+from msgspec.structs import replace
 from requests import RequestException
 
 from host.locks import only_one
-from ops.cluster import (
-    docker_provisioner,
-    kubeconfig,
-    node_updates,
-    qemu_provisioner,
-    talosctl,
-)
-from ops.cluster.folder import (
-    Folder,
-    folder_of,
-    image_lock,
-    know,
-    lock_of,
-    owner_of,
-    talos_home,
-)
-from ops.cluster.preflight import conflicts, refuse
+from ops.cluster import kubeconfig, node_updates, provisioners, talosctl
+from ops.cluster.folder import know, lock_of, talos_home
+from ops.cluster.preflight import refuse
+from ops.cluster.provisioner import Cluster, cluster_of
+from ops.cluster.record import ClusterRecord, decode, printed
 from ops.cluster.supervisor import Lifeline, run, say
 from ops.docker import api
 from ops.errors import OpsError
@@ -40,16 +26,13 @@ from plan.problems import SettingsError
 from plan.settings.nodes import MAINTENANCE
 from plan.talos import cluster_transport
 from plan.talos.cluster import ClusterPlan
-from plan.talos.create_flags import create_argv, destroy_argv
-from plan.talos.images import node_image
+from plan.talos.create_flags import create_argv
 from plan.talos.mirrors import documents_patch, legacy_patch
 from plan.talos.versions import node_version
 
-# Where the cluster is merged, in what was made of it.
-MERGED = "mergedKubeconfig"
 PREVIOUS_VARIABLE = "PULUMI_COMMAND_STDOUT"
 STDIN = 0
-# What a run can meet with that is no mistake of this program: told in a line.
+# What a run can meet with that is not a mistake of this program: told in a line.
 FAILURES = (
     OpsError,
     api.DockerUnavailableError,
@@ -57,9 +40,6 @@ FAILURES = (
     RequestException,
     OSError,
 )
-# For talosctl's own destroy; what it leaves is removed by hand.
-DESTROY_SECONDS = 60
-Made = dict[str, Any]
 
 
 def main(command: str) -> int:
@@ -68,19 +48,18 @@ def main(command: str) -> int:
     plan = cluster_transport.read(os.environ, secrets)
     if plan.identity:
         know(plan.stack, plan.identity)
-    previous: Made = json.loads(os.environ.get(PREVIOUS_VARIABLE) or "{}")
     try:
         with only_one(lock_of(plan.stack, plan.name)):
-            made = COMMANDS[command](plan, previous)
+            made = COMMANDS[command](plan, _previous())
     except (SettingsError, *FAILURES) as error:
         say(f"{command} of the cluster {plan.name} failed: {error}")
         return 1
     if made:
-        print(json.dumps(made))
+        print(printed(made))
     return 0
 
 
-def create(plan: ClusterPlan, previous: Made) -> Made:
+def create(plan: ClusterPlan, previous: ClusterRecord | None) -> ClusterRecord:
     """Make the cluster and wait until it is ready."""
     del previous  # a create never has any
     lifeline = Lifeline(
@@ -88,31 +67,33 @@ def create(plan: ClusterPlan, previous: Made) -> Made:
         limit=f"cluster.createTimeout, {plan.settings.create_timeout}",
         pipe=STDIN,
     )
-    folder = folder_of(plan.stack, plan.name)
+    cluster = cluster_of(plan)
     found = talosctl.find()
     refuse(plan, found.version)
-    if in_the_way := conflicts(plan):
+    if in_the_way := provisioners.of(plan).conflicts(cluster, of_others=False):
         raise OpsError("\n".join(in_the_way))
     # What a killed run of this very stack has left.
-    _remove(plan, folder, {}, unfinished=True)
-    folder.prepare(owner_of(plan.stack))
+    _remove(cluster, None, unfinished=True)
+    cluster.folder.prepare(cluster.owner)
     try:
-        made = _created(plan, folder, found, lifeline)
+        made = _created(cluster, found, lifeline)
     except BaseException as error:
         say(f"removing what was made of the cluster, because: {error}")
-        _remove_after(error, plan, folder)
+        _remove_after(error, cluster)
         raise
-    say(f"the cluster {plan.name} is there; access: {folder.path}")
+    say(f"the cluster {plan.name} is there; access: {cluster.folder.path}")
     return made
 
 
-def update(plan: ClusterPlan, previous: Made) -> Made:
+def update(plan: ClusterPlan, previous: ClusterRecord | None) -> ClusterRecord:
     """Bring the live nodes' mirrors and patches up to date, without a reboot."""
+    if previous is None:
+        raise OpsError(f"the stack's state does not say what was made. Again: {plan.made_anew}")
     lifeline = Lifeline(pipe=STDIN)
-    folder = folder_of(plan.stack, plan.name)
+    cluster = cluster_of(plan)
     found = talosctl.find()
     refuse(plan, found.version)
-    if previous.get("network") and not _network_is_there(previous):
+    if provisioners.of(plan).is_gone(previous):
         raise OpsError(
             f"it is gone, though this stack did not remove it. Make it anew: {plan.made_anew}"
         )
@@ -122,81 +103,58 @@ def update(plan: ClusterPlan, previous: Made) -> Made:
             "machineConfigPatch into the machine config that you apply to them"
         )
     else:
-        node_updates.bring_up_to_date(plan, folder, found, previous, lifeline)
-    merged = kubeconfig.follow(plan, folder, previous.get(MERGED))
-    return {**previous, **_applied(plan), MERGED: merged}
+        node_updates.bring_up_to_date(cluster, found, previous, lifeline)
+    merged = kubeconfig.follow(plan, cluster.folder, previous.merged_kubeconfig)
+    return replace(_applied(previous, plan), merged_kubeconfig=merged)
 
 
-def delete(plan: ClusterPlan, previous: Made) -> None:
+def delete(plan: ClusterPlan, previous: ClusterRecord | None) -> None:
     """Remove the cluster, whatever there still is of it."""
-    _remove(plan, folder_of(plan.stack, plan.name), previous)
+    _remove(cluster_of(plan), previous)
 
 
-COMMANDS: dict[str, Callable[[ClusterPlan, Made], Made | None]] = {
+COMMANDS: dict[str, Callable[[ClusterPlan, ClusterRecord | None], ClusterRecord | None]] = {
     "create": create,
     "update": update,
     "delete": delete,
 }
 
 
-def _created(
-    plan: ClusterPlan, folder: Folder, found: talosctl.Talosctl, lifeline: Lifeline
-) -> Made:
+def _previous() -> ClusterRecord | None:
+    """What the last run of this command has printed."""
+    content = os.environ.get(PREVIOUS_VARIABLE)
+    fix = "Make the cluster again: make cluster-down, then make cluster-up"
+    return decode(content, "what the stack's state says of it", fix) if content else None
+
+
+def _created(cluster: Cluster, found: talosctl.Talosctl, lifeline: Lifeline) -> ClusterRecord:
+    plan, folder = cluster.plan, cluster.folder
+    provisioner = provisioners.of(plan)
     kubeconfig.check_mergeable(plan)
-    network = _prepared_docker(plan, folder, found, lifeline)
+    provisioner.prepare(cluster, found.version, lifeline)
     talos_home().mkdir(parents=True, exist_ok=True)
-    place = talosctl.place(found, folder, _patch_files(plan, folder, found))
-    argv = create_argv(plan.settings, plan.mirrors, found.version, place)
-    if plan.settings.provisioner == "qemu":
-        argv = qemu_provisioner.privileged(argv)
+    place = talosctl.place(found, folder, _patch_files(cluster, found))
+    argv = provisioner.wrap(create_argv(plan.settings, plan.mirrors, found.version, place))
     say(f"running: {shlex.join(argv)}")
     run(argv, talosctl.environment(folder), folder.work, lifeline)
-    if plan.settings.provisioner == "qemu":
-        qemu_provisioner.hand_over(folder)
-    made: Made = {
-        "name": plan.name,
-        "provisioner": plan.settings.provisioner,
-        "talosctl": str(found.version),
-        "nodeVersion": str(node_version(plan.settings, found.version)),
-        **_applied(plan),
-    }
-    if network:
-        nodes = docker_provisioner.own(api.connect(), plan, owner_of(plan.stack), {network})
-        made |= {"network": network, "containers": list(nodes.containers)}
-    noted = {**made, **node_updates.marks(plan)}
+    of_talosctl = ClusterRecord(
+        owner=cluster.owner,
+        name=plan.name,
+        provisioner=plan.settings.provisioner,
+        talosctl=str(found.version),
+        node_version=str(node_version(plan.settings, found.version)),
+    )
+    made = provisioner.after_create(cluster, _applied(of_talosctl, plan))
+    noted = node_updates.marked(made, plan)
     if plan.settings.merge_kubeconfig:  # before it is: a kill may come in between
-        noted[MERGED] = str(kubeconfig.users_own())
-    folder.record(owner_of(plan.stack), noted)
-    return {**made, MERGED: kubeconfig.follow(plan, folder, None)}
+        noted = replace(noted, merged_kubeconfig=str(kubeconfig.users_own()))
+    folder.record(noted)
+    return replace(made, merged_kubeconfig=kubeconfig.follow(plan, folder, None))
 
 
-def _prepared_docker(
-    plan: ClusterPlan, folder: Folder, found: talosctl.Talosctl, lifeline: Lifeline
-) -> str:
-    """Node image and network, for a cluster on Docker; returns the network's id."""
-    if plan.settings.provisioner != "docker":
-        return ""
-    client = api.connect()
-    image = node_image(plan.settings, found.version)
-    with only_one(image_lock()):  # the clusters of a stack are made side by side
-        docker_provisioner.ensure_image(client, image, _sources(plan), lifeline)
-    network = docker_provisioner.make_network(client, plan, owner_of(plan.stack))
-    folder.record(owner_of(plan.stack), {"network": network})
-    return network
-
-
-def _sources(plan: ClusterPlan) -> dict[str, docker_provisioner.Source]:
-    logins = {mirror.host: asdict(mirror.login) for mirror in plan.mirrors if mirror.login}
-    return {
-        host: docker_provisioner.Source(url=url, login=logins.get(host, {}))
-        for host, url in plan.sources
-    }
-
-
-def _patch_files(
-    plan: ClusterPlan, folder: Folder, found: talosctl.Talosctl
-) -> tuple[tuple[str, str], ...]:
+def _patch_files(cluster: Cluster, found: talosctl.Talosctl) -> tuple[tuple[str, str], ...]:
     """Write the patches into the private folder: the user's, and mirrors that no flag can say."""
+    plan, folder = cluster.plan, cluster.folder
     special = [mirror for mirror in plan.mirrors if not mirror.is_plain]
     texts = [(patch.scope, patch.text) for patch in plan.settings.patches]
     if special:
@@ -208,66 +166,49 @@ def _patch_files(
     return tuple((scope, str(file)) for scope, file in files)
 
 
-def _applied(plan: ClusterPlan) -> Made:
-    """What the nodes have now, for the next update to compare with."""
-    return {
-        "mirrors": {mirror.host: mirror.url for mirror in plan.mirrors},
-        "patches": node_updates.digests(plan),
-    }
+def _applied(record: ClusterRecord, plan: ClusterPlan) -> ClusterRecord:
+    """With what the nodes have now, for the next update to compare with."""
+    mirrors = {mirror.host: mirror.url for mirror in plan.mirrors}
+    return replace(record, mirrors=mirrors, patches=node_updates.digests(plan))
 
 
-def _remove_after(error: BaseException, plan: ClusterPlan, folder: Folder) -> None:
+def _remove_after(error: BaseException, cluster: Cluster) -> None:
     """Remove what a failed create has made; what is left is told behind the cause, not instead."""
     try:
-        _remove(plan, folder, {}, unfinished=True)
+        _remove(cluster, None, unfinished=True)
     except FAILURES as left:
         raise OpsError(f"{error}; and not all that it made could be removed: {left}") from error
 
 
-def _network_is_there(previous: Made) -> bool:
-    networks = api.connect().api.networks()
-    return previous["network"] in {network["Id"] for network in networks}
-
-
-def _remove(plan: ClusterPlan, folder: Folder, previous: Made, *, unfinished: bool = False) -> None:
+def _remove(cluster: Cluster, previous: ClusterRecord | None, *, unfinished: bool = False) -> None:
     """Remove everything of this stack's cluster, and nothing of anybody else's.
 
     Raises:
         OpsError: it is removed, but is still in the user's kubeconfig.
     """
-    noted = {**(folder.recorded(owner_of(plan.stack)) or {}), **previous}
+    record = _known(cluster, previous)
+    merged = record.merged_kubeconfig
     try:
-        if noted.get(MERGED):
-            kubeconfig.take_out(noted[MERGED], folder)
+        if merged:
+            kubeconfig.take_out(merged, cluster.folder)
     except FAILURES as error:
-        _remove_nodes(plan, folder, noted, unfinished=unfinished)
+        _remove_nodes(cluster, record, unfinished=unfinished)
         raise OpsError(
-            f"it is removed, but its entries stay in {noted[MERGED]}, for: {error}. Take them out "
-            "by hand; then run this again"
+            f"it is removed, but its entries stay in {merged}, for: {error}. Take them out by "
+            "hand; then run this again"
         ) from error
-    _remove_nodes(plan, folder, noted, unfinished=unfinished)
+    _remove_nodes(cluster, record, unfinished=unfinished)
 
 
-def _remove_nodes(plan: ClusterPlan, folder: Folder, noted: Made, *, unfinished: bool) -> None:
-    owner = owner_of(plan.stack)
-    if plan.settings.provisioner == "qemu":
-        _remove_vms(plan, folder)
-    else:
-        recorded = {noted.get("network"), *(noted.get("containers") or [])} - {None, ""}
-        client = api.connect()
-        docker_provisioner.remove(client, plan, owner, recorded, unfinished=unfinished)
-    folder.remove()
+def _known(cluster: Cluster, previous: ClusterRecord | None) -> ClusterRecord:
+    """What the folder says, and what the engine keeps if it keeps anything: that is newer."""
+    recorded = cluster.recorded() or ClusterRecord()
+    if previous is None:
+        return recorded
+    ids = recorded.docker_ids | previous.docker_ids
+    return replace(previous, containers=tuple(sorted(ids - {previous.network})))
 
 
-def _remove_vms(plan: ClusterPlan, folder: Folder) -> None:
-    """Have talosctl destroy them where it can, and end what is left."""
-    if (folder.state / plan.name / "state.yaml").exists():
-        try:
-            found = talosctl.find()
-            place = talosctl.place(found, folder)
-            argv = qemu_provisioner.privileged(destroy_argv(plan.settings, found.version, place))
-            lifeline = Lifeline(DESTROY_SECONDS, f"{DESTROY_SECONDS} s")
-            run(argv, talosctl.environment(folder), folder.work, lifeline)
-        except OpsError as error:
-            say(f"  talosctl could not destroy it ({error}); removing it by hand")
-    qemu_provisioner.remove(plan, folder)
+def _remove_nodes(cluster: Cluster, record: ClusterRecord, *, unfinished: bool) -> None:
+    provisioners.of(cluster.plan).remove(cluster, record, unfinished=unfinished)
+    cluster.folder.remove()

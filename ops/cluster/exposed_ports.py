@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import docker
 
-from ops.cluster import docker_provisioner
+from ops.cluster import docker_nodes
 from ops.docker import api
 from ops.docker.api import Container
 from ops.registry import listening
@@ -36,9 +36,9 @@ def conflicts(
     """
     if not plan.settings.exposed_ports:
         return []
-    nodes = docker_provisioner.own(client, plan, owner, recorded).containers
+    nodes = docker_nodes.own(client, plan, owner, recorded).containers
     if of_others:
-        nodes = (*nodes, *docker_provisioner.all_of(client, owner))
+        nodes = (*nodes, *docker_nodes.all_of(client, owner))
     there = api.containers(client)
     purpose = f"which the cluster {plan.name} exposes"
     found = []
@@ -68,7 +68,7 @@ def _is_of_stack(holder: Container, plan: ClusterPlan, owner: str) -> bool:
 
 def _described(holder: Container) -> str:
     labels = dict(holder.labels)
-    if cluster := labels.get(docker_provisioner.CLUSTER_LABEL):
+    if cluster := labels.get(docker_nodes.CLUSTER_LABEL):
         return (
             f"the container {holder.name}, a node of the cluster {cluster}. Remove that cluster "
             f"(make cluster-down CLUSTER={cluster}, if it is this project's)"

@@ -1,23 +1,22 @@
 """The private folder of a cluster, and whose it is."""
 
 import hashlib
-import json
 import shlex
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from msgspec.structs import replace
 
 from host.paths import user_cache, user_state
 from host.private_files import private_folder, write_private
 from host.pulumi_backend import state_url
+from ops.cluster.record import ClusterRecord, decode, encode
 from ops.stack.stack_files import PROJECT
 from plan import ownership
 
-# In the marker of a cluster that was made to its end.
-WHOLE = "nodeVersion"
 # In a cluster's folder: whose it is, and what has been made so far.
 MARKER = "owner.json"
 # Stack -> the identity that its state has recorded.
@@ -64,29 +63,35 @@ class Folder:
         folders = (self.path.parent.parent, self.path.parent, self.path, self.work, self.state)
         for path in folders:
             private_folder(path)
-        self.record(owner, {})
+        self.record(ClusterRecord(owner=owner))
 
-    def record(self, owner: str, made: dict[str, Any]) -> None:
+    def record(self, record: ClusterRecord) -> None:
         """Note what has been made so far."""
-        self.write(self.marker, json.dumps({**made, "owner": owner}))
+        self.write(self.marker, encode(record))
 
-    def recorded(self, owner: str) -> dict[str, Any] | None:
-        """What the marker says; None where there is no marker of this owner."""
+    def recorded(self, owner: str) -> ClusterRecord | None:
+        """What is noted of the cluster; None if there is none of this owner's.
+
+        Raises:
+            OpsError: it can't be read; says why, and what to do.
+        """
         try:
-            noted: dict[str, Any] = json.loads(self.marker.read_text())
-        except (FileNotFoundError, ValueError):
+            content = self.marker.read_bytes()
+        except FileNotFoundError:
             return None
-        return noted if noted.get("owner") == owner else None
+        fix = f"Remove the cluster by hand, then the folder {self.path}"
+        noted = decode(content, str(self.marker), fix)
+        return noted if noted.owner == owner else None
 
-    def is_whole(self, owner: str) -> bool:
+    def is_complete(self, owner: str) -> bool:
         """Whether its owner has made it to its end, whatever the state says."""
-        return WHOLE in (self.recorded(owner) or {})
+        noted = self.recorded(owner)
+        return noted is not None and noted.is_complete
 
     def give_up(self, owner: str) -> None:
         """Note that the cluster is not wanted as it is: the next create removes it first."""
-        noted = self.recorded(owner)
-        if noted is not None:
-            self.record(owner, {key: noted[key] for key in noted if key != WHOLE})
+        if noted := self.recorded(owner):
+            self.record(replace(noted, node_version=None))
 
     def write(self, path: Path, text: str) -> None:
         """Write a file that only its owner can read."""

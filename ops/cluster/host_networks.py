@@ -9,6 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
+from ops.cluster import qemu_cleanup
+from ops.cluster.folder import Folder, clusters_beside, owner_of
 from ops.errors import OpsError
 from plan.talos.cluster import ClusterPlan
 
@@ -24,6 +26,27 @@ class Network:
 
     interface: str
     cidr: IPv4Network
+
+
+def conflicts(plan: ClusterPlan, folder: Folder, *, of_others: bool = False) -> list[str]:
+    """Networks of this host that the cluster's, on QEMU or Docker, would overlap with.
+
+    Those of Docker are left out, others' clusters on QEMU are among them. Docker itself looks at
+    its own only.
+
+    Args:
+        plan: of the cluster.
+        folder: its private folder.
+        of_others: leave out the other clusters of this stack.
+    """
+    siblings = clusters_beside(folder.path.parent) if of_others else []
+    own = [*siblings, *([plan.name] if is_recorded(plan, folder) else [])]
+    return overlaps(plan, networks_now(plan), {qemu_cleanup.bridge_of(name) for name in own})
+
+
+def is_recorded(plan: ClusterPlan, folder: Folder) -> bool:
+    """Whether the cluster, or a part of it, was made by this very stack."""
+    return folder.recorded(owner_of(plan.stack)) is not None
 
 
 def overlaps(

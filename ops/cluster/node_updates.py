@@ -13,8 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import yaml
+from msgspec.structs import replace
 
-from ops.cluster.folder import Folder, owner_of
+from ops.cluster.folder import Folder
+from ops.cluster.provisioner import Cluster
+from ops.cluster.record import ClusterRecord
 from ops.cluster.supervisor import Lifeline, say
 from ops.cluster.talosctl import Talosctl, environment, place
 from ops.errors import OpsError
@@ -47,39 +50,41 @@ LEFT_ALONE = "left as it is, because the control plane before it is not patched 
 
 
 def bring_up_to_date(
-    plan: ClusterPlan,
-    folder: Folder,
-    talosctl: Talosctl,
-    previous: Mapping[str, Any],
-    lifeline: Lifeline,
+    cluster: Cluster, talosctl: Talosctl, previous: ClusterRecord, lifeline: Lifeline
 ) -> None:
     """Patch every node that is not as the plan says; those that are stay untouched.
+
+    Args:
+        cluster: whose nodes are patched.
+        talosctl: that patches them.
+        previous: what the run before this one has printed.
+        lifeline: until when to go on.
 
     Raises:
         OpsError: names the nodes that could not be patched; the others are.
     """
     lifeline.check()
-    version = version_in(previous["nodeVersion"])
+    plan, folder = cluster.plan, cluster.folder
+    version = version_in(previous.node_version or "")
     assert version is not None  # noqa: S101 - written by `create`
     changed = changed_patches(plan, previous)
     refuse_reboot(plan, [patch.text for patch in changed], version)
-    noted = _note_attempt(plan, folder)
-    applied = _may_be_set(previous["mirrors"], *noted["attempts"][:-1])
-    had: dict[str, list[str]] = noted.get("patched", {})
-    nodes = _Nodes(plan, folder, talosctl, applied, version, changed, had, lifeline)
+    noted = _note_attempt(cluster)
+    applied = _may_be_set(previous.mirrors, *noted.attempts[:-1])
+    nodes = _Nodes(plan, folder, talosctl, applied, version, changed, noted.patched, lifeline)
     addresses = plan.settings.node_ips
     outcomes = _outcomes(plan, nodes)
     failed = [f"{address}: {why}" for address, why in zip(addresses, outcomes, strict=True) if why]
-    owner = owner_of(plan.stack)
     if failed:
         done = [address for address, why in zip(addresses, outcomes, strict=True) if not why]
         patched = {node: nodes.digests_on(node) for node in {*done, *nodes.rebooted}}
-        folder.record(owner, {**noted, "patched": {**had, **patched}})
+        folder.record(replace(noted, patched={**noted.patched, **patched}))
         count = f"{len(failed)} of {len(addresses)} nodes could not be patched"
         advice = "Bring them back, then run it again; the others are up to date."
         raise OpsError("\n  ".join([f"{count}:", *failed]) + f"\n{advice}")
     # The engine may be ended before it has kept what this run says.
-    folder.record(owner, {**previous, **marks(plan), "attempts": noted["attempts"][-1:]})
+    done_now = replace(previous, owner=cluster.owner, attempts=noted.attempts[-1:])
+    folder.record(marked(done_now, plan))
 
 
 def digests(plan: ClusterPlan) -> dict[str, str]:
@@ -87,69 +92,67 @@ def digests(plan: ClusterPlan) -> dict[str, str]:
     return {_digest(patch): patch.scope for patch in plan.settings.patches}
 
 
-def marks(plan: ClusterPlan) -> dict[str, str]:
-    """What `login_obstacle` compares; only for the owner's marker, which nobody else can read."""
+def marked(record: ClusterRecord, plan: ClusterPlan) -> ClusterRecord:
+    """With what `login_obstacle` compares; only for the owner's marker, nobody else reads that."""
     logins = sorted(auth_documents(plan.mirrors).items())
-    return {"identity": _hashed(identity(plan)), "logins": _hashed(logins)}
+    return replace(record, identity=_hashed(identity(plan)), logins=_hashed(logins))
 
 
-def login_obstacle(plan: ClusterPlan, noted: Mapping[str, Any]) -> str:
-    """Why live nodes can't take the plan's logins; empty text where they can.
+def login_obstacle(plan: ClusterPlan, recorded: ClusterRecord | None) -> str | None:
+    """Why live nodes can't take the plan's logins; None if they can.
 
     It is told before anything changes: the caches would have the new login, and the nodes not.
 
     Args:
         plan: of the cluster.
-        noted: in the owner's marker, of the cluster that there is; empty where there is none.
+        recorded: of the cluster that there is, in its folder; None if there is none.
     """
-    wanted = marks(plan)
-    same = noted.get("identity") == wanted["identity"]
-    if not same or noted.get("logins") == wanted["logins"]:
-        return ""
-    version = version_in(str(noted.get("nodeVersion")))
-    if version is None or version.release >= LIVE_AUTH_FROM or _may_reboot(plan):
-        return ""
+    if recorded is None:
+        return None
+    wanted = marked(recorded, plan)
+    if recorded.identity != wanted.identity or recorded.logins == wanted.logins:
+        return None
+    version = version_in(recorded.node_version or "")
+    if version is None or version.release >= LIVE_AUTH_FROM or plan.settings.may_reboot:
+        return None
     return f"The cluster {plan.name}: {_needs_reboot(plan, version)}"
 
 
-def changed_patches(plan: ClusterPlan, previous: Mapping[str, Any]) -> tuple[Patch, ...]:
+def changed_patches(plan: ClusterPlan, previous: ClusterRecord) -> tuple[Patch, ...]:
     """The user's patches that have not been applied yet.
 
     One that was taken out of the stack file can't be taken back from a node: a patch says what to
     set, not what was there before.
     """
-    if gone := set(previous["patches"]) - set(digests(plan)):
+    if gone := set(previous.patches) - set(digests(plan)):
         say(
             f"note: {len(gone)} patch(es) changed or left the stack; what they have set on the "
             "nodes stays until it is set again, or the cluster is made anew"
         )
-    return tuple(
-        patch for patch in plan.settings.patches if _digest(patch) not in previous["patches"]
-    )
+    return tuple(patch for patch in plan.settings.patches if _digest(patch) not in previous.patches)
 
 
-def _outcomes(plan: ClusterPlan, nodes: "_Nodes") -> list[str]:
-    """Why each node could not be patched, or empty text, in the order of their addresses."""
+def _outcomes(plan: ClusterPlan, nodes: "_Nodes") -> list[str | None]:
+    """Why each node could not be patched; None: it is; in the order of their addresses."""
     addresses = plan.settings.node_ips
-    by_turns = plan.settings.control_planes if _may_reboot(plan) else 0
+    by_turns = plan.settings.control_planes if plan.settings.may_reboot else 0
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
         at_once = list(pool.map(nodes.outcome, addresses[by_turns:]))
-    in_turn: list[str] = []
+    in_turn: list[str | None] = []
     for address in addresses[:by_turns]:
         in_turn.append(LEFT_ALONE if any(in_turn) else nodes.outcome(address))
     return [*in_turn, *at_once]
 
 
-def _note_attempt(plan: ClusterPlan, folder: Folder) -> dict[str, Any]:
+def _note_attempt(cluster: Cluster) -> ClusterRecord:
     """Note what will be set, before it is; returns all that is noted, this attempt the last.
 
     The engine forgets the output of a run that fails, and that run may have patched some nodes.
     """
-    owner = owner_of(plan.stack)
-    noted = folder.recorded(owner) or {}
-    wanted = {mirror.host: mirror.url for mirror in plan.mirrors}
-    noted["attempts"] = [*noted.get("attempts", []), wanted]
-    folder.record(owner, noted)
+    recorded = cluster.recorded() or ClusterRecord(owner=cluster.owner)
+    wanted = {mirror.host: mirror.url for mirror in cluster.plan.mirrors}
+    noted = replace(recorded, attempts=(*recorded.attempts, wanted))
+    cluster.folder.record(noted)
     return noted
 
 
@@ -186,8 +189,8 @@ class _Nodes:
         self._had = had  # node -> digests of patches that a run which failed has applied to it
         self._lifeline = lifeline
 
-    def outcome(self, node: str) -> str:
-        """Patch a node; why it could not be, or empty text."""
+    def outcome(self, node: str) -> str | None:
+        """Patch a node; returns why it could not be."""
         try:
             config = node_config(self._talosctl, self._folder, node, NODE_SECONDS)
             mirrors = mirror_updates.patches(
@@ -209,11 +212,11 @@ class _Nodes:
                 say(f"  {node}: patched")
         except (OpsError, ValueError, subprocess.TimeoutExpired) as error:
             return why(error)
-        return ""
+        return None
 
-    def digests_on(self, node: str) -> list[str]:
+    def digests_on(self, node: str) -> tuple[str, ...]:
         """Digests of the changed patches that a node has, now that its outcome was good."""
-        return sorted({*self._had.get(node, ()), *map(_digest, self._changed)})
+        return tuple(sorted({*self._had.get(node, ()), *map(_digest, self._changed)}))
 
     def _scopes(self, node: str) -> tuple[str, ...]:
         return ("all", "controlPlanes" if self._is_control_plane(node) else "workers")
@@ -228,7 +231,7 @@ class _Nodes:
             file = self._folder.work / f"live-{node}-{index}.yaml"
             self._folder.write(file, text)
             files.append(("all", str(file)))
-        allow = _may_reboot(self._plan)
+        allow = self._plan.settings.may_reboot
         mode = patch_mode(self._talosctl.version, self._version, texts, allow_reboot=allow)
         where = place(self._talosctl, self._folder, tuple(files))
         boot = self._boot(node) if allow else ""
@@ -313,18 +316,13 @@ def config_documents(printed: str) -> list[dict[str, Any]]:
     raise OpsError("it shows no machine config")
 
 
-def _may_reboot(plan: ClusterPlan) -> bool:
-    """Whether live nodes may reboot: never on Docker, where it ends their containers for good."""
-    return plan.settings.allow_reboot and plan.settings.provisioner == "qemu"
-
-
 def refuse_reboot(plan: ClusterPlan, patches: Iterable[str], version: Version) -> None:
     """Stop before a patch that nodes take only when they reboot, unless they may.
 
     Raises:
         OpsError: it says how to let them.
     """
-    if _may_reboot(plan) or not any(needs_reboot(patch, version) for patch in patches):
+    if plan.settings.may_reboot or not any(needs_reboot(patch, version) for patch in patches):
         return
     raise OpsError(_needs_reboot(plan, version))
 
@@ -332,7 +330,7 @@ def refuse_reboot(plan: ClusterPlan, patches: Iterable[str], version: Version) -
 def _needs_reboot(plan: ClusterPlan, version: Version) -> str:
     way_out = (
         "Write cluster.allowReboot: true to let them reboot, or make the cluster anew"
-        if plan.settings.provisioner == "qemu"
+        if plan.settings.can_reboot
         else "A node on Docker can't reboot. Make the cluster anew"
     )
     return (

@@ -1,20 +1,10 @@
 """Finds what stands in a cluster's way before anything is made."""
 
-import functools
-import sys
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
-from ops.cluster import (
-    docker_provisioner,
-    exposed_ports,
-    node_updates,
-    qemu_provisioner,
-    talosctl,
-)
-from ops.cluster.folder import folder_of, owner_of
+from ops.cluster import node_updates, provisioners, talosctl
+from ops.cluster.provisioner import cluster_of
 from ops.cluster.supervisor import say
-from ops.docker import api
 from ops.errors import OpsError
 from plan.problems import SettingsError
 from plan.talos.cluster import ClusterPlan
@@ -24,9 +14,6 @@ from plan.talos.unsupported import (
     waits_for_a_cni,
 )
 from plan.talos.versions import Version
-
-# There while the kernel module br_netfilter is, or what it does is built in.
-BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
 def obstacles(plans: Sequence[ClusterPlan], known: Collection[str]) -> list[str]:
@@ -50,14 +37,15 @@ def obstacles(plans: Sequence[ClusterPlan], known: Collection[str]) -> list[str]
         raise SettingsError(problems)
     for plan in plans:
         _note_on_waiting(plan, version)
-    found = [text for plan in plans for text in conflicts(plan, of_others=True)]
-    found += [
-        _unknown(plan)
-        for plan in plans
-        if plan.name not in known
-        and folder_of(plan.stack, plan.name).is_whole(owner_of(plan.stack))
-    ]
-    return [*found, *filter(None, map(_login_obstacle, plans))]
+    texts: list[str | None] = []
+    for plan in plans:
+        texts += provisioners.of(plan).conflicts(cluster_of(plan), of_others=True)
+    for plan in plans:
+        recorded = cluster_of(plan).recorded()
+        if recorded and recorded.is_complete and plan.name not in known:
+            texts.append(_unknown(plan))
+    texts += [node_updates.login_obstacle(plan, cluster_of(plan).recorded()) for plan in plans]
+    return [text for text in texts if text]
 
 
 def _unknown(plan: ClusterPlan) -> str:
@@ -71,11 +59,6 @@ def _unknown(plan: ClusterPlan) -> str:
     )
 
 
-def _login_obstacle(plan: ClusterPlan) -> str:
-    noted = folder_of(plan.stack, plan.name).recorded(owner_of(plan.stack)) or {}
-    return node_updates.login_obstacle(plan, noted)
-
-
 def refuse(plan: ClusterPlan, version: Version) -> None:
     """Stop where this talosctl can't honour a key.
 
@@ -86,41 +69,7 @@ def refuse(plan: ClusterPlan, version: Version) -> None:
         raise SettingsError(problems)
 
 
-def conflicts(plan: ClusterPlan, *, of_others: bool = False) -> list[str]:
-    """Networks, nodes, ports and missing parts that would make this cluster's creation fail.
-
-    Args:
-        plan: of the cluster.
-        of_others: leave out this stack's own clusters: the engine may be about to replace one.
-    """
-    owner = owner_of(plan.stack)
-    folder = folder_of(plan.stack, plan.name)
-    noted = folder.recorded(owner) or {}
-    recorded = {str(noted["network"])} if noted.get("network") else set()
-    client = api.connect()
-    found = docker_provisioner.conflicts(client, plan, owner, recorded, of_others=of_others)
-    if plan.settings.provisioner == "qemu":
-        found += qemu_provisioner.conflicts(plan, folder, of_others=of_others)
-        return found
-    found += exposed_ports.conflicts(client, plan, owner, recorded, of_others=of_others)
-    if sys.platform == "linux" and api.is_local(client):
-        _note_on_bridge_filter(BRIDGE_FILTER)
-        found += qemu_provisioner.network_conflicts(plan, folder, of_others=of_others)
-    return found
-
-
 def _note_on_waiting(plan: ClusterPlan, version: Version) -> None:
     """Not an obstacle: somebody may install a CNI while talosctl waits for one."""
-    made = folder_of(plan.stack, plan.name).recorded(owner_of(plan.stack))
-    if not made and (text := waits_for_a_cni(plan.settings, version)):
+    if not cluster_of(plan).recorded() and (text := waits_for_a_cni(plan.settings, version)):
         say(f"note: {text}")
-
-
-@functools.cache
-def _note_on_bridge_filter(setting: Path) -> None:
-    """Not an obstacle: another network than Flannel may do without."""
-    if not setting.exists():
-        say(
-            "note: the kernel module br_netfilter is not loaded, which Flannel on nodes in Docker "
-            "needs: sudo modprobe br_netfilter"
-        )

@@ -82,5 +82,5 @@ def _lost_clusters(stack: str, settings: Settings, state: Recorded) -> list[str]
         cluster.name
         for cluster in settings.clusters
         if cluster.name not in state.clusters
-        and folder.folder_of(stack, cluster.name).is_whole(owner)
+        and folder.folder_of(stack, cluster.name).is_complete(owner)
     ]

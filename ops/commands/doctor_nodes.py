@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import docker
-from docker.errors import NotFound
 
-from ops.cluster import docker_provisioner, node_updates, talosctl
+from ops.cluster import node_updates, provisioners, talosctl
 from ops.cluster.folder import Folder, clusters_beside, folder_of, owner_of, states_of
+from ops.cluster.provisioner import cluster_of
+from ops.cluster.record import ClusterRecord
 from ops.cluster.talosctl import Talosctl
 from ops.errors import OpsError
 from ops.registry import endpoints
@@ -24,12 +25,12 @@ AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cluster:
+class LiveCluster:
     """What looking into a live cluster takes.
 
     Attributes:
-        noted: what its folder says of it.
-        containers: address -> what Docker says of the node; None for nodes that are no containers.
+        recorded: what its folder says of it.
+        containers: address -> what Docker says of the node; None for nodes that are not containers.
         image: of the registry, which also asks in the nodes' networks.
     """
 
@@ -37,7 +38,7 @@ class Cluster:
     plan: ClusterPlan
     talosctl: Talosctl
     folder: Folder
-    noted: Mapping[str, Any]
+    recorded: ClusterRecord
     containers: Mapping[str, Mapping[str, Any]] | None
     image: str
 
@@ -54,27 +55,26 @@ def examined(
         image: of the registry.
     """
     about = f"cluster {plan.name}"
-    folder = folder_of(plan.stack, plan.name)
-    noted = folder.recorded(owner_of(plan.stack))
-    if noted is None:
+    cluster = cluster_of(plan)
+    recorded = cluster.recorded()
+    if recorded is None:
         yield [diagnosis.well(about, f"it is not up (make cluster-up STACK={plan.stack} makes it)")]
         return
-    if "nodeVersion" not in noted:
+    if not recorded.is_complete:
         text = "its making has not ended: it is under way, or it was killed"
         yield [diagnosis.warning(about, text, f"make up STACK={plan.stack}")]
         return
-    on_docker = plan.settings.provisioner == "docker"
-    of_cluster = Cluster(
+    live = LiveCluster(
         client=client,
         plan=plan,
         talosctl=found,
-        folder=folder,
-        noted=noted,
-        containers=_containers(client, plan, noted) if on_docker else None,
+        folder=cluster.folder,
+        recorded=recorded,
+        containers=provisioners.of(plan).containers(cluster),
         image=image,
     )
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        yield from pool.map(lambda address: _of_node(of_cluster, address), plan.settings.node_ips)
+        yield from pool.map(lambda address: _of_node(live, address), plan.settings.node_ips)
 
 
 def left_over(stack: str, plans: Sequence[ClusterPlan]) -> list[Finding]:
@@ -89,28 +89,11 @@ def left_over(stack: str, plans: Sequence[ClusterPlan]) -> list[Finding]:
     ]
 
 
-def _containers(
-    client: docker.DockerClient, plan: ClusterPlan, noted: Mapping[str, Any]
-) -> dict[str, Mapping[str, Any]]:
-    """Address -> what Docker says of the node; a stopped one keeps its address."""
-    recorded = {noted.get("network"), *(noted.get("containers") or [])} - {None, ""}
-    found = {}
-    for each in docker_provisioner.own(client, plan, owner_of(plan.stack), recorded).containers:
-        try:
-            info = client.api.inspect_container(each)
-        except NotFound:  # it goes right now
-            continue
-        for network in info["NetworkSettings"]["Networks"].values():
-            chosen = (network.get("IPAMConfig") or {}).get("IPv4Address")
-            found[str(chosen or network["IPAddress"])] = info
-    return found
-
-
-def _of_node(of_cluster: Cluster, address: str) -> list[Finding]:
-    plan = of_cluster.plan
+def _of_node(live: LiveCluster, address: str) -> list[Finding]:
+    plan = live.plan
     container = None
-    if of_cluster.containers is not None:
-        container = of_cluster.containers.get(address)
+    if live.containers is not None:
+        container = live.containers.get(address)
         if container is None or not container["State"]["Running"]:
             text = (
                 "Docker has no container of it"
@@ -119,25 +102,23 @@ def _of_node(of_cluster: Cluster, address: str) -> list[Finding]:
             )
             return [diagnosis.of_lost_node(plan.name, address, text, plan.stack)]
     try:
-        config = node_updates.node_config(
-            of_cluster.talosctl, of_cluster.folder, address, NODE_SECONDS
-        )
+        config = node_updates.node_config(live.talosctl, live.folder, address, NODE_SECONDS)
     except (OpsError, subprocess.TimeoutExpired) as error:
         text = f"its machine config can't be read: {node_updates.why(error)}"
         return [diagnosis.of_lost_node(plan.name, address, text, plan.stack)]
-    return _of_mirrors(of_cluster, address, config, container)
+    return _of_mirrors(live, address, config, container)
 
 
 def _of_mirrors(
-    of_cluster: Cluster,
+    live: LiveCluster,
     address: str,
     config: Sequence[Mapping[str, Any]],
     container: Mapping[str, Any] | None,
 ) -> list[Finding]:
-    plan = of_cluster.plan
+    plan = live.plan
     urls = diagnosis.endpoints(config)
     from_here = endpoints.seen_from_here(urls)
-    own_view, told = _own_view(of_cluster, address, container, urls)
+    own_view, told = _own_view(live, address, container, urls)
     facts = NodeFacts(
         cluster=plan.name,
         address=address,
@@ -145,15 +126,15 @@ def _of_mirrors(
         answers=from_here if own_view is None else own_view,
         from_here=from_here,
         own_view=own_view is not None,
-        place=talosctl.place(of_cluster.talosctl, of_cluster.folder),
+        place=talosctl.place(live.talosctl, live.folder),
     )
     wanted = {mirror.url for mirror in plan.mirrors}
-    ours = wanted | _set_before(of_cluster.noted)
+    ours = wanted | _set_before(live.recorded)
     return [*told, *diagnosis.of_node(facts, wanted, ours, plan.stack)]
 
 
 def _own_view(
-    of_cluster: Cluster,
+    live: LiveCluster,
     address: str,
     container: Mapping[str, Any] | None,
     urls: Collection[str],
@@ -162,19 +143,13 @@ def _own_view(
     if container is None:
         return None, []
     try:
-        return endpoints.seen_from_container(
-            of_cluster.client, of_cluster.image, container["Id"], urls
-        ), []
+        return endpoints.seen_from_container(live.client, live.image, container["Id"], urls), []
     except OpsError as error:
-        about = diagnosis.node_name(of_cluster.plan.name, address)
+        about = diagnosis.node_name(live.plan.name, address)
         text = f"only this machine was asked for its mirrors' endpoints: {error}"
         return None, [diagnosis.warning(about, text)]
 
 
-def _set_before(noted: Mapping[str, Any]) -> set[str]:
+def _set_before(recorded: ClusterRecord) -> set[str]:
     """Every endpoint that runs so far have set, or may have set, in the nodes."""
-    return {
-        url
-        for mirrors in (noted.get("mirrors") or {}, *(noted.get("attempts") or []))
-        for url in mirrors.values()
-    }
+    return {url for mirrors in recorded.mirrors_that_may_be_set for url in mirrors.values()}

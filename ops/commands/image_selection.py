@@ -19,10 +19,9 @@ from plan.settings.stack import Settings
 from plan.talos.images import (
     INSTALLER,
     image_list_argv,
-    installer_image,
-    node_image,
     node_images,
     nodes_images_argv,
+    system_image,
     with_kubernetes,
 )
 from plan.talos.versions import USUAL_KUBERNETES, version_in
@@ -140,8 +139,7 @@ def of_cluster(cluster: ClusterSettings, hosts: Collection[str]) -> tuple[ImageR
         ImageListError: the named list has mistakes.
     """
     found = talosctl.find()
-    of_nodes = node_image if cluster.provisioner == "docker" else installer_image
-    own = of_nodes(cluster, found.version)
+    own = system_image(cluster, found.version)
     if cluster.warm_file:
         path = ROOT / text_files.path(cluster.warm_file)
         listed = parse_list(read(str(path)), f"@{cluster.warm_file}", hosts)

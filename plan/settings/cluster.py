@@ -86,6 +86,16 @@ class ClusterSettings:
         tag = self.image.rpartition(":")[2] if self.image else ""
         return tag if tag.startswith("v") else None
 
+    @property
+    def can_reboot(self) -> bool:
+        """Whether live nodes can reboot: on Docker it ends their containers for good."""
+        return self.provisioner == "qemu"
+
+    @property
+    def may_reboot(self) -> bool:
+        """Whether an update may have live nodes reboot."""
+        return self.allow_reboot and self.can_reboot
+
 
 def parse_clusters(check: Checks, value: object) -> tuple[ClusterSettings, ...]:
     """The clusters of a stack; mistakes go to `check`."""

@@ -134,7 +134,7 @@ def _may_need_reboot(plan: ClusterPlan) -> bool:
 
 
 def _reboot_warning(cluster: ClusterSettings) -> str:
-    if cluster.provisioner == "docker":
+    if not cluster.can_reboot:
         outcome = "on Docker they can't, and such an update is refused"
     elif cluster.allow_reboot:
         outcome = "cluster.allowReboot lets them"

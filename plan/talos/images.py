@@ -37,6 +37,12 @@ def installer_image(cluster: ClusterSettings, talosctl: Version) -> str:
     return f"{installer}:{version}"
 
 
+def system_image(cluster: ClusterSettings, talosctl: Version) -> str:
+    """The image that nodes are made of, whichever provisioner makes them."""
+    of_nodes = {"docker": node_image, "qemu": installer_image}[cluster.provisioner]
+    return of_nodes(cluster, talosctl)
+
+
 def image_list_argv(program: str, talosctl: Version, version: str) -> list[str] | str:
     """The line that lists what a cluster of a Talos version needs; or why there is none.
 

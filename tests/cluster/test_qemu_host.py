@@ -19,10 +19,19 @@ from pathlib import Path
 
 import pytest
 
-from ops.cluster import command, host_networks, preflight, qemu_cleanup, qemu_provisioner
+from ops.cluster import (
+    command,
+    docker_provisioner,
+    host_networks,
+    qemu_cleanup,
+    qemu_host,
+    qemu_provisioner,
+)
 from ops.cluster.folder import Folder, folder_of, owner_of, talos_home
 from ops.cluster.host_networks import Network
-from ops.cluster.qemu_provisioner import Machine
+from ops.cluster.provisioner import Cluster, cluster_of
+from ops.cluster.qemu_host import Machine
+from ops.cluster.qemu_provisioner import QemuProvisioner
 from ops.errors import OpsError
 from plan.settings.stack import parse
 from plan.talos import cluster
@@ -36,6 +45,14 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes interfaces, or giv
 def plan_of(**keys):
     settings = parse({"cluster": {"provisioner": "qemu", "name": NAME, "workers": 1, **keys}})
     return cluster.build(STACK, settings.clusters, [], [], {})[0]
+
+
+def remove_by_hand(folder):
+    qemu_provisioner.remove_by_hand(Cluster(plan_of(), folder, owner_of(STACK)))
+
+
+def conflicts_on_docker(plan):
+    return docker_provisioner.DockerProvisioner().conflicts(cluster_of(plan), of_others=False)
 
 
 @pytest.fixture
@@ -129,7 +146,7 @@ def test_processes_of_the_cluster_are_ended_and_nobody_elses(folder, started):
     other = started("/opt/talosctl", "-F", f"{folder.state}2/{NAME}/x")
     reused = started("sleep", "60", executable=shutil.which("sleep"))
     (inside / "dhcpd.pid").write_text(str(reused.pid))
-    qemu_provisioner.remove(plan_of(), folder)
+    remove_by_hand(folder)
     assert [is_alive(process) for process in (machine, balancer)] == [False, False]
     assert [is_alive(process) for process in (reader, other, reused)] == [True, True, True]
 
@@ -149,7 +166,7 @@ def test_a_launcher_is_ended_before_its_machine_which_it_would_start_anew(
     while not (tmp_path / "ready").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    qemu_provisioner.remove(plan_of(), folder)
+    remove_by_hand(folder)
     assert not is_alive(launcher)
     assert machine.wait(5) == -signal.SIGKILL
     assert (tmp_path / "machine-was-there").exists()
@@ -163,7 +180,7 @@ def test_a_process_that_does_not_listen_is_killed(folder, started, monkeypatch):
         f"{folder.state}/x",
         preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     )
-    qemu_provisioner.remove(plan_of(), folder)
+    remove_by_hand(folder)
     assert deaf.wait(5) == -signal.SIGKILL
 
 
@@ -172,9 +189,9 @@ def test_a_process_that_does_not_listen_is_killed(folder, started, monkeypatch):
 
 def test_the_state_is_removed_and_removing_twice_is_fine(folder):
     (folder.state / NAME / "x.disk").write_text("disk")
-    qemu_provisioner.remove(plan_of(), folder)
+    remove_by_hand(folder)
     assert not folder.state.exists()
-    qemu_provisioner.remove(plan_of(), folder)
+    remove_by_hand(folder)
 
 
 @pytest.fixture
@@ -188,7 +205,7 @@ def bridge():
 
 @as_root
 def test_the_bridge_of_this_stacks_cluster_is_removed(folder, bridge):
-    qemu_provisioner.remove(plan_of(), folder)
+    remove_by_hand(folder)
     assert not qemu_cleanup.has_interface(bridge)
 
 
@@ -197,9 +214,9 @@ def test_a_bridge_that_this_stack_did_not_make_is_named_and_left_alone(place, br
     foreign = folder_of("another", NAME)
     foreign.prepare(owner_of("another"))
     own = folder_of(STACK, NAME)
-    qemu_provisioner.remove(plan_of(), own)
+    remove_by_hand(own)
     assert qemu_cleanup.has_interface(bridge)
-    texts = qemu_provisioner.conflicts(plan_of(), own)
+    texts = qemu_host.conflicts(plan_of(), own)
     assert any(bridge in text and str(foreign.path) in text for text in texts)
 
 
@@ -207,7 +224,7 @@ def test_a_bridge_that_this_stack_did_not_make_is_named_and_left_alone(place, br
 def test_a_cluster_without_its_files_is_known_by_its_processes(place, bridge, started):
     own = folder_of(STACK, NAME)
     machine = started("qemu-system-x86_64", "-F", f"{own.state}/{NAME}/x.monitor")
-    qemu_provisioner.remove(plan_of(), own)
+    remove_by_hand(own)
     assert not is_alive(machine)
     assert not qemu_cleanup.has_interface(bridge)
 
@@ -223,7 +240,7 @@ def test_every_copy_of_the_rule_is_removed_and_no_other(folder):
     try:
         for rule in (own, other, own):
             iptables("-I", qemu_cleanup.CHAIN, *rule)
-        qemu_provisioner.remove(plan_of(), folder)
+        remove_by_hand(folder)
         printed = iptables("-S", qemu_cleanup.CHAIN).stdout
         assert qemu_cleanup.rules_of(bridge, printed) == 0
         assert qemu_cleanup.rules_of("talosffffffff", printed) == 1
@@ -280,7 +297,7 @@ def note(cni, network, namespace):
 
 def test_networks_that_no_launcher_could_take_down_are_taken_down(folder, cni):
     own, other = note(cni, NAME, "cnitest-gone"), note(cni, f"{NAME}-2", "cnitest-gone")
-    qemu_provisioner.remove(plan_of(), folder)
+    remove_by_hand(folder)
     assert not own.exists()
     assert other.exists()
     assert (cni / "order").read_text().split() == ["firewall", "bridge"]
@@ -298,7 +315,7 @@ def test_the_namespace_of_such_a_network_goes_too(folder, cni):
     subprocess.run(["ip", "netns", "add", namespace], check=True)
     try:
         note(cni, NAME, namespace)
-        qemu_provisioner.remove(plan_of(), folder)
+        remove_by_hand(folder)
         assert (
             namespace
             not in subprocess.run(
@@ -320,9 +337,9 @@ def test_a_talosctl_that_never_ends_its_destroy_is_not_waited_for(
     double.write_text('#!/bin/sh\ncase "$*" in *version*) echo v1.13.0;; *) sleep 60;; esac\n')
     double.chmod(0o755)
     monkeypatch.setenv("PATH", f"{double.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(command, "DESTROY_SECONDS", 0.5)
+    monkeypatch.setattr(qemu_provisioner, "DESTROY_SECONDS", 0.5)
     started = time.monotonic()
-    command.delete(plan_of(), {})
+    command.delete(plan_of(), None)
     assert time.monotonic() - started < 30
     assert "could not destroy it (not done within 0.5 s" in capfd.readouterr().err
     assert not folder.path.exists()
@@ -333,7 +350,7 @@ def test_a_step_that_fails_is_told_and_does_not_keep_the_others(folder, cni):
     path = note(cni, NAME, "cnitest-gone")
     (cni / "bin" / "firewall").write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
     with pytest.raises(OpsError, match=r"cni/bin/firewall ended with 3: broken"):
-        qemu_provisioner.remove(plan_of(), folder)
+        remove_by_hand(folder)
     assert not folder.state.exists()
     assert path.exists(), "kept for the next try"
 
@@ -370,11 +387,14 @@ LETS = 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"'
 
 @as_root
 def test_root_needs_no_sudo():
-    assert qemu_provisioner.privileged(["/x/talosctl", "cluster"]) == ["/x/talosctl", "cluster"]
+    assert QemuProvisioner().wrap(["/x/talosctl", "cluster"]) == [
+        "/x/talosctl",
+        "cluster",
+    ]
 
 
 def test_sudo_keeps_what_talosctl_finds_its_folders_by_and_never_asks(user):
-    argv = qemu_provisioner.privileged(["/x/talosctl", "cluster"])
+    argv = QemuProvisioner().wrap(["/x/talosctl", "cluster"])
     kept = "--preserve-env=HOME,TALOS_HOME,TALOSCONFIG,KUBECONFIG"
     assert argv[:2] == ["sudo", "-n"]
     assert argv[2].startswith(kept)
@@ -383,7 +403,7 @@ def test_sudo_keeps_what_talosctl_finds_its_folders_by_and_never_asks(user):
 
 def test_a_sudo_that_would_ask_is_found_before_anything_is_made(user, place, monkeypatch):
     put_sudo(place, monkeypatch, REFUSES)
-    texts = qemu_provisioner.conflicts(plan_of(), folder_of(STACK, NAME))
+    texts = qemu_host.conflicts(plan_of(), folder_of(STACK, NAME))
     [text] = [text for text in texts if "sudo: a password is required" in text]
     assert "Run this as root" in text
     assert "ALL=(root) NOPASSWD: ALL" in text
@@ -391,14 +411,14 @@ def test_a_sudo_that_would_ask_is_found_before_anything_is_made(user, place, mon
 
 def test_a_sudo_that_does_not_ask_is_no_obstacle(user, place, monkeypatch):
     put_sudo(place, monkeypatch, LETS)
-    texts = qemu_provisioner.conflicts(plan_of(), folder_of(STACK, NAME))
+    texts = qemu_host.conflicts(plan_of(), folder_of(STACK, NAME))
     assert (place / "sudo.asked").exists()
     assert not any("rights" in text or "ended with" in text for text in texts)
 
 
 def test_a_machine_without_sudo_says_so(user, place, monkeypatch):
     monkeypatch.setenv("PATH", str(place))
-    texts = qemu_provisioner.conflicts(plan_of(), folder_of(STACK, NAME))
+    texts = qemu_host.conflicts(plan_of(), folder_of(STACK, NAME))
     assert any(text.startswith("there is no command sudo. ") for text in texts)
 
 
@@ -440,7 +460,7 @@ def test_nothing_is_asked_of_sudo_where_everything_is_the_users(place, folder, m
     with unprivileged():
         qemu_provisioner.hand_over(folder)
         (folder.state / NAME).rmdir()
-        qemu_provisioner.remove(plan_of(), folder)
+        remove_by_hand(folder)
     assert not (place / "sudo.asked").exists()
 
 
@@ -463,7 +483,7 @@ def test_what_root_made_is_removed_by_one_call_of_sudo(
     put_sudo(place, monkeypatch, LETS)
     give_to_user(place, roots_files)
     with unprivileged():
-        qemu_provisioner.remove(plan_of(), folder)
+        remove_by_hand(folder)
         folder.remove()
     assert not is_alive(balancer)
     assert not qemu_cleanup.has_interface(bridge)
@@ -480,7 +500,7 @@ def test_what_stays_without_rights_is_named_with_the_line_that_removes_it(
     put_sudo(place, monkeypatch, REFUSES)
     give_to_user(place, roots_files)
     with unprivileged(), pytest.raises(OpsError) as refused:
-        qemu_provisioner.remove(plan_of(), folder)
+        remove_by_hand(folder)
     text = str(refused.value)
     assert f"network interface {bridge}" in text
     assert str(folder.state) in text
@@ -521,7 +541,7 @@ def bare_path(tmp_path, monkeypatch):
     """A PATH with nothing but what the test puts there."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(host_networks, "SYSTEM_PATH", "")
-    monkeypatch.setattr(qemu_provisioner, "OTHER_QEMU", ())
+    monkeypatch.setattr(qemu_host, "OTHER_QEMU", ())
     return tmp_path
 
 
@@ -532,7 +552,7 @@ def put(folder, *names):
 
 
 def test_every_missing_part_is_named_with_its_package(bare_path):
-    texts = "\n".join(qemu_provisioner.missing(plan_of(), machine(bare_path)))
+    texts = "\n".join(qemu_host.missing(plan_of(), machine(bare_path)))
     for part in ("qemu-double is not", "code for", "variables for", "iptables", "command ip "):
         assert part in texts
     assert "apt-get install qemu-double-package" in texts
@@ -541,24 +561,24 @@ def test_every_missing_part_is_named_with_its_package(bare_path):
 
 def test_nothing_is_missing_where_each_part_is_somewhere(bare_path):
     put(bare_path, "qemu-double", "code.fd", "vars.fd", "iptables", "ip")
-    assert qemu_provisioner.missing(plan_of(), machine(bare_path)) == []
+    assert qemu_host.missing(plan_of(), machine(bare_path)) == []
 
 
 def test_secure_boot_wants_a_tpm(bare_path):
     put(bare_path, "qemu-double", "code.fd", "vars.fd", "iptables", "ip")
-    [text] = qemu_provisioner.missing(plan_of(presets=["iso-secureboot"]), machine(bare_path))
+    [text] = qemu_host.missing(plan_of(presets=["iso-secureboot"]), machine(bare_path))
     assert "swtpm-tools" in text
 
 
 def test_a_tool_outside_of_a_users_path_counts(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    texts = qemu_provisioner.missing(plan_of(), machine(Path("/nowhere")))
+    texts = qemu_host.missing(plan_of(), machine(Path("/nowhere")))
     assert not any("command ip " in text for text in texts)
 
 
 def test_firmware_without_variables_is_not_enough(bare_path):
     put(bare_path, "qemu-double", "code.fd", "iptables", "ip")
-    [text] = qemu_provisioner.missing(plan_of(), machine(bare_path))
+    [text] = qemu_host.missing(plan_of(), machine(bare_path))
     assert "vars.fd" in text
 
 
@@ -573,21 +593,21 @@ def test_firmware_without_variables_is_not_enough(bare_path):
 def test_the_longest_socket(keys, end):
     folder = Folder(Path("/s/stack/tq1"))
     plan = plan_of(cidr="10.5.0.0/16", **keys)
-    assert str(qemu_provisioner.longest_socket(plan, folder)) == f"{folder.state}{end}"
+    assert str(qemu_host.longest_socket(plan, folder)) == f"{folder.state}{end}"
 
 
 @pytest.mark.parametrize("over", [0, 1])
 def test_a_socket_path_that_the_kernel_would_refuse(place, monkeypatch, over):
-    spare = 107 - len(str(qemu_provisioner.longest_socket(plan_of(), folder_of(STACK, NAME))))
+    spare = 107 - len(str(qemu_host.longest_socket(plan_of(), folder_of(STACK, NAME))))
     monkeypatch.setenv("XDG_STATE_HOME", f"{place}/state" + "x" * (spare + over))
-    texts = qemu_provisioner.conflicts(plan_of(), folder_of(STACK, NAME))
+    texts = qemu_host.conflicts(plan_of(), folder_of(STACK, NAME))
     found = [text for text in texts if "XDG_STATE_HOME" in text]
     assert [("108 bytes" in text) for text in found] == [True] * over
 
 
 @pytest.mark.parametrize("is_short_enough", [True, False])
 def test_the_limit_is_the_kernels(place, is_short_enough):
-    path = str(place / "s").ljust(qemu_provisioner.SOCKET_PATH_BYTES + (not is_short_enough), "x")
+    path = str(place / "s").ljust(qemu_host.SOCKET_PATH_BYTES + (not is_short_enough), "x")
     with socket.socket(socket.AF_UNIX) as made:
         if is_short_enough:
             made.bind(path)
@@ -600,15 +620,15 @@ def test_the_default_cluster_fits_in_an_ordinary_home(monkeypatch):
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/home/longusername")
     plan = plan_of(name="talos-default")
-    path = qemu_provisioner.longest_socket(plan, folder_of("qemu", plan.name))
-    assert len(str(path)) <= qemu_provisioner.SOCKET_PATH_BYTES
+    path = qemu_host.longest_socket(plan, folder_of("qemu", plan.name))
+    assert len(str(path)) <= qemu_host.SOCKET_PATH_BYTES
 
 
 def test_a_cluster_that_was_made_by_hand_is_named(place):
     state = place / "home" / ".talos" / "clusters" / NAME / "state.yaml"
     state.parent.mkdir(parents=True)
     state.write_text("")
-    texts = qemu_provisioner.conflicts(plan_of(), folder_of(STACK, NAME))
+    texts = qemu_host.conflicts(plan_of(), folder_of(STACK, NAME))
     assert any(str(state) in text and f"destroy --name {NAME}" in text for text in texts)
 
 
@@ -684,7 +704,7 @@ def test_an_address_of_this_machine_within_the_network_is_found_for_real(place):
     subprocess.run(["ip", "link", "add", "tqother0", "type", "bridge"], check=True)
     try:
         subprocess.run(["ip", "address", "add", "10.77.9.9/32", "dev", "tqother0"], check=True)
-        texts = qemu_provisioner.conflicts(plan_of(cidr="10.77.9.0/24"), folder_of(STACK, NAME))
+        texts = qemu_host.conflicts(plan_of(cidr="10.77.9.0/24"), folder_of(STACK, NAME))
         assert any("10.77.9.9/32 of this machine's interface tqother0" in text for text in texts)
     finally:
         subprocess.run(["ip", "link", "delete", "tqother0"], check=True)
@@ -696,7 +716,7 @@ def test_plugins_that_talosctl_will_have_to_download_are_told_beforehand(place, 
     folder.mkdir(parents=True)
     (folder / "bridge").touch()
     for _ in range(2):
-        qemu_provisioner.conflicts(plan_of(), folder_of(STACK, NAME))
+        qemu_host.conflicts(plan_of(), folder_of(STACK, NAME))
     told = capfd.readouterr().err
     assert told.count(f"{folder} lacks firewall, static, tc-redirect-tap;") == 1
 
@@ -711,10 +731,7 @@ def test_another_cluster_of_this_stack_may_be_about_to_go_and_another_stacks_is_
         subprocess.run(["ip", "address", "add", "10.77.9.1/24", "dev", bridge], check=True)
         plan, own = plan_of(cidr="10.77.9.0/24"), folder_of(STACK, NAME)
         in_the_way = [
-            any(
-                bridge in text
-                for text in qemu_provisioner.conflicts(plan, own, of_others=of_others)
-            )
+            any(bridge in text for text in qemu_host.conflicts(plan, own, of_others=of_others))
             for of_others in (False, True)
         ]
     finally:
@@ -728,32 +745,34 @@ def test_a_cluster_on_docker_is_kept_from_a_network_that_docker_does_not_know(
     place, bridge, monkeypatch, is_local
 ):
     """Such as that of a cluster on QEMU. Docker here is a double without anything in it."""
-    monkeypatch.setattr(preflight.api, "connect", object)
-    monkeypatch.setattr(preflight.api, "is_local", lambda client: is_local)
-    monkeypatch.setattr(preflight.docker_provisioner, "conflicts", lambda *_, **__: [])
+    monkeypatch.setattr(docker_provisioner.api, "connect", object)
+    monkeypatch.setattr(docker_provisioner.api, "is_local", lambda client: is_local)
+    for name in ("network_conflicts", "node_conflicts"):
+        monkeypatch.setattr(docker_provisioner.docker_nodes, name, lambda *_, **__: [])
     subprocess.run(["ip", "address", "add", "10.77.9.1/24", "dev", bridge], check=True)
     plan = plan_of(provisioner="docker", cidr="10.77.9.0/24")
-    told = preflight.conflicts(plan)
+    told = conflicts_on_docker(plan)
     assert bool(told) == is_local, "another machine's Docker has other networks around it"
     assert all(f"10.77.9.0/24 of this machine's interface {bridge}" in text for text in told)
-    assert preflight.conflicts(plan_of(provisioner="docker", cidr="10.77.8.0/24")) == []
+    assert conflicts_on_docker(plan_of(provisioner="docker", cidr="10.77.8.0/24")) == []
     folder_of(STACK, NAME).prepare(owner_of(STACK))
-    assert preflight.conflicts(plan) == [], "what a killed run of this stack has left"
+    assert conflicts_on_docker(plan) == [], "what a killed run of this stack has left"
 
 
 @pytest.mark.parametrize("is_local", [True, False])
 def test_a_kernel_without_br_netfilter_is_told_of_once_and_is_no_obstacle(
     place, monkeypatch, tmp_path, capfd, is_local
 ):
-    monkeypatch.setattr(preflight.api, "connect", object)
-    monkeypatch.setattr(preflight.api, "is_local", lambda client: is_local)
-    monkeypatch.setattr(preflight.docker_provisioner, "conflicts", lambda *_, **__: [])
+    monkeypatch.setattr(docker_provisioner.api, "connect", object)
+    monkeypatch.setattr(docker_provisioner.api, "is_local", lambda client: is_local)
+    for name in ("network_conflicts", "node_conflicts"):
+        monkeypatch.setattr(docker_provisioner.docker_nodes, name, lambda *_, **__: [])
     plan = plan_of(provisioner="docker", cidr="10.77.8.0/24")
     there = tmp_path / "there"
     there.touch()
-    monkeypatch.setattr(preflight, "BRIDGE_FILTER", there)
-    assert preflight.conflicts(plan) == []
+    monkeypatch.setattr(docker_provisioner, "BRIDGE_FILTER", there)
+    assert conflicts_on_docker(plan) == []
     assert "br_netfilter" not in capfd.readouterr().err
-    monkeypatch.setattr(preflight, "BRIDGE_FILTER", tmp_path / "not there")
-    assert preflight.conflicts(plan) == preflight.conflicts(plan) == []
+    monkeypatch.setattr(docker_provisioner, "BRIDGE_FILTER", tmp_path / "not there")
+    assert conflicts_on_docker(plan) == conflicts_on_docker(plan) == []
     assert capfd.readouterr().err.count("sudo modprobe br_netfilter") == is_local

@@ -10,8 +10,8 @@ from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
 from requests import ReadTimeout
 
-from ops.cluster import docker_provisioner
-from ops.cluster.docker_provisioner import CLUSTER_LABEL
+from ops.cluster import docker_nodes, docker_provisioner
+from ops.cluster.docker_nodes import CLUSTER_LABEL
 from plan.settings.keys import DEFAULTS
 from plan.settings.stack import parse
 from plan.talos.cluster import ClusterPlan
@@ -56,16 +56,22 @@ def foreign_network(client, name=f"{NAME}-other", labels=None):
     return client.api.create_network(name, ipam=pools, labels=labels or {})["Id"]
 
 
+def conflicts(client, plan, **more):
+    about = (client, plan, OWNER)
+    networks = docker_nodes.network_conflicts(*about, **more)
+    return [*networks, *docker_nodes.node_conflicts(*about)]
+
+
 def test_what_was_made_for_the_owner_is_found_and_removed(docker_client, docker_api, plan):
     network = docker_provisioner.make_network(docker_client, plan, OWNER)
     there = node(docker_client, "controlplane-1", NAME)
-    found = docker_provisioner.own(docker_client, plan, OWNER)
-    assert found == docker_provisioner.Found(networks=(network,), containers=(there,))
-    assert docker_provisioner.conflicts(docker_client, plan, OWNER) == []
-    docker_provisioner.remove(docker_client, plan, OWNER)
-    docker_provisioner.remove(docker_client, plan, OWNER)  # gone already is fine
-    nothing = docker_provisioner.Found(networks=(), containers=())
-    assert docker_provisioner.own(docker_client, plan, OWNER) == nothing
+    found = docker_nodes.own(docker_client, plan, OWNER)
+    assert found == docker_nodes.Found(networks=(network,), containers=(there,))
+    assert conflicts(docker_client, plan) == []
+    docker_nodes.remove(docker_client, plan, OWNER)
+    docker_nodes.remove(docker_client, plan, OWNER)  # gone already is fine
+    nothing = docker_nodes.Found(networks=(), containers=())
+    assert docker_nodes.own(docker_client, plan, OWNER) == nothing
 
 
 def test_a_node_that_docker_makes_while_the_others_go_goes_too(docker_client, docker_api, plan):
@@ -73,7 +79,7 @@ def test_a_node_that_docker_makes_while_the_others_go_goes_too(docker_client, do
     node(docker_client, "controlplane-1", NAME)
     late = threading.Timer(1.5, node, (docker_client, "worker-1", NAME))
     late.start()
-    docker_provisioner.remove(docker_client, plan, OWNER, unfinished=True)
+    docker_nodes.remove(docker_client, plan, OWNER, unfinished=True)
     late.join()
     assert docker_api.containers(all=True, filters={"name": NAME}) == []
     assert docker_api.networks(names=[NAME]) == []
@@ -94,7 +100,7 @@ def test_a_node_that_docker_does_not_get_rid_of_at_once_is_tried_again(
 
     with monkeypatch.context() as patched:
         patched.setattr(docker_client.api, "remove_container", refusing)
-        docker_provisioner.remove(docker_client, plan, OWNER)
+        docker_nodes.remove(docker_client, plan, OWNER)
     assert docker_api.containers(all=True, filters={"id": there}) == []
 
 
@@ -108,11 +114,11 @@ def test_a_node_that_stays_is_an_error_in_dockers_words(
         raise APIError("500: did not receive an exit event")
 
     with monkeypatch.context() as patched:
-        patched.setattr(docker_provisioner, "REMOVE_SECONDS", 0)
+        patched.setattr(docker_nodes, "REMOVE_SECONDS", 0)
         patched.setattr(docker_client.api, "remove_container", refusing)
         with pytest.raises(APIError, match="did not receive an exit event"):
-            docker_provisioner.remove(docker_client, plan, OWNER)
-    docker_provisioner.remove(docker_client, plan, OWNER)
+            docker_nodes.remove(docker_client, plan, OWNER)
+    docker_nodes.remove(docker_client, plan, OWNER)
 
 
 def test_half_of_it_gone_the_rest_is_still_found_by_its_id(docker_client, docker_api, plan):
@@ -120,45 +126,45 @@ def test_half_of_it_gone_the_rest_is_still_found_by_its_id(docker_client, docker
     there = node(docker_client, "controlplane-1", NAME)
     docker_api.disconnect_container_from_network(there, network)
     docker_api.remove_network(network)
-    found = docker_provisioner.own(docker_client, plan, OWNER, {network, there})
+    found = docker_nodes.own(docker_client, plan, OWNER, {network, there})
     assert found.containers == (there,)
 
 
 def test_a_cluster_of_the_same_name_is_an_error_and_stays(docker_client, docker_api, plan):
     foreign_network(docker_client, NAME, {CLUSTER_LABEL: NAME})
     there = node(docker_client, "controlplane-1", NAME)
-    told = docker_provisioner.conflicts(docker_client, plan, OWNER)
+    told = conflicts(docker_client, plan)
     assert len(told) == 2
     assert f"the Docker network {NAME}" in told[0]
     assert f"the container {NAME}-controlplane-1" in told[1]
     assert all("this stack did not make it" in text for text in told)
     assert all(f"talosctl cluster destroy --name {NAME}" in text for text in told)
-    docker_provisioner.remove(docker_client, plan, OWNER)
+    docker_nodes.remove(docker_client, plan, OWNER)
     assert docker_api.inspect_container(there)["State"]["Running"]
 
 
 def test_another_stacks_cluster_is_named_with_its_stack(docker_client, docker_api, plan):
     docker_provisioner.make_network(docker_client, plan, "another owner")
-    [told] = docker_provisioner.conflicts(docker_client, plan, OWNER)
+    [told] = conflicts(docker_client, plan)
     assert "the stack mine made it" in told
-    assert docker_provisioner.own(docker_client, plan, OWNER).networks == ()
+    assert docker_nodes.own(docker_client, plan, OWNER).networks == ()
 
 
 def test_a_network_in_the_way_is_named(docker_client, docker_api, plan):
     taken = foreign_network(docker_client)
-    [told] = docker_provisioner.conflicts(docker_client, plan, OWNER)
+    [told] = conflicts(docker_client, plan)
     assert f"overlaps with {CIDR} of the Docker network {NAME}-other" in told
     docker_api.remove_network(taken)
-    assert docker_provisioner.conflicts(docker_client, plan, OWNER) == []
+    assert conflicts(docker_client, plan) == []
 
 
 def test_the_owners_other_cluster_is_in_the_way_only_once_it_should_be_gone(
     docker_client, docker_api, plan
 ):
-    labels = {docker_provisioner.OWNER_LABEL: OWNER, CLUSTER_LABEL: "before"}
+    labels = {docker_nodes.OWNER_LABEL: OWNER, CLUSTER_LABEL: "before"}
     network = foreign_network(docker_client, labels=labels)
-    assert docker_provisioner.conflicts(docker_client, plan, OWNER, of_others=True) == []
-    [told] = docker_provisioner.conflicts(docker_client, plan, OWNER)
+    assert conflicts(docker_client, plan, of_others=True) == []
+    [told] = conflicts(docker_client, plan)
     assert "of the Talos cluster before" in told
     docker_api.remove_network(network)
 
@@ -166,7 +172,7 @@ def test_the_owners_other_cluster_is_in_the_way_only_once_it_should_be_gone(
 def test_a_guest_in_the_network_is_let_go_and_lives_on(docker_client, docker_api, plan):
     docker_provisioner.make_network(docker_client, plan, OWNER)
     guest = node(docker_client, "guest", NAME, labels={})
-    docker_provisioner.remove(docker_client, plan, OWNER)
+    docker_nodes.remove(docker_client, plan, OWNER)
     inspected = docker_api.inspect_container(guest)
     assert inspected["State"]["Running"]
     assert NAME not in inspected["NetworkSettings"]["Networks"]

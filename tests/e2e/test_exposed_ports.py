@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from ops.cluster import docker_provisioner, exposed_ports
+from ops.cluster import docker_nodes, exposed_ports
 from ops.docker.api import labels_of
 from plan.ownership import Owner
 from plan.settings.keys import DEFAULTS
@@ -83,9 +83,9 @@ def test_a_cache_of_another_checkouts_stack_of_this_name_is_in_the_way(docker_cl
 
 
 def test_a_node_is_in_the_way_of_others_clusters_only(docker_client, remove):
-    labels = {docker_provisioner.OWNER_LABEL: OWNER, docker_provisioner.CLUSTER_LABEL: NAME}
+    labels = {docker_nodes.OWNER_LABEL: OWNER, docker_nodes.CLUSTER_LABEL: NAME}
     docker_client.networks.create(NAME, labels=labels)
-    of_node = {docker_provisioner.CLUSTER_LABEL: NAME}
+    of_node = {docker_nodes.CLUSTER_LABEL: NAME}
     publishing(docker_client, network=NAME, labels=of_node)
     item = f"{PORT}:80/tcp"
     assert conflicts(docker_client, item) == [], "it is this cluster's own"
@@ -96,9 +96,9 @@ def test_a_node_is_in_the_way_of_others_clusters_only(docker_client, remove):
 def test_a_node_of_the_owners_other_cluster_is_in_the_way_only_once_it_should_be_gone(
     docker_client, remove
 ):
-    labels = {docker_provisioner.OWNER_LABEL: OWNER, docker_provisioner.CLUSTER_LABEL: "before"}
+    labels = {docker_nodes.OWNER_LABEL: OWNER, docker_nodes.CLUSTER_LABEL: "before"}
     docker_client.networks.create(NAME, labels=labels)
-    publishing(docker_client, network=NAME, labels={docker_provisioner.CLUSTER_LABEL: "before"})
+    publishing(docker_client, network=NAME, labels={docker_nodes.CLUSTER_LABEL: "before"})
     assert conflicts(docker_client, f"{PORT}:80/tcp", of_others=True) == []
     [told] = conflicts(docker_client, f"{PORT}:80/tcp")
     assert "make cluster-down CLUSTER=before" in told

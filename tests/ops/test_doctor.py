@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from host.private_files import write_private
 from ops.cluster import talosctl
@@ -25,6 +26,7 @@ from ops.cluster.folder import (
     owner_of,
     usual_identity,
 )
+from ops.cluster.record import ClusterRecord
 from ops.commands import doctor, doctor_caches, doctor_harbor, doctor_nodes
 from ops.docker import api as docker_api
 from ops.docker.api import Container, DockerUnavailableError
@@ -311,7 +313,7 @@ def live(tmp_path, monkeypatch):
         program.chmod(0o755)
         if noted is not None:
             folder.prepare(owner_of("mine"))
-            folder.record(owner_of("mine"), noted)
+            folder.record(replace(noted, owner=owner_of("mine")))
         double = talosctl.Talosctl(program=str(program), version=Version(1, 13, 0))
         found = doctor_nodes.examined(None, plan, double, "registry:3.1.2")
         return [finding for of_node in found for finding in of_node]
@@ -321,7 +323,7 @@ def live(tmp_path, monkeypatch):
     return look
 
 
-MADE = {"nodeVersion": "v1.13.0"}
+MADE = ClusterRecord(node_version="v1.13.0")
 
 
 def shows(*mirrors):
@@ -341,7 +343,7 @@ def test_a_cluster_that_is_not_up_is_no_problem(live):
 
 
 def test_a_cluster_that_was_never_finished_is_a_warning(live):
-    [found] = live(noted={})
+    [found] = live(noted=ClusterRecord())
     assert (found.state, found.fix) == ("warning", "make up STACK=mine")
 
 
@@ -359,7 +361,7 @@ def test_nodes_that_can_not_be_asked_are_problems_and_no_crash(live, monkeypatch
 def test_a_dead_mirror_of_ours_and_one_of_somebody_elses(live):
     foreign = f"http://127.0.0.1:{free_port()}"
     before = f"http://127.0.0.1:{free_port()}"
-    noted = {**MADE, "mirrors": {"quay.io": before}, "attempts": [{"docker.io": live.url}]}
+    noted = replace(MADE, mirrors={"quay.io": before}, attempts=({"docker.io": live.url},))
     script = shows(("docker.io", live.url), ("quay.io", before), ("ghcr.io", foreign))
     found = [one for one in live(script, noted) if one.about == "node 10.5.0.2 of dev"]
     assert [one.state for one in found] == ["problem"] * 3

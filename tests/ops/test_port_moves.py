@@ -6,6 +6,7 @@ import pytest
 
 from ops import passphrase, port_moves
 from ops.cluster import preflight
+from ops.cluster.docker_provisioner import DockerProvisioner
 from ops.docker import api
 from ops.docker.api import Container
 from ops.errors import OpsError
@@ -50,7 +51,7 @@ def removed(monkeypatch):
     known = Recorded(containers=frozenset({"1", "2"}))
     monkeypatch.setattr(port_moves.whose, "recorded", lambda stack: known)
     monkeypatch.setattr(preflight.talosctl, "find", lambda: talosctl)
-    monkeypatch.setattr(preflight, "conflicts", lambda plan, *, of_others: [])
+    monkeypatch.setattr(DockerProvisioner, "conflicts", lambda *_, **__: [])
     talosctl = argparse.Namespace(version=Version(1, 13, 0))
     return gone
 
@@ -116,7 +117,7 @@ def test_nothing_is_removed_without_a_login_that_the_stack_wants(
 
 def test_nothing_is_removed_while_something_is_in_a_clusters_way(removed, make_room, monkeypatch):
     overlaps = "The network 10.5.0.0/24 of the cluster dev overlaps with"
-    monkeypatch.setattr(preflight, "conflicts", lambda plan, *, of_others: [overlaps])
+    monkeypatch.setattr(DockerProvisioner, "conflicts", lambda *_, **__: [overlaps])
     assert make_room(SWAPPED + CLUSTER) == [], "the program tells of it"
     assert removed == []
 

@@ -12,6 +12,8 @@ import zstandard
 
 from ops import whose
 from ops.cluster import folder, preflight
+from ops.cluster.docker_provisioner import DockerProvisioner
+from ops.cluster.record import ClusterRecord
 from ops.commands import adopt
 from ops.docker import api
 from ops.docker.api import Container
@@ -395,10 +397,10 @@ def test_a_cluster_that_the_state_does_not_know_is_made_anew_only_if_told_so(
     [plan] = cluster.build("mine", settings.clusters, [], [], {})
     own = folder.folder_of("mine", "dev")
     own.prepare(folder.owner_of("mine"))
-    monkeypatch.setattr(preflight, "conflicts", lambda plan, *, of_others: [])
+    monkeypatch.setattr(DockerProvisioner, "conflicts", lambda *_, **__: [])
     monkeypatch.setattr(preflight.talosctl, "find", lambda: argparse.Namespace(version=VERSION))
     assert preflight.obstacles([plan], ()) == [], "what a killed run left is made anew"
-    own.record(folder.owner_of("mine"), {"nodeVersion": "v1.13.0", "network": "n"})
+    own.record(ClusterRecord(owner=folder.owner_of("mine"), node_version="v1.13.0", network="n"))
     assert preflight.obstacles([plan], {"dev"}) == []
     [text] = preflight.obstacles([plan], ())
     assert text.startswith("The cluster dev is there already, made by this very stack")
@@ -407,7 +409,7 @@ def test_a_cluster_that_the_state_does_not_know_is_made_anew_only_if_told_so(
         adopting()
     assert adopting(yes=True) == 0
     assert preflight.obstacles([plan], ()) == []
-    assert own.recorded(folder.owner_of("mine"))["network"] == "n", "to be removed by it"
+    assert own.recorded(folder.owner_of("mine")).network == "n", "to be removed by it"
     folder.folder_of("mine", "never").give_up(folder.owner_of("mine"))
     assert not folder.folder_of("mine", "never").path.exists()
 

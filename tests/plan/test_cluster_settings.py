@@ -212,3 +212,12 @@ def test_what_no_yaml_can_be_made_of_is_a_patch_of_a_wrong_kind():
 def test_warm_is_yes_no_or_a_list(written, read):
     cluster = cluster_settings(warm=written)
     assert (cluster.warm, cluster.warm_file) == read
+
+
+@pytest.mark.parametrize(
+    ("provisioner", "allowed", "may"),
+    [("qemu", True, True), ("qemu", False, False), ("docker", True, False)],
+)
+def test_only_machines_reboot_and_only_if_the_stack_lets_them(provisioner, allowed, may):
+    cluster = cluster_settings(provisioner=provisioner, allowReboot=allowed)
+    assert (cluster.can_reboot, cluster.may_reboot) == (provisioner == "qemu", may)

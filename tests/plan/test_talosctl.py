@@ -12,10 +12,9 @@ from plan.talos import images
 from plan.talos.create_flags import create_argv, destroy_argv
 from plan.talos.images import (
     image_list_argv,
-    installer_image,
-    node_image,
     node_images,
     nodes_images_argv,
+    system_image,
     with_kubernetes,
 )
 from plan.talos.mirrors import Mirror
@@ -581,7 +580,7 @@ class TestVersions:
         ids=str,
     )
     def test_docker_nodes_are_of_the_image_asked_for_or_talos_own(self, keys, expected):
-        assert node_image(cluster_settings(**keys), version("v1.13.0")) == expected
+        assert system_image(cluster_settings(**keys), version("v1.13.0")) == expected
 
 
 def line_for(cluster, **config):
@@ -727,7 +726,7 @@ def test_vms_install_themselves_from_the_installer_of_their_schematic(
     talosctl_version, config, image
 ):
     cluster = cluster_settings(provisioner="qemu", **config)
-    assert installer_image(cluster, version(talosctl_version)) == image
+    assert system_image(cluster, version(talosctl_version)) == image
 
 
 def test_the_images_on_nodes_are_asked_for_with_the_clusters_own_access():

@@ -15,7 +15,7 @@ from functools import partial
 import grpc
 from docker.types import IPAMConfig, IPAMPool
 
-from ops.cluster.docker_provisioner import CLUSTER_LABEL
+from ops.cluster.docker_nodes import CLUSTER_LABEL
 from tests.e2e.sweep import PREFIX
 from tests.talos.parts.cluster import node_patches
 from tests.upstream_log import settled

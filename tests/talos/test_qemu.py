@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ops.cluster import qemu_cleanup, qemu_provisioner
+from ops.cluster import qemu_cleanup, qemu_host
 from ops.cluster.folder import Folder
 from ops.docker import api
 from ops.stack.stack_files import PROJECT
@@ -219,7 +219,7 @@ def test_a_flag_or_value_that_there_is_not_would_be_seen(talosctl, tmp_path):
 def parts():
     """What clusters on QEMU need on this machine."""
     plan = plan_of("missing", {})
-    missing = qemu_provisioner.missing(plan, qemu_provisioner.MACHINES["x86_64"])
+    missing = qemu_host.missing(plan, qemu_host.MACHINES["x86_64"])
     if missing or not (DEBIAN_PLUGINS / "bridge").exists():
         debian.install(PACKAGES, "tests of clusters on QEMU need its parts")
 

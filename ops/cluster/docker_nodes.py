@@ -1,0 +1,229 @@
+"""What there is of clusters in Docker, what is in the way of one, and how one is removed.
+
+talosctl marks what it makes with the cluster's name, and two clusters of one name look the same to
+it. So what is attached to the network that the docker provisioner has made, by its id, is its
+owner's.
+"""
+
+import ipaddress
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import docker
+from docker.errors import NotFound
+
+from ops.docker.api import remove_until_gone
+from plan.ownership import STACK_LABEL
+from plan.talos.cluster import ClusterPlan
+
+OWNER_LABEL = "talos-cache.owner"
+CLUSTER_LABEL = "talos.cluster.name"
+# How often, and how long apart, nothing must be found before a cluster counts as gone; and where
+# its create was broken off, so that Docker may still be making a node.
+QUIET_LOOKS = 4
+UNFINISHED_LOOKS = 20
+QUIET_SECONDS = 0.25
+# For Docker to remove its nodes, with those that it does not get rid of at once.
+REMOVE_SECONDS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Ids of what Docker has of a cluster."""
+
+    networks: tuple[str, ...]
+    containers: tuple[str, ...]
+
+
+def own(
+    client: docker.DockerClient, plan: ClusterPlan, owner: str, recorded: Collection[str] = ()
+) -> Found:
+    """What belongs to this owner's cluster.
+
+    Args:
+        client: of Docker.
+        plan: of the cluster.
+        owner: see `folder.owner_of`.
+        recorded: ids of networks and containers that are known to be the owner's.
+    """
+    networks = {
+        network["Id"]: network["Name"]
+        for network in client.api.networks()
+        if network["Id"] in recorded or _is_own(network["Labels"] or {}, plan, owner)
+    }
+    ours = {*networks, *networks.values(), *recorded}
+    containers = tuple(
+        row["Id"]
+        for row in client.api.containers(all=True)
+        if row["Id"] in recorded
+        or ((row["Labels"] or {}).get(CLUSTER_LABEL) == plan.name and _attached(row) & ours)
+    )
+    return Found(networks=tuple(networks), containers=containers)
+
+
+def all_of(client: docker.DockerClient, owner: str) -> tuple[str, ...]:
+    """Ids of the nodes of every cluster that an owner has."""
+    networks = [one for one in client.api.networks() if _labelled(one, owner)]
+    ours = {name for one in networks for name in (one["Id"], one["Name"])}
+    return tuple(row["Id"] for row in client.api.containers(all=True) if _attached(row) & ours)
+
+
+def network_conflicts(
+    client: docker.DockerClient,
+    plan: ClusterPlan,
+    owner: str,
+    recorded: Collection[str] = (),
+    *,
+    of_others: bool = False,
+) -> list[str]:
+    """Networks in Docker with the cluster's name, or that overlap with its own, and whose they are.
+
+    Args:
+        client: of Docker.
+        plan: of the cluster.
+        owner: see `folder.owner_of`.
+        recorded: ids that are known to be this very cluster's.
+        of_others: leave out the other clusters of this owner.
+    """
+    mine = own(client, plan, owner, recorded)
+    texts = []
+    for network in client.api.networks():
+        if network["Id"] in mine.networks:
+            continue
+        labels = network["Labels"] or {}
+        if of_others and labels.get(OWNER_LABEL) == owner:
+            continue
+        if plan.name in (network["Name"], labels.get(CLUSTER_LABEL)):
+            texts.append(_same_name(plan, f"the Docker network {network['Name']}", labels))
+        elif subnet := _overlapping(network, plan.settings.cidr):
+            texts.append(
+                f"The network {plan.settings.cidr} of the cluster {plan.name} overlaps with "
+                f"{subnet} of {_described(network['Name'], labels)}. Write another cluster.cidr, "
+                "or remove that network."
+            )
+    return texts
+
+
+def node_conflicts(
+    client: docker.DockerClient, plan: ClusterPlan, owner: str, recorded: Collection[str] = ()
+) -> list[str]:
+    """Containers that have the names of the cluster's nodes, and whose they are.
+
+    Args:
+        client: of Docker.
+        plan: of the cluster.
+        owner: see `folder.owner_of`.
+        recorded: ids that are known to be this very cluster's.
+    """
+    mine = own(client, plan, owner, recorded)
+    texts = []
+    for row in client.api.containers(all=True):
+        name = (row["Names"] or [row["Id"][:12]])[0].lstrip("/")
+        labels = row["Labels"] or {}
+        taken = labels.get(CLUSTER_LABEL) == plan.name or name in _node_names(plan)
+        if taken and row["Id"] not in mine.containers:
+            texts.append(_same_name(plan, f"the container {name}", labels))
+    return texts
+
+
+def remove(
+    client: docker.DockerClient,
+    plan: ClusterPlan,
+    owner: str,
+    recorded: Collection[str] = (),
+    *,
+    unfinished: bool = False,
+) -> None:
+    """Remove what is the owner's: nodes with their anonymous volumes, then the network.
+
+    It looks again until nothing is left: Docker may still be making the nodes that a talosctl
+    which was ended a moment ago has asked for.
+
+    Args:
+        client: of Docker.
+        plan: of the cluster.
+        owner: see `folder.owner_of`.
+        recorded: ids that are known to be this very cluster's.
+        unfinished: whether a talosctl was ended just now.
+
+    Raises:
+        DockerException: Docker does not remove a node.
+        RequestException: it does not answer.
+    """
+    found = own(client, plan, owner, recorded)
+    deadline = time.monotonic() + REMOVE_SECONDS
+    looks = 0
+    while looks < (UNFINISHED_LOOKS if unfinished else QUIET_LOOKS):
+        if nodes := own(client, plan, owner, recorded).containers:
+            for node in nodes:
+                remove_until_gone(client, node, deadline)
+            looks = 0
+        elif not found.networks:
+            break  # without one of ours, no node can come that would be
+        else:
+            time.sleep(QUIET_SECONDS)
+        looks += 1
+    for network in found.networks:
+        try:
+            for guest in client.api.inspect_network(network)["Containers"] or {}:
+                # A cache or a tool that somebody connected by hand; it stays, without this network.
+                client.api.disconnect_container_from_network(guest, network, force=True)
+            client.api.remove_network(network)
+        except NotFound:
+            continue
+
+
+def _is_own(labels: dict[str, str], plan: ClusterPlan, owner: str) -> bool:
+    return labels.get(OWNER_LABEL) == owner and labels.get(CLUSTER_LABEL) == plan.name
+
+
+def _labelled(network: dict, owner: str) -> bool:  # type: ignore[type-arg]  # JSON from Docker
+    return (network["Labels"] or {}).get(OWNER_LABEL) == owner
+
+
+def _attached(row: dict) -> set[str]:  # type: ignore[type-arg]  # JSON from Docker
+    """Ids of its networks and, since one that has not been started has none yet, the name."""
+    networks = (row.get("NetworkSettings") or {}).get("Networks") or {}
+    return {
+        str(row.get("HostConfig", {}).get("NetworkMode")),
+        *(str(network["NetworkID"]) for network in networks.values()),
+    }
+
+
+def _overlapping(network: dict, cidr: str) -> str | None:  # type: ignore[type-arg]  # JSON
+    """The first subnet of the network that overlaps."""
+    wanted = ipaddress.IPv4Network(cidr)
+    for config in (network.get("IPAM") or {}).get("Config") or []:
+        subnet = ipaddress.ip_network(config.get("Subnet") or "255.255.255.255/32")
+        if subnet.version == wanted.version and subnet.overlaps(wanted):
+            return str(subnet)
+    return None
+
+
+def _node_names(plan: ClusterPlan) -> Iterable[str]:
+    counts = {"controlplane": plan.settings.control_planes, "worker": plan.settings.workers}
+    return [
+        f"{plan.name}-{kind}-{index + 1}"
+        for kind, count in counts.items()
+        for index in range(count)
+    ]
+
+
+def _same_name(plan: ClusterPlan, what: str, labels: dict[str, str]) -> str:
+    stack = labels.get(STACK_LABEL)
+    maker = f"the stack {stack} made it" if stack else "this stack did not make it"
+    way_out = (
+        f"make down STACK={stack}, where that stack lives"
+        if stack
+        else f"talosctl cluster destroy --name {plan.name}"
+    )
+    return (
+        f"There is {what} of a cluster {plan.name} already, and {maker}. Write another "
+        f"cluster.name, or remove that cluster: {way_out}."
+    )
+
+
+def _described(name: str, labels: dict[str, str]) -> str:
+    cluster = labels.get(CLUSTER_LABEL)
+    return f"the Talos cluster {cluster}" if cluster else f"the Docker network {name}"

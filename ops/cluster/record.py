@@ -1,0 +1,114 @@
+"""What is known of a cluster between two runs of its command.
+
+It is kept in two places: `owner.json` in the cluster's private folder has all of it, and the engine
+keeps what the command printed, which is what `printed` gives.
+"""
+
+import json
+from collections.abc import Mapping
+
+import msgspec
+
+from ops.errors import OpsError
+
+VERSION = 1
+
+
+class ClusterRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What was made of a cluster, and what its nodes have been given.
+
+    Attributes:
+        owner: see `folder.owner_of`; absent from what the engine keeps.
+        name: of the cluster.
+        provisioner: `docker` or `qemu`.
+        talosctl: the version that made it.
+        node_version: of Talos on its nodes; None until the cluster is complete, and again once it
+            has been given up.
+        mirrors: host -> URL that the nodes' machine config has for it.
+        patches: digest -> scope of the user's patches that the nodes have.
+        network: id of its network in Docker.
+        containers: ids of its nodes in Docker.
+        merged_kubeconfig: the user's kubeconfig that it is merged into.
+        identity: digest of what makes it this cluster and no other.
+        logins: digest of the nodes' logins for registries.
+        attempts: mirrors that updates set out to give to the nodes; the last ended, or was ended.
+        patched: node -> digests of patches that an update which failed has applied to it.
+    """
+
+    owner: str | None = None
+    name: str | None = None
+    provisioner: str | None = None
+    talosctl: str | None = None
+    node_version: str | None = None
+    mirrors: dict[str, str] = {}
+    patches: dict[str, str] = {}
+    network: str | None = None
+    containers: tuple[str, ...] = ()
+    merged_kubeconfig: str | None = None
+    identity: str | None = None
+    logins: str | None = None
+    attempts: tuple[dict[str, str], ...] = ()
+    patched: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it was made to its end, and has not been given up since."""
+        return self.node_version is not None
+
+    @property
+    def docker_ids(self) -> frozenset[str]:
+        """Ids of its network and its nodes in Docker."""
+        return frozenset(filter(None, (self.network, *self.containers)))
+
+    @property
+    def mirrors_that_may_be_set(self) -> tuple[Mapping[str, str], ...]:
+        """The mirrors that its nodes have, and those that broken off updates may have set."""
+        return (self.mirrors, *self.attempts)
+
+
+# What only the private folder has: nobody else can read that.
+PRIVATE = ("owner", "identity", "logins", "attempts", "patched")
+
+
+def encode(record: ClusterRecord) -> str:
+    """The content of `owner.json`."""
+    return json.dumps({"version": VERSION, **_filled(record)})
+
+
+def printed(record: ClusterRecord) -> str:
+    """What the command prints for the engine to keep."""
+    return json.dumps({k: v for k, v in _filled(record).items() if k not in PRIVATE})
+
+
+def decode(content: bytes | str, where: str, fix: str) -> ClusterRecord:
+    """Read a record that this version, or an earlier one, has written.
+
+    Args:
+        content: JSON.
+        where: what holds it, for the message.
+        fix: what to do if it can't be read.
+
+    Raises:
+        OpsError: it can't be read; says why.
+    """
+    try:
+        version = msgspec.json.decode(content, type=_Versioned).version
+        if version > VERSION:
+            raise OpsError(
+                f"{where} was written by a later version of talos-cache (its version is {version}, "
+                f"this one reads up to {VERSION}). Update this checkout."
+            )
+        return msgspec.json.decode(content, type=ClusterRecord)
+    except msgspec.DecodeError as error:
+        raise OpsError(f"{where} can't be read as a record of a cluster: {error}. {fix}") from error
+
+
+class _Versioned(msgspec.Struct, frozen=True):
+    """Records of before there was a version have the fields of version 1."""
+
+    version: int = 1
+
+
+def _filled(record: ClusterRecord) -> dict[str, object]:
+    fields: dict[str, object] = msgspec.to_builtins(record)
+    return {name: value for name, value in fields.items() if value not in (None, (), {}, [])}
