@@ -1,9 +1,10 @@
-"""Day-two commands: `python -m ops up | preview | down | cluster-up | cluster-down | ...`."""
+"""The program `talos-cache`: one command for each thing that is done with a stack."""
 
 import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 
 from docker.errors import DockerException
 from requests import RequestException
@@ -24,6 +25,27 @@ from plan.settings.stack import Settings
 from plan.talos.cluster_transport import IDENTITY_VARIABLE, WARM_VARIABLE
 from toolchain import talosctl
 
+PROGRAM = "talos-cache"
+DESCRIPTION = "Pull-through registry caches for local Talos Linux clusters, and the clusters."
+# What follows the command in the last line of its help.
+EXAMPLES = {
+    "up": "--stack docker",
+    "preview": "--stack docker",
+    "down": "--stack docker",
+    "cluster-up": "--stack docker-cluster",
+    "cluster-down": "--stack docker-cluster",
+    "outputs": "machineConfigPatch --stack docker",
+    "adopt": "--stack docker",
+    "doctor": "--stack docker",
+    "export": "talos.tar.zst --stack docker",
+    "import": "talos.tar.zst --stack docker",
+    "ledger": "--stack docker",
+    "prune": "--stack docker --to 20GB --keep images.txt",
+    "repair": "--stack docker",
+    "verify": "--stack docker --images images.txt",
+    "warm": "--stack docker --images images.txt",
+    "new-stack": "--name mine --from docker",
+}
 # What the engine shows in a secret's place.
 SECRET = "[secret]"  # noqa: S105 - no secret
 DESTROY = ("destroy", "--yes", "--skip-preview")
@@ -45,6 +67,11 @@ ON_VOLUMES = ("export", "import", "ledger", "prune", "repair", "verify", "warm")
 OF_THE_ENGINE = ("up", "preview", "down", "cluster-up", "cluster-down")
 # These have it open secrets, and fail with an error where it can't; their status says more.
 WITH_SECRETS = ("adopt", "warm", "repair", "verify")
+
+
+def program() -> int:
+    """The console script `talos-cache`; returns the exit status."""
+    return entry_point.run(PROGRAM, main)
 
 
 def main() -> int:
@@ -240,29 +267,52 @@ def _text(value: object) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ops", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=DESCRIPTION,
+        epilog=_example("verify"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for run in (up, preview, down, cluster_up, cluster_down, outputs):
-        name = run.__name__.replace("_", "-")
-        command = commands.add_parser(name, help=(run.__doc__ or "").splitlines()[0])
+        command = _command(commands, run.__name__.replace("_", "-"), run)
         command.add_argument("--stack", required=True)
-        command.set_defaults(run=run)
         if run is cluster_down:
             command.add_argument("--cluster", default="", help="only this one of several")
         if run is outputs:
             command.add_argument("name", nargs="?", default="", help="of the only one to print")
             command.add_argument("--json", action="store_true", help="as one JSON object")
     for name, module in MODULES.items():
-        command = commands.add_parser(name, help=(module.run.__doc__ or "").splitlines()[0])
+        command = _command(commands, name, module.run)
         command.add_argument("--stack", required=True)
         module.add_arguments(command)
-        command.set_defaults(run=module.run)
-    command = commands.add_parser("new-stack", help="make a stack of your own from another")
+    command = _command(commands, "new-stack", new_stack)
     command.add_argument("--name", required=True)
     command.add_argument("--from", dest="source", default="docker")
-    command.set_defaults(run=new_stack)
     return parser
 
 
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    """The parser of one command; its help begins with the first line of the docstring."""
+    does = (run.__doc__ or "").splitlines()[0]
+    command = commands.add_parser(
+        name,
+        help=does,
+        description=does,
+        epilog=_example(name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _example(name: str) -> str:
+    return f"example: {PROGRAM} {name} {EXAMPLES[name]}"
+
+
 if __name__ == "__main__":
-    sys.exit(entry_point.run("ops", main))
+    sys.exit(entry_point.run(PROGRAM, main))

@@ -20,6 +20,7 @@ from toolchain import (
     clients,
     docker_engine,
     engine,
+    launchers,
     places,
     plugins,
     python_env,
@@ -64,6 +65,7 @@ def setup(stack: str, purpose: str, *, dev: bool) -> str:
     endpoint = docker_engine.choose()
     with only_one(LOCK):
         python_env.ensure(dev=dev)
+        launchers.ensure_command()
         docker = docker_engine.ensure(endpoint, purpose)
         if purpose in ("demo", "test"):
             clients.ensure_skopeo()

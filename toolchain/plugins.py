@@ -5,7 +5,6 @@ its official counterpart is not there.
 """
 
 import re
-import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -14,8 +13,9 @@ from pathlib import Path
 
 from host.errors import SetupError
 from host.paths import BIN, ROOT, VENV, WORK, pulumi_home
+from toolchain import launchers
 from toolchain.engine import Engine, foreign_path
-from toolchain.files import link_if_different, write_if_different
+from toolchain.files import link_if_different
 from toolchain.steps import run
 
 # A failed download is not tried again before this: `make up` has to be quick without a network.
@@ -56,7 +56,7 @@ def ensure(engine: Engine) -> tuple[Plugin, ...]:
     for plugin in PLUGINS:
         launcher = BIN / plugin.program
         if plugin in missing:
-            _write_launcher(launcher, plugin)
+            launchers.write(launcher, launcher_text(plugin))
         else:
             launcher.unlink(missing_ok=True)
     link = BIN / "pulumi"
@@ -115,22 +115,7 @@ def _required_version(plugin: Plugin) -> str:
 
 
 def launcher_text(plugin: Plugin, root: Path = ROOT, python: Path = VENV / "bin" / "python") -> str:
-    """A program that runs a stand-in.
-
-    The kernel reads no more than a line of 255 bytes without blanks from a script (on some systems
-    127), and a folder's name may be longer, or have blanks: so it is the shell that starts Python.
-    """
-    program = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-        f"from toolchain.fallback_plugins.{plugin.fallback} import main; main()"
-    )
-    words = [str(python), "-I", "-c", program, str(root)]
-    return (
-        "#!/bin/sh\n"
-        f"# Launches the stand-in for the official {plugin.program}; made by make setup.\n"
-        f'exec {shlex.join(words)} "$@"\n'
-    )
-
-
-def _write_launcher(launcher: Path, plugin: Plugin) -> None:
-    write_if_different(launcher, launcher_text(plugin), 0o755)
+    """A program that runs a stand-in."""
+    program = f"from toolchain.fallback_plugins.{plugin.fallback} import main; main()"
+    comment = f"Launches the stand-in for the official {plugin.program}; made by make setup."
+    return launchers.text(program, comment, root, python)

@@ -1,10 +1,13 @@
 """What every command does where it can't go on."""
 
+import shlex
+
 import docker.errors
 import pytest
 import requests
 
 from host import entry_point
+from host.paths import ROOT
 from ops import __main__ as ops
 from ops import whose
 from ops.commands import verify
@@ -226,3 +229,26 @@ def raiser(error):
         raise error
 
     return raises
+
+
+@pytest.mark.parametrize("command", ops.EXAMPLES)
+def test_every_command_shows_an_example_that_it_takes(monkeypatch, capsys, command):
+    monkeypatch.setattr("sys.argv", ["talos-cache", command, "--help"])
+    with pytest.raises(SystemExit):
+        ops.program()
+    example = capsys.readouterr().out.strip().splitlines()[-1]
+    said, program, *arguments = shlex.split(example)
+    assert (said, program) == ("example:", "talos-cache")
+    monkeypatch.setattr("sys.argv", ["talos-cache", *arguments])
+    given = []
+    monkeypatch.setattr(ops, "_run", lambda arguments: given.append(arguments.command) or 0)
+    assert ops.program() == 0
+    assert given == [command]
+
+
+def test_the_command_that_python_installers_make_is_the_same():
+    scripts = (ROOT / "pyproject.toml").read_text().split("[project.scripts]\n")[1]
+    name, _, value = scripts.splitlines()[0].partition(" = ")
+    module, _, function = value.strip('"').partition(":")
+    assert (name, module) == (ops.PROGRAM, "ops.__main__")
+    assert getattr(ops, function) is ops.program

@@ -19,7 +19,16 @@ from host.passphrases import PUBLIC_PASSPHRASE, passphrase_file
 from host.paths import ROOT
 from tests.toolchain.dockerd_double import Answer, unix_server
 from toolchain import __main__ as toolchain
-from toolchain import debian, docker_engine, engine, environment, go, plugins, steps
+from toolchain import (
+    debian,
+    docker_engine,
+    engine,
+    environment,
+    go,
+    launchers,
+    plugins,
+    steps,
+)
 
 USUAL = Endpoint(url="unix:///var/run/docker.sock")
 
@@ -117,6 +126,38 @@ def test_a_launcher_works_wherever_the_checkout_is(tmp_path, plugin, folder):
     finally:
         running.kill()
         running.communicate()
+
+
+def test_the_command_of_a_checkout_runs_in_any_folder_with_its_own_modules(tmp_path):
+    own = tmp_path / "own"
+    launchers.ensure_command(own)
+    # Modules that are looked for in the user's folder, and not found there.
+    for name in ("docker", "ops"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('the wrong {name}')")
+    done = subprocess.run(
+        ["talos-cache", "verify", "--help"],
+        cwd=tmp_path,
+        env={"PATH": f"{own}:/usr/bin:/bin", "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: talos-cache verify [-h] --stack STACK")
+
+
+def test_the_set_up_puts_the_command_where_its_lines_lead(monkeypatch, tmp_path, no_login):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr(toolchain, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(toolchain.places, "check", dict)
+    monkeypatch.setattr(toolchain.docker_engine, "choose", lambda: USUAL)
+    for module in ("python_env", "docker_engine", "engine", "plugins", "registry_image"):
+        monkeypatch.setattr(getattr(toolchain, module), "ensure", lambda *_, **__: ())
+    made = []
+    monkeypatch.setattr(launchers, "write", lambda path, text: made.append(path))
+    lines = toolchain.setup("docker", "use", dev=False)
+    (command,) = made
+    assert f'export PATH={command.parent}:"$PATH"' in lines
+    assert command.name == "talos-cache"
 
 
 def test_stand_ins_are_put_on_path_one_by_one(plugin_folders):

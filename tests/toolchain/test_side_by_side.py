@@ -105,6 +105,7 @@ def step(*_, **__):
 for name in ("python_env", "docker_engine", "engine", "plugins", "registry_image"):
     getattr(toolchain, name).ensure = step
 toolchain.docker_engine.choose = lambda: None
+toolchain.launchers.ensure_command = lambda: None
 toolchain.exports = lambda stack, endpoint: {"PATH": "/own"}
 toolchain.setup("docker", "use", dev=False)
 """
