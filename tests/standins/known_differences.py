@@ -1,6 +1,6 @@
 """In what the fallback plugins are known to answer otherwise than the official ones.
 
-`docs/stand-ins.md` prints the reasons.
+`docs/fallback-plugins.md` prints the reasons.
 """
 
 from tests.standins.scenarios import COMMAND, CONTAINER, IMAGE, VOLUME

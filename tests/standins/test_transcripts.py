@@ -171,7 +171,7 @@ def test_a_known_difference_explains_its_place_and_is_missed_where_it_must_be():
 
 
 def test_the_documentation_prints_the_known_differences():
-    text = (ROOT / "docs" / "stand-ins.md").read_text()
+    text = (ROOT / "docs" / "fallback-plugins.md").read_text()
     printed = text.partition("<!-- known differences -->\n")[2].partition("<!-- end -->")[0]
     assert printed == "".join(f"- {known.reason}\n" for known in KNOWN)
     names = {scenario.name for scenario in SCENARIOS}
