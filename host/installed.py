@@ -1,9 +1,13 @@
 """Stops with what to do where a command is run by a Python that has not what it needs."""
 
 import importlib.util
+import shlex
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
+
+from host.paths import ROOT
 
 USUAL_STACK = "docker"  # as in the Makefile
 # One name of what each line of requirements.txt installs.
@@ -23,8 +27,12 @@ NEEDED = (
 
 
 def set_up_line(stack: str) -> str:
-    """What sets a shell up for a stack; each kind of stack has a passphrase of its own."""
-    return f'eval "$(make -s setup STACK={stack})"'
+    """What sets a shell up for a stack, from the folder that it is in.
+
+    Each kind of stack has a passphrase of its own.
+    """
+    there = "" if Path.cwd() == ROOT else f"-C {shlex.quote(str(ROOT))} "
+    return f'eval "$(make -s {there}setup STACK={stack})"'
 
 
 def require() -> None:
@@ -33,7 +41,8 @@ def require() -> None:
     if missing:
         sys.exit(
             f"{sys.executable} lacks {', '.join(missing)}. The project's own Python has them: "
-            f"{set_up_line(_stack(sys.argv))}, then .work/venv/bin/python in place of this one"
+            f"{set_up_line(_stack(sys.argv))}, then talos-cache, or .work/venv/bin/python in place "
+            "of this one"
         )
 
 

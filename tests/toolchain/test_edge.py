@@ -237,3 +237,16 @@ def test_all_that_is_required_is_asked_for():
     required = [line for line in lines if line and not line.startswith("#")]
     assert len(installed.NEEDED) == len(required)
     installed.require()
+
+
+def test_the_line_that_sets_a_shell_up_works_in_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert installed.set_up_line("mine") == 'eval "$(make -s setup STACK=mine)"'
+    monkeypatch.setattr(installed, "ROOT", tmp_path / "a checkout")
+    (tmp_path / "a checkout").mkdir()
+    (tmp_path / "a checkout" / "Makefile").write_text("setup:\n\t@echo echo $(STACK) is set up\n")
+    # Not with the options of a make that runs the tests.
+    env = {key: value for key, value in os.environ.items() if not key.startswith("M")}
+    argv = ["bash", "-c", installed.set_up_line("mine")]
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("mine is set up\n", "")
