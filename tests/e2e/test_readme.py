@@ -1,6 +1,7 @@
-"""Every command in the README is run here or by another test, or stands in its one list."""
+"""Every command in the README and in docs/ is run here or by another test, or stands in a list."""
 
 import re
+import shlex
 
 import pytest
 import yaml
@@ -10,35 +11,60 @@ from tests.checkout import ROOT
 from tests.e2e.sweep import PREFIX
 
 README = (ROOT / "README.md").read_text()
+PAGES = {page.name: page.read_text() for page in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 COMMANDS = [
     line.strip()
-    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
+    for text in PAGES.values()
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    for line in re.sub(r"\\\n\s*", "", block).splitlines()
 ]
+LIKEWISE = "tests/talos, with upstreams of its own"
+SECRET = "tests/secrets.py sets them so, for tests/private; tests/test_docs.py knows the keys"
 # Commands that this module does not run, and why that is honest.
 ELSEWHERE = {
     "make demo": "tests/e2e/test_demo.py",
+    "make test": "this is one of them",
     "make up": "run below, on other ports than a developer's own caches have",
+    "make preview": "run below, likewise",
     "make down": "run below, likewise",
     "make clean": "run below, likewise",
-    "make up STACK=docker-cluster": "tests/talos, with upstreams of its own",
-    "make outputs STACK=docker-cluster": "tests/talos, likewise",
-    "make cluster-down STACK=docker-cluster": "tests/talos, likewise",
-    "make cluster-up STACK=docker-cluster": "tests/talos, likewise",
-    "docker volume rm $(docker volume ls -q --filter label=talos-cache.project)": "in the list",
+    "make up STACK=mine": "run below",
+    'eval "$(make -s setup STACK=docker-cluster)"': "run below, for other stacks",
+    "talos-cache warm --stack docker-cluster --images images.txt": "run below, likewise",
+    "talos-cache verify --stack docker-cluster --images images.txt": "run below, likewise",
+    "make up STACK=docker-cluster": LIKEWISE,
+    "make outputs STACK=docker-cluster ARGS=clusters": LIKEWISE,
+    "make cluster-down STACK=docker-cluster": LIKEWISE,
+    "make cluster-up STACK=docker-cluster": LIKEWISE,
+    **{
+        f"pulumi config set --secret --path {key}": SECRET
+        for key in (
+            "'credentials[\"docker.io\"].username'",
+            "'credentials[\"docker.io\"].password'",
+            "cacheLogin.username",
+            "cacheLogin.password",
+            "harborAdmin.username",
+            "harborAdmin.password",
+        )
+    },
 }
+# Commands that no test runs: docs/testing.md says so.
+NOT_RUN = ("docker volume rm ", "helm install ")
 PATCH = "make -s outputs ARGS=machineConfigPatch > mirrors.yaml"
+SET_UP = 'eval "$(make -s setup STACK=mine)"'
 # Command -> what it says of caches that hold nothing, while their upstreams don't have the image.
 # What these do where there is something is tested in tests/offline.
 BY_IMAGES = {
-    "make verify ARGS='--images images.txt'": "0 of 1 images are complete",
-    "make warm ARGS='--images images.txt'": "1 images: 0 complete before, 0 fetched, 1 failed",
-    "make repair": "0 blobs hashed, 0 damaged",
-    "make export ARGS=talos.tar.zst": "the caches hold no image",
-    "make import ARGS=talos.tar.zst": "talos.tar.zst can't be read",
-    "make prune ARGS='--to 20GB --keep images.txt'": "images",
+    "talos-cache verify --stack docker --images images.txt": "0 of 1 images are complete",
+    "talos-cache warm --stack docker --images images.txt": (
+        "1 images: 0 complete before, 0 fetched, 1 failed"
+    ),
+    "talos-cache repair --stack docker": "0 blobs hashed, 0 damaged",
+    "talos-cache export --stack docker talos.tar.zst": "the caches hold no image",
+    "talos-cache import --stack docker talos.tar.zst": "talos.tar.zst can't be read",
+    "talos-cache prune --stack docker --to 20GB --keep images.txt": "images",
+    "talos-cache doctor --stack docker": " ok, ",
 }
-NOT_RUN = README.split("## What has not been run")[1]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +81,6 @@ def mine(docker_stack_lock, checkout):
 
 def test_every_command_is_accounted_for():
     tested = {
-        "make outputs",
         PATCH,
         *BY_IMAGES,
         "make stack NAME=mine FROM=docker",
@@ -63,11 +88,17 @@ def test_every_command_is_accounted_for():
         "pulumi stack select --create docker",
         "pulumi preview",
         "curl -s -o /dev/null -w '%{http_code}\\n' http://127.0.0.1:5000/v2/",
-        "pulumi config set --secret --path 'credentials[\"docker.io\"].username' NAME",
-        "pulumi config set --secret --path 'credentials[\"docker.io\"].password'",
+        SET_UP,
+        f"{SET_UP} && pulumi stack select mine",
+        "talos-cache verify --stack mine --images images.txt",
     }
-    assert set(COMMANDS) == tested | set(ELSEWHERE)
-    assert "docker volume rm" in " ".join(NOT_RUN.split()), "wherever the lines are broken"
+    there = {command for command in COMMANDS if not command.startswith(NOT_RUN)}
+    assert there == tested | set(ELSEWHERE)
+
+
+def test_what_is_not_run_is_told():
+    told = " ".join(PAGES["testing.md"].split("## What has not been run")[1].split())
+    assert [command for command in NOT_RUN if command.strip() not in told] == []
 
 
 def test_the_cache_answers_as_stage_2_says(mine):
@@ -78,13 +109,14 @@ def test_the_cache_answers_as_stage_2_says(mine):
 
 def test_a_preview_right_after_up_ends_with_unchanged(mine):
     shown = mine.make("preview", "mine").stdout
-    assert shown.strip().splitlines()[-1].endswith("unchanged")
+    promised = README.split("<!-- preview -->\n```\n")[1].split("```")[0]
+    assert shown.split()[-3:] == promised.split()
 
 
 def test_the_outputs_table_names_every_output(mine):
     shown = mine.make("outputs", "mine").stdout
     exported = set(re.findall(r"^# (\w+)$", shown, re.MULTILINE))
-    table = README.split("```sh\nmake outputs\n```")[1].split("To patch")[0]
+    table = README.split("everything that the stack exports:")[1].split("Whether a node")[0]
     assert exported == set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
 
 
@@ -101,20 +133,36 @@ def test_an_output_that_there_is_not_writes_nothing(mine):
 
 
 @pytest.mark.parametrize("command", BY_IMAGES)
-def test_the_lines_of_stage_5_are_taken(mine, command):
-    (mine.path / "images.txt").write_text("docker.io/library/hello:never\n")
-    done = mine.run("sh", "-c", f"{command} STACK=mine", check=False)
+def test_talos_cache_takes_its_lines_in_any_folder(mine, tmp_path, command):
+    (tmp_path / "images.txt").write_text("docker.io/library/hello:never\n")
+    line = command.replace("--stack docker", "--stack mine")
+    there = f"cd {shlex.quote(str(tmp_path))} && {line}"
+    done = mine.run("sh", "-c", there, check=False, env=mine.shell_env("mine"))
     said = done.stdout + done.stderr
     assert BY_IMAGES[command] in said
     assert "usage:" not in said
     assert "Traceback" not in said
 
 
+def test_make_takes_the_same_options(mine):
+    (mine.path / "images.txt").write_text("docker.io/library/hello:never\n")
+    done = mine.make("verify", "mine", "ARGS=--images images.txt", check=False)
+    assert "0 of 1 images are complete" in done.stdout
+
+
 def test_plain_pulumi_works_in_a_shell_that_evaluated_the_set_up(mine):
-    block = next(b for b in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "eval" in b)
+    page = PAGES["commands.md"].split("## Plain pulumi")[1]
+    block = re.search(r"```sh\n(.*?)```", page, re.DOTALL)[1]
+    assert "pulumi preview" in block
     mine.stacks.add("docker")
     shown = mine.run("bash", "-euc", block)
     assert "Resources:" in shown.stdout
+
+
+def test_a_shell_is_set_up_for_a_stack_of_ones_own(mine):
+    line = next(line for line in COMMANDS if line.startswith(f"{SET_UP} && "))
+    shown = mine.run("bash", "-euc", f"{line} && pulumi stack --show-name").stdout
+    assert shown.strip() == "mine"
 
 
 def test_clean_refuses_while_a_stack_is_up_and_keeps_the_passphrase_that_one_needs(mine):
