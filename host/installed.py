@@ -19,6 +19,7 @@ NEEDED = (
     "cryptography",
     "docker",
     "httpx",
+    "msgspec",
     "publicsuffixlist",
     "yaml",
     "tqdm",
