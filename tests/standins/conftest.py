@@ -86,7 +86,8 @@ class Project:
 
 def has_traceback_of_a_plugin(shown: str) -> bool:
     """Whether a resource plugin shows its own; a program that is interrupted may show one."""
-    return re.search(r'File "[^"]*/toolchain/fallback_plugins/(?!python/program\.py)', shown) is not None
+    of_a_plugin = r'File "[^"]*/toolchain/fallback_plugins/(?!python/program\.py)'
+    return re.search(of_a_plugin, shown) is not None
 
 
 def docker(*arguments: str) -> str:
