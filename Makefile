@@ -10,7 +10,7 @@ ENTER = exports="$$($(PYTHON) -m toolchain setup --stack '$(STACK)' $(1))" && ev
 
 OPS = $(call ENTER,) && $(VENV_PYTHON) -m ops $@ --stack '$(STACK)' $(ARGS)
 
-.PHONY: help demo test test-offline test-private test-engines test-talos setup up preview down cluster-up cluster-down outputs stack warm verify repair export import prune ledger adopt doctor check plan-tests e2e bench clean
+.PHONY: help demo test test-offline test-private test-engines test-talos parts setup up preview down cluster-up cluster-down outputs stack warm verify repair export import prune ledger adopt doctor check plan-tests e2e bench clean
 
 help: ## What there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,10 +31,13 @@ test-private: ## Private upstreams, TLS and logins of caches, Harbor
 	@$(call ENTER,--dev --for test) && $(VENV_PYTHON) -m tests.tiers --only private
 
 test-engines: ## Containers made, changed and read by another Docker than this machine's, on both of its image stores
-	@$(call ENTER,--dev --for test) && $(VENV_PYTHON) -m tests.tiers --only engines
+	@$(call ENTER,--dev --for engines) && $(VENV_PYTHON) -m tests.tiers --only engines
 
 test-talos: ## Real talosctl, real Talos nodes, a real Kubernetes cluster (cold: builds them all first)
 	@$(call ENTER,--dev --for talos) && $(VENV_PYTHON) -m tests.tiers --only talos
+
+parts: ## Build ahead what make test-talos builds first: Talos, containerd, Kubernetes
+	@$(call ENTER,--dev --for engines) && $(VENV_PYTHON) -m tests.talos.parts
 
 up: ## Bring up the caches, and the clusters, of STACK; it asks nothing, preview shows what it would do
 	@$(call ENTER,) && $(VENV_PYTHON) -m ops up --stack '$(STACK)'

@@ -18,10 +18,15 @@ PYTEST = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 @dataclass(frozen=True)
 class Tier:
-    """Commands that are run one after another until one fails."""
+    """Commands that are run one after another until one fails.
+
+    Attributes:
+        docker: what a dockerd that the set-up started for it is for; None: it starts its own.
+    """
 
     name: str
     commands: tuple[tuple[str, ...], ...]
+    docker: str | None = "test"
 
 
 TIERS = (
@@ -101,6 +106,7 @@ ENGINES = Tier(
         (*ENGINE, "containerd", *PARALLEL, *IMAGES, *CONTAINERS),
         (*ENGINE, "overlay2", *PARALLEL, *IMAGES),
     ),
+    docker=None,
 )
 # By itself only: it builds Talos, containerd and Kubernetes first, once.
 TALOS = Tier(
@@ -110,6 +116,7 @@ TALOS = Tier(
         (PYTHON, "-m", "tests.talos.parts"),
         (*PYTEST, "-m", "talos", "--durations=15", "tests/talos"),
     ),
+    docker="talos",
 )
 
 
@@ -125,7 +132,8 @@ def main() -> int:
     try:
         failed = [tier.name for tier in chosen if not _passes(tier)]
     finally:
-        docker_engine.stop_if_ours("talos" if only == TALOS.name else "test")
+        for purpose in {tier.docker for tier in chosen if tier.docker}:
+            docker_engine.stop_if_ours(purpose)
     print(f"tiers failed: {', '.join(failed)}" if failed else "every tier passed")
     return 1 if failed else 0
 

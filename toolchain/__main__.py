@@ -13,6 +13,7 @@ from pathlib import Path
 
 from host import entry_point, passphrases
 from host.console import say
+from host.docker_endpoint import Endpoint
 from host.errors import SetupError
 from host.locks import only_one
 from host.paths import DEMO_STATE, PRIVATE, ROOT, STATE, VENV, WORK
@@ -30,6 +31,8 @@ from toolchain import (
 from toolchain.environment import exports, shell_lines
 from toolchain.versions import TALOSCTL
 
+# Tests that start a Docker of their own: the machine's is left to whoever uses it meanwhile.
+OWN_DOCKER = "engines"
 # Two runs in one checkout would build the same environment into each other's.
 LOCK = WORK / "set-up.lock"
 # Of the engine's states; with PULUMI_DIY_BACKEND_GZIP or _ZSTD it packs them.
@@ -66,14 +69,21 @@ def setup(stack: str, purpose: str, *, dev: bool) -> str:
     with only_one(LOCK):
         python_env.ensure(dev=dev)
         launchers.ensure_command()
-        docker = docker_engine.ensure(endpoint, purpose)
-        if purpose in ("demo", "test"):
+        docker = _ensure_docker(endpoint, purpose)
+        if purpose in ("demo", "test", OWN_DOCKER):
             clients.ensure_skopeo()
         pulumi = engine.ensure()
         missing = plugins.ensure(pulumi)
-        image = registry_image.ensure()
-        say(f"using: {pulumi}; plugins {plugins.describe(missing)}; {docker}; {image}")
+        say(f"using: {pulumi}; plugins {plugins.describe(missing)}; {docker}")
         return shell_lines({**found, **exports(stack, endpoint)})
+
+
+def _ensure_docker(endpoint: Endpoint, purpose: str) -> str:
+    """Docker, with the registry's image in it; returns phrases that say which they are."""
+    if purpose == OWN_DOCKER:
+        docker_engine.ensure_client()
+        return "a Docker that the tests start"
+    return f"{docker_engine.ensure(endpoint, purpose)}; {registry_image.ensure()}"
 
 
 def clean() -> None:
@@ -182,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--for",
             dest="purpose",
-            choices=("use", "demo", "test", "talos"),
+            choices=("use", "demo", "test", "talos", OWN_DOCKER),
             default="use",
             help="what a dockerd started by this project is for",
         )

@@ -88,7 +88,7 @@ def ensure(endpoint: Endpoint, purpose: str = "use") -> str:
             _require_node_runtime(endpoint)
         elif purpose == "use" and (pid := _running_pid()):
             _record(pid, purpose)
-    _ensure_client()
+    ensure_client()
     by_us = ", started by this project" if _running_pid() else ""
     return f"Docker {version} at {endpoint.url}{by_us}"
 
@@ -217,7 +217,8 @@ def _record(pid: int, purpose: str) -> None:
     write_if_different(STARTED, json.dumps(record))
 
 
-def _ensure_client() -> None:
+def ensure_client() -> None:
+    """Install the command `docker` if it is missing."""
     if shutil.which("docker") is None:
         debian.install(("docker.io",), "the command 'docker' is missing")
 

@@ -361,7 +361,7 @@ class TestChoose:
     def test_one_that_is_slow_is_waited_for(
         self, machine, monkeypatch, never_started, source, slow_server
     ):
-        monkeypatch.setattr(docker_engine, "_ensure_client", lambda: None)
+        monkeypatch.setattr(docker_engine, "ensure_client", lambda: None)
         monkeypatch.setattr(docker_endpoint, "ANSWER_SECONDS", 0.1)
         if source:
             machine.set(DOCKER_HOST=f"unix://{slow_server}")

@@ -111,7 +111,7 @@ def running_docker(monkeypatch):
     answers = {"Version": "20.10.24", "DefaultRuntime": "runc"}
     monkeypatch.setattr(docker_endpoint, "ask", lambda endpoint, question, key: answers[key])
     monkeypatch.setattr(docker_engine, "_running_pid", lambda: None)
-    monkeypatch.setattr(docker_engine, "_ensure_client", lambda: None)
+    monkeypatch.setattr(docker_engine, "ensure_client", lambda: None)
     monkeypatch.setattr(docker_engine, "_start", pytest.fail)
     return answers
 
