@@ -11,21 +11,19 @@ from urllib.parse import urlsplit
 from plan import loopback
 from plan.problems import text
 from plan.settings.checks import Checks
-from plan.settings.keys import DEFAULTS, ON_DESTROY
 from plan.settings.upstreams import (
     LABEL,
     PATH_PART,
     is_base_url,
-    read_file,
 )
 
-# Keys of a certificate's files -> a name to propose.
-_CERTIFICATE_FILES = {"certificate": "cache.pem", "key": "cache.key", "ca": "ca.pem"}
-_NO_PROXY_NAME = re.compile(r"\*|(\*?\.)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
-_IMAGE = re.compile(
+ON_DESTROY = ("keep", "delete")
+NO_PROXY_NAME = re.compile(r"\*|(\*?\.)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
+IMAGE = re.compile(
     rf"({LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?/)?({PATH_PART}/)*(?P<name>{PATH_PART})"
     r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(@sha256:[0-9a-f]{64})?"
 )
+_CERTIFICATE_FILES = ("certificate", "key", "ca")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,17 +66,14 @@ class UpstreamProxy:
 def parse_cache(check: Checks, value: object) -> CacheSettings:
     """The group `cache`."""
     group = check.mapping("cache", value, "cache")
-    files = {
-        key: read_file(check, f"cache.{key}", group.get(key), f"certs/{example}")
-        for key, example in _CERTIFICATE_FILES.items()
-    }
+    files = {name: check.file(f"cache.{name}", group) for name in _CERTIFICATE_FILES}
     tls = check.boolean("cache.tls", group)
     _refuse_half_a_certificate(check, group, tls=tls)
     return CacheSettings(
         image=_image(check, group),
-        ttl=check.duration("cache.ttl", group, zero="to keep images for ever"),
-        on_destroy=check.choice("cache.onDestroy", group, ON_DESTROY),
-        wait_seconds=check.integer("cache.waitSeconds", group, 1, 3600, "the wait"),
+        ttl=check.duration("cache.ttl", group),
+        on_destroy=check.choice("cache.onDestroy", group),
+        wait_seconds=check.integer("cache.waitSeconds", group),
         tls=tls,
         certificate_file=files["certificate"],
         key_file=files["key"],
@@ -95,7 +90,7 @@ def _refuse_half_a_certificate(check: Checks, group: Mapping[str, Any], *, tls: 
         if key in given and other not in given:
             rule = f"{key} comes with {other}; without all of them a certificate is made here"
             fix = f"remove {key}, or write for instance "
-            example = f'{other}: "@certs/{_CERTIFICATE_FILES[other]}"'
+            example = f"{other}: {check.key(f'cache.{other}').example}"
             check.missing(f"cache.{other}", rule, fix, example)
 
 
@@ -113,10 +108,8 @@ def parse_upstream_proxy(check: Checks, value: object) -> UpstreamProxy | None:
 
 def _proxy_url(check: Checks, value: object) -> str:
     path = "upstreamProxy.url"
-    rule = "http:// or https:// and the proxy's host and port"
-    fix = 'write for instance url: "http://proxy.example.com:3128"'
     if value is None:
-        check.missing(path, rule, fix)
+        check.missing(path, check.key(path).rule, check.key(path).fix)
     elif isinstance(value, str) and "@" in value:
         rule = "no user name or password: a proxy's URL stands in the containers' environment"
         fix = (
@@ -125,7 +118,7 @@ def _proxy_url(check: Checks, value: object) -> str:
         )
         check.add(path, value, rule, fix)
     elif not isinstance(value, str) or not is_base_url(value) or not urlsplit(value).port:
-        check.add(path, value, rule, fix)
+        check.refuse(path, value)
     elif not loopback.refuse(check, path, value, "every cache"):
         return value.rstrip("/")
     return ""
@@ -133,13 +126,13 @@ def _proxy_url(check: Checks, value: object) -> str:
 
 def _no_proxy(check: Checks, value: object) -> tuple[str, ...]:
     path = "upstreamProxy.noProxy"
-    rule = "a list of hosts, domains (.example.com) and networks (10.0.0.0/8)"
+    rule = check.key(path).rule
     if value in (None, []):
         return ()
     if not isinstance(value, list):
         meant = [part.strip() for part in text(value).split(",")]
         works = isinstance(value, str) and all(map(_is_no_proxy, meant))
-        fix = f"write {json.dumps(meant)}" if works else 'write for instance [".example.com"]'
+        fix = f"write {json.dumps(meant)}" if works else check.key(path).fix
         check.add(path, value, rule, fix)
         return ()
     for index, item in enumerate(value):
@@ -155,20 +148,20 @@ def _is_no_proxy(item: object) -> bool:
     try:
         ipaddress.ip_network(item, strict=False)
     except ValueError:
-        return bool(_NO_PROXY_NAME.fullmatch(item))
+        return bool(NO_PROXY_NAME.fullmatch(item))
     return True
 
 
 def _image(check: Checks, group: Mapping[str, Any]) -> str:
     value = group.get("image")
-    default = str(DEFAULTS["cache.image"])
+    default = check.default("cache.image")
     if value is None:
         return default
-    match = _IMAGE.fullmatch(value) if isinstance(value, str) else None
-    fix = f"write for instance {default}"
+    match = IMAGE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        check.add("cache.image", value, "an image reference with an exact tag or a digest", fix)
+        check.refuse("cache.image", value)
         return default
+    fix = check.key("cache.image").fix
     tag = match["tag"] or ""
     if "@" not in match[0] and tag in ("", "latest"):
         rule = "an exact tag or a digest: a moving tag would change the caches behind your back"

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from plan.problems import MASK, Problem, masked, shown_value, text
+from plan.settings.key import NUMBER_IN_TEXT, Key
 
-# Go's time.ParseDuration, without signs.
-_GO_DURATION = re.compile(r"^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$")
-_NUMBER = re.compile(r"(0|[1-9][0-9]{0,9})(\.[0-9]{1,9})?")
+_NUMBER = re.compile(NUMBER_IN_TEXT)
 # What people write where YAML wants true or false.
 _MEANS = {"yes": "true", "on": "true", "true": "true", "1": "true"} | {
     "no": "false",
@@ -24,28 +23,33 @@ class Checks:
     """Collects problems while values are read; a wrong value reads as its default.
 
     Args:
-        defaults: dotted path of every known key -> its default (see `settings.DEFAULTS`).
+        keys: the table of keys, by path (see `keys.KEYS`).
     """
 
-    def __init__(self, defaults: Mapping[str, object]) -> None:
+    def __init__(self, keys: Mapping[str, Key]) -> None:
         self.problems: list[Problem] = []
-        self._defaults = defaults
+        self._keys = keys
         self._renamed = ("", "")
 
     def under(self, group: str, path: str) -> "Checks":
         """The same collection, for one of several values of `group`: problems name its `path`."""
-        part = Checks(self._defaults)
+        part = Checks(self._keys)
         part.problems = self.problems
         part._renamed = (group, path)
         return part
 
-    def usual(self, key: str) -> object:
-        """The default of a key."""
-        return self._defaults[key]
+    def key(self, path: str) -> Key:
+        """A key's row in the table."""
+        return self._keys[path]
 
     def default(self, key: str) -> str:
         """The default of a key whose value is text."""
-        return str(self._defaults[key])
+        return str(self._keys[key].default)
+
+    def refuse(self, key: str, found: object, path: str = "") -> None:
+        """A value that is against the key's rule; `path` if it differs from the key."""
+        row = self._keys[key]
+        self.add(path or key, found, row.rule, row.fix)
 
     def add(self, path: str, found: object, rule: str, fix: str) -> None:
         """A wrong value, shown as the user wrote it but for what may be a secret."""
@@ -66,7 +70,7 @@ class Checks:
         )
 
     def mapping(self, path: str, value: object, group: str) -> dict[str, Any]:
-        """A mapping that has only the keys that `defaults` knows below `group`."""
+        """A mapping that has only the keys that the table has below `group`."""
         if value is None:
             return {}
         allowed = self._keys_below(group)
@@ -80,77 +84,85 @@ class Checks:
         return {key: item for key, item in value.items() if key in allowed}
 
     def boolean(self, key: str, group: Mapping[str, Any], path: str = "") -> bool:
-        """True or false; `path` where it differs from the key in `defaults`."""
-        value = group.get(leaf(key))
+        """True or false; `path` if it differs from the key."""
+        row = self._keys[key]
+        value = group.get(row.name)
         if isinstance(value, bool):
             return value
         # As `pulumi config set --type bool` leaves it in a stack file.
         if value in ("true", "false"):
             return bool(value == "true")
         if value is not None:
-            meant = _MEANS.get(text(value).lower(), "true or false")
-            self.add(path or key, value, "true or false", f"write {meant}")
-        return bool(self._defaults[key])
+            meant = _MEANS.get(text(value).lower())
+            self.add(path or key, value, row.rule, f"write {meant}" if meant else row.fix)
+        return bool(row.default)
 
-    def integer(self, key: str, group: Mapping[str, Any], least: int, most: int, what: str) -> int:
-        """A whole number from `least` to `most`."""
-        value = group.get(leaf(key))
-        default = self._defaults[key]
-        usual = default if is_integer(default) else most
+    def integer(self, key: str, group: Mapping[str, Any]) -> int:
+        """A whole number; the largest one allowed if it is wrong and the key has no default."""
+        row = self._keys[key]
+        value = group.get(row.name)
+        usual = row.default if is_integer(row.default) else int(row.most)
         if value is None:
             return usual
         number = number_in(value)
-        if is_integer(number) and least <= number <= most:
+        if is_integer(number) and row.least <= number <= row.most:
             return number
-        rule = f"{what} is a whole number from {least} to {most}"
-        self.add(key, value, rule, f"write for instance {leaf(key)}: {usual}")
+        self.refuse(key, value)
         return usual
 
-    def choice(
-        self, key: str, group: Mapping[str, Any], choices: tuple[str, ...], path: str = ""
-    ) -> str:
-        """One of a few words; `path` where it differs from the key in `defaults`."""
-        value = group.get(leaf(key))
+    def choice(self, key: str, group: Mapping[str, Any], path: str = "") -> str:
+        """One of a few words; `path` if it differs from the key."""
+        row = self._keys[key]
+        value = group.get(row.name)
         if value is None:
-            return str(self._defaults[key])
-        if value not in choices:
-            near = difflib.get_close_matches(text(value), choices, n=1)
-            fix = f"did you mean {near[0]}?" if near else f"write {choices[0]}"
-            rule = f"one of {', '.join(choices)}" if choices[1:] else f"nothing but {choices[0]}"
-            self.add(path or key, value, rule, fix)
+            return str(row.default)
+        if value not in row.choices:
+            near = difflib.get_close_matches(text(value), row.choices, n=1)
+            self.add(path or key, value, row.rule, f"did you mean {near[0]}?" if near else row.fix)
         return text(value)
 
-    def matching(
-        self, key: str, group: Mapping[str, Any], pattern: re.Pattern[str], rule: str, fix: str
-    ) -> str:
-        """Text in the form of `pattern`."""
-        value = group.get(leaf(key))
+    def matching(self, key: str, group: Mapping[str, Any]) -> str:
+        """Text in the form of the key's pattern."""
+        row = self._keys[key]
+        value = group.get(row.name)
         if value is None:
-            return str(self._defaults[key])
-        if isinstance(value, str) and pattern.fullmatch(value):
+            return str(row.default)
+        if isinstance(value, str) and re.fullmatch(row.pattern, value):
             return value
-        if is_integer(value) and pattern.fullmatch(text(value)):
-            rule, fix = "text, not a number", f'write it in quotes: "{value}"'
-        self.add(key, value, rule, fix)
-        return str(self._defaults[key])
+        if is_integer(value) and re.fullmatch(row.pattern, text(value)):
+            self.add(key, value, "text, not a number", f'write it in quotes: "{value}"')
+        else:
+            self.refuse(key, value)
+        return str(row.default)
 
-    def duration(self, key: str, group: Mapping[str, Any], *, zero: str = "") -> str:
-        """A Go duration above zero; `zero` says what "0" stands for where it is allowed."""
-        value = group.get(leaf(key))
+    def duration(self, key: str, group: Mapping[str, Any]) -> str:
+        """A Go duration above zero, or "0" where the key says what that stands for."""
+        row = self._keys[key]
+        value = group.get(row.name)
         if value is None:
-            return str(self._defaults[key])
-        if zero and (value == "0" or (is_integer(value) and value == 0)):
+            return str(row.default)
+        if row.zero and (value == "0" or (is_integer(value) and value == 0)):
             return "0"
-        if isinstance(value, str) and _GO_DURATION.fullmatch(value) and re.search("[1-9]", value):
+        if isinstance(value, str) and re.fullmatch(row.pattern, value):
             return value
-        fix = f"write for instance {leaf(key)}: {'168h, which is 7 days' if zero else '20m'}"
-        rule = 'a duration above zero in Go\'s form, such as "90s", "30m", "168h" or "1h30m"'
-        self.add(key, value, f'{rule}, or "0" {zero}' if zero else rule, fix)
-        return str(self._defaults[key])
+        self.refuse(key, value)
+        return str(row.default)
+
+    def file(self, key: str, group: Mapping[str, Any], path: str = "") -> str:
+        """The path behind an @; empty if it is absent or wrong. `path` as for the others."""
+        row = self._keys[key]
+        value = group.get(row.name)
+        if value is None:
+            return ""
+        if isinstance(value, str) and re.fullmatch(row.pattern, value):
+            return value[1:]
+        # Not shown: it may be what should be in the file.
+        self.hidden(path or key, row.rule, row.fix.removesuffix(row.example), row.example)
+        return ""
 
     def _keys_below(self, group: str) -> list[str]:
         start = f"{group}." if group else ""
-        below = (key.removeprefix(start) for key in self._defaults if key.startswith(start))
+        below = (key.removeprefix(start) for key in self._keys if key.startswith(start))
         return list(dict.fromkeys(key.split(".")[0] for key in below))
 
     def _unknown_key(self, path: str, key: str, allowed: list[str]) -> None:
@@ -184,8 +196,3 @@ def number_in(value: object) -> object:
         return value
     number = float(value)
     return int(number) if number.is_integer() else number
-
-
-def leaf(key: str) -> str:
-    """`cache.ttl` -> `ttl`."""
-    return key.rsplit(".", 1)[-1]

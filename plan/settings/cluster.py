@@ -36,7 +36,7 @@ ONLY = {
 }
 
 # The longest host name (63) less the longest of what talosctl puts behind the cluster's name.
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,42}[a-z0-9])?")
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,42}[a-z0-9])?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,15 +121,11 @@ def _cluster(check: Checks, value: object, slug: str) -> ClusterSettings:
         check.hidden("cluster", rule, "write for instance {provisioner: docker}")
         value = None
     group = check.mapping("cluster", value, "cluster")
-    provisioner = check.choice("cluster.provisioner", group, PROVISIONERS)
+    provisioner = check.choice("cluster.provisioner", group)
     _refuse_keys_of_the_other(check, group, provisioner)
-    control_planes = check.integer("cluster.controlPlanes", group, 1, 9, "a count of nodes")
-    workers = check.integer("cluster.workers", group, 0, 99, "a count of nodes")
-    rule = (
-        "lower-case letters, digits and, between them, '-'; at most 44 of them "
-        "(the nodes' names start with it)"
-    )
-    name = check.matching("cluster.name", group, _NAME, rule, "write for instance dev")
+    control_planes = check.integer("cluster.controlPlanes", group)
+    workers = check.integer("cluster.workers", group)
+    name = check.matching("cluster.name", group)
     wait = check.boolean("cluster.wait", group)
     return ClusterSettings(
         slug=slug or f"{ONE}-{name}",
@@ -182,8 +178,7 @@ def _warm(check: Checks, value: object) -> dict[str, Any]:
     if isinstance(value, str) and value.startswith("@") and len(value) > 1:
         return {"warm": True, "warm_file": value[1:]}
     if value is not None and not isinstance(value, bool):
-        rule = "true, false, or the sign @ and the path of a list with one image a line"
-        check.add("cluster.warm", value, rule, "write true, or the sign before the path")
+        check.refuse("cluster.warm", value)
     return {"warm": value is True, "warm_file": ""}
 
 
@@ -229,14 +224,14 @@ def _without_mistakes(
 def _cidr(check: Checks, value: object, nodes: int) -> str:
     key = "cluster.cidr"
     default = check.default(key)
-    rule = "an IPv4 network such as 10.5.0.0/24, no smaller than a /29, its host bits zero"
+    rule = check.key(key).rule
     try:
         written = default if value is None else value
         if not isinstance(written, str) or "/" not in written:
             raise ValueError
         network = ipaddress.IPv4Network(written, strict=False)
     except ValueError:
-        check.add(key, value, rule, f"write for instance {default}")
+        check.refuse(key, value)
         return default
     if str(network) != written:
         check.add(key, value, rule, f"did you mean {network}?")

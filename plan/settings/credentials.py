@@ -21,6 +21,8 @@ HARBOR_ADMIN = "harborAdmin"
 HARBOR_LOGIN = "harborLogin"
 LOGINS = (CACHE_LOGIN, HARBOR_ADMIN, HARBOR_LOGIN)
 SECRET_KEYS = (CREDENTIALS, *LOGINS)
+# What each of them holds.
+NAMES = ("username", "password")
 # bcrypt, which the registry's file of passwords needs, reads no more.
 MOST_PASSWORD_BYTES = 72
 # The file has a line for each user; a line that starts with # is a comment.
@@ -78,7 +80,7 @@ def parse_login(check: Checks, key: str, value: object) -> Credentials | None:
         fix = f"remove it, and run: {set_login(key, 'username')} (then the same for password)"
         check.hidden(key, "a secret mapping of username and password", fix)
         return None
-    return _pair(check, key, value, key, {name: set_login(key, name) for name in _NAMES})
+    return _pair(check, key, value, key, {name: set_login(key, name) for name in NAMES})
 
 
 def refuse_unusable_login(check: Checks, login: Credentials | None) -> None:
@@ -111,16 +113,13 @@ def is_encrypted(value: object) -> bool:
     return isinstance(value, Mapping) and set(value) == {ENCRYPTED_KEY}
 
 
-_NAMES = ("username", "password")
-
-
 def _of_host(check: Checks, host: str, value: object, hosts: list[str]) -> Credentials | None:
     path = f"{CREDENTIALS}.{host}"
     if hosts and host not in hosts:
         near = difflib.get_close_matches(host, hosts, n=1, cutoff=0.75)
         fix = f"did you mean {near[0]}?" if near else "add the upstream, or remove these"
         check.add(path, host, "credentials belong to an upstream of this stack", fix)
-    commands = {name: set_secret(host, name) for name in _NAMES}
+    commands = {name: set_secret(host, name) for name in NAMES}
     if not isinstance(value, Mapping):
         fix = f"run: {commands['username']} (then the same for password)"
         check.hidden(path, "a mapping of username and password", fix)
@@ -133,15 +132,16 @@ def _pair(
 ) -> Credentials:
     given = check.mapping(path, value, group)
     username, password = (
-        _secret_text(check, f"{path}.{name}", given.get(name), commands[name]) for name in _NAMES
+        _secret_text(check, f"{group}.{name}", f"{path}.{name}", given.get(name), commands[name])
+        for name in NAMES
     )
     return Credentials(username=username, password=password)
 
 
-def _secret_text(check: Checks, path: str, value: object, command: str) -> str:
+def _secret_text(check: Checks, key: str, path: str, value: object, command: str) -> str:
     if isinstance(value, str) and value and not _HALF.search(value):
         return value
     if not is_encrypted(value):
         report = check.missing if value in (None, "") else check.hidden
-        report(path, "text that is not empty", f"run: {command}")
+        report(path, check.key(key).rule, f"run: {command}")
     return ""

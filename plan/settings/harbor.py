@@ -10,20 +10,17 @@ from plan.network import address_of
 from plan.problems import text
 from plan.settings.checks import Checks
 from plan.settings.credentials import HARBOR_ADMIN, HARBOR_LOGIN, Credentials
-from plan.settings.upstreams import HARBOR, LABEL, UpstreamSettings, is_base_url, read_file
+from plan.settings.upstreams import HARBOR, LABEL, UpstreamSettings, is_base_url
 
 # Keys that say what the stack makes in Harbor, which it does with `harborAdmin` only.
 KEYS_OF_AN_ADMIN = ("public", "retentionDays", "quota", "robot")
 MOST_DAYS = 3650
 
 # Harbor's own rule for projects; the upstream's host comes behind it.
-_PROJECT_PREFIX = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*[._-]?")
-_PROJECT_RULE = (
-    "Harbor's projects have names of small letters and digits, with '.', '_', '-' between"
-)
-_QUOTA = re.compile(r"(?P<count>[1-9][0-9]{0,6})(?P<unit>MiB|GiB|TiB)")
+PROJECT_PREFIX = r"[a-z0-9]+([._-][a-z0-9]+)*[._-]?"
+QUOTA = re.compile(r"(?P<count>[1-9][0-9]{0,6})(?P<unit>MiB|GiB|TiB)")
 _BYTES = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_ROBOT = re.compile(rf"[^\s:/]{{0,32}}?{LABEL}([._+-]{LABEL})*")
+ROBOT = re.compile(rf"[^\s:/]{{0,32}}?{LABEL}([._+-]{LABEL})*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +84,8 @@ def parse_harbor(
         check.add("harbor.ca", group["ca"], rule, "remove it, or write https in harbor.url")
     return HarborSettings(
         url=url,
-        ca_file=read_file(check, "harbor.ca", group.get("ca"), "certs/harbor-ca.pem"),
-        project_prefix=check.matching(
-            "harbor.projectPrefix", group, _PROJECT_PREFIX, _PROJECT_RULE, "write proxy-"
-        ),
+        ca_file=check.file("harbor.ca", group),
+        project_prefix=check.matching("harbor.projectPrefix", group),
         public=public,
         retention_days=_retention_days(check, group),
         quota_bytes=_quota(check, group.get("quota")),
@@ -116,7 +111,7 @@ def _refuse_without_harbor(
 def _refuse_keys_of_an_admin(check: Checks, group: Mapping[str, Any]) -> None:
     for key in KEYS_OF_AN_ADMIN:
         # The default says nothing, also where it is written down.
-        if group.get(key) not in (None, check.usual(f"harbor.{key}")):
+        if group.get(key) not in (None, check.key(f"harbor.{key}").default):
             rule = f"it is about projects that this stack makes, which needs {HARBOR_ADMIN}"
             fix = f"remove it, or set {HARBOR_ADMIN} as a secret"
             check.add(f"harbor.{key}", group[key], rule, fix)
@@ -141,8 +136,7 @@ def _refuse_unknown_upstreams(check: Checks, behind: list[UpstreamSettings]) -> 
 
 
 def _url(check: Checks, value: object) -> str:
-    rule = "http:// or https:// and Harbor's host, with nothing behind it but a port"
-    fix = 'write for instance url: "https://harbor.example.com"'
+    rule, fix = check.key("harbor.url").rule, check.key("harbor.url").fix
     if value is None:
         check.missing("harbor.url", rule, fix)
         return ""
@@ -167,16 +161,15 @@ def _url(check: Checks, value: object) -> str:
 def _retention_days(check: Checks, group: Mapping[str, Any]) -> int | None:
     if group.get("retentionDays") is None:
         return None
-    return check.integer("harbor.retentionDays", group, 1, MOST_DAYS, "the number of days")
+    return check.integer("harbor.retentionDays", group)
 
 
 def _quota(check: Checks, value: object) -> int | None:
     if value is None:
         return None
-    match = _QUOTA.fullmatch(value) if isinstance(value, str) else None
+    match = QUOTA.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        rule = "a size in MiB, GiB or TiB, such as 50GiB"
-        check.add("harbor.quota", value, rule, "write for instance 50GiB")
+        check.refuse("harbor.quota", value)
         return None
     return int(match["count"]) * _BYTES[match["unit"]]
 
@@ -190,9 +183,8 @@ def _robot(check: Checks, group: Mapping[str, Any], *, public: bool) -> str:
             "an account for nodes is made for private projects: anybody may pull from public ones"
         )
         check.add("harbor.robot", value, rule, "remove it, or write public: false")
-    elif not isinstance(value, str) or not _ROBOT.fullmatch(value):
-        rule = "the full name of a robot account, with Harbor's prefix: small letters and digits"
-        check.add("harbor.robot", value, rule, "write for instance robot$talos-cache")
+    elif not isinstance(value, str) or not ROBOT.fullmatch(value):
+        check.refuse("harbor.robot", value)
     else:
         return value
     return ""

@@ -10,9 +10,9 @@ from plan.problems import text
 from plan.settings.checks import (
     Checks,
     is_integer,
-    leaf,
     number_in,
 )
+from plan.settings.key import leaf
 
 AUTO = "auto"
 # Logical name of the only cluster of a stack.
@@ -22,16 +22,16 @@ BOOT_PRESETS = ("iso", "iso-secureboot", "pxe", "disk-image")
 MAINTENANCE = "maintenance"
 PRESETS = (*BOOT_PRESETS, MAINTENANCE)
 DISK_DRIVERS = ("virtio", "ide", "ahci", "scsi", "nvme", "megaraid")
-_EXACT_VERSION = re.compile(r"v?[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}(-[a-z0-9.]+)?")
-_IMAGE = re.compile(
+EXACT_VERSION = re.compile(r"v?[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}(-[a-z0-9.]+)?")
+IMAGE = re.compile(
     # Without a dot or a port it would be a part of docker.io's name for the image.
     r"(?P<host>(?=localhost/|[^/]*[.:])[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?)/(?P<path>[a-z0-9][a-z0-9._/-]*)"
     r":(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})"
 )
-_SCHEMATIC = re.compile(r"[0-9a-f]{64}")
-_SIZE = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>MiB|GiB)")
+SCHEMATIC = re.compile(r"[0-9a-f]{64}")
+SIZE = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>MiB|GiB)")
 _PORT = r"([1-9][0-9]{0,4})"
-_EXPOSED = re.compile(rf"(?P<ip>[0-9.]+:)?(?P<host>{_PORT}):(?P<node>{_PORT})/(tcp|udp)")
+EXPOSED = re.compile(rf"(?P<ip>[0-9.]+:)?(?P<host>{_PORT}):(?P<node>{_PORT})/(tcp|udp)")
 _HIGHEST_PORT = 65535
 
 
@@ -51,15 +51,13 @@ class Disk:
     size: int
 
 
-def parse_version(check: Checks, key: str, group: Mapping[str, Any], other: str = "") -> str | None:
+def parse_version(check: Checks, key: str, group: Mapping[str, Any]) -> str | None:
     """An exact version of Talos or Kubernetes, with its v; None where it is left out."""
     value = group.get(leaf(key))
     if value is None:
         return None
-    if not isinstance(value, str) or not _EXACT_VERSION.fullmatch(value):
-        instance = "v1.36.0" if leaf(key) == "kubernetesVersion" else "v1.13.0"
-        fix = f'write for instance "{instance}"'
-        check.add(key, value, f"an exact version such as {instance}{other}", fix)
+    if not isinstance(value, str) or not EXACT_VERSION.fullmatch(value):
+        check.refuse(key, value)
         return None
     # The tags of Talos's images and Kubernetes's releases start with "v", which people leave out.
     return f"v{value.removeprefix('v')}"
@@ -69,18 +67,16 @@ def parse_talosctl_version(check: Checks, group: Mapping[str, Any]) -> str:
     """An exact version, or `auto`."""
     if group.get("talosctlVersion") in (None, AUTO):
         return AUTO
-    other = f", or {AUTO} for the one that is installed"
-    return parse_version(check, "cluster.talosctlVersion", group, other) or AUTO
+    return parse_version(check, "cluster.talosctlVersion", group) or AUTO
 
 
 def parse_image(check: Checks, value: object) -> str | None:
     """A node image with an exact tag or digest; None for the usual one."""
     if value is None:
         return None
-    if isinstance(value, str) and _IMAGE.fullmatch(value):
+    if isinstance(value, str) and IMAGE.fullmatch(value):
         return value
-    rule = "an image reference with its registry and an exact tag"
-    check.add("cluster.image", value, rule, "write for instance ghcr.io/siderolabs/talos:v1.13.0")
+    check.refuse("cluster.image", value)
     return None
 
 
@@ -88,10 +84,9 @@ def parse_schematic(check: Checks, value: object) -> str | None:
     """Id of an image factory schematic; None for none."""
     if value is None:
         return None
-    if isinstance(value, str) and _SCHEMATIC.fullmatch(value):
+    if isinstance(value, str) and SCHEMATIC.fullmatch(value):
         return value
-    rule = "the id of a schematic: 64 hexadecimal digits, as the image factory shows it"
-    check.add("cluster.schematic", value, rule, "copy it from the image factory's page")
+    check.refuse("cluster.schematic", value)
     return None
 
 
@@ -107,10 +102,10 @@ def _cpus(check: Checks, key: str, group: Mapping[str, Any]) -> str:
     value = group.get(leaf(key))
     if value is None:
         return check.default(key)
-    number = number_in(value)
-    if (isinstance(number, float) or is_integer(number)) and 0.1 <= number <= 256:
+    number, row = number_in(value), check.key(key)
+    if (isinstance(number, float) or is_integer(number)) and row.least <= number <= row.most:
         return f"{number:g}"
-    check.add(key, value, "a number of CPUs from 0.1 to 256", "write for instance 2")
+    check.refuse(key, value)
     return check.default(key)
 
 
@@ -118,15 +113,14 @@ def _memory(check: Checks, key: str, group: Mapping[str, Any]) -> int:
     value = group.get(leaf(key))
     size = _mebibytes(check.default(key) if value is None else value)
     if size is None or size < 512:
-        rule = "at least 512MiB, as a whole number with MiB or GiB behind it"
-        meant = _mebibytes(f"{text(value)}MiB")
-        fix = f"write {meant}MiB" if meant and meant >= 512 else "write for instance 2GiB"
-        check.add(key, value, rule, fix)
+        row, meant = check.key(key), _mebibytes(f"{text(value)}MiB")
+        fix = f"write {meant}MiB" if meant and meant >= 512 else row.fix
+        check.add(key, value, row.rule, fix)
     return size or 0
 
 
 def _mebibytes(value: object) -> int | None:
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    match = SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return None
     return int(match["count"]) * (1024 if match["unit"] == "GiB" else 1)
@@ -134,8 +128,7 @@ def _mebibytes(value: object) -> int | None:
 
 def parse_presets(check: Checks, value: object) -> tuple[str, ...]:
     """Presets of `talosctl cluster create qemu`."""
-    rule = f"names of presets: {', '.join(PRESETS)}"
-    presets = _texts(check, "cluster.presets", value, PRESETS.__contains__, rule, "iso")
+    presets = _texts(check, "cluster.presets", value, PRESETS.__contains__)
     if presets and len(set(presets) & set(BOOT_PRESETS)) != 1:
         rule = f"exactly one of them says what to boot: {', '.join(BOOT_PRESETS)}"
         check.add("cluster.presets", value, rule, 'write for instance ["iso"]')
@@ -144,12 +137,11 @@ def parse_presets(check: Checks, value: object) -> tuple[str, ...]:
 
 def parse_exposed_ports(check: Checks, value: object) -> tuple[str, ...]:
     """Ports of the first control plane node, as Docker publishes them."""
-    rule = "ports as [IPv4 address:]port of this machine:port of the nodes/tcp, or /udp"
-    return _texts(check, "cluster.exposedPorts", value, _is_exposed_port, rule, "8080:80/tcp")
+    return _texts(check, "cluster.exposedPorts", value, _is_exposed_port)
 
 
 def _is_exposed_port(item: str) -> bool:
-    match = _EXPOSED.fullmatch(item)
+    match = EXPOSED.fullmatch(item)
     if match is None or max(int(match["host"]), int(match["node"])) > _HIGHEST_PORT:
         return False
     try:
@@ -161,10 +153,7 @@ def _is_exposed_port(item: str) -> bool:
 
 def parse_disks(check: Checks, value: object) -> tuple[Disk, ...]:
     """Disks of QEMU machines."""
-    drivers = ", ".join(DISK_DRIVERS)
-    rule = f"disks as driver:size, the driver one of {drivers}, the size in MiB or GiB"
-    items = _texts(check, "cluster.disks", value, _is_disk, rule, "virtio:10GiB")
-    split = (item.split(":") for item in items)
+    split = (item.split(":") for item in _texts(check, "cluster.disks", value, _is_disk))
     return tuple(Disk(driver=driver, size=_mebibytes(size) or 0) for driver, size in split)
 
 
@@ -174,19 +163,15 @@ def _is_disk(item: str) -> bool:
 
 
 def _texts(
-    check: Checks,
-    key: str,
-    value: object,
-    is_right: Callable[[str], bool],
-    rule: str,
-    instance: str,
+    check: Checks, key: str, value: object, is_right: Callable[[str], bool]
 ) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        check.add(key, value, f"a list of {rule}", f'write for instance ["{instance}"]')
+        row = check.key(key)
+        check.add(key, value, f"a list of {row.rule}", f"write for instance [{row.example}]")
         return ()
     for index, item in enumerate(value):
         if not isinstance(item, str) or not is_right(item):
-            check.add(f"{key}[{index}]", item, rule, f'write for instance "{instance}"')
+            check.refuse(key, item, f"{key}[{index}]")
     return tuple(item for item in value if isinstance(item, str) and is_right(item))

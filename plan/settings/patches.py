@@ -42,9 +42,8 @@ def parse_patches(check: Checks, group: Mapping[str, Any]) -> tuple[Patch, ...]:
     for key, scope in PATCH_KEYS.items():
         value = group.get(key)
         if value is not None and not isinstance(value, list):
-            rule = "a list of patches: each a mapping, or text that is YAML or @ and a file"
-            fix = "write for instance [{machine: {network: {hostname: one}}}]"
-            check.hidden(f"cluster.{key}", rule, fix)
+            row = check.key(f"cluster.{key}")
+            check.hidden(row.path, row.rule, row.fix)
             continue
         for index, item in enumerate(value or []):
             patch = _patch(check, f"cluster.{key}[{index}]", scope, item)

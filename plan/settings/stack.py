@@ -33,25 +33,14 @@ from plan.settings.credentials import (
     set_secret,
 )
 from plan.settings.harbor import HarborSettings, parse_harbor
-from plan.settings.keys import DEFAULTS, DOCKER_BRIDGE, QEMU_BRIDGE, TEXT_KEYS
+from plan.settings.keys import DEFAULTS, DOCKER_BRIDGE, KEYS, QEMU_BRIDGE, TEXT_KEYS
 from plan.settings.upstreams import (
-    BACKENDS,
     HARBOR,
-    LABEL,
+    HOST_NAME,
     LOCAL,
-    PORT_RANGE,
     UpstreamSettings,
     hosts_of,
     parse_upstreams,
-)
-from plan.upstreams import LARGEST_OFFSET
-
-_HOST_NAME = re.compile(rf"{LABEL}(\.{LABEL})*")
-# Docker's own rule for names, kept short enough for a prefix with a long host behind it.
-_PREFIX = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
-_PREFIX_RULE = (
-    "Docker names start with a letter or digit and hold letters, digits, '_', '.' and '-'; "
-    "a prefix has at most 63 of them"
 )
 
 
@@ -127,13 +116,13 @@ def parse(
     Raises:
         SettingsError: with every mistake there is.
     """
-    check = Checks(DEFAULTS)
+    check = Checks(KEYS)
     whole = refuse_others(check, raw) if isinstance(raw, Mapping) else raw
     top = check.mapping("", whole, "")
     addressing = _addressing(check, top.get("addressing"))
     bind_addresses = _bind_addresses(check, top.get("bindAddresses"), addressing)
-    base_port = _base_port(check, top)
-    backend = check.choice("backend", top, BACKENDS)
+    base_port = check.integer("basePort", top)
+    backend = check.choice("backend", top)
     upstreams = parse_upstreams(check, top.get("upstreams"), base_port, backend)
     logins = {key: parse_login(check, key, top.get(key)) for key in LOGINS}
     refuse_unusable_login(check, logins[CACHE_LOGIN])
@@ -141,7 +130,7 @@ def parse(
         addressing=addressing,
         bind_addresses=bind_addresses,
         expose_to_lan=check.boolean("exposeToLan", top),
-        prefix=check.matching("prefix", top, _PREFIX, _PREFIX_RULE, "write for instance registry"),
+        prefix=check.matching("prefix", top),
         base_port=base_port,
         offline=check.boolean("offline", top),
         cache=parse_cache(check, top.get("cache")),
@@ -234,9 +223,9 @@ def _decoded(value: str) -> object:
 def _addressing(check: Checks, value: object) -> str:
     if value is None:
         return DOCKER_BRIDGE
-    rule = f"{DOCKER_BRIDGE}, {QEMU_BRIDGE}, an IP address or a host name (no scheme, no port)"
+    rule = check.key("addressing").rule
     if not isinstance(value, str):
-        check.add("addressing", value, rule, f"write {DOCKER_BRIDGE}")
+        check.refuse("addressing", value)
         return DOCKER_BRIDGE
     if value in (DOCKER_BRIDGE, QEMU_BRIDGE):
         return value
@@ -251,7 +240,7 @@ def _addressing(check: Checks, value: object) -> str:
         return str(address)
     elif re.fullmatch(r"[0-9.]+", value):
         check.add("addressing", value, rule, f"write {DOCKER_BRIDGE}, or correct the IP address")
-    elif not _HOST_NAME.fullmatch(value):
+    elif not HOST_NAME.fullmatch(value):
         check.add("addressing", value, rule, f"write {DOCKER_BRIDGE}, or only the host")
     else:
         return value
@@ -271,8 +260,7 @@ def _bind_addresses(check: Checks, value: object, addressing: str) -> tuple[str,
         address = ip_address(item) if isinstance(item, str) else None
         path = f"bindAddresses[{index}]"
         if address is None:
-            rule = "an IP address of this machine, as text and without a port"
-            check.add(path, item, rule, 'write for instance "192.168.1.10"')
+            check.refuse("bindAddresses", item, path)
         elif str(address) in addresses:
             check.add(path, item, "every address stands once", "remove it")
         else:
@@ -288,8 +276,3 @@ def _host_name_needs_binds(check: Checks, addressing: str) -> None:
             f"or choose addressing: {DOCKER_BRIDGE}"
         )
         check.missing("bindAddresses", rule, fix)
-
-
-def _base_port(check: Checks, top: Mapping[str, Any]) -> int:
-    most = PORT_RANGE[1] - LARGEST_OFFSET
-    return check.integer("basePort", top, PORT_RANGE[0], most, "the base port")

@@ -34,9 +34,11 @@ EXAMPLE_HOST = "registry.example.com"
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 PATH_PART = r"[a-z0-9]+([._-]+[a-z0-9]+)*"
-_HOST = re.compile(rf"{LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?")
-_PATH = re.compile(rf"{PATH_PART}(/{PATH_PART})*")
-_URL = re.compile(r"https?://([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
+HOST_NAME = re.compile(rf"{LABEL}(\.{LABEL})*")
+HOST = re.compile(rf"{HOST_NAME.pattern}(:[0-9]{{1,5}})?")
+PATH = re.compile(rf"{PATH_PART}(/{PATH_PART})*")
+URL_HOST = r"https?://([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])"
+URL = re.compile(rf"{URL_HOST}(:[0-9]{{1,5}})?/?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ def parse_upstreams(
 def is_base_url(url: str) -> bool:
     """Whether it is http:// or https://, a host and perhaps a port, and nothing behind that."""
     try:
-        return bool(_URL.fullmatch(url)) and urlsplit(url).port != 0
+        return bool(URL.fullmatch(url)) and urlsplit(url).port != 0
     except ValueError:  # a port, or an IPv6 address, that there is not
         return False
 
@@ -109,7 +111,7 @@ def is_base_url(url: str) -> bool:
 def is_host(host: str) -> bool:
     """Whether it can be an upstream: a host in small letters, and perhaps a port."""
     port = host.partition(":")[2]
-    return bool(_HOST.fullmatch(host)) and (not port or 1 <= int(port) <= PORT_RANGE[1])
+    return bool(HOST.fullmatch(host)) and (not port or 1 <= int(port) <= PORT_RANGE[1])
 
 
 def hosts_of(upstreams: object) -> list[str]:
@@ -117,17 +119,6 @@ def hosts_of(upstreams: object) -> list[str]:
     if upstreams is None:
         return list(KNOWN)
     return [text(host) for host in upstreams] if isinstance(upstreams, Mapping) else []
-
-
-def read_file(check: Checks, path: str, value: object, example: str) -> str:
-    """The path in `@path`; empty where it is absent or wrong."""
-    if value is None:
-        return ""
-    if isinstance(value, str) and value.startswith("@") and value[1:].strip():
-        return value[1:]
-    rule = "@ and the path of a PEM file, relative to the project"
-    check.hidden(path, rule, "write for instance ", f'"@{example}"')
-    return ""
 
 
 def _upstream(
@@ -147,7 +138,7 @@ def _upstream(
     if backend is None:
         backend = usual_backend
     else:
-        backend = check.choice("upstreams.<host>.backend", group, BACKENDS, f"{path}.backend")
+        backend = check.choice("upstreams.<host>.backend", group, f"{path}.backend")
     remote_url, port = None, None
     if backend == HARBOR:
         _refuse_keys_of_a_cache(check, path, group)
@@ -163,7 +154,7 @@ def _upstream(
         skip_fallback=check.boolean("upstreams.<host>.skipFallback", group, f"{path}.skipFallback"),
         override_path=check.boolean("upstreams.<host>.overridePath", group, f"{path}.overridePath"),
         path_prefix=_path_prefix(check, path, group.get("pathPrefix")),
-        ca_file=read_file(check, f"{path}.ca", group.get("ca"), "certs/corporate-ca.pem"),
+        ca_file=check.file("upstreams.<host>.ca", group, f"{path}.ca"),
         from_docker=_from_docker(check, path, group),
         backend=backend,
     )
@@ -173,7 +164,7 @@ def _upstream(
 def _refuse_keys_of_a_cache(check: Checks, path: str, group: Mapping[str, Any]) -> None:
     for key in KEYS_OF_A_CACHE:
         # The default says nothing, also where it is written down.
-        if group.get(key) not in (None, check.usual(f"upstreams.<host>.{key}")):
+        if group.get(key) not in (None, check.key(f"upstreams.<host>.{key}").default):
             rule = "it is about a cache on this machine, and Harbor takes its place here"
             check.add(f"{path}.{key}", group[key], rule, "remove it, or write backend: local")
 
@@ -182,13 +173,13 @@ def _path_prefix(check: Checks, path: str, value: object) -> str:
     if value is None:
         return ""
     bare = _bare_path(text(value))
-    if value == bare and _PATH.fullmatch(bare):
+    if value == bare and PATH.fullmatch(bare):
         return bare
-    rule = "the start of a repository's path: small letters, digits, '.', '_', '-' and '/' between"
-    fix = "write for instance proxy-docker.io"
-    if _PATH.fullmatch(bare):
+    row = check.key("upstreams.<host>.pathPrefix")
+    fix = row.fix
+    if PATH.fullmatch(bare):
         fix = f"write {bare}" if isinstance(value, str) else f'write it in quotes: "{bare}"'
-    check.add(f"{path}.pathPrefix", value, rule, fix)
+    check.add(f"{path}.pathPrefix", value, row.rule, fix)
     return ""
 
 
@@ -196,7 +187,7 @@ def _from_docker(check: Checks, path: str, group: Mapping[str, Any]) -> bool:
     if group.get("credentialsFrom") is None:
         return False
     key = "upstreams.<host>.credentialsFrom"
-    return check.choice(key, group, (DOCKER_CONFIG,), f"{path}.credentialsFrom") == DOCKER_CONFIG
+    return check.choice(key, group, f"{path}.credentialsFrom") == DOCKER_CONFIG
 
 
 def _host(check: Checks, path: str, host: str) -> str:
@@ -214,7 +205,7 @@ def _host(check: Checks, path: str, host: str) -> str:
         why = "image references say docker.io, never this name, so its mirror would not be asked"
         check.add(path, host, why, "write docker.io")
         return "docker.io"
-    if not _HOST.fullmatch(bare):
+    if not HOST.fullmatch(bare):
         fix = f"write for instance {EXAMPLE_HOST}"
         check.add(path, host, rule, fix)
         return EXAMPLE_HOST
@@ -231,7 +222,7 @@ def _host(check: Checks, path: str, host: str) -> str:
 def _remote_url(check: Checks, path: str, host: str, value: object, who: str) -> str | None:
     """The URL, which `who` asks."""
     path = f"{path}.remoteUrl"
-    rule = "http:// or https:// and a host, with nothing behind it but a port (1 to 65535)"
+    rule = check.key("upstreams.<host>.remoteUrl").rule
     usual = _usual_url(host)
     if value is None:
         if host in KNOWN:
@@ -276,7 +267,7 @@ def _prefix_in(url: str) -> str:
     """The repository path that somebody has written into a URL; empty if there is none."""
     _, _, path = url.split("://")[-1].partition("/")
     prefix = _bare_path(path)
-    return prefix if _PATH.fullmatch(prefix) else ""
+    return prefix if PATH.fullmatch(prefix) else ""
 
 
 def _bare_path(path: str) -> str:
@@ -292,19 +283,17 @@ def _port(
     base_port: int,
     free_ports: Iterator[int],
 ) -> int | None:
-    least, most = PORT_RANGE
     if value is None:
         if host in KNOWN:
             return base_port + KNOWN[host].port_offset
         rule = "an upstream outside the known six says its port, so that it never moves"
         check.missing(f"{path}.port", rule, f"write port: {next(free_ports)} (free in this stack)")
         return None
-    number = number_in(value)
-    if is_integer(number) and least <= number <= most:
+    number, row = number_in(value), check.key("upstreams.<host>.port")
+    if is_integer(number) and row.least <= number <= row.most:
         return number
-    rule = f"a port is a whole number from {least} to {most}"
     fix = f"write port: {next(free_ports)} (free in this stack)"
-    check.add(f"{path}.port", value, rule, fix)
+    check.add(f"{path}.port", value, row.rule, fix)
     return None
 
 
