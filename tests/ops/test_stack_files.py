@@ -1,11 +1,15 @@
 """The files that a stack names: read before anything is made, and every mistake in them told."""
 
+import shutil
+
 import pytest
 
+from host import passphrases
 from ops.errors import OpsError
 from ops.stack import stack_files
 from ops.stack.stack_files import named_files
 from plan.problems import SettingsError
+from plan.settings.documents import SCHEMA_LINE
 from plan.settings.stack import parse
 
 PEM = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n"
@@ -175,3 +179,12 @@ def test_a_stack_file_that_can_not_be_read_is_told(stack, tmp_path):
     (tmp_path / "Pulumi.mine.yaml").mkdir()
     with pytest.raises(OpsError, match="can't be read"):
         stack_files.check("mine")
+
+
+@pytest.mark.parametrize("source", sorted(passphrases.PUBLIC_STACKS))
+def test_a_copy_names_the_schema_that_is_beside_it(source, tmp_path, monkeypatch):
+    shutil.copy(stack_files.path_of(source), tmp_path)
+    monkeypatch.setattr(stack_files, "FOLDER", tmp_path)
+    monkeypatch.setattr(stack_files, "ROOT", tmp_path)
+    assert stack_files.copy("mine", source).read_text().startswith(SCHEMA_LINE)
+    assert stack_files.check("mine"), "the line changes nothing for the program"

@@ -27,6 +27,7 @@ ALLOWED = {
     "plan",
     "re",
     "shlex",
+    "textwrap",
     "typing",
     "urllib",
     "yaml",
