@@ -6,9 +6,12 @@ import jsonschema
 import pytest
 
 from plan import engine_yaml
-from plan.problems import PROJECT, text
+from plan.problems import PROJECT, SettingsError, text
 from plan.settings.credentials import ENCRYPTED_KEY, NAMES, SECRET_KEYS
 from plan.settings.documents import tops
+from plan.settings.key import ANY_HOST
+from plan.settings.keys import KEYS
+from plan.settings.stack import parse
 from tests.plan.shapes import INVALID, VALID
 from tests.write_documents import ROOT
 
@@ -111,6 +114,61 @@ def test_a_valid_stack_file_is_accepted(path):
 def test_a_wrong_stack_file_is_refused_if_a_schema_can_tell(path):
     accepted = VALIDATOR.is_valid(as_an_editor_reads_it(path.read_bytes()))
     assert accepted == (path.stem in BEYOND_A_SCHEMA), "the list names what the schema can't refuse"
+
+
+# Right for some keys and wrong for most; the odder spellings are what a pattern may forget.
+VALUES = (
+    *(None, True, "true", 0, 1, 2048, 1.5, "", "0", "1", "1.0", "0.5", "[]", "{}", "A", "a", "a-b"),
+    *("local", "delete", "docker-config", "qemu", "auto", "iso", "1.13.0", "v1.13.0-beta.1"),
+    *("1ns", "0.5h", "1h30m", "512MiB", "1TiB", "10.0.0.1", "127.0.0.1", "::1", "FD00::1", "::"),
+    *("::ffff:10.0.0.1", "1::", "10.0.0.0/8", "10.0.0.1/8", "10.0.0.0/255.0.0.0", "fd00::/8"),
+    *("10.5.0.0/29", "0.0.0.0/0", "*", ".lan", "*.lan:80", "a.lan", "a_b", "a..b", "a/b", "v2a"),
+    *("http://a/", "https://[fd00::1]:80", "http://a_b:080", "http://10.0.0.1:1/", "@a", "@ a"),
+    *("registry:3", "a/registry:22", "registry:2-a", "localhost/a:1", "a.b:5/c/d:1.2", "a:v3"),
+    *(f"a@sha256:{'a' * 64}", f"a.b/c:latest@sha256:{'0' * 64}", "a" * 64, "0" * 64, "robot$a+b"),
+    *("1:2/tcp", "10.0.0.1:8080:80/udp", "virtio:1MiB", "nvme:010GiB", {"machine": {}}, {}, []),
+)
+# What a key needs beside it to be right.
+NEEDED = {
+    "addressing": {"bindAddresses": ["10.0.0.1"]},
+    "cache": {"cache": {"tls": True, "certificate": "@a", "key": "@b"}},
+    "cluster": {"cluster": {"provisioner": "qemu"}},
+    "cluster.image": {"cluster": {"provisioner": "docker"}},
+    "cluster.exposedPorts": {"cluster": {"provisioner": "docker"}},
+    "upstreamProxy": {"upstreamProxy": {"url": "http://proxy.lan:3128"}},
+    "harbor": {
+        "backend": "harbor",
+        "harbor": {"url": "https://harbor.lan", "public": False},
+        "harborAdmin": {"secure": "v1:a"},
+    },
+}
+
+
+@pytest.mark.parametrize("path", [key for key in KEYS if key.split(".")[0] not in SECRET_KEYS])
+def test_what_the_checks_accept_the_schema_accepts(path):
+    stacks = [stack_with(path, value) for value in (*VALUES, *([value] for value in VALUES))]
+    right = [config for config in stacks if is_right(config)]
+    assert right, "none of the values is right for this key"
+    assert not [config for config in right if not VALIDATOR.is_valid({"config": config})]
+
+
+def stack_with(path, value):
+    top, *below = path.split(".")
+    needed = NEEDED.get(path, NEEDED.get(top, {}))
+    if not below:
+        return {**needed, top: value}
+    if below[0] == ANY_HOST:
+        return {**needed, top: {"docker.io": {below[1]: value}}}
+    return {**needed, top: {**needed.get(top, {}), below[0]: value}}
+
+
+def is_right(config):
+    try:
+        # So `config_keys.in_file` hands over a key without a value.
+        parse({key: "" if value is None else value for key, value in config.items()})
+    except SettingsError:
+        return False
+    return True
 
 
 def test_every_file_in_the_list_is_there():
