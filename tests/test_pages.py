@@ -24,7 +24,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 FOLDERS = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and path.name != ".work")
 NAMED = re.compile(rf"`((?:{'|'.join(map(re.escape, FOLDERS))})/[^`\s*{{}}]+)`")
 # Files that a page tells its reader to make.
-TO_BE_MADE = {"stacks/Pulumi.mine.yaml"}
+TO_BE_MADE = {"stacks/Pulumi.mine.yaml", "stacks/Pulumi.NAME.yaml"}
 
 
 def name(page):
