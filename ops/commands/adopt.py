@@ -8,6 +8,7 @@ It refuses that, and caches that another state still knows, unless it is told to
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ops import caches, whose
 from ops.cluster import folder
@@ -20,6 +21,14 @@ from plan.ownership import Recorded
 from plan.settings.stack import Settings
 
 
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What the command line says."""
+
+    stack: str
+    yes: bool
+
+
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
     command.add_argument(
@@ -29,7 +38,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Take over the caches that another state made: containers go, volumes stay."""
     stack = arguments.stack
     settings = stack_files.check(stack)

@@ -10,7 +10,7 @@ import json
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import docker
 from docker.errors import DockerException
@@ -46,12 +46,22 @@ from plan.talos.unsupported import refusals
 ORDER = (OK, WARNING, PROBLEM)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What the command line says."""
+
+    stack: str
+    as_json: bool
+
+
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+    command.add_argument(
+        "--json", dest="as_json", action="store_true", help="the report as one JSON object"
+    )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Find sick caches, and mirrors of live nodes that lead nowhere; 1 if there is a problem."""
     settings = stack_files.check(arguments.stack)
     try:
@@ -60,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise DockerUnavailableError(f"Docker stopped answering: {error}") from error
     found.sort(key=lambda finding: ORDER.index(finding.state))
     healthy = all(finding.state != PROBLEM for finding in found)
-    print(_as_json(found, healthy=healthy) if arguments.json else _table(found))
+    print(_as_json(found, healthy=healthy) if arguments.as_json else _table(found))
     return int(not healthy)
 
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import docker
@@ -22,6 +22,7 @@ from ops.archive.writer import ArchiveWriter
 from ops.caches import of_settings
 from ops.cluster.folder import talos_home
 from ops.commands import image_selection
+from ops.commands.image_selection import ImageSelection
 from ops.commands.verify import told_aside
 from ops.docker import api
 from ops.docker.volumes import Volumes, folder, opened
@@ -34,11 +35,23 @@ from plan.images.completeness import (
     everything,
     verified,
 )
-from plan.images.reference import ImageReference, Platform
+from plan.images.reference import ImageReference, Platform, parse_platform
 from plan.images.storage import Store, blob_path
 from plan.problems import listed
 
 ARCHIVE, FLAT, OCI = "archive", "talos-flat", "talos-oci"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What the command line says."""
+
+    stack: str
+    file: Path
+    layout: str
+    selection: ImageSelection
+    with_boot_assets: bool
+    as_json: bool
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -52,16 +65,21 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "the images alone, as talosctl image cache-create makes them (default: %(default)s)",
     )
     image_selection.add_arguments(command)
-    command.add_argument("--no-boot-assets", action="store_true", help="images only")
-    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+    command.add_argument(
+        "--no-boot-assets", dest="with_boot_assets", action="store_false", help="images only"
+    )
+    command.add_argument(
+        "--json", dest="as_json", action="store_true", help="the report as one JSON object"
+    )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Write images, the registry and boot assets into one archive, or go on with one."""
     settings = stack_files.check(arguments.stack)
     caches = of_settings(settings)
-    platform = image_selection.platform(arguments)
-    named = image_selection.named(arguments, {cache.host for cache in caches}, settings)
+    selection, hosts = arguments.selection, {cache.host for cache in caches}
+    platform = parse_platform(selection.platform)
+    named = image_selection.named(selection, arguments.stack, hosts, settings)
     if arguments.file.exists():
         raise OpsError(f"{arguments.file} is there already: remove it, or choose another name")
     if not arguments.file.parent.is_dir():
@@ -82,13 +100,13 @@ def run(arguments: argparse.Namespace) -> int:
             registry_image=settings.cache.image,
             registry_digest="",  # nobody knows it before Docker has written the image
             images=tuple(_locked(stores[image.host], image, platform) for image in images),
-            boot_assets=boot_assets() if packed and not arguments.no_boot_assets else (),
+            boot_assets=boot_assets() if packed and arguments.with_boot_assets else (),
         )
         if packed:
             _refuse_too_large(lock)
             _write(client, volumes, stores, lock, arguments.file)
         else:
-            _write_folder(volumes, stores, lock, arguments)
+            _write_folder(volumes, stores, lock, platform, arguments)
     size = arguments.file.stat().st_size if packed else lock.size
     report = {
         "file": str(arguments.file),
@@ -99,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
         "leftOut": [str(result.image) for result in left_out],
     }
     words = f"{arguments.file}: {len(lock.images)} images, {len(lock.boot_assets)} boot assets"
-    print(json.dumps(report, indent=2) if arguments.json else f"{words}, {size / 1e6:.1f} MB")
+    print(json.dumps(report, indent=2) if arguments.as_json else f"{words}, {size / 1e6:.1f} MB")
     return _tell_left_out(left_out, platform)
 
 
@@ -199,7 +217,11 @@ def _write(
 
 
 def _write_folder(
-    volumes: Volumes, stores: dict[str, Store], lock: Lock, arguments: argparse.Namespace
+    volumes: Volumes,
+    stores: dict[str, Store],
+    lock: Lock,
+    platform: Platform,
+    arguments: Arguments,
 ) -> None:
     def source(digests: Sequence[str]) -> Iterator[Iterator[bytes]]:
         return _contents(volumes, stores, digests)
@@ -208,7 +230,6 @@ def _write_folder(
         if arguments.layout == FLAT:
             talos_layout.write_flat(arguments.file, lock.images, source)
         else:
-            platform = image_selection.platform(arguments)
             talos_layout.write_oci(arguments.file, lock.images, platform, source)
 
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from host.interfaces import architecture
@@ -13,7 +14,7 @@ from ops import text_files
 from ops.cluster import talosctl
 from ops.cluster.folder import folder_of
 from ops.errors import OpsError
-from plan.images.reference import ImageReference, Platform, parse_list, parse_platform
+from plan.images.reference import ImageReference, parse_list
 from plan.settings.cluster import ClusterSettings
 from plan.settings.stack import Settings
 from plan.talos.images import (
@@ -31,10 +32,32 @@ DEFAULT_PLATFORM = f"linux/{architecture()}"
 TALOSCTL_SECONDS = 60
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageSelection:
+    """The images that a command line names, and for which platform.
+
+    Attributes:
+        lists: files, one image a line; STANDARD_INPUT for what is piped in.
+        talos_versions: releases whose images are meant.
+        kubernetes_version: with these; empty for the one that each comes with.
+        clusters: names of clusters whose images are meant.
+        running_clusters: names of clusters, for what their nodes have.
+        platform: as the user writes it, "linux/amd64".
+    """
+
+    lists: Sequence[str]
+    talos_versions: Sequence[str]
+    kubernetes_version: str
+    clusters: Sequence[str]
+    running_clusters: Sequence[str]
+    platform: str
+
+
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options that name images, the same for every command."""
     command.add_argument(
         "--images",
+        dest="lists",
         action="append",
         default=[],
         metavar="FILE",
@@ -42,6 +65,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--talos",
+        dest="talos_versions",
         action="append",
         default=[],
         metavar="VERSION",
@@ -49,10 +73,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "installer is not in it: --cluster adds that",
     )
     command.add_argument(
-        "--kubernetes", default="", metavar="VERSION", help="with --talos: not its default one"
+        "--kubernetes",
+        dest="kubernetes_version",
+        default="",
+        metavar="VERSION",
+        help="with --talos: not its default one",
     )
     command.add_argument(
         "--cluster",
+        dest="clusters",
         action="append",
         default=[],
         metavar="NAME",
@@ -60,6 +89,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--nodes",
+        dest="running_clusters",
         action="append",
         default=[],
         metavar="NAME",
@@ -72,41 +102,33 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
 
 
-def platform(arguments: argparse.Namespace) -> Platform:
-    """The platform that was asked for.
-
-    Raises:
-        ImageListError: it is none.
-    """
-    return parse_platform(arguments.platform)
-
-
 def named(
-    arguments: argparse.Namespace, hosts: Collection[str], settings: Settings
+    selection: ImageSelection, stack: str, hosts: Collection[str], settings: Settings
 ) -> tuple[ImageReference, ...]:
     """Every image that the options name, once; nothing where no option was given.
 
     Args:
-        arguments: of the command line.
+        selection: of the command line.
+        stack: whose clusters are meant.
         hosts: upstreams that there is a cache for.
-        settings: of the stack.
+        settings: of that stack.
 
     Raises:
         OpsError: a list can't be read or had, or has no image that there is a cache for.
         ImageListError: a list has mistakes.
     """
-    _check_kubernetes(arguments)
+    _check_kubernetes(selection)
     found: dict[ImageReference, None] = {}
-    for file in arguments.images:
+    for file in selection.lists:
         found |= dict.fromkeys(parse_list(read(file), _source(file), hosts))
-    for version in arguments.talos:
-        found |= dict.fromkeys(of_talos(version, hosts, arguments.kubernetes))
-    for name in arguments.cluster:
+    for version in selection.talos_versions:
+        found |= dict.fromkeys(of_talos(version, hosts, selection.kubernetes_version))
+    for name in selection.clusters:
         found |= dict.fromkeys(of_cluster(cluster_named(settings, name), hosts))
-    for name in arguments.nodes:
+    for name in selection.running_clusters:
         cluster = cluster_named(settings, name)
-        found |= dict.fromkeys(_with_caches(_on_nodes(arguments.stack, cluster), hosts))
-    if not found and (arguments.talos or arguments.cluster or arguments.nodes):
+        found |= dict.fromkeys(_with_caches(_on_nodes(stack, cluster), hosts))
+    if not found and (selection.talos_versions or selection.clusters or selection.running_clusters):
         known = ", ".join(sorted(hosts))
         raise OpsError(f"no image is left: this stack has a cache for {known} only")
     return tuple(found)
@@ -151,10 +173,10 @@ def of_cluster(cluster: ClusterSettings, hosts: Collection[str]) -> tuple[ImageR
     return _with_caches([own, *needed], hosts)
 
 
-def _check_kubernetes(arguments: argparse.Namespace) -> None:
-    if not (version := arguments.kubernetes):
+def _check_kubernetes(selection: ImageSelection) -> None:
+    if not (version := selection.kubernetes_version):
         return
-    if not arguments.talos:
+    if not selection.talos_versions:
         raise OpsError(
             f"--kubernetes {version} says what Talos comes with: add --talos VERSION (a cluster's "
             "own version is in the stack file)"

@@ -49,6 +49,16 @@ from plan.settings.stack import Settings
 PROGRAM, FILE = 0o755, 0o644
 
 
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What the command line says."""
+
+    stack: str
+    file: Path
+    replace_tags: bool
+    as_json: bool
+
+
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
     command.add_argument(
@@ -59,17 +69,19 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--replace-tags", action="store_true", help="where a cache has another image for a tag"
     )
-    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+    command.add_argument(
+        "--json", dest="as_json", action="store_true", help="the report as one JSON object"
+    )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Bring an archive, or a folder of talosctl's, into the caches' volumes; they may run."""
     settings = stack_files.check(arguments.stack)
     bring = _import_folder if arguments.file.is_dir() else _import_archive
     try:
         # Two at once would take away each other's half staged pieces.
         with only_one(user_cache() / "locks" / f"import-{settings.prefix}.lock"):
-            new = bring(arguments.file, settings, arguments)
+            new = bring(arguments, settings)
     except (tarfile.TarError, zstandard.ZstdError, zlib.error, gzip.BadGzipFile, EOFError) as error:
         raise OpsError(
             f"{arguments.file} is refused: it is cut short, damaged or no archive of export "
@@ -84,24 +96,22 @@ def run(arguments: argparse.Namespace) -> int:
         ) from error
     except ArchiveError as error:
         raise OpsError(f"{arguments.file} is refused: {error}") from error
-    print(json.dumps(new, indent=2) if arguments.json else _readable(new))
+    print(json.dumps(new, indent=2) if arguments.as_json else _readable(new))
     return 0
 
 
-def _import_archive(
-    path: Path, settings: Settings, arguments: argparse.Namespace
-) -> dict[str, int]:
+def _import_archive(arguments: Arguments, settings: Settings) -> dict[str, int]:
     try:
-        file = path.open("rb")
+        file = arguments.file.open("rb")
     except OSError as error:
-        raise OpsError(f"{path} can't be read: {error}") from error
+        raise OpsError(f"{arguments.file} can't be read: {error}") from error
     client = api.connect()
     with file, reader.opened(file) as members:
         lock = _lock(members)
         concerned = _concerned(lock, of_settings(settings))
         _load(members, client, settings.cache.image, lock)
         with (
-            _opened(client, lock, concerned, arguments) as into,
+            _opened(client, lock, concerned, replace_tags=arguments.replace_tags) as into,
             _staged_assets(settings.prefix) as assets,
         ):
             came = _members(members, lock, into, assets)
@@ -116,8 +126,8 @@ def _import_archive(
     }
 
 
-def _import_folder(path: Path, settings: Settings, arguments: argparse.Namespace) -> dict[str, int]:
-    read = talos_layout.reader(path)
+def _import_folder(arguments: Arguments, settings: Settings) -> dict[str, int]:
+    read = talos_layout.reader(arguments.file)
     # What is there of an index is the image: there is no platform to prove it for.
     lock = Lock(
         platform="",
@@ -128,7 +138,7 @@ def _import_folder(path: Path, settings: Settings, arguments: argparse.Namespace
     )
     concerned = _concerned(lock, of_settings(settings))
     client = api.connect()
-    with _opened(client, lock, concerned, arguments) as into:
+    with _opened(client, lock, concerned, replace_tags=arguments.replace_tags) as into:
         new = _files(read(), lock, into)
         _link(lock, into)
         _forget(client, lock, into, arguments.stack)
@@ -140,7 +150,8 @@ def _opened(
     client: docker.DockerClient,
     lock: Lock,
     concerned: Sequence[Cache],
-    arguments: argparse.Namespace,
+    *,
+    replace_tags: bool,
 ) -> Iterator[Into]:
     """The volumes, made where there are none, once it is clear that the images can go there."""
     for cache in concerned:
@@ -154,7 +165,7 @@ def _opened(
             wanted=lock.by_host,
             damaged=volume_hashes.damaged(volumes, stores, lock.by_host),
         )
-        _refuse_conflicts(lock, into, replace=arguments.replace_tags)
+        _refuse_conflicts(lock, into, replace=replace_tags)
         with no_leftovers(into):
             yield into
 

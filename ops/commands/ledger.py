@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -24,17 +25,27 @@ from plan.images.last_used import Ledger
 from plan.problems import SettingsError
 
 
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What the command line says."""
+
+    stack: str
+    as_json: bool
+
+
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    command.add_argument("--json", action="store_true", help="the ledger as one JSON object")
+    command.add_argument(
+        "--json", dest="as_json", action="store_true", help="the ledger as one JSON object"
+    )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Note when each image was last used; a log goes with its container, the ledger stays."""
     caches = of_settings(stack_files.check(arguments.stack))
     noted = brought_up_to_date(api.connect(), arguments.stack, caches)
     days = {host: dict(sorted(one.days.items())) for host, one in noted.items()}
-    if arguments.json:
+    if arguments.as_json:
         print(json.dumps(days, indent=2))
     else:
         lines = sorted((day, f"{host}/{name}") for host in days for name, day in days[host].items())

@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from ops.stack import stack_files
 from plan import sizes
 from plan.images import pruning
 from plan.images.pruning import Decision, Going
-from plan.images.reference import ImageReference, parse_list
+from plan.images.reference import ImageReference, parse_list, parse_platform
 from plan.images.storage import STAGING, blob_folder
 from plan.images.volume_images import (
     File,
@@ -54,13 +54,40 @@ _EMPTY = (
 Sets = Mapping[str, Sequence[ImageReference]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What the command line says.
+
+    Attributes:
+        size: of all caches together, as the user writes it.
+        lists: files, each a pinned set.
+        talos_versions: whose images are a pinned set each.
+        clusters: names of those whose images are a pinned set each.
+        yes: whether to do it.
+    """
+
+    stack: str
+    size: str
+    lists: Sequence[str]
+    talos_versions: Sequence[str]
+    clusters: Sequence[str]
+    platform: str
+    yes: bool
+    as_json: bool
+
+
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
     command.add_argument(
-        "--to", required=True, metavar="SIZE", help="of all caches together: 20GB, 500MB or 20GiB"
+        "--to",
+        dest="size",
+        required=True,
+        metavar="SIZE",
+        help="of all caches together: 20GB, 500MB or 20GiB",
     )
     command.add_argument(
         "--keep",
+        dest="lists",
         action="append",
         default=[],
         metavar="FILE",
@@ -68,6 +95,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--keep-talos",
+        dest="talos_versions",
         action="append",
         default=[],
         metavar="VERSION",
@@ -76,6 +104,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--keep-cluster",
+        dest="clusters",
         action="append",
         default=[],
         metavar="NAME",
@@ -89,18 +118,20 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     command.add_argument("--yes", action="store_true", help="do it; without, it is only shown")
-    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+    command.add_argument(
+        "--json", dest="as_json", action="store_true", help="the report as one JSON object"
+    )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Remove the least recently used images down to a size; shows what would go, unless --yes."""
     settings = stack_files.check(arguments.stack)
     caches = of_settings(settings)
     try:
-        budget = sizes.parse_size(arguments.to)
+        budget = sizes.parse_size(arguments.size)
     except ValueError as error:
-        raise OpsError(f"--to '{arguments.to}': {error}") from error
-    platform = image_selection.platform(arguments)
+        raise OpsError(f"--to '{arguments.size}': {error}") from error
+    platform = parse_platform(arguments.platform)
     sets = _stored(_sets(arguments, {cache.host for cache in caches}, settings), caches)
     client = api.connect()
     days = {
@@ -111,29 +142,29 @@ def run(arguments: argparse.Namespace) -> int:
         read = _read(volumes)
     decision = pruning.decide(read, sets, days, budget, platform)
     do = arguments.yes and decision.fits
-    if not arguments.json:
+    if not arguments.as_json:
         print(_tables(decision))
     after = dict(decision.after)
     if do:
         after |= _pruned(client, caches, read, sets, decision, arguments.stack)
-    if arguments.json:
+    if arguments.as_json:
         print(_as_json(decision, done=do, after=after))
     _refuse(decision)
-    if not arguments.json:
+    if not arguments.as_json:
         print(_last_line(decision, after, done=do))
     return int(bool(decision.refused))
 
 
-def _sets(arguments: argparse.Namespace, hosts: set[str], settings: Settings) -> Sets:
+def _sets(arguments: Arguments, hosts: set[str], settings: Settings) -> Sets:
     found: dict[str, tuple[ImageReference, ...]] = {}
-    for file in arguments.keep:
+    for file in arguments.lists:
         name = Path(file).stem
         if name in found:
             raise OpsError(f"--keep {file}: there is a set '{name}' already; give it another name")
         found[name] = parse_list(image_selection.read(file), file, hosts)
-    for version in arguments.keep_talos:
+    for version in arguments.talos_versions:
         found[f"talos {version}"] = image_selection.of_talos(version, hosts)
-    for name in arguments.keep_cluster:
+    for name in arguments.clusters:
         cluster = image_selection.cluster_named(settings, name)
         found[f"cluster {name}"] = image_selection.of_cluster(cluster, hosts)
     return found

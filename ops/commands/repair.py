@@ -52,12 +52,22 @@ class Mended:
     why_not: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What the command line says."""
+
+    stack: str
+    as_json: bool
+
+
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+    command.add_argument(
+        "--json", dest="as_json", action="store_true", help="the report as one JSON object"
+    )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Remove damaged blobs and fetch them again; 1 if one could not be."""
     settings = stack_secrets.settings_of(arguments.stack)
     client = api.connect()
@@ -86,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
                     said[cache.host, digest] = _fetched(cache, held, digest, why_not, bar.update)
         mended = _mended(volumes, stores, said)
         uploads = volumes.remove_uploads()
-    print(_as_json(mended, uploads) if arguments.json else _report(mended, stores, uploads))
+    print(_as_json(mended, uploads) if arguments.as_json else _report(mended, stores, uploads))
     return int(any(one.why_not for one in mended))
 
 

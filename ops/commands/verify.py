@@ -8,33 +8,46 @@ API what it lists as held, which fetches nothing either; their content is not ha
 import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from ops.caches import of_settings
 from ops.commands import image_selection
+from ops.commands.image_selection import ImageSelection
 from ops.docker import api, volume_hashes
 from ops.docker.volumes import opened
 from ops.stack import stack_files, stack_secrets
 from plan.images import storage
 from plan.images.completeness import Result, everything, verified
-from plan.images.reference import ImageReference, Platform
+from plan.images.reference import ImageReference, Platform, parse_platform
 from plan.images.storage import Store
 from plan.settings.stack import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What the command line says."""
+
+    stack: str
+    selection: ImageSelection
+    deep: bool
+    as_json: bool
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
     image_selection.add_arguments(command)
     command.add_argument("--deep", action="store_true", help="hash the content of every blob")
-    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+    command.add_argument(
+        "--json", dest="as_json", action="store_true", help="the report as one JSON object"
+    )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Prove that images are complete in the caches; 1 if one is not, or if there is none."""
     settings = stack_files.check(arguments.stack)
-    platform = image_selection.platform(arguments)
+    platform = parse_platform(arguments.selection.platform)
     hosts = {upstream.host for upstream in settings.upstreams}
-    wanted = image_selection.named(arguments, hosts, settings)
+    wanted = image_selection.named(arguments.selection, arguments.stack, hosts, settings)
     local, behind = image_selection.by_backend(wanted, settings)
     results: tuple[Result, ...] = ()
     aside: tuple[Result, ...] = ()
@@ -49,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not wanted:  # what a list names is wanted, whatever it is
         aside = tuple(result for result in results if result.is_aside)
         results = tuple(result for result in results if not result.is_aside)
-    if arguments.json:
-        print(_as_json(results, strays, arguments, aside))
+    if arguments.as_json:
+        print(_as_json(results, strays, aside, platform, deep=arguments.deep))
     else:
         print(_table(results, strays, aside))
     return int(not _is_complete(results, strays))
@@ -134,14 +147,16 @@ def _table(
 def _as_json(
     results: Sequence[Result],
     strays: Sequence[tuple[str, str]],
-    arguments: argparse.Namespace,
     aside: Sequence[Result],
+    platform: Platform,
+    *,
+    deep: bool,
 ) -> str:
     return json.dumps(
         {
             "complete": _is_complete(results, strays),
-            "platform": arguments.platform,
-            "deep": arguments.deep,
+            "platform": str(platform),
+            "deep": deep,
             "images": [
                 {
                     "image": str(result.image),

@@ -21,6 +21,7 @@ from host.paths import user_cache
 from ops import priming
 from ops.caches import Cache, of_settings
 from ops.commands import image_selection
+from ops.commands.image_selection import ImageSelection
 from ops.commands.warm_report import Failure, Report, as_json, as_text
 from ops.docker import api, cache_metrics
 from ops.docker.volumes import Volumes, folder, opened
@@ -35,7 +36,7 @@ from plan import diagnosis
 from plan.images import manifests, storage
 from plan.images.completeness import Result, verified
 from plan.images.manifests import Descriptor
-from plan.images.reference import ImageReference, Platform
+from plan.images.reference import ImageReference, Platform, parse_platform
 from plan.images.storage import Store
 from plan.images.warm import Wanted, has_manifest, is_awaited, lacking, missing_links, reasons
 from plan.problems import SettingsError, listed
@@ -80,6 +81,16 @@ class _Run(Tries):
         return sum(self.fetched_manifests.values()) + sum(blob.size for _, blob in self.to_fetch)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What the command line says."""
+
+    stack: str
+    selection: ImageSelection
+    parallel: int
+    as_json: bool
+
+
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
     image_selection.add_arguments(command)
@@ -89,24 +100,26 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         default=DEFAULT_PARALLEL,
         help="how many to fetch at once (default: %(default)s)",
     )
-    command.add_argument("--json", action="store_true", help="the report as one JSON object")
+    command.add_argument(
+        "--json", dest="as_json", action="store_true", help="the report as one JSON object"
+    )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Fill the caches with the images of a list; 1 if one is not complete afterwards."""
     if arguments.parallel < 1:
         raise OpsError(f"--parallel {arguments.parallel}: at least 1")
     paths = _below_paths(stack_files.check(arguments.stack))
     settings = stack_secrets.settings_of(arguments.stack, upstreams=paths)
-    platform = image_selection.platform(arguments)
+    platform = parse_platform(arguments.selection.platform)
     hosts = {upstream.host for upstream in settings.upstreams}
-    images = image_selection.named(arguments, hosts, settings)
+    images = image_selection.named(arguments.selection, arguments.stack, hosts, settings)
     if not images:
         raise OpsError(
             "which images? --images FILE, --talos VERSION, --cluster NAME or --nodes NAME"
         )
     local, behind = image_selection.by_backend(images, settings)
-    report = _warm_caches(arguments, settings, local, platform) if local else None
+    report = _warm_caches(settings, local, platform, arguments.parallel) if local else None
     filled, trouble = None, None
     if behind:
         from ops.harbor import images as harbor_images  # few stacks have one
@@ -117,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
         except OpsError as error:  # what the caches got is told all the same
             trouble = error
     found = _asked_why(arguments.stack, settings, report) if report else Found()
-    if arguments.json:
+    if arguments.as_json:
         print(as_json(report, filled, found.lines, trouble))
     elif report or filled:
         print(as_text(report, filled, found))
@@ -127,10 +140,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _warm_caches(
-    arguments: argparse.Namespace,
     settings: Settings,
     images: Sequence[ImageReference],
     platform: Platform,
+    parallel: int,
 ) -> Report:
     lock = user_cache() / "locks" / f"warm-{settings.prefix}.lock"
     sources: AbstractContextManager[Mapping[str, fetch.Source]] = nullcontext({})
@@ -143,7 +156,7 @@ def _warm_caches(
             of_settings(settings),
             images,
             platform,
-            arguments.parallel,
+            parallel,
             offline=settings.offline,
             below=below,
         )

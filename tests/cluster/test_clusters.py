@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ops import clusters
+from ops.commands import lifecycle
 from ops.errors import OpsError
 from plan.harbor import transport
 from plan.ownership import COMMAND_TYPE
@@ -24,9 +24,9 @@ STATE = {
         resource("stack", "pulumi:pulumi:Stack"),
         resource("set", "talos-cache:index:CacheSet", "stack"),
         resource("container", "docker:index/container:Container", "set"),
-        resource("a", clusters.COMPONENT_TYPE, "stack"),
+        resource("a", lifecycle.CLUSTER_TYPE, "stack"),
         resource("a-command", COMMAND_TYPE, "a", "one"),
-        resource("b", clusters.COMPONENT_TYPE, "stack"),
+        resource("b", lifecycle.CLUSTER_TYPE, "stack"),
         resource("b-warm", COMMAND_TYPE, "b", "two"),
         resource("b-command", COMMAND_TYPE, "b", "two"),
         resource("harbor", "talos-cache:index:HarborProjects", "stack"),
@@ -37,19 +37,23 @@ STATE = {
 
 
 def test_all_clusters_and_nothing_else():
-    assert set(clusters.urns(STATE)) == {"a", "a-command", "b", "b-warm", "b-command"}
+    assert set(lifecycle.cluster_urns(STATE)) == {"a", "a-command", "b", "b-warm", "b-command"}
 
 
 def test_one_of_several():
-    assert clusters.urns(STATE, "two") == ["b-warm", "b-command", "b"]
+    assert lifecycle.cluster_urns(STATE, "two") == ["b-warm", "b-command", "b"]
 
 
 def test_one_that_there_is_not():
-    assert clusters.urns(STATE, "three") == []
-    assert clusters.urns({}) == []
+    assert lifecycle.cluster_urns(STATE, "three") == []
+    assert lifecycle.cluster_urns({}) == []
 
 
-def test_a_stack_with_caches_only_says_how_to_get_a_cluster():
+def test_a_stack_with_caches_only_says_how_to_get_a_cluster(monkeypatch):
+    monkeypatch.setattr(lifecycle, "up", lambda arguments: 0)
+    arguments = lifecycle.Arguments(command="cluster-up", stack="mine")
+    monkeypatch.setattr(lifecycle.stack_files, "check", lambda stack: parse({}))
     with pytest.raises(OpsError, match="add 'cluster' to its file"):
-        clusters.of_settings(parse({}), "mine")
-    assert clusters.of_settings(parse({"cluster": {}}), "mine")
+        lifecycle.cluster_up(arguments)
+    monkeypatch.setattr(lifecycle.stack_files, "check", lambda stack: parse({"cluster": {}}))
+    assert lifecycle.cluster_up(arguments) == 0

@@ -17,7 +17,7 @@ from docker.errors import ImageNotFound
 from ops.archive import reader
 from ops.archive import writer as writing
 from ops.archive.writer import ArchiveWriter
-from ops.commands import export, import_archive
+from ops.commands import arguments, export, import_archive
 from ops.docker import api
 from ops.docker.volumes import Volumes
 from ops.errors import OpsError
@@ -226,9 +226,9 @@ def test_nobody_else_reads_it(path):
 def exported(file):
     options = argparse.ArgumentParser()
     export.add_arguments(options)
-    arguments = options.parse_args([str(file)])
-    arguments.stack = "docker"
-    return export.run(arguments)
+    namespace = options.parse_args([str(file)])
+    namespace.stack = "docker"
+    return export.run(arguments.read(export.Arguments, namespace))
 
 
 def test_a_folder_that_is_not_there_is_told_before_docker_is_asked(tmp_path, monkeypatch):
@@ -266,8 +266,9 @@ def test_a_full_disk_is_told_and_what_is_whole_is_kept(path, monkeypatch, error,
 
 
 def imported(file):
-    arguments = argparse.Namespace(stack="docker", file=Path(file), replace_tags=False, json=True)
-    return import_archive.run(arguments)
+    return import_archive.run(
+        import_archive.Arguments(stack="docker", file=Path(file), replace_tags=False, as_json=True)
+    )
 
 
 @pytest.fixture

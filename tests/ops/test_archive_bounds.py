@@ -1,6 +1,5 @@
 """Archives that stand for more than they are: a few kilobytes that would become gigabytes."""
 
-import argparse
 import hashlib
 import json
 import tarfile
@@ -142,8 +141,9 @@ def opened_by_nobody(*_, **__):
 
 
 def imported(path):
-    arguments = argparse.Namespace(stack="docker", file=path, replace_tags=False, json=True)
-    return import_archive.run(arguments)
+    return import_archive.run(
+        import_archive.Arguments(stack="docker", file=path, replace_tags=False, as_json=True)
+    )
 
 
 @pytest.mark.parametrize("name", BOMBS)

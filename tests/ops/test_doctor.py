@@ -58,7 +58,7 @@ def reported(monkeypatch, capsys):
 
     def run(findings, *, as_json=False):
         monkeypatch.setattr(doctor, "examined", lambda stack, settings: list(findings))
-        status = doctor.run(argparse.Namespace(stack="docker", json=as_json))
+        status = doctor.run(doctor.Arguments(stack="docker", as_json=as_json))
         return status, capsys.readouterr().out
 
     return run
@@ -176,7 +176,7 @@ def test_a_docker_that_goes_away_meanwhile_is_no_traceback(monkeypatch):
 
     monkeypatch.setattr(doctor, "examined", gone)
     with pytest.raises(DockerUnavailableError, match="stopped answering: read timed out"):
-        doctor.run(argparse.Namespace(stack="docker", json=False))
+        doctor.run(doctor.Arguments(stack="docker", as_json=False))
 
 
 @contextmanager

@@ -5,7 +5,8 @@ import argparse
 import pytest
 
 from ops.cluster.folder import folder_of
-from ops.commands import image_selection
+from ops.commands import arguments, image_selection
+from ops.commands.image_selection import ImageSelection
 from ops.errors import OpsError
 from ops.stack import stack_files
 from plan.problems import ImageListError, SettingsError
@@ -64,10 +65,10 @@ esac
 
 def named(*options, cluster=None, stack="mine"):
     parser = argparse.ArgumentParser()
-    parser.add_argument("--stack", default=stack)
     image_selection.add_arguments(parser)
+    selection = arguments.read(ImageSelection, parser.parse_args(options))
     settings = parse({"cluster": cluster} if cluster is not None else {})
-    found = image_selection.named(parser.parse_args(options), HOSTS, settings)
+    found = image_selection.named(selection, stack, HOSTS, settings)
     return [str(image) for image in found]
 
 

@@ -10,7 +10,7 @@ from host import entry_point
 from host.paths import ROOT
 from ops import __main__ as ops
 from ops import whose
-from ops.commands import verify
+from ops.commands import arguments, lifecycle, verify, warm
 from ops.docker.api import DockerUnavailableError
 from ops.engine import cli
 from ops.errors import OpsError
@@ -110,6 +110,22 @@ def test_nothing_is_printed_in_the_place_of_an_output_that_can_not_be(printed, n
     assert said in err
 
 
+@pytest.mark.parametrize("command", [*ops.MODULES, *("up", "cluster-down", "outputs", "new-stack")])
+def test_every_command_gets_arguments_of_its_own(command):
+    more = {"prune": ["--to", "1GB"], "export": ["f"], "import": ["f"]}.get(command, [])
+    stack = ["--name", "mine"] if command == "new-stack" else ["--stack", "mine"]
+    namespace = ops._parser().parse_args([command, *stack, *more])
+    read = arguments.read(namespace.kind, namespace)
+    assert "mine" in vars(read).values()
+
+
+def test_the_images_that_a_command_line_names_are_arguments_in_its_arguments():
+    line = ["verify", "--stack", "mine", "--images", "a", "--images", "b", "--nodes", "dev"]
+    namespace = ops._parser().parse_args(line)
+    selection = arguments.read(verify.Arguments, namespace).selection
+    assert (selection.lists, selection.running_clusters) == (["a", "b"], ["dev"])
+
+
 def test_the_caches_of_another_state_are_left_alone_whatever_the_command(monkeypatch, capsys):
     def refuse(stack, names):
         raise OpsError(f"nothing was done: {stack} {len(names)}")
@@ -129,10 +145,10 @@ def down(monkeypatch, capsys):
     monkeypatch.setattr(stack_files, "path_of", lambda stack: None)
     monkeypatch.setattr(cli, "select", lambda stack: None)
     monkeypatch.setattr(cli, "run", lambda *_: 0)
-    monkeypatch.setattr(ops.recovery, "clear", lambda stack: [])
-    monkeypatch.setattr(ops.ledger, "note", lambda stack: None)
+    monkeypatch.setattr(lifecycle.recovery, "clear", lambda stack: [])
+    monkeypatch.setattr(lifecycle.ledger, "note", lambda stack: None)
     monkeypatch.setattr(whose, "recorded", lambda stack: Recorded())
-    monkeypatch.setattr(ops.secret_files, "remove", lambda stack: None)
+    monkeypatch.setattr(lifecycle.secret_files, "remove", lambda stack: None)
 
     def run():
         monkeypatch.setattr("sys.argv", ["ops", "down", "--stack", "mine"])
@@ -176,7 +192,7 @@ def test_a_docker_that_is_away_is_told_and_the_engine_goes_on(down, monkeypatch)
     """It may have other things to remove, or to say."""
     monkeypatch.setattr(whose, "recorded", lambda stack: Recorded(volumes=frozenset({"mine"})))
     away = DockerUnavailableError("Docker does not answer")
-    monkeypatch.setattr(ops.api, "connect", raiser(away))
+    monkeypatch.setattr(lifecycle.api, "connect", raiser(away))
     monkeypatch.setattr(stack_files, "check", lambda stack: parse({}))
     monkeypatch.setattr(whose, "left_alone", lambda stack, names: [])
     told = "containers that a killed command left were not looked for: Docker does not answer\n"
@@ -186,11 +202,11 @@ def test_a_docker_that_is_away_is_told_and_the_engine_goes_on(down, monkeypatch)
 def test_what_the_engine_runs_as_a_part_of_an_up_does_not_look_again(monkeypatch):
     monkeypatch.setattr(whose, "refuse_others", pytest.fail)
 
-    def warm(arguments):
+    def run(arguments):
         """A double of the command."""
         return 0
 
-    monkeypatch.setattr(ops.warm, "run", warm)
+    monkeypatch.setattr(warm, "run", run)
     monkeypatch.setenv("TALOS_CACHE_WARM", "{}")
     monkeypatch.setattr("sys.argv", ["ops", "warm", "--stack", "docker"])
     assert ops.main() == 0
@@ -198,14 +214,14 @@ def test_what_the_engine_runs_as_a_part_of_an_up_does_not_look_again(monkeypatch
 
 @pytest.mark.parametrize("command", ["preview", "verify", "warm", "repair"])
 def test_a_wrong_passphrase_is_explained_behind_what_the_engine_said(monkeypatch, capsys, command):
-    monkeypatch.setattr(ops.stack_files, "check", raiser(OpsError("incorrect passphrase")))
+    monkeypatch.setattr(stack_files, "check", raiser(OpsError("incorrect passphrase")))
     monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
     monkeypatch.setattr("sys.argv", ["ops", command, "--stack", "mine"])
     assert ops.main() == 1
     assert capsys.readouterr().err == (
         f"{command}: incorrect passphrase\n{command}: bring back that of mine\n"
     )
-    monkeypatch.setattr(ops.stack_files, "check", raiser(KeyboardInterrupt()))
+    monkeypatch.setattr(stack_files, "check", raiser(KeyboardInterrupt()))
     assert ops.main() == 130
     assert capsys.readouterr().err == f"{command}: interrupted\n"
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ops.commands import image_selection, prune
+from ops.commands import arguments, image_selection, prune
 from ops.docker.volumes import MOUNT
 from ops.errors import OpsError
 from plan.images.storage import ROOT
@@ -64,7 +64,9 @@ def sets(*options, cluster=None):
     parser = argparse.ArgumentParser()
     prune.add_arguments(parser)
     settings = parse({"cluster": cluster} if cluster else {})
-    found = prune._sets(parser.parse_args(["--to", "1GB", *options]), HOSTS, settings)
+    namespace = parser.parse_args(["--to", "1GB", *options])
+    namespace.stack = "mine"
+    found = prune._sets(arguments.read(prune.Arguments, namespace), HOSTS, settings)
     return {name: [str(image) for image in images] for name, images in found.items()}
 
 

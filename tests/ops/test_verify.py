@@ -1,6 +1,5 @@
 """What `verify` concludes; tests/offline has real caches."""
 
-import argparse
 import json
 from dataclasses import replace
 
@@ -8,7 +7,7 @@ import pytest
 
 from ops.commands import verify
 from plan.images.completeness import Result
-from plan.images.reference import ImageReference
+from plan.images.reference import ImageReference, Platform
 from plan.images.storage import ATTACHED, DAMAGED, LOOKED_AT, MISSING, Fault
 from plan.images.storage import IMAGE as PULLED
 
@@ -17,12 +16,12 @@ WHOLE = Result(image=IMAGE, size=5, faults=())
 LACKING = Result(
     image=IMAGE, size=5, faults=(Fault(part="tag", digest="", size=0, problem=MISSING),)
 )
+PLATFORM = Platform(os="linux", architecture="amd64")
 STRAY = ("docker.io", f"sha256:{'a' * 64}")
 
 
 def complete(results, strays=()):
-    arguments = argparse.Namespace(platform="linux/amd64", deep=False)
-    return json.loads(verify._as_json(results, strays, arguments, ()))["complete"]
+    return json.loads(verify._as_json(results, strays, (), PLATFORM, deep=False))["complete"]
 
 
 def test_all_of_it_has_to_be_there():
@@ -45,8 +44,7 @@ def test_what_harbor_holds_otherwise_is_told_in_its_own_words():
     assert second.strip() == "name it by its tag"
     assert last == "0 of 1 images are complete (0.0 MB)", "and no word of warm or repair"
     assert verify._table([known, LACKING], [], ()).endswith("repair")
-    arguments = argparse.Namespace(platform="linux/amd64", deep=False)
-    [image] = json.loads(verify._as_json([known], [], arguments, ()))["images"]
+    [image] = json.loads(verify._as_json([known], [], (), PLATFORM, deep=False))["images"]
     assert image["advice"] == "name it by its tag"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ops import priming
 from ops.caches import Cache
-from ops.commands import warm, warm_report
+from ops.commands import arguments, warm, warm_report
 from ops.docker.volumes import folder
 from ops.engine import cli
 from ops.errors import OpsError
@@ -692,9 +692,9 @@ def run(monkeypatch, tmp_path):
         images.write_text("docker.io/team/b:v1\nquay.io/team/b:v1\n")
         parser = argparse.ArgumentParser()
         warm.add_arguments(parser)
-        arguments = parser.parse_args(["--images", str(images), *options])
-        arguments.stack = "mine"
-        return warm.run(arguments)
+        namespace = parser.parse_args(["--images", str(images), *options])
+        namespace.stack = "mine"
+        return warm.run(arguments.read(warm.Arguments, namespace))
 
     return run
 

@@ -4,7 +4,6 @@ Each property takes right files and damages them; all that may be raised is what
 in a line. The examples are the same in every run.
 """
 
-import argparse
 import io
 import json
 import tarfile
@@ -196,7 +195,7 @@ def test_an_archive(folder, monkeypatch, content, cut):
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     path = folder / "all.tar.zst"
     path.write_bytes(zstandard.compress(content)[:cut])
-    arguments = argparse.Namespace(stack="mine", file=path, json=False, replace_tags=False)
+    arguments = import_archive.Arguments(stack="mine", file=path, as_json=False, replace_tags=False)
     with pytest.raises(OpsError):
         import_archive.run(arguments)
 

@@ -320,7 +320,7 @@ def adopting(states, docker, monkeypatch):
     monkeypatch.setattr(cli, "deployment", lambda stack: made)
 
     def run(*, yes=False):
-        return adopt.run(argparse.Namespace(stack="mine", yes=yes))
+        return adopt.run(adopt.Arguments(stack="mine", yes=yes))
 
     return run
 

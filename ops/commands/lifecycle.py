@@ -1,0 +1,259 @@
+"""`up`, `preview`, `down` and what else the engine does with a stack; `outputs`; `new-stack`."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from docker.errors import DockerException
+from requests import RequestException
+
+from host.errors import TalosCacheError
+from host.installed import set_up_line
+from host.paths import ROOT
+from ops import caches, port_moves, whose
+from ops.cluster import folder
+from ops.commands import ledger
+from ops.docker import api, temporary_container
+from ops.engine import cli
+from ops.errors import OpsError
+from ops.stack import recovery, secret_files, stack_files
+from plan import ownership
+from plan.caches import addressing
+from plan.ownership import COMMAND_TYPE
+from plan.settings.stack import Settings
+from plan.talos.cluster_transport import IDENTITY_VARIABLE
+from toolchain import talosctl
+
+# What the engine shows in a secret's place.
+SECRET = "[secret]"  # noqa: S105 - no secret
+DESTROY = ("destroy", "--yes", "--skip-preview")
+CLUSTER_TYPE = "talos-cache:index:TalosCluster"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What the command line says.
+
+    Attributes:
+        command: as the user has called it, "cluster-up"; it is named where the engine fails.
+    """
+
+    command: str
+    stack: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterDownArguments(Arguments):
+    """The same, with the name of the only cluster to take down; empty for all of them."""
+
+    cluster: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputsArguments:
+    """What the command line says.
+
+    Attributes:
+        name: of the only output to print; empty for all of them.
+    """
+
+    stack: str
+    name: str
+    as_json: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewStackArguments:
+    """The name of the new stack, and of the one whose file is copied."""
+
+    name: str
+    source: str
+
+
+def up(arguments: Arguments) -> int:
+    """Check the stack file, clear what a killed run left, make room, then `pulumi up`."""
+    settings = _prepare(arguments.stack)
+    _clear_interrupted(arguments.stack)
+    _renew_certificates(arguments.stack, settings)
+    ledger.note(arguments.stack)
+    _free_volumes(arguments.stack)
+    for line in port_moves.make_room(arguments.stack, settings):
+        print(line, file=sys.stderr)
+    return cli.run(arguments.command, arguments.stack, "up", "--yes", "--skip-preview")
+
+
+def preview(arguments: Arguments) -> int:
+    """Check the stack file, then `pulumi preview`."""
+    _prepare(arguments.stack)
+    return cli.run(arguments.command, arguments.stack, "preview")
+
+
+def down(arguments: Arguments) -> int:
+    """`pulumi destroy`: the containers go, the volumes as `cache.onDestroy` says."""
+    stack_files.path_of(arguments.stack)
+    cli.select(arguments.stack)
+    _clear_interrupted(arguments.stack)
+    ledger.note(arguments.stack)
+    _free_volumes(arguments.stack)
+    status = cli.run(arguments.command, arguments.stack, *DESTROY)
+    if status == 0:
+        secret_files.remove(arguments.stack)
+        _tell_of_others(arguments.stack)
+    return status
+
+
+def cluster_up(arguments: Arguments) -> int:
+    """`up`, for a stack that has a cluster: what is there already stays as it is."""
+    if not stack_files.check(arguments.stack).clusters:
+        raise OpsError(
+            f"the stack '{arguments.stack}' has caches only: add 'cluster' to its file, or use a "
+            "stack that has it (docker-cluster, qemu-cluster)"
+        )
+    return up(arguments)
+
+
+def cluster_down(arguments: ClusterDownArguments) -> int:
+    """`pulumi destroy` of the cluster (or of one of several) alone: the caches stay."""
+    stack_files.path_of(arguments.stack)
+    cli.select(arguments.stack)
+    _clear_interrupted(arguments.stack)
+    urns = cluster_urns(cli.deployment(arguments.stack), arguments.cluster)
+    if not urns:
+        print(f"the stack '{arguments.stack}' has no such cluster up: nothing to do")
+        return 0
+    targets = [part for urn in urns for part in ("--target", urn)]
+    variables = {"CLUSTER": arguments.cluster} if arguments.cluster else {}
+    return cli.run(arguments.command, arguments.stack, *DESTROY, *targets, **variables)
+
+
+def outputs(arguments: OutputsArguments) -> int:
+    """Print what the stack exported, for reading or as JSON, or one output alone."""
+    stack_files.path_of(arguments.stack)
+    cli.select(arguments.stack)
+    exported = cli.stack_outputs(arguments.stack)
+    if not exported:
+        raise OpsError(f"the stack '{arguments.stack}' is not up: make up STACK={arguments.stack}")
+    if arguments.name:
+        exported = {arguments.name: _one_output(exported, arguments.name, arguments.stack)}
+        if not arguments.as_json:
+            print(_text(exported[arguments.name]).rstrip())
+            return 0
+    print(json.dumps(exported, indent=2) if arguments.as_json else _readable(exported))
+    return 0
+
+
+def new_stack(arguments: NewStackArguments) -> int:
+    """Copy a stack file under a new name and make the stack."""
+    path = stack_files.copy(arguments.name, arguments.source)
+    cli.select(arguments.name)
+    file = path.relative_to(ROOT)
+    print(f"{file} is yours to edit; then: make up STACK={arguments.name}")
+    return 0
+
+
+def cluster_urns(state: Mapping[str, Any], name: str = "") -> list[str]:
+    """URNs of the clusters in a stack's state, their commands first.
+
+    Args:
+        state: the stack's deployment.
+        name: of one cluster; empty for all of them.
+    """
+    resources = state.get("resources") or []
+    commands = [
+        resource
+        for resource in resources
+        if resource["type"] == COMMAND_TYPE
+        and (cluster := _cluster(resource))
+        and name in ("", cluster)
+    ]
+    parents = {resource["parent"] for resource in commands}
+    components = [
+        resource["urn"]
+        for resource in resources
+        if resource["type"] == CLUSTER_TYPE and resource["urn"] in parents
+    ]
+    return [*(resource["urn"] for resource in commands), *components]
+
+
+def _prepare(stack: str) -> Settings:
+    settings = stack_files.check(stack)
+    if settings.clusters:
+        talosctl.offer()
+    cli.select(stack)
+    return settings
+
+
+def _renew_certificates(stack: str, settings: Settings) -> None:
+    """Before the engine runs: what it plans depends on no clock."""
+    if not settings.cache.tls:
+        return
+    asks = addressing.needs_bridge_gateway(settings)
+    bridge = api.bridge_gateway(api.connect()) if asks else None
+    for line in secret_files.renew(stack, settings, addressing.resolve(settings, bridge)):
+        print(line, file=sys.stderr)
+
+
+def _tell_of_others(stack: str) -> None:
+    """What looks like this stack's and is still there: the state did not know it.
+
+    The stack is down, so that nothing that goes wrong here is a failure of that.
+    """
+    try:
+        names = [cache.name for cache in caches.of_settings(stack_files.check(stack))]
+        lines = whose.left_alone(stack, names)
+    except (TalosCacheError, DockerException, RequestException) as error:
+        lines = [f"note: caches that the state did not know were not looked for: {error}"]
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def _clear_interrupted(stack: str) -> None:
+    for line in recovery.clear(stack):
+        print(line, file=sys.stderr)
+    if folder.is_moved(stack):
+        # For commands of the state that were recorded before it was moved.
+        os.environ[IDENTITY_VARIABLE] = folder.identity_of(stack)
+
+
+def _free_volumes(stack: str) -> None:
+    """Remove what killed commands left on volumes, any of which the engine may be about to remove.
+
+    What keeps it from that is told, and is no reason not to go on.
+    """
+    try:
+        if volumes := whose.recorded(stack).volumes:
+            temporary_container.remove_from(api.connect(), volumes)
+    except (TalosCacheError, DockerException, RequestException) as error:
+        print(
+            f"containers that a killed command left were not looked for: {error}", file=sys.stderr
+        )
+
+
+def _one_output(exported: dict[str, object], name: str, stack: str) -> object:
+    """The value of the output that is asked for: into a file, where a mask would go unseen."""
+    if name not in exported:
+        raise OpsError(f"there is no output {name}; the outputs are {', '.join(exported)}")
+    if exported[name] == SECRET:
+        raise OpsError(
+            f"the output {name} holds a secret. In a shell that has run {set_up_line(stack)}: "
+            f"pulumi stack output {name} --show-secrets --stack {stack}"
+        )
+    return exported[name]
+
+
+def _readable(exported: dict[str, object]) -> str:
+    """Every output below its name."""
+    return "\n\n".join(f"# {name}\n{_text(value)}".rstrip() for name, value in exported.items())
+
+
+def _text(value: object) -> str:
+    """Text as it is, ready to paste; everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, indent=2)
+
+
+def _cluster(command: Mapping[str, Any]) -> str:
+    """The cluster that a command is for; empty for what is none's, as the projects in Harbor."""
+    return ownership.cluster_for((command.get("inputs") or {}).get("environment") or {})
