@@ -2,11 +2,8 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
-
-
-class HaltedError(Exception):
-    """The run has ended, and nobody is told what this thread was doing."""
 
 
 class Halt:
@@ -28,7 +25,7 @@ class Halt:
         """Go on.
 
         Raises:
-            HaltedError: there is nobody to go on for.
+            CancelledError: there is nobody to go on for.
         """
         self.wait(0)
 
@@ -36,7 +33,7 @@ class Halt:
         """Sleep.
 
         Raises:
-            HaltedError: there is nobody to go on for, from the start or meanwhile.
+            CancelledError: there is nobody to go on for, from the start or meanwhile.
         """
         if self._ended.wait(seconds):
-            raise HaltedError
+            raise CancelledError

@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from host.errors import TalosCacheError
+
 MOST_LEVELS = 100
 MOST_NODES = 100_000
 
@@ -52,7 +54,7 @@ _TIME = re.compile(
 )
 
 
-class NotYamlError(Exception):
+class NotYamlError(TalosCacheError):
     """A text can't be read as YAML; says why, in one line."""
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from host.errors import TalosCacheError
@@ -24,7 +24,12 @@ _MAYBE_USER_INFO = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One mistake, in the user's terms."""
+    """One mistake, in the user's terms.
+
+    Attributes:
+        path: of the key; or the option, or the list and its line.
+        namespace: of the key; empty for what is not a key.
+    """
 
     path: str
     found: str
@@ -47,7 +52,15 @@ class SettingsError(TalosCacheError):
         super().__init__(told("the stack's configuration", problems))
 
 
-def told(where: str, problems: Sequence[object]) -> str:
+class ImageListError(TalosCacheError):
+    """All the mistakes of a list of images; its text is meant for the user as it is."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__(told("the list of images", problems))
+
+
+def told(where: str, problems: Sequence[Problem]) -> str:
     """The message with all mistakes, or with the first of many."""
     count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
     return f"{count} in {where}; nothing was changed.\n{listed(problems)}"
@@ -91,26 +104,3 @@ def masked(text: str) -> str:
     The digest of an image (`@sha256:...`) is no such thing.
     """
     return _MAYBE_USER_INFO.sub(rf"\g<1>{MASK}@", text)
-
-
-class ImageListError(TalosCacheError):
-    """All the mistakes of a list of images; its text is meant for the user as it is."""
-
-    def __init__(self, problems: Iterable["ListProblem"]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(told("the list of images", self.problems))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListProblem:
-    """One mistake in a list: where, what, the rule and the fix."""
-
-    where: str
-    found: str
-    rule: str
-    fix: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.where}\n    found: {self.found}\n    rule:  {self.rule}\n    fix:   {self.fix}"
-        )

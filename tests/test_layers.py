@@ -4,6 +4,7 @@
 """
 
 import ast
+import builtins
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,11 @@ MAY_IMPORT = {
     "toolchain": {"host"},
     "components": {"plan", "host"},
     "ops": {"plan", "host", "toolchain"},
+}
+EXCEPTIONS = {
+    name
+    for name, kind in vars(builtins).items()
+    if isinstance(kind, type) and issubclass(kind, BaseException)
 }
 PROGRAM = ("__main__.py", "stack_state.py")
 OURS = {*MAY_IMPORT, "demo", "bench", "tests", "stack_state"}
@@ -77,6 +83,19 @@ def test_no_modules_import_each_other():
         for name in leaves:
             del todo[name]
     assert todo == {}
+
+
+def test_errors_of_this_project_have_one_base():
+    """It is what the edge of every command catches: the text of the others is not for the user."""
+    others = {
+        f"{name}.{node.name}"
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+        if isinstance(base, ast.Name) and base.id in EXCEPTIONS
+    }
+    assert others == {"host.errors.TalosCacheError"}
 
 
 def test_the_program_stands_on_top():

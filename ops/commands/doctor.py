@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import docker
-from docker.errors import DockerException
-from requests import RequestException
 
 from host import progress_bar
 from host.installed import set_up_line
@@ -64,13 +62,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: Arguments) -> int:
     """Find sick caches, and mirrors of live nodes that lead nowhere; 1 if there is a problem."""
     settings = stack_files.check(arguments.stack)
-    try:
-        found = examined(arguments.stack, settings)
-    except (DockerException, RequestException) as error:
-        raise DockerUnavailableError(f"Docker stopped answering: {error}") from error
-    found.sort(key=lambda finding: ORDER.index(finding.state))
-    healthy = all(finding.state != PROBLEM for finding in found)
-    print(_as_json(found, healthy=healthy) if arguments.as_json else _table(found))
+    findings = sorted(
+        examined(arguments.stack, settings), key=lambda finding: ORDER.index(finding.state)
+    )
+    healthy = all(finding.state != PROBLEM for finding in findings)
+    print(_as_json(findings, healthy=healthy) if arguments.as_json else _table(findings))
     return int(not healthy)
 
 

@@ -8,6 +8,7 @@ import docker
 from docker.errors import APIError, NotFound
 from docker.utils.socket import STDOUT
 
+from host.errors import TalosCacheError
 from ops import caches, whose
 from ops.caches import Cache
 from ops.docker import api
@@ -26,7 +27,6 @@ from plan.diagnosis import (
     Finding,
 )
 from plan.ownership import PROJECT_LABEL, Recorded
-from plan.problems import SettingsError
 from plan.settings.stack import Settings
 from plan.upstreams import slug
 
@@ -95,7 +95,7 @@ def unwell_of(
     try:
         if asking:
             said_of = upstreams_asked.found(stack, [plan.host for plan in asking])
-    except (OpsError, SettingsError) as error:
+    except TalosCacheError as error:
         from ops import passphrase  # most need none
 
         said = " ".join(str(error).split())
@@ -224,7 +224,7 @@ def _left_behind(
     for other in stack_files.names():
         try:
             claimed |= {cache.name for cache in caches.of_settings(stack_files.check(other))}
-        except (OpsError, SettingsError):
+        except TalosCacheError:
             text = "it has mistakes, so volumes may be called left behind that are its own"
             findings.append(diagnosis.warning(f"stack file of {other}", text))
     claimed |= {

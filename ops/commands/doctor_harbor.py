@@ -1,15 +1,14 @@
 """The part of `doctor` that asks the Harbor in the place of caches, as nodes will ask it."""
 
+from host.errors import TalosCacheError
 from ops import passphrase
 from ops.cluster.folder import identity_of
-from ops.errors import OpsError
 from ops.harbor import access
 from ops.registry import endpoints
 from ops.stack import secret_files, stack_files, stack_secrets
 from plan import diagnosis, ownership
 from plan.diagnosis import Finding
 from plan.harbor import from_settings
-from plan.problems import SettingsError
 from plan.settings.stack import Settings
 from plan.talos.mirrors import Mirror
 
@@ -36,7 +35,7 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
     try:
         # What is decrypted takes the passphrase, and only this login is needed.
         opened = stack_secrets.settings_of(stack) if harbor.login else settings
-    except (OpsError, SettingsError) as error:
+    except TalosCacheError as error:
         said = " ".join(str(error).split())
         text = f"could not check whether nodes may pull from it: {said}"
         return [found, diagnosis.warning(ABOUT, text, passphrase.advice(stack))]

@@ -13,16 +13,15 @@ import docker
 from docker.errors import APIError, NotFound
 
 from host import progress_bar
+from host.errors import TalosCacheError
 from host.paths import PRIVATE
 from host.private_files import private_folder
 from ops.caches import Cache, of_settings
 from ops.docker import api
-from ops.docker.api import DockerUnavailableError
 from ops.errors import OpsError
 from ops.stack import stack_files
 from plan.images import last_used
 from plan.images.last_used import Ledger
-from plan.problems import SettingsError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ def note(stack: str) -> None:
     try:
         caches = of_settings(stack_files.check(stack))
         brought_up_to_date(api.connect(), stack, caches)
-    except (OpsError, SettingsError, DockerUnavailableError) as error:
+    except TalosCacheError as error:
         print(f"the ledger of last uses was not brought up to date: {error}", file=sys.stderr)
 
 

@@ -236,10 +236,7 @@ def _prune(
         opened(client, [cache], writable=True) as volumes,
     ):
         (volume,) = _read(volumes)
-        try:
-            todo = pruning.removal(volume, sets, going)
-        except pruning.PruneError as error:
-            raise OpsError(str(error)) from error
+        todo = pruning.removal(volume, sets, going)
         _remove(volumes, cache, todo)
     if ran and (why := not_back(cache)):
         raise OpsError(why)

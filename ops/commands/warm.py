@@ -16,6 +16,7 @@ import httpx
 from tqdm import tqdm
 
 from host import progress_bar
+from host.errors import TalosCacheError
 from host.locks import only_one
 from host.paths import user_cache
 from ops import priming
@@ -39,7 +40,7 @@ from plan.images.manifests import Descriptor
 from plan.images.reference import ImageReference, Platform, parse_platform
 from plan.images.storage import Store
 from plan.images.warm import Wanted, has_manifest, is_awaited, lacking, missing_links, reasons
-from plan.problems import SettingsError, listed
+from plan.problems import listed
 from plan.settings.stack import Settings
 
 DEFAULT_PARALLEL = 4
@@ -180,7 +181,7 @@ def _asked_why(stack: str, settings: Settings, report: Report) -> Found:
         return Found()
     try:
         found = upstreams_asked.found(stack, hosts, repositories)
-    except (OpsError, SettingsError) as error:  # the report is worth more
+    except TalosCacheError as error:  # the report is worth more
         from ops import passphrase  # most need none
 
         said = f"{', '.join(hosts)}: not asked what is wrong: {error}"

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import httpx
 
+from host.errors import TalosCacheError
 from ops.errors import OpsError
 from ops.harbor.client import trusting, unreachable
 from ops.harbor.pull import RefusedError, TokenAuth
 from ops.registry import answers
-from ops.registry.fetch import NO_BLOB, REFUSALS, FetchError
+from ops.registry.fetch import NO_BLOB, REFUSALS
 from plan.settings.credentials import HARBOR_LOGIN, set_login
 from plan.settings.harbor import HarborSettings
 from plan.talos.mirrors import Mirror
@@ -59,7 +60,7 @@ def ask(harbor: HarborSettings, mirrors: Sequence[Mirror], stack: str) -> Asked:
             ThreadPoolExecutor(max_workers=AT_ONCE) as pool,
         ):
             statuses = list(pool.map(lambda one: _of_no_blob(client, one), mirrors))
-    except (OpsError, FetchError) as error:
+    except TalosCacheError as error:
         return Asked(unknown=f"could not check whether nodes may pull from Harbor: {error}")
     closed = [one for one, status in zip(mirrors, statuses, strict=True) if status in REFUSALS]
     return Asked(refusals=tuple(_closed(harbor, one, stack) for one in closed))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 
+from host.errors import TalosCacheError
 from ops.cluster.supervisor import say
 from ops.errors import OpsError
 from ops.harbor.client import Client, HarborError
@@ -19,7 +20,7 @@ from plan.harbor import cleanup, desired, inventory, refusals, transport
 from plan.harbor import reconcile as plans
 from plan.harbor.desired import HarborPlan
 from plan.harbor.inventory import Found, Json
-from plan.harbor.reconcile import RefusalError, Step
+from plan.harbor.reconcile import Step
 from plan.problems import listed
 
 # Harbor asks the upstream itself, and says 400 where that is "unhealthy", 500 where Docker Hub does
@@ -40,7 +41,7 @@ def main(command: str) -> int:
     try:
         with Client(plan.url, plan.username, plan.password, plan.ca_pem, plan.secrets) as harbor:
             made = COMMANDS[command](harbor, plan, previous)
-    except (OpsError, RefusalError) as error:
+    except TalosCacheError as error:
         say(f"{command} of the projects in Harbor failed: {error}")
         return 1
     if made:

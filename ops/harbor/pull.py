@@ -13,10 +13,11 @@ from typing import TypeVar
 
 import httpx
 
+from host.errors import TalosCacheError
 from ops import priming
 from ops.halt import Halt
 from ops.harbor.busy import Upstream
-from ops.harbor.client import HarborError, trusting
+from ops.harbor.client import trusting
 from ops.registry import answers, tokens
 from ops.registry import fetch as fetching
 from ops.registry.fetch import FetchError, Source
@@ -154,7 +155,7 @@ def pull(
     ) -> Outcome | None:
         try:
             return work(item)
-        except (FetchError, HarborError, manifests.ManifestError) as error:
+        except TalosCacheError as error:
             said.update(dict.fromkeys(names, str(error)))
             return None
 
@@ -303,7 +304,7 @@ class _Pull:
                 break
             try:
                 self._walk(image, digest, is_wanted=digest == wanted)
-            except (FetchError, HarborError, manifests.ManifestError) as error:
+            except TalosCacheError as error:
                 failed[digest] = error
         if is_wanted and not wanted:
             raise FetchError(f"{image}: there is none for {self._platform}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from host.errors import TalosCacheError
 from ops.caches import Cache
 from ops.registry import answers, error_text
 from ops.tls.contexts import unverified_tls
@@ -32,7 +33,7 @@ NO_BLOB = f"library/talos-cache/blobs/{NOBODYS}"
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 
-class FetchError(Exception):
+class FetchError(TalosCacheError):
     """A registry did not deliver; the text has its own words.
 
     Attributes:

@@ -123,8 +123,13 @@ def _mistakes(text: str, name: str, hosts: Collection[str]) -> list[Problem]:
         parse_list(text, f"@{name}", hosts)
     except ImageListError as error:
         return [
-            Problem(path=f"cluster.warm ({one.where})", found=one.found, rule=one.rule, fix=one.fix)
-            for one in error.problems
+            Problem(
+                path=f"cluster.warm ({problem.path})",
+                found=problem.found,
+                rule=problem.rule,
+                fix=problem.fix,
+            )
+            for problem in error.problems
         ]
     return []
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from host.errors import TalosCacheError
 from plan.harbor.desired import HarborPlan, HarborProject, mirror_url
 from plan.harbor.inventory import (
     Found,
@@ -30,7 +31,7 @@ _DAILY = "0 0 0 * * *"  # seconds first, as Harbor's scheduler has it
 _TEMPLATES = ("nDaysSinceLastPull", "nDaysSinceLastPush")
 
 
-class RefusalError(Exception):
+class RefusalError(TalosCacheError):
     """Harbor has something that this stack must not change; the text says what, and the way out."""
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from host.errors import TalosCacheError
 from plan import foreign_json
 from plan.images import storage
 from plan.images.manifests import MANIFEST_BYTES
@@ -51,7 +52,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PARTS = ("index", "manifest", "config", "layer")
 
 
-class ArchiveError(Exception):
+class ArchiveError(TalosCacheError):
     """The archive can't be used; the text says why and what to do."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from host.errors import TalosCacheError
 from plan import foreign_json
 from plan.images.reference import Platform
 
@@ -25,7 +26,7 @@ MANIFEST_BYTES = 4 * 1024 * 1024
 _FOREIGN = ("foreign", "nondistributable")
 
 
-class ManifestError(Exception):
+class ManifestError(TalosCacheError):
     """The content is no manifest that a registry of today stores."""
 
 

@@ -13,14 +13,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from host.errors import TalosCacheError
 from plan.images import storage
 from plan.images.last_used import Days
 from plan.images.reference import ImageReference, Platform
 from plan.images.volume_images import Removal, Unit, Volume, VolumeImages
-
-
-class PruneError(Exception):
-    """A cache can't be pruned; the text says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,11 +141,11 @@ def removal(
     leads elsewhere by now.
 
     Raises:
-        PruneError: this cache has to be left alone.
+        TalosCacheError: this cache has to be left alone.
     """
     cache = VolumeImages(volume, _all(sets), {})
     if cache.refusal:
-        raise PruneError(cache.refusal)
+        raise TalosCacheError(cache.refusal)
     chosen = {(one.image, one.root) for one in going}
     return cache.removal(
         [unit for unit in cache.units if (unit.image, unit.root) in chosen and not unit.pinned]

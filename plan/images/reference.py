@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from plan.problems import ImageListError, ListProblem, cut
+from plan.problems import ImageListError, Problem, cut
 from plan.settings.upstreams import is_host
 from plan.upstreams import DOCKER_IO_ALIASES
 
@@ -59,7 +59,10 @@ class Platform:
 class _Reading:
     hosts: Collection[str]
     images: dict[ImageReference, None] = field(default_factory=dict)
-    problems: list[ListProblem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def refuse(self, where: str, found: str, rule: str, fix: str) -> None:
+        self.problems.append(Problem(namespace="", path=where, found=found, rule=rule, fix=fix))
 
 
 def parse_list(text: str, source: str, hosts: Collection[str]) -> tuple[ImageReference, ...]:
@@ -81,16 +84,14 @@ def parse_list(text: str, source: str, hosts: Collection[str]) -> tuple[ImageRef
         if entry := line.partition("#")[0].strip():
             _read(entry, f"{source}, line {number}", reading)
     if not reading.images and not reading.problems:
-        reading.problems.append(
-            ListProblem(
-                where=source,
-                found="no image at all",
-                rule="a list has at least one image",
-                fix=f"write one image a line, such as {_EXAMPLE}",
-            )
+        reading.refuse(
+            source,
+            "no image at all",
+            "a list has at least one image",
+            f"write one image a line, such as {_EXAMPLE}",
         )
     if reading.problems:
-        raise ImageListError(reading.problems)
+        raise ImageListError(tuple(reading.problems))
     return tuple(reading.images)
 
 
@@ -101,24 +102,21 @@ def parse_platform(text: str) -> Platform:
         ImageListError: it is neither.
     """
     if not (match := _PLATFORM.fullmatch(text)):
-        raise ImageListError(
-            [
-                ListProblem(
-                    where="--platform",
-                    found=repr(text),
-                    rule="os/architecture, in Go's words",
-                    fix="write linux/amd64 or linux/arm64",
-                )
-            ]
+        problem = Problem(
+            namespace="",
+            path="--platform",
+            found=repr(text),
+            rule="os/architecture, in Go's words",
+            fix="write linux/amd64 or linux/arm64",
         )
+        raise ImageListError((problem,))
     os, architecture, variant = match.groups(default="")
     return Platform(os=os, architecture=architecture, variant=variant)
 
 
 def _read(entry: str, where: str, reading: _Reading) -> None:
     def refuse(rule: str, fix: str) -> None:
-        found = cut(repr(entry))
-        reading.problems.append(ListProblem(where=where, found=found, rule=rule, fix=fix))
+        reading.refuse(where, cut(repr(entry)), rule, fix)
 
     name, _, digest = entry.partition("@")
     host, slash, path = name.partition("/")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from host.errors import TalosCacheError
 from plan import engine_yaml
 from plan.problems import PROJECT, text
 from plan.settings.checks import Checks
@@ -21,7 +22,7 @@ _OLDER = "config:"
 _NOT_COMPARED = re.compile("[^a-z0-9]")
 
 
-class NoConfigError(Exception):
+class NoConfigError(TalosCacheError):
     """A stack file holds no mapping of keys; says what it should hold."""
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -13,7 +14,7 @@ from ops.commands import arguments, warm, warm_report
 from ops.docker.volumes import folder
 from ops.engine import cli
 from ops.errors import OpsError
-from ops.halt import Halt, HaltedError
+from ops.halt import Halt
 from ops.harbor.images import Filled
 from ops.registry import fetch as fetching
 from ops.registry import rounds
@@ -470,7 +471,7 @@ def test_ctrl_c_ends_what_is_on_its_way_and_nothing_more_is_asked_for(monkeypatc
                 tell(1)
                 time.sleep(0.01)
             ended.append("in vain")
-        except HaltedError:
+        except CancelledError:
             ended.append(digest)
             raise
 

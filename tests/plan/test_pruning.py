@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from host.errors import TalosCacheError
 from plan import sizes
 from plan.images import manifests, pruning, storage
-from plan.images.pruning import Going, PruneError
+from plan.images.pruning import Going
 from plan.images.reference import ImageReference, Platform
 from plan.images.storage import LINK_BYTES
 from plan.images.volume_images import File, Volume
@@ -385,7 +386,7 @@ def test_a_damaged_manifest_keeps_its_cache_as_it_is_and_others_are_pruned(conte
     assert "repair mends that" in decision.refused[HOST]
     assert digest_of(OLD_IMAGE) in decision.refused[HOST]
     assert not decided(sick, well, to=before - 1).fits
-    with pytest.raises(PruneError, match="repair mends that"):
+    with pytest.raises(TalosCacheError, match="repair mends that"):
         pruning.removal(sick.volume, {}, ())
 
 

@@ -19,6 +19,8 @@ import grpc
 from google.protobuf.message import Message  # type: ignore[import-untyped]
 from pulumi.runtime.proto import status_pb2
 
+from host.errors import TalosCacheError
+
 OFFICIAL_HINT = "install the official plugin for it"
 # The engine makes as many resources at once as it can; each call waits for Docker, not for the
 # processor.
@@ -29,7 +31,7 @@ PARENT_CHECK_SECONDS = 0.5
 Rpc = TypeVar("Rpc", bound=Callable[..., Any])
 
 
-class PluginError(Exception):
+class PluginError(TalosCacheError):
     """Something went wrong that the user can understand: shown as it is, without a traceback."""
 
     details: Message | None = None
