@@ -9,7 +9,7 @@ from components.pull_through_cache import PullThroughCache, PullThroughCacheArgs
 from plan.caches.cache_plan import CachePlan
 
 Warn = Callable[[str], object]
-Probe = Callable[[Sequence[CachePlan], Warn], str]
+Probe = Callable[[Sequence[CachePlan], Warn], str | None]
 
 
 class CacheSet(pulumi.ComponentResource):
@@ -22,7 +22,7 @@ class CacheSet(pulumi.ComponentResource):
         name: logical name.
         plans: one per upstream, all with the same image; may be none.
         labels: labels of every container.
-        probe: waits until every cache answers and returns a report on what does not work, empty
+        probe: waits until every cache answers and returns a report on what does not work, None
             if all does; tells the second argument what may not; never called in a preview.
 
     Raises (from `ready`):

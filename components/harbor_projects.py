@@ -62,13 +62,13 @@ class HarborProjects(pulumi.ComponentResource):
 
 
 def may_pull(
-    ready: pulumi.Output[bool], probe: Callable[[Callable[[str], object]], str]
+    ready: pulumi.Output[bool], probe: Callable[[Callable[[str], object]], str | None]
 ) -> pulumi.Output[bool]:
     """True once Harbor lets nodes pull; it is asked at every update, and in no preview.
 
     Args:
         ready: true once everything is there that they pull from.
-        probe: gives a report on what they can't pull, empty if all is well; tells its argument
+        probe: gives a report on what they can't pull, None if all is well; tells its argument
             what is not known.
 
     Raises (from the output):

@@ -95,7 +95,7 @@ def chosen() -> Endpoint:
     else:
         name = _current_context(config)
         source = f"the docker context '{name}' in {config}"
-    if name in ("", DEFAULT_CONTEXT):
+    if name in (None, DEFAULT_CONTEXT):
         return Endpoint(url=f"unix://{DEFAULT_SOCKET}")
     return _from_context(name, source)
 
@@ -230,11 +230,11 @@ def _usable(host: str, source: str, folder: Path | None, trusts_anyone: str) -> 
     return Endpoint(url=f"tcp://{name}:{port}", source=source, certificates=folder)
 
 
-def _current_context(config: Path) -> str:
+def _current_context(config: Path) -> str | None:
     try:
-        return str(json.loads(config.read_text()).get("currentContext") or "")
+        return str(json.loads(config.read_text()).get("currentContext") or "") or None
     except FileNotFoundError:
-        return ""
+        return None
     except (OSError, ValueError, AttributeError) as error:
         raise SetupError(
             f"{config}, where the docker command keeps which Docker you use, can't be read: "

@@ -90,14 +90,14 @@ def stack_file(stack: str) -> Path:
     return STACKS / f"Pulumi.{stack}.yaml"
 
 
-def salt_of(file: Path) -> str:
-    """The salt that the engine has written into a stack's file; empty where there is none."""
+def salt_of(file: Path) -> str | None:
+    """The salt that the engine has written into a stack's file; None if there is none."""
     try:
         text = file.read_text(errors="replace")
     except OSError:
-        return ""
+        return None
     found = re.search(r"^encryptionsalt:\s*['\"]?([^\s'\"]+)", text, re.MULTILINE)
-    return found[1] if found else ""
+    return found[1] if found else None
 
 
 # The stacks that come with the project: the passphrase behind their committed salts is public.

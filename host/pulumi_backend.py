@@ -16,15 +16,15 @@ def file_url(folder: Path) -> str:
     return f"file://{path}"
 
 
-def backend() -> str:
-    """URL of the place for state that the user has chosen, empty where there is none."""
+def backend() -> str | None:
+    """URL of the place for state that the user has chosen, None if there is none."""
     if chosen := os.environ.get("PULUMI_BACKEND_URL"):
         return chosen
     try:
         credentials = json.loads((pulumi_home() / "credentials.json").read_text())
-        return str(credentials.get("current") or "")
+        return str(credentials.get("current") or "") or None
     except (OSError, ValueError, AttributeError):
-        return ""
+        return None
 
 
 def state_url() -> str:

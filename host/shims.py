@@ -21,15 +21,15 @@ def which(name: str, path: str | None = None) -> str | None:
     return (behind(found) or found) if found else None
 
 
-def behind(shim: str) -> str:
-    """The program that a shim would run here; empty where it is none, or that is not known."""
+def behind(shim: str) -> str | None:
+    """The program that a shim would run here; None if it is not a shim, or if that is not known."""
     target = Path(shim).resolve()
     for manager in MANAGERS:
         command = shutil.which(manager)
         if command and (target.name.startswith(manager) or manager in _script(target)):
-            real = output_of([command, "which", Path(shim).name]) or ""
-            return real if Path(real).is_file() else ""
-    return ""
+            real = output_of([command, "which", Path(shim).name])
+            return real if real and Path(real).is_file() else None
+    return None
 
 
 def _script(program: Path) -> str:

@@ -21,13 +21,13 @@ KEY_BYTES = 32
 KNOWN_WORD = b"pulumi"
 
 
-def advice(stack: str) -> str:
-    """What to do where the passphrase in use is not the stack's; empty where it is, or none is."""
+def advice(stack: str) -> str | None:
+    """What to do if the passphrase in use is not the stack's; None if it is, or none is in use."""
     file = passphrases.stack_file(stack)
     salt = passphrases.salt_of(file)
     where, given = _in_use()
     if not salt or given is None or opens(salt, given):
-        return ""
+        return None
     name = file.relative_to(file.parent.parent)
     return f"{where} is not the passphrase that {name} is encrypted with. {_way_out(stack, salt)}"
 

@@ -47,9 +47,9 @@ def well(about: str, text: str) -> Finding:
     return Finding(state=OK, about=about, text=text)
 
 
-def warning(about: str, text: str, fix: str = "") -> Finding:
-    """Something to know of."""
-    return Finding(state=WARNING, about=about, text=text, fix=fix)
+def warning(about: str, text: str, fix: str | None = None) -> Finding:
+    """Something to know of, and what to do, if anything."""
+    return Finding(state=WARNING, about=about, text=text, fix=fix or "")
 
 
 def problem(about: str, text: str, fix: str) -> Finding:
@@ -62,11 +62,11 @@ class Answer:
     """How a server answers.
 
     Attributes:
-        why_not: why it does not, as a half sentence about it; empty if it does.
+        why_not: why it does not, as a half sentence about it; None if it does.
         silent: whether nothing came until the time was up, where others fail at once.
     """
 
-    why_not: str = ""
+    why_not: str | None = None
     silent: bool = False
 
 
@@ -78,7 +78,7 @@ class ContainerFacts:
     """What Docker says of a cache's container.
 
     Attributes:
-        whose: it is, in words; empty if it is the stack's own.
+        whose: it is, in words; None if it is the stack's own.
         status: Docker's word for it, such as "running" or "exited".
         exit_status: of its last end; 0 while it runs.
         healthy: False only where its health check fails.
@@ -88,7 +88,7 @@ class ContainerFacts:
         volume: name of the volume that holds its data; empty where it is no volume of a name.
     """
 
-    whose: str
+    whose: str | None
     status: str
     exit_status: int
     healthy: bool
@@ -111,7 +111,8 @@ class CacheFacts:
         upstream: how the upstream answers the cache; None where it was not asked.
         unwell: sentences on what keeps images from coming: what the upstream says to this machine,
             and what the watch in the container says.
-        cut_off: what the cache says when it has to ask its upstream, which is well; empty if well.
+        cut_off: what the cache says when it has to ask its upstream, which is well; None if it
+            says nothing.
     """
 
     container: ContainerFacts | None
@@ -121,7 +122,7 @@ class CacheFacts:
     answer: Answer = ANSWERS
     upstream: Answer | None = None
     unwell: tuple[str, ...] = ()
-    cut_off: str = ""
+    cut_off: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

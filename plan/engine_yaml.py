@@ -166,18 +166,18 @@ def _resolved(text: str) -> tuple[str, object]:
     return "float", int(number) if number.is_integer() and abs(number) < 1e21 else number
 
 
-def _time(text: str) -> str:
-    """A date as the engine hands it over; empty for what is none."""
+def _time(text: str) -> str | None:
+    """A date as the engine hands it over; None for what is not one."""
     match = _TIME.fullmatch(text)
     if match is None or (match["between"] in ("T", "t")) != bool(match["zone"]):
-        return ""
+        return None
     try:
         day = datetime.strptime(f"{match['date']} {match['time'] or '0:0:0'}", "%Y-%m-%d %H:%M:%S")
         zone = (match["zone"] or "Z").replace("Z", "+00:00")
         hours, minutes = int(zone[:3]), int(zone[0] + zone[4:])
         day = day.replace(tzinfo=timezone(timedelta(hours=hours, minutes=minutes)))
     except ValueError:
-        return ""
+        return None
     offset = zone.replace(":", "")
     part = f".{match['part']}".rstrip("0").rstrip(".") if match["part"] else ""
     return f"{day:%Y-%m-%d %H:%M:%S}{part} {offset} {'UTC' if offset == '+0000' else offset}"

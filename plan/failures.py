@@ -140,10 +140,10 @@ def _plain(message: str) -> str:
     return text
 
 
-def _name(urn: str) -> str:
+def _name(urn: str) -> str | None:
     """The logical name of a resource; the stack itself is none."""
     if "::pulumi:pulumi:Stack::" in urn:
-        return ""
+        return None
     return urn.split("::")[-1]
 
 

@@ -141,15 +141,15 @@ def _of_command(variables: Mapping[str, str]) -> Owner | None:
     return None
 
 
-def cluster_of(variables: Mapping[str, str]) -> str:
-    """Name of the cluster that a command with these variables makes; empty if it makes none."""
-    return cluster_for(variables) if cluster_transport.STACK_VARIABLE in variables else ""
+def cluster_of(variables: Mapping[str, str]) -> str | None:
+    """Name of the cluster that a command with these variables makes; None if it makes none."""
+    return cluster_for(variables) if cluster_transport.STACK_VARIABLE in variables else None
 
 
-def cluster_for(variables: Mapping[str, str]) -> str:
-    """Name of the cluster that a command makes, or fills the caches for; empty if neither."""
+def cluster_for(variables: Mapping[str, str]) -> str | None:
+    """Name of the cluster that a command makes, or fills the caches for; None if neither."""
     if cluster_transport.CLUSTER_VARIABLE not in variables:
-        return ""
+        return None
     return str(json.loads(variables[cluster_transport.CLUSTER_VARIABLE])["name"])
 
 

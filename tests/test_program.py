@@ -58,13 +58,13 @@ class Outside:
     def __init__(self):
         self.in_the_way = []
         self.containers = ()
-        self.report = ""
+        self.report = None
         self.us = None
         self.recorded = None
         self.probed = []
         self.seen = drift.Look()
         self.looked = []
-        self.access_report = ""
+        self.access_report = None
         self.mirrors = []
 
     def look(self):
@@ -402,7 +402,7 @@ def test_a_cluster_waits_for_the_caches_and_a_sick_one_stops_it(outside):
     outside.report = "1 cache does not answer:\n  registry-docker.io"
     with pytest.raises(pulumi.RunError):
         run_with(CLUSTER_CONFIG)
-    outside.report = ""
+    outside.report = None
     assert run_with(CLUSTER_CONFIG).one(COMMAND)
 
 
@@ -577,7 +577,7 @@ def test_an_update_fails_where_nodes_may_not_pull_from_harbor(config, outside, s
         run_with(config, **OF_ADMIN)
     with pytest.raises(pulumi.RunError, match="does not know harborLogin"):
         run_with({**config, **CLUSTER_CONFIG}, **OF_ADMIN)
-    outside.access_report = ""
+    outside.access_report = None
     record = run_with({**config, **CLUSTER_CONFIG}, **OF_ADMIN)
     assert len(record.of(CLUSTER)) == 1
     assert [mirror.host for mirror in outside.mirrors[-1]] == sorted(KNOWN)

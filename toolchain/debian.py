@@ -97,12 +97,12 @@ def _wait_for_locks(deadline: float) -> None:
             time.sleep(POLL_SECONDS)
 
 
-def _held() -> str:
-    """Who holds which of apt's locks, empty where nobody holds any."""
+def _held() -> str | None:
+    """Who holds which of apt's locks, None if nobody holds any."""
     for lock in LOCKS:
         if (process := _holder(lock)) is not None:
             return f"{_described(process)} holds {lock}"
-    return ""
+    return None
 
 
 def _holder(lock: Path) -> int | None:

@@ -58,8 +58,8 @@ def _problems() -> Iterator[str]:
             yield f"  {name} can't be written: {why}: {fix}"
 
 
-def _why_not(path: Path) -> str:
-    """Why nothing can be written below a path, as far as it exists; empty if it can."""
+def _why_not(path: Path) -> str | None:
+    """Why nothing can be written below a path, as far as it exists; None if it can."""
     there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
     try:
         with tempfile.TemporaryFile(dir=there) as file:
@@ -67,4 +67,4 @@ def _why_not(path: Path) -> str:
             file.flush()
     except OSError as error:
         return f"{there}: {error.strerror}"
-    return ""
+    return None

@@ -41,7 +41,7 @@ def conflicts(
         nodes = (*nodes, *docker_nodes.all_of(client, owner))
     there = api.containers(client)
     purpose = f"which the cluster {plan.name} exposes"
-    found = []
+    found: list[str | None] = []
     for wanted in map(exposed, plan.settings.exposed_ports):
         holders = [one for one in there if wanted.is_among(one.host_ports)]
         strangers = [

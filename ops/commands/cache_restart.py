@@ -48,10 +48,10 @@ def stopped(client: docker.DockerClient, cache: Cache, stack: str) -> Iterator[b
             client.api.start(cache.name)
 
 
-def not_back(cache: Cache) -> str:
-    """Empty once a cache that was started again answers; in the end, why it does not."""
+def not_back(cache: Cache) -> str | None:
+    """None once a cache that was started again answers; in the end, why it does not."""
     why = wait_for_answer(cache.local_endpoint, START_SECONDS)
-    return f"{cache.name} does not answer after its restart: {why}" if why else ""
+    return f"{cache.name} does not answer after its restart: {why}" if why else None
 
 
 @contextmanager

@@ -110,19 +110,19 @@ def unwell_of(
     found = {}
     for plan in asking:
         reason = said_of.sick.get(plan.host)
-        said = f"asked from this machine: {reason}" if reason else ""
-        found[plan.name] = tuple(filter(None, (said, _trouble(client, plan))))
+        from_here = f"asked from this machine: {reason}" if reason else None
+        found[plan.name] = tuple(filter(None, (from_here, _trouble(client, plan))))
     return found, said_of.cut_off, unasked
 
 
-def _trouble(client: docker.DockerClient, plan: CachePlan) -> str:
-    """What the watch in a running container has noticed; empty if nothing."""
+def _trouble(client: docker.DockerClient, plan: CachePlan) -> str | None:
+    """What the watch in a running container has noticed; None if nothing."""
     try:
         _, frames = api.execute(client, plan.name, ["busybox", "cat", TROUBLE_PATH])
         said = b"".join(some for stream, some in frames if stream == STDOUT).decode().strip()
     except APIError as error:
         return f"its watch can't be asked: {error.explanation}"
-    return f"{said}: it serves only what is cached, until that is over" if said else ""
+    return f"{said}: it serves only what is cached, until that is over" if said else None
 
 
 def of_caches(
@@ -160,7 +160,7 @@ def of_caches(
             answer=answer,
             upstream=upstream,
             unwell=unwell.get(plan.name, ()),
-            cut_off=cut_off.get(plan.host, ""),
+            cut_off=cut_off.get(plan.host),
         )
         findings += diagnosis.of_cache(plan, facts, stack)
     findings += [
@@ -176,7 +176,7 @@ def of_caches(
 
 
 def _container(
-    first: Inspected | None, then: Inspected | None, whose_is: Callable[[Inspected], str]
+    first: Inspected | None, then: Inspected | None, whose_is: Callable[[Inspected], str | None]
 ) -> ContainerFacts | None:
     """What two looks at a container show; None where it is not there at the second one."""
     if then is None:
@@ -202,11 +202,11 @@ def _container(
     )
 
 
-def whose_is(stack: str, state: Recorded, container: Inspected) -> str:
-    """Whose a container is, if it is another's; empty if it is this stack's."""
+def whose_is(stack: str, state: Recorded, container: Inspected) -> str | None:
+    """Whose a container is, if it is another's; None if it is this stack's."""
     labels = container["Config"]["Labels"] or {}
     if state.knows(container["Id"], container["Name"].lstrip("/"), labels):
-        return ""
+        return None
     owner = ownership.owner(labels)
     us = whose.we_are(stack, state)
     return ownership.described(owner, us) if owner else diagnosis.NO_STACK

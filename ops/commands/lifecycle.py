@@ -254,6 +254,6 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, indent=2)
 
 
-def _cluster(command: Mapping[str, Any]) -> str:
-    """The cluster that a command is for; empty for what is none's, as the projects in Harbor."""
+def _cluster(command: Mapping[str, Any]) -> str | None:
+    """The cluster that a command is for; None if it is for none, as that of Harbor's projects."""
     return ownership.cluster_for((command.get("inputs") or {}).get("environment") or {})

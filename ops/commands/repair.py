@@ -86,11 +86,12 @@ def run(arguments: Arguments) -> int:
             )
             for cache in sick
         }
-        said: dict[tuple[str, str], str] = {}
+        offline = "the stack is offline" if settings.offline else None
+        said: dict[tuple[str, str], str | None] = {}
         # Their real sizes are not known: the files were damaged.
         with progress_bar.bar("fetching", None) as bar:
             for cache in sick:
-                why_not = silent[cache.host] or ("the stack is offline" if settings.offline else "")
+                why_not = silent[cache.host] or offline
                 for digest in sorted(damaged[cache.host]):
                     held = stores[cache.host]
                     said[cache.host, digest] = _fetched(cache, held, digest, why_not, bar.update)
@@ -115,7 +116,7 @@ def _removed(
     cache: Cache,
     digests: Collection[str],
     stack: str,
-) -> str:
+) -> str | None:
     """Remove blobs from a cache that is stopped meanwhile; why it can't be asked then, if so.
 
     With its memory goes what it remembers of blobs whose files are gone.
@@ -131,12 +132,12 @@ def _removed(
 
 
 def _fetched(
-    cache: Cache, held: Store, digest: str, why_not: str, tell: Callable[[int], object]
-) -> str:
+    cache: Cache, held: Store, digest: str, why_not: str | None, tell: Callable[[int], object]
+) -> str | None:
     """Ask for a blob in the first repository that has it; the others have it then too.
 
     Returns:
-        Why it did not come; empty if it did, and where no image needs it.
+        Why it did not come; None if it did, and if no image needs it.
     """
     manifest_of, layer_of = _needing(held, digest)
     if why_not or not (manifest_of or layer_of):
@@ -149,7 +150,7 @@ def _fetched(
             fetch.blob(registry, layer_of[0], digest, tell)
     except fetch.FetchError as error:
         return str(error)
-    return ""
+    return None
 
 
 def _needing(held: Store, digest: str) -> tuple[list[str], list[str]]:
@@ -161,14 +162,14 @@ def _needing(held: Store, digest: str) -> tuple[list[str], list[str]]:
 
 
 def _mended(
-    volumes: Volumes, stores: Mapping[str, Store], said: Mapping[tuple[str, str], str]
+    volumes: Volumes, stores: Mapping[str, Store], said: Mapping[tuple[str, str], str | None]
 ) -> list[Mended]:
     """What has become of every blob that was damaged, as the volumes have it now.
 
     Args:
         volumes: open still.
         stores: what they held before.
-        said: (host, digest) -> why it did not come, for each of them.
+        said: (host, digest) -> why it did not come, None if it did, for each of them.
     """
     needed = {(host, digest) for host, digest in said if any(_needing(stores[host], digest))}
     after = _settled(volumes, {key for key in needed if not said[key]})
@@ -180,11 +181,11 @@ def _mended(
     for (host, digest), why_not in said.items():
         there = digest in after[host].blobs
         if there:
-            why_not = _STILL if digest in damaged[host] else ""
+            why_not = _STILL if digest in damaged[host] else None
         elif (host, digest) in needed:
             why_not = why_not or _NOT_STORED
         else:
-            why_not = ""
+            why_not = None
         held = stores[host].blobs
         mended.append(
             Mended(
@@ -193,7 +194,7 @@ def _mended(
                 problem=DAMAGED if digest in held else MISSING,
                 size=held.get(digest, 0),
                 fetched=there and not why_not,
-                why_not=why_not,
+                why_not=why_not or "",
             )
         )
     return mended

@@ -66,8 +66,10 @@ def ask(harbor: HarborSettings, mirrors: Sequence[Mirror], stack: str) -> Asked:
     return Asked(refusals=tuple(_closed(harbor, one, stack) for one in closed))
 
 
-def report(harbor: HarborSettings, mirrors: Sequence[Mirror], warn: Callable[[str], object]) -> str:
-    """The same for `up`: what nodes can't pull, with what to do; empty if they can.
+def report(
+    harbor: HarborSettings, mirrors: Sequence[Mirror], warn: Callable[[str], object]
+) -> str | None:
+    """The same for `up`: what nodes can't pull, with what to do; None if they can.
 
     Args:
         harbor: as for `ask`.
@@ -77,7 +79,7 @@ def report(harbor: HarborSettings, mirrors: Sequence[Mirror], warn: Callable[[st
     asked = ask(harbor, mirrors, stack="")
     if asked.unknown:
         warn(asked.unknown)
-    return "\n".join(f"{one.text}: {one.fix}" for one in asked.refusals)
+    return "\n".join(f"{one.text}: {one.fix}" for one in asked.refusals) or None
 
 
 def knows(url: str, username: str, password: str, ca_pem: str) -> bool:

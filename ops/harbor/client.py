@@ -170,7 +170,7 @@ class Client:
             "of the Harbor itself, without a path (harbor.url)?"
         )
 
-    def _advice(self, answer: httpx.Response) -> str:
+    def _advice(self, answer: httpx.Response) -> str | None:
         match answer.status_code:
             case httpx.codes.UNAUTHORIZED if not self._username:
                 return f"Harbor tells that to nobody who does not log in: set {HARBOR_LOGIN}"
@@ -201,7 +201,7 @@ class Client:
             case status if 300 <= status < 400:
                 there = self._masked(str(answer.headers.get("Location")))
                 return f"it sends on to {there}: write that URL as harbor.url instead"
-        return ""
+        return None
 
     def _words(self, answer: httpx.Response) -> str:
         """What it says, on one line; masked before it is cut, and nothing of ours is masked."""

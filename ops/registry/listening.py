@@ -6,7 +6,7 @@ import socket
 from plan.host_ports import UDP, HostPort
 
 
-def conflict(wanted: HostPort, purpose: str, *, otherwise: str, keys: str) -> str:
+def conflict(wanted: HostPort, purpose: str, *, otherwise: str, keys: str) -> str | None:
     """Try to listen there.
 
     Args:
@@ -16,12 +16,12 @@ def conflict(wanted: HostPort, purpose: str, *, otherwise: str, keys: str) -> st
         keys: the settings that say where to listen.
 
     Returns:
-        Why it can't be had, with what to do; empty where it is free, or where only root may find
+        Why it can't be had, with what to do; None if it is free, or if only root may find
         that out, as Docker does.
     """
     error = _refusal(wanted)
     if error is None or error.errno == errno.EACCES:
-        return ""
+        return None
     if error.errno != errno.EADDRINUSE:
         return (
             f"{wanted.address} can't be listened on ({error.strerror}): it is no address of this "

@@ -13,16 +13,16 @@ POLL_SECONDS = 0.05
 REQUEST_TIMEOUT_SECONDS = 5
 
 
-def wait_for_answer(endpoint: str, seconds: float, login: Credentials | None = None) -> str:
-    """Empty once the registry answers; otherwise, in the end, the last reason why it did not."""
+def wait_for_answer(endpoint: str, seconds: float, login: Credentials | None = None) -> str | None:
+    """None once the registry answers; otherwise, in the end, the last reason why it did not."""
     deadline = time.monotonic() + seconds
     while (why := failure(endpoint, login)) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
     return why
 
 
-def failure(endpoint: str, login: Credentials | None = None) -> str:
-    """Why `GET /v2/` at this endpoint is not answered as a registry does; empty if it is.
+def failure(endpoint: str, login: Credentials | None = None) -> str | None:
+    """Why `GET /v2/` at this endpoint is not answered as a registry does; None if it is.
 
     The environment's proxies are left out on purpose: the endpoint is on this machine.
 
@@ -35,7 +35,7 @@ def failure(endpoint: str, login: Credentials | None = None) -> str:
     except (OSError, http.client.HTTPException) as error:
         return str(error) or type(error).__name__
     good = (http.client.OK,) if login else (http.client.OK, http.client.UNAUTHORIZED)
-    return "" if found in good else f"it answers with status {found}"
+    return None if found in good else f"it answers with status {found}"
 
 
 def status(endpoint: str, seconds: float, login: Credentials | None = None) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LOG_LINES = 8
 
 
-def unready(plans: Sequence[CachePlan], warn: Callable[[str], object]) -> str:
+def unready(plans: Sequence[CachePlan], warn: Callable[[str], object]) -> str | None:
     """Ask all caches at once until each has answered or its time is up; and meanwhile upstreams.
 
     Each upstream is asked once whether images can be pulled from it.
@@ -27,7 +27,7 @@ def unready(plans: Sequence[CachePlan], warn: Callable[[str], object]) -> str:
             that.
 
     Returns:
-        Empty text when all is well; else a report that names each cache that does not answer,
+        None when all is well; else a report that names each cache that does not answer,
         with the last lines of its log, or each upstream that refuses, in its own words.
     """
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -36,21 +36,21 @@ def unready(plans: Sequence[CachePlan], warn: Callable[[str], object]) -> str:
     return silent or _refused(plans, asked.result(), warn)
 
 
-def _silent(plans: Sequence[CachePlan]) -> str:
+def _silent(plans: Sequence[CachePlan]) -> str | None:
     with ThreadPoolExecutor(max_workers=len(plans)) as pool:
         outcomes = list(pool.map(_waited, plans))
     sick = [(plan, why) for plan, why in zip(plans, outcomes, strict=True) if why]
     if not sick:
-        return ""
+        return None
     count = "1 cache does" if len(sick) == 1 else f"{len(sick)} caches do"
     return "\n".join([f"{count} not answer:", *(_report(plan, why) for plan, why in sick)])
 
 
 def _refused(
     plans: Sequence[CachePlan], verdicts: "Sequence[Verdict]", warn: Callable[[str], object]
-) -> str:
+) -> str | None:
     if not verdicts:
-        return ""
+        return None
     # Imported already, where somebody was asked; otherwise it takes a quarter of a second.
     from ops.registry.verdicts import (
         Accepted,
@@ -66,10 +66,10 @@ def _refused(
         quiet = Accepted if one.host in known else Accepted | Unreachable
         if one not in failed and not isinstance(one, quiet):
             warn(str(one))
-    return "\n".join(map(str, failed))
+    return "\n".join(map(str, failed)) or None
 
 
-def _waited(plan: CachePlan) -> str:
+def _waited(plan: CachePlan) -> str | None:
     return wait_for_answer(plan.local_endpoint, plan.wait_seconds, plan.login)
 
 

@@ -29,10 +29,10 @@ def challenges(headers: httpx.Headers) -> dict[str, dict[str, str]]:
     return found
 
 
-def token(text: str) -> str:
-    """The token in what a token service answers; empty where there is none that could be sent."""
+def token(text: str) -> str | None:
+    """The token in what a token service answers; None if there is none that could be sent."""
     content = parsed(text)
     if not isinstance(content, Mapping):
-        return ""
+        return None
     given = content.get("access_token") or content.get("token")
-    return given if isinstance(given, str) and _TOKEN.fullmatch(given) else ""
+    return given if isinstance(given, str) and _TOKEN.fullmatch(given) else None

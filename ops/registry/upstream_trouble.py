@@ -149,8 +149,8 @@ def in_its_words(question: Question, answer: Answer) -> str:
     return f" ({answer.status}): {said}" if said else f" ({answer.status})"
 
 
-def why_not_sent(question: Question, realm: str) -> str:
-    """Why this token service is not asked; empty if it is.
+def why_not_sent(question: Question, realm: str) -> str | None:
+    """Why this token service is not asked; None if it is.
 
     The cache asks only one at the upstream's own host and port, or in its registrable domain
     (`realmAllowed` in registry/proxy/proxyauth.go). That passwords don't leave TLS is our own.
@@ -166,9 +166,9 @@ def why_not_sent(question: Question, realm: str) -> str:
     if question.login and (upstream.scheme, service.scheme) == ("https", "http"):
         return f"its token service {shown} has no TLS, the password was not sent to it"
     if _address(upstream) == _address(service):
-        return ""
+        return None
     if _share_a_domain(upstream.hostname or "", names):
-        return ""
+        return None
     sends = "sends no password there" if question.login else "asks for no token there"
     return (
         f"its token service {shown} is not in its own domain: a cache {sends}, and neither did this"

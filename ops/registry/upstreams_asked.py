@@ -117,7 +117,7 @@ def _cut_off(
         settings = stack_secrets.settings_of(stack)
     by_host = {cache.host: cache for cache in caches.of_settings(settings)}
 
-    def ask(question: "Question") -> str:
+    def ask(question: "Question") -> str | None:
         repository = repositories.get(question.host, question.repository)
         return _trouble_of(by_host[question.host], question, repository)
 
@@ -126,8 +126,8 @@ def _cut_off(
         return {one.host: words for one, words in zip(well, said, strict=True) if words}
 
 
-def _trouble_of(cache: Cache, question: "Question", repository: str) -> str:
-    """What a cache says when it asks its upstream in vain; empty where it does not.
+def _trouble_of(cache: Cache, question: "Question", repository: str) -> str | None:
+    """What a cache says when it asks its upstream in vain; None if it does not.
 
     An upstream may well refuse repositories that it does not have: it is asked for the same, and
     only where that is no refusal the cache is to blame. A cache that is not there, or wants another
@@ -137,15 +137,15 @@ def _trouble_of(cache: Cache, question: "Question", repository: str) -> str:
 
     try:
         if ping.status(cache.local_endpoint, CACHE_SECONDS, cache.login) != http.client.OK:
-            return ""
+            return None
     except (OSError, http.client.HTTPException):
-        return ""
+        return None
     with closing(fetch.opened(cache)) as asked:
         trouble = fetch.upstream_trouble(asked, repository, CACHE_SECONDS)
     # That there are too many requests (429) passes by itself.
     is_cut_off = trouble and (trouble.status in fetch.REFUSALS or trouble.status >= FAILED)
     if not is_cut_off or not upstream_credentials.lacks_nobodys_blob(question, repository):
-        return ""
+        return None
     return str(trouble).partition(": ")[2]
 
 

@@ -161,10 +161,10 @@ def _taken(plans: Sequence[CachePlan], foreign: Sequence[Container]) -> list[Tak
     ]
 
 
-def _name_conflict(plan: CachePlan, foreign: Sequence[Container]) -> str:
+def _name_conflict(plan: CachePlan, foreign: Sequence[Container]) -> str | None:
     owner = next((container for container in foreign if container.name == plan.name), None)
     if owner is None:
-        return ""
+        return None
     return (
         f"There is a container {plan.name} already ({_described(owner)}), and this stack did not "
         f"make it. {_way_out(owner)}"
@@ -178,16 +178,16 @@ def _port_conflict(
     own: Sequence[Container],
     *,
     test_bind: bool,
-) -> str:
+) -> str | None:
     if (owner := _publisher(wanted, foreign)) is not None:
         if owner.name == plan.name:
-            return ""  # named already, as the holder of the container's name
+            return None  # named already, as the holder of the container's name
         return (
             f"{wanted}, for the cache of {plan.host}, is taken by the container {owner.name} "
             f"({_described(owner)}). {_way_out(owner)}"
         )
     if _publisher(wanted, own) is not None or not test_bind or _comes_and_goes(plan, own):
-        return ""
+        return None
     return listening.conflict(
         wanted,
         f"for the cache of {plan.host}",

@@ -76,7 +76,7 @@ def unrecorded_clusters(state: Mapping[str, Any]) -> list[str]:
         for operation in state.get("pending_operations") or []
         if operation["resource"].get("type") == COMMAND_TYPE
     }
-    return sorted(names - known - {""})
+    return sorted(name for name in names if name and name not in known)
 
 
 def dead_locks(folder: Path) -> list[Path]:

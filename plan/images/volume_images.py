@@ -158,10 +158,10 @@ class VolumeImages:
         wanted |= {entry.digest for one in digests for entry in self.manifests[one].refers_to}
         return frozenset(wanted & self.store.blobs.keys())
 
-    def pinned_root(self, image: ImageReference) -> str:
-        """Digest of a pinned image's manifest; empty where the cache does not know it."""
+    def pinned_root(self, image: ImageReference) -> str | None:
+        """Digest of a pinned image's manifest; None if the cache does not know it."""
         repository = self.store.repositories.get(image.repository)
-        return "" if repository is None else image.digest or repository.tags.get(image.tag, "")
+        return None if repository is None else image.digest or repository.tags.get(image.tag)
 
     def removal(self, going: Collection[Unit]) -> Removal:
         """What goes with these images: all that no other image needs."""
@@ -299,9 +299,9 @@ def _left_over(files: Mapping[str, File]) -> dict[str, int]:
     return found
 
 
-def _damage(host: str, damaged: Sequence[str]) -> str:
+def _damage(host: str, damaged: Sequence[str]) -> str | None:
     if not damaged:
-        return ""
+        return None
     return (
         f"{host}: {len(damaged)} of its manifests can't be read, the first is {min(damaged)}, so "
         "nobody knows what they need: repair mends that"

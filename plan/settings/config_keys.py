@@ -103,10 +103,10 @@ def _config(content: bytes) -> Mapping[Any, object]:
     return config
 
 
-def _nearest(name: str, keys: Iterable[object]) -> str:
+def _nearest(name: str, keys: Iterable[object]) -> str | None:
     written = {text(key).lower(): text(key) for key in keys if key != name}
     near = difflib.get_close_matches(name, written, 1, 0.7)
-    return written[near[0]] if near else ""
+    return written[near[0]] if near else None
 
 
 def _full_name(key: object) -> str:

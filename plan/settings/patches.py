@@ -63,12 +63,12 @@ def _patch(check: Checks, path: str, scope: str, item: object) -> Patch | None:
     return None
 
 
-def _as_yaml(item: Mapping[str, Any] | list[Any]) -> str:
-    """As JSON, which is YAML too; empty where it can't be, as with a date for a key."""
+def _as_yaml(item: Mapping[str, Any] | list[Any]) -> str | None:
+    """As JSON, which is YAML too; None if it can't be, as with a date for a key."""
     try:
         written = json.dumps(item, default=str)
     except (RecursionError, TypeError, ValueError):
-        return ""
+        return None
     return _ESCAPE.sub(_whole, written)
 
 

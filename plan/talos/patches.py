@@ -121,13 +121,13 @@ def _operations(document: Any) -> list[Mapping[str, Any]]:
     return found if len(found) == len(items) else []
 
 
-def _as_merge_patch(operation: Mapping[str, Any]) -> str:
-    """The shape of the patch that does the same; empty where lists or moves are in it."""
+def _as_merge_patch(operation: Mapping[str, Any]) -> str | None:
+    """The shape of the patch that does the same; None if lists or moves are in it."""
     parts = text(operation.get("path", "")).strip("/").split("/")
     if operation["op"] not in _OPERATIONS or not all(parts):
-        return ""
+        return None
     if any(part.isdigit() or part == "-" for part in parts) or len(parts) > 8:
-        return ""
+        return None
     leaf = "{$patch: delete}" if operation["op"] == "remove" else "..."
     names = [part.replace("~1", "/").replace("~0", "~") for part in parts]
     return cut("".join(f"{{{name}: " for name in names)) + leaf + "}" * len(names)

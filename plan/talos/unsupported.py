@@ -48,12 +48,12 @@ def all_refusals(clusters: Sequence[ClusterSettings], talosctl: Version) -> tupl
     )
 
 
-def waits_for_a_cni(cluster: ClusterSettings, talosctl: Version) -> str:
-    """What a user should know of a create that waits for nodes that never get ready; or nothing."""
+def waits_for_a_cni(cluster: ClusterSettings, talosctl: Version) -> str | None:
+    """What a user should know of a create that waits for nodes that never get ready; or None."""
     texts = [patch.text for patch in cluster.patches]
     waits = (cluster.wait or talosctl.is_family_b) and MAINTENANCE not in cluster.presets
     if not waits or talosctl.release >= LEAVES_CNI_OUT_FROM or not leaves_nodes_without_cni(texts):
-        return ""
+        return None
     most = "20 minutes" if talosctl.is_family_b else f"createTimeout ({cluster.create_timeout})"
     other = "" if talosctl.is_family_b else ", or write wait: false"
     return (

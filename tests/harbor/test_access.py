@@ -138,7 +138,7 @@ def test_a_harbor_that_is_not_up_says_nothing_about_a_login():
         warned = []
         settings = settings_of(url, WRONG)
         mirrors = from_settings.mirrors(settings, {}, None)
-        assert access.report(settings.harbor, mirrors, warned.append) == ""
+        assert access.report(settings.harbor, mirrors, warned.append) is None
     [text] = warned
     assert text.startswith(
         f"could not check whether nodes may pull from Harbor: Harbor at {url} does"

@@ -99,7 +99,7 @@ def serves_after_a_restart(other, again_for=0):
             requests.get(f"{url}/v2/", timeout=5)
     other.start()
     for url in endpoints().values():
-        assert wait_for_answer(url, BACK_SECONDS) == ""
+        assert wait_for_answer(url, BACK_SECONDS) is None
     pull_all(again_for)
     after = started(other)
     assert before.keys() == after.keys()

@@ -80,7 +80,7 @@ def problem(up):
 def mend(up, fix):
     """Run what the doctor said; all is well then."""
     up.run(*shlex.split(fix))
-    assert wait_for_answer(f"http://127.0.0.1:{BASE_PORT}", 30) == ""
+    assert wait_for_answer(f"http://127.0.0.1:{BASE_PORT}", 30) is None
     assert only(findings(up, status=0), "problem") == []
 
 
@@ -138,7 +138,7 @@ def test_a_paused_cache_is_back_with_what_is_told(up):
 def test_a_cache_that_has_ended_by_itself_is_a_warning(up):
     # The container ends with it.
     os.kill(registry_of(up), signal.SIGKILL)
-    assert wait_for_answer(f"http://127.0.0.1:{BASE_PORT}", 20) == ""
+    assert wait_for_answer(f"http://127.0.0.1:{BASE_PORT}", 20) is None
     [(about, text)] = only(findings(up, status=0), "warning")
     assert about == "cache of docker.io"
     assert text == "it has ended by itself once, and was started again"
@@ -254,9 +254,9 @@ def server(docker_client):
 def test_a_containers_own_view(docker_client, server):
     container, address = server
     urls = {
-        f"http://{address}:5000": "",
-        "http://127.0.0.1:5000/v2/some/project": "",
-        f"https://{address}:5000": "",
+        f"http://{address}:5000": None,
+        "http://127.0.0.1:5000/v2/some/project": None,
+        f"https://{address}:5000": None,
         f"http://{address}:6000": "nothing answers (Connection refused)",
         "http://nobody.invalid:5000": "nothing answers (bad address 'nobody.invalid')",
         f"http://{address}:7000": "nothing answers within 3 s",

@@ -260,12 +260,12 @@ def test_a_server_with_a_certificate_of_its_own_answers_and_one_without_does_not
 @pytest.mark.parametrize(
     ("line", "https", "why_not"),
     [
-        ("0 0 HTTP/1.0 200 OK", False, ""),
-        ("0 0 HTTP/1.1 401 Unauthorized\r", False, ""),
+        ("0 0 HTTP/1.0 200 OK", False, None),
+        ("0 0 HTTP/1.1 401 Unauthorized\r", False, None),
         ("0 0 HTTP/1.1 502 Bad Gateway", False, "no registry answers (status 502)"),
         ("0 0 SSH-2.0-OpenSSH", False, "something answers that is no registry"),
         ("0 0", False, "something answers that is no registry"),
-        ("0 0", True, ""),
+        ("0 0", True, None),
         ("0 1 nc: bad address 'nowhere'", True, "nothing answers (bad address 'nowhere')"),
         (
             "0 1 nc: can't connect to remote host (10.0.0.1): Connection refused",

@@ -75,20 +75,20 @@ SCHEMES = pytest.mark.parametrize("scheme", [False, True], ids=["http", "https"]
 @SCHEMES
 def test_a_registry_that_lets_anybody_in_answers(scheme):
     with registry(**scheme) as (url, asked):
-        assert failure(url) == ""
+        assert failure(url) is None
         assert asked == [("/v2/", "")], "without a login nothing is said of one"
 
 
 @SCHEMES
 def test_a_registry_that_asks_for_a_login_answers_whoever_has_none(scheme):
     with registry(has_login=True, **scheme) as (url, _):
-        assert failure(url) == "", "it works, and the login is not ours to know"
+        assert failure(url) is None, "it works, and the login is not ours to know"
 
 
 @SCHEMES
 def test_a_registry_has_to_take_the_login_that_it_was_given(scheme):
     with registry(has_login=True, **scheme) as (url, _):
-        assert failure(url, LOGIN) == ""
+        assert failure(url, LOGIN) is None
         why = failure(url, WRONG)
         assert why == "it answers with status 401", "nodes would be refused"
         assert "hunter" not in why
@@ -121,4 +121,4 @@ def test_proxies_of_the_environment_are_not_asked(monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with registry() as (url, _):
-        assert failure(url) == "", "the endpoint is on this machine"
+        assert failure(url) is None, "the endpoint is on this machine"

@@ -73,7 +73,7 @@ def asked(monkeypatch):
     return seen
 
 
-def fetched(digest, why_not="", told=lambda size: None):
+def fetched(digest, why_not=None, told=lambda size: None):
     return repair._fetched(CACHE, HELD, digest, why_not, told)
 
 
@@ -86,7 +86,7 @@ def mended(digest, why_not, *found):
 
 @pytest.mark.parametrize("digest", [MANIFEST, LAYER])
 def test_what_an_image_needs_is_fetched_where_it_is_linked(asked, digest):
-    assert fetched(digest) == ""
+    assert fetched(digest) is None
     assert asked == [("team/b", digest)]
 
 
@@ -97,7 +97,7 @@ def test_the_bytes_that_come_are_told(asked):
 
 
 def test_what_no_image_needs_is_not_asked_for_and_not_called_fetched(asked):
-    for why_not in ("", "the stack is offline"):
+    for why_not in (None, "the stack is offline"):
         assert fetched(ORPHAN, why_not) == why_not
         found, said = mended(ORPHAN, why_not, ())
         assert (found.fetched, found.why_not) == (False, "")
@@ -124,20 +124,20 @@ def test_why_it_does_not_come_is_told(monkeypatch):
 
 
 def test_it_is_called_fetched_when_the_volume_holds_it_which_may_take_a_moment():
-    found, said = mended(LAYER, "", (), (), (LAYER,))
+    found, said = mended(LAYER, None, (), (), (LAYER,))
     assert (found.fetched, found.why_not) == (True, "")
     assert "removed, fetched again\n" in said
 
 
 def test_what_came_and_was_not_stored_is_not_called_fetched():
-    found, said = mended(LAYER, "", ())
+    found, said = mended(LAYER, None, ())
     assert found.fetched is False
     assert "removed, not fetched again: it was delivered, but not stored" in said
 
 
 def test_what_is_damaged_again_is_not_called_fetched(sick):
     sick.add(LAYER)
-    found, said = mended(LAYER, "", (LAYER,))
+    found, said = mended(LAYER, None, (LAYER,))
     assert found.fetched is False
     assert f"{LAYER}  not mended: what is in the volume is damaged, still or again\n" in said
 
@@ -222,7 +222,7 @@ def test_a_blob_that_was_missing_is_told_apart_from_a_damaged_one():
     ]
 
 
-def removed(monkeypatch, *, ran=True, not_back="", error=None):
+def removed(monkeypatch, *, ran=True, not_back=None, error=None):
     """What comes of removing, in the middle of a `stopped` that is a double."""
     order = []
     volumes = VolumesDouble(())
@@ -245,7 +245,7 @@ def removed(monkeypatch, *, ran=True, not_back="", error=None):
 
 
 def test_blobs_go_while_the_cache_is_stopped(monkeypatch):
-    assert removed(monkeypatch) == ("", ["stop", "remove", "start"])
+    assert removed(monkeypatch) == (None, ["stop", "remove", "start"])
 
 
 @pytest.mark.parametrize(

@@ -777,7 +777,7 @@ class TestClustersWithoutCni:
 
     @pytest.mark.parametrize("name", ["v1.13.0", "v1.14.1"])
     def test_newer_ones_do_not_wait(self, name):
-        assert waits_for_a_cni(cluster_settings(patches=[NO_CNI]), version(name)) == ""
+        assert waits_for_a_cni(cluster_settings(patches=[NO_CNI]), version(name)) is None
 
     @pytest.mark.parametrize(
         "keys",
@@ -791,7 +791,7 @@ class TestClustersWithoutCni:
         ],
     )
     def test_nothing_is_told_where_nodes_get_ready_or_nobody_waits(self, keys):
-        assert waits_for_a_cni(cluster_settings(**keys), version("v1.11.5")) == ""
+        assert waits_for_a_cni(cluster_settings(**keys), version("v1.11.5")) is None
 
     def test_the_newer_family_always_waits_but_for_machines_without_a_config(self):
         def told(**keys):

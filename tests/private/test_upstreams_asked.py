@@ -548,7 +548,7 @@ class TestUp:
 
     @pytest.fixture(autouse=True)
     def caches_answer(self, monkeypatch):
-        monkeypatch.setattr(readiness, "wait_for_answer", lambda *_: "")
+        monkeypatch.setattr(readiness, "wait_for_answer", lambda *_: None)
 
     def said(self, url, **more):
         config = {"upstreams": {HOST: {"remoteUrl": url, "port": 5010}}, **more}
@@ -569,7 +569,7 @@ class TestUp:
     def test_what_is_not_is_a_warning(self):
         with answering((503, JSON, b"")) as upstream:
             failed, told = self.said(upstream.url)
-        assert failed == ""
+        assert failed is None
         (warning,) = told
         assert "503" in warning
 
@@ -583,14 +583,14 @@ class TestUp:
     def test_one_who_answers_and_can_never_serve_is(self, location):
         with answering((307, [("Location", location)], b"")) as upstream:
             failed, (warning,) = self.said(upstream.url)
-        assert failed == ""
+        assert failed is None
         assert warning.startswith(f"nothing can be pulled from {HOST}: it ")
 
     def test_so_is_silence(self, monkeypatch):
         monkeypatch.setattr(upstream_transport, "TIMEOUT_SECONDS", 0.5)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             failed, (warning,) = self.said(f"https://127.0.0.1:{listening.getsockname()[1]}")
-        assert failed == ""
+        assert failed is None
         assert "does not answer within 0.5 s; wait" in warning
 
     def test_no_network_is_where_there_are_credentials(self):
@@ -599,7 +599,7 @@ class TestUp:
             taken.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{taken.getsockname()[1]}"
             failed, told = self.said(url, credentials=login)
-        assert failed == ""
+        assert failed is None
         assert "refused" in told[0]
 
     def test_wrong_credentials_fail(self):
@@ -650,7 +650,7 @@ def test_an_up_that_changes_nothing_asks_each_upstream_one_question(monkeypatch,
         who = {"username": "me", "password": "hunter2"}
         secrets = {"credentials": dict.fromkeys(hosts, who)} if login else {}
         plans = planned({"upstreams": config, **secrets}).caches
-        assert readiness.unready(plans, pytest.fail) == ""
+        assert readiness.unready(plans, pytest.fail) is None
     v2, token = ("GET", "/v2/"), ("GET", "/token")
     manifest = ("HEAD", "/v2/ratelimitpreview/test/manifests/latest")
     blob = ("HEAD", f"/v2/proxy-docker.io/{NO_BLOB}")

@@ -155,7 +155,7 @@ def test_locks_on_a_read_only_system_can_be_looked_at(apt, monkeypatch):
     plain = os.open
     apt.locks[0].touch()
     monkeypatch.setattr(debian.os, "open", read_only)
-    assert debian._held() == ""
+    assert debian._held() is None
 
 
 def test_any_other_failure_is_one(apt):

@@ -181,7 +181,7 @@ def test_the_salt_of_a_stack_is_found_however_it_is_written(checkout, quote):
     file = write_stack(checkout, "mine", f"{quote}{OWN_SALT}{quote}")
     assert passphrases.salt_of(file) == OWN_SALT
     file.write_text("config: {}\n")
-    assert passphrases.salt_of(file) == ""
+    assert passphrases.salt_of(file) is None
 
 
 def test_clean_keeps_the_passphrase_of_a_stack_and_says_where_it_is(checkout, capsys):

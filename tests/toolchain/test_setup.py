@@ -441,7 +441,7 @@ def test_a_login_that_was_cut_off_is_none(tmp_path, monkeypatch, content):
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
     (tmp_path / "credentials.json").write_text(content)
-    assert pulumi_backend.backend() == ""
+    assert pulumi_backend.backend() is None
 
 
 @pytest.fixture
