@@ -44,9 +44,9 @@ class Endpoint:
     certificates: Path | None = None
 
     @property
-    def socket_path(self) -> str:
-        """Path of the socket, empty for one that is reached by network."""
-        return self.url.removeprefix("unix://") if self.url.startswith("unix://") else ""
+    def socket_path(self) -> str | None:
+        """Path of the socket; None for one that is reached by network."""
+        return self.url.removeprefix("unix://") if self.url.startswith("unix://") else None
 
     @property
     def environment(self) -> dict[str, str]:

@@ -81,8 +81,8 @@ def known_by(kept: Path) -> dict[str, Recorded]:
     return found
 
 
-def alive(containers: Iterable[Container], us: Owner) -> str:
-    """Which other state still knows one of these, or may; empty where none is found that does."""
+def alive(containers: Iterable[Container], us: Owner) -> str | None:
+    """Which other state still knows one of these, or may; None if none is found that does."""
     closed = []
     for container in containers:
         for kept in _places(container, us):
@@ -97,7 +97,7 @@ def alive(containers: Iterable[Container], us: Owner) -> str:
             for stack, state in states.items():
                 if container.id in state.containers:
                     return f"the stack '{stack}', whose state is in {kept}, knows {container.name}"
-    return next(iter(closed), "")
+    return next(iter(closed), None)
 
 
 def others(

@@ -70,7 +70,7 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
-def _refuse(stack: str, alive: str, lost: Sequence[str]) -> None:
+def _refuse(stack: str, alive: str | None, lost: Sequence[str]) -> None:
     again = f"make adopt STACK={stack} ARGS=--yes"
     if alive:
         raise OpsError(

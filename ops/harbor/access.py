@@ -35,11 +35,11 @@ class Asked:
 
     Attributes:
         refusals: of the login, or of projects; none where nodes may pull from all of them.
-        unknown: why nobody knows; empty where Harbor has answered.
+        unknown: why that is not known; None if Harbor has answered.
     """
 
     refusals: tuple[Refusal, ...] = ()
-    unknown: str = ""
+    unknown: str | None = None
 
 
 def ask(harbor: HarborSettings, mirrors: Sequence[Mirror], stack: str) -> Asked:

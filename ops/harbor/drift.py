@@ -20,11 +20,11 @@ class Look:
 
     Attributes:
         repairs: how often something had to be put right, this time included.
-        warning: what differs, or why nobody could look; empty where all is well.
+        warning: what differs, or why nobody could look; None if all is well.
     """
 
     repairs: int = 0
-    warning: str = ""
+    warning: str | None = None
 
 
 def look(plan: HarborPlan, recorded: Recorded | None) -> Look:

@@ -276,7 +276,7 @@ class _Pull:
 
     def _entries(
         self, image: ImageReference, index: manifests.Manifest, *, is_wanted: bool
-    ) -> tuple[str, str]:
+    ) -> tuple[str | None, str | None]:
         """Fetch all manifests of an index, whatever becomes of one.
 
         Harbor waits for them, and sets no tag for seven days, for whoever wants which platform, if
@@ -291,11 +291,10 @@ class _Pull:
             The digest of the one that a node takes; why the first of the others did not come.
 
         Raises:
-            FetchError, HarborError, ManifestError: that one did not come; or one of them, where
-                none is wanted.
+            TalosCacheError: that one did not come; or one of them, if none is wanted.
         """
         entry = manifests.chosen(index, self._platform) if is_wanted else None
-        wanted = entry.digest if entry else ""
+        wanted = entry.digest if entry else None
         failed: dict[str, Exception] = {}
         deadline = time.monotonic() + INDEX_SECONDS
         all_of_it = dict.fromkeys((wanted, *(one.digest for one in index.refers_to)))
@@ -311,7 +310,7 @@ class _Pull:
         why = next(iter(failed.values()), None)  # of the wanted one, if that failed
         if why and (not is_wanted or wanted in failed):
             raise why
-        return wanted, str(why or "")
+        return wanted, str(why) if why else None
 
     def _walk(self, image: ImageReference, digest: str, *, is_wanted: bool) -> None:
         """Fetch a manifest, or an index, with all that it refers to and Harbor does not have."""

@@ -47,12 +47,12 @@ class Found:
     Attributes:
         sick: upstream -> why nothing can be pulled from it and what to do.
         cut_off: upstream that is well -> what its cache says all the same when it has to ask it.
-        unasked: why no cache was asked; empty where they were.
+        unasked: why no cache was asked; None if they were.
     """
 
     sick: Mapping[str, str] = field(default_factory=dict)
     cut_off: Mapping[str, str] = field(default_factory=dict)
-    unasked: str = ""
+    unasked: str | None = None
 
     @property
     def lines(self) -> dict[str, str]:

@@ -25,14 +25,14 @@ class Delivered:
     Attributes:
         digest: of its manifest or index, as the upstream has it.
         platforms: digests of an index's manifests; none for an image that is no index.
-        chosen: the one for the wanted platform; empty for an image that is no index.
-        left_out: why one of the others did not come; empty if all did.
+        chosen: the one for the wanted platform; None for an image that is no index.
+        left_out: why one of the others did not come; None if all did.
     """
 
     digest: str
     platforms: tuple[str, ...] = ()
-    chosen: str = ""
-    left_out: str = ""
+    chosen: str | None = None
+    left_out: str | None = None
 
 
 def is_index(artifact: Json) -> bool:

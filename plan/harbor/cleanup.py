@@ -16,12 +16,12 @@ class Removal:
     Attributes:
         registry: the endpoint.
         projects: to remove, with all that they hold, before the endpoint.
-        stays: why the endpoint stays after that; empty if it goes.
+        stays: why the endpoint stays after that; None if it goes.
     """
 
     registry: Json
     projects: tuple[Json, ...]
-    stays: str = ""
+    stays: str | None = None
 
     @property
     def what(self) -> str:
@@ -92,5 +92,5 @@ def _removal(
     return Removal(
         registry=registry,
         projects=tuple(one for one in held if one["name"] not in full),
-        stays="; ".join(reasons),
+        stays="; ".join(reasons) or None,
     )

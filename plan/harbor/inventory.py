@@ -39,9 +39,9 @@ def is_ours(plan: HarborPlan, thing: Json | None) -> bool:
     return thing is not None and thing.get("description") == plan.mark
 
 
-def retention_id(project: Json) -> str:
-    """Number of a project's retention policy; empty where it has none."""
-    return str(project.get("metadata", {}).get("retention_id") or "")
+def retention_id(project: Json) -> str | None:
+    """Number of a project's retention policy; None if it has none."""
+    return str(project.get("metadata", {}).get("retention_id") or "") or None
 
 
 def owns(plan: HarborPlan, found: Found, project: Json) -> bool:

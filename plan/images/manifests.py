@@ -52,13 +52,13 @@ class Manifest:
     """An index (of manifests) or a manifest (of config and layers).
 
     Attributes:
-        subject: digest of the manifest that it says something about, as a signature does; or empty.
+        subject: digest of the manifest that it says something about, as a signature does; or None.
     """
 
     media_type: str
     is_index: bool
     refers_to: tuple[Descriptor, ...]
-    subject: str = ""
+    subject: str | None = None
 
 
 def parse(content: bytes) -> Manifest:
@@ -120,9 +120,9 @@ def chosen(index: Manifest, platform: Platform) -> Descriptor | None:
     return for_platform(index, platform) or next(unsaid, None)
 
 
-def _subject(value: object) -> str:
+def _subject(value: object) -> str | None:
     """What is wrong with it does not make an image unreadable: nodes do not look at it."""
-    return str(value.get("digest", "")) if isinstance(value, Mapping) else ""
+    return str(value.get("digest", "")) if isinstance(value, Mapping) else None
 
 
 def _children(index: Mapping[str, Any]) -> Iterable[Descriptor]:

@@ -263,14 +263,14 @@ def entries(
     return None if entry is None else (entry,)
 
 
-def subject_of(tag: str) -> str:
-    """The digest of what a tag belongs to, by its name; empty where it belongs to nothing.
+def subject_of(tag: str) -> str | None:
+    """The digest of what a tag belongs to, by its name; None if it belongs to nothing.
 
     `sha256-DIGEST` is the referrers tag schema of the distribution specification; cosign adds
     `.sig`, `.att` or `.sbom`.
     """
     match = _ATTACHED.fullmatch(tag)
-    return f"sha256:{match[1]}" if match else ""
+    return f"sha256:{match[1]}" if match else None
 
 
 def kind(store: Store, image: ImageReference, faults: Collection[Fault]) -> str:
@@ -287,7 +287,7 @@ def kind(store: Store, image: ImageReference, faults: Collection[Fault]) -> str:
     """
     repository = store.repository(image.repository)
     root = repository.tags.get(image.tag, "")
-    if subject_of(image.tag) not in ("", root):
+    if subject_of(image.tag) not in (None, root):
         return ATTACHED
     missing = faults and all(fault.problem == MISSING for fault in faults)
     return LOOKED_AT if missing and _never_pulled(store, repository, root) else IMAGE

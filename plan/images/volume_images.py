@@ -222,12 +222,17 @@ class VolumeImages:
         found: dict[str, list[tuple[str, str]]] = {}
         for tag, root in sorted(repository.tags.items()):
             subject = storage.subject_of(tag)
-            if subject != root and self._has(repository, subject) and self._has(repository, root):
+            if (
+                subject
+                and subject != root
+                and self._has(repository, subject)
+                and self._has(repository, root)
+            ):
                 found.setdefault(subject, []).append((tag, root))
         for digest in sorted(repository.revisions & self.manifests.keys()):
-            subject = self.manifests[digest].subject
-            if self._has(repository, subject):
-                found.setdefault(subject, []).append(("", digest))
+            above = self.manifests[digest].subject
+            if above and self._has(repository, above):
+                found.setdefault(above, []).append(("", digest))
         return found
 
     def _units(self, days: Days) -> Iterator[Unit]:

@@ -375,7 +375,7 @@ class TestRemovals:
 
     def test_an_endpoint_goes_after_its_projects(self):
         (removal,) = self.of(THERE)
-        assert (removal.projects, removal.stays) == ((project(),), "")
+        assert (removal.projects, removal.stays) == ((project(),), None)
 
     def test_what_is_wanted_and_what_is_somebody_elses_is_no_concern(self):
         assert self.of(THERE, wanted=["proxy"]) == ()
@@ -387,7 +387,7 @@ class TestRemovals:
         assert removal.projects == ()
         assert removal.stays == "the project proxy holds images, and they are kept"
         (removal,) = self.of(state, keep_data=False)
-        assert (removal.projects, removal.stays) == (state.projects, "")
+        assert (removal.projects, removal.stays) == (state.projects, None)
 
     def test_what_somebody_else_put_there_stays(self):
         state = found(
@@ -403,7 +403,7 @@ class TestRemovals:
         (removal,) = self.of(state, known=())
         assert removal.stays == "the project endpoint holds images, and they are kept"
         (removal,) = self.of(state, known=(), keep_data=False)
-        assert (removal.projects, removal.stays) == ((named,), "")
+        assert (removal.projects, removal.stays) == ((named,), None)
 
     def test_that_credentials_stay_with_an_endpoint_is_told(self):
         credential = {"type": "basic", "access_key": "alice", "access_secret": "*****"}
@@ -424,7 +424,7 @@ class TestRemovals:
 
     def test_an_endpoint_without_projects_goes(self):
         (removal,) = self.of(found(registries=[registry(), registry(id=9, description="")]))
-        assert (removal.registry["id"], removal.projects, removal.stays) == (1, (), "")
+        assert (removal.registry["id"], removal.projects, removal.stays) == (1, (), None)
 
 
 def test_what_there_is_says_whose_it_is_and_no_secret():

@@ -147,7 +147,7 @@ def test_what_belongs_to_an_image_is_told_by_its_tag(suffix):
 
 @pytest.mark.parametrize("tag", ["v1", "sha256-abc", f"sha512-{'a' * 64}", f"x-sha256-{'a' * 64}"])
 def test_what_another_tag_names_belongs_to_nothing(tag):
-    assert storage.subject_of(tag) == ""
+    assert storage.subject_of(tag) is None
 
 
 def test_an_image_that_is_tagged_with_its_own_digest_is_an_image():
