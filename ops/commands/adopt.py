@@ -48,8 +48,8 @@ def run(arguments: Arguments) -> int:
     us = whose.we_are(stack, state)
     client = api.connect()
     foreign = whose.others(api.containers(client), names, state)
-    ours = [one for one in foreign if ownership.owner(dict(one.labels)) is not None]
-    if strangers := [one.name for one in foreign if one not in ours]:
+    ours = [container for container in foreign if ownership.owner(dict(container.labels))]
+    if strangers := [container.name for container in foreign if container not in ours]:
         raise OpsError(
             f"{', '.join(strangers)}: this project made no such container, so it may hold images "
             "that are in no volume. Remove it yourself: docker rm -f NAME"

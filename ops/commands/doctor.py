@@ -72,7 +72,7 @@ def run(arguments: Arguments) -> int:
 
 def examined(stack: str, settings: Settings) -> list[Finding]:
     """Everything that was found of a stack, good and bad."""
-    found, findings = _talosctl(stack, settings)
+    installed, findings = _talosctl(stack, settings)
     try:
         client = api.connect()
     except DockerUnavailableError as error:
@@ -86,16 +86,20 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
     findings += unread
     whose.we_are(stack, state)
     plans, clusters = _planned(client, stack, settings)
-    nodes = sum(len(plan.settings.node_ips) for plan in clusters) if found else 0
+    nodes = sum(len(plan.settings.node_ips) for plan in clusters) if installed else 0
     with progress_bar.bar("looking", len(plans) + nodes, unit="look") as bar:
         first = inspected(client, plans)
-        own = {name: one for name, one in first.items() if not whose_is(stack, state, one)}
+        own = {
+            name: container
+            for name, container in first.items()
+            if not whose_is(stack, state, container)
+        }
         answers = answers_of(client, settings, plans, own, bar.update)
         unwell, cut_off, unasked = unwell_of(client, stack, plans, own)
         findings += unasked
-        if found:
+        if installed:
             for plan in clusters:
-                for of_node in doctor_nodes.examined(client, plan, found, settings.cache.image):
+                for of_node in doctor_nodes.examined(client, plan, installed, settings.cache.image):
                     findings += of_node
                     bar.update()
         findings += of_caches(
@@ -113,17 +117,19 @@ def _talosctl(stack: str, settings: Settings) -> tuple[Talosctl | None, list[Fin
     if not settings.clusters:
         return None, []
     try:
-        found = talosctl.find()
+        installed = talosctl.find()
     except (OpsError, subprocess.TimeoutExpired) as error:
         text = f"{node_updates.why(error)} The nodes were not looked at."
         return None, [diagnosis.problem("talosctl", text, f"make up STACK={stack}")]
     refused = [
-        diagnosis.problem("talosctl", f"{one.path}: {one.found}, but {one.rule}", one.fix)
+        diagnosis.problem(
+            "talosctl", f"{refusal.path}: {refusal.found}, but {refusal.rule}", refusal.fix
+        )
         for of_cluster in settings.clusters
-        for one in refusals(of_cluster, found.version)
+        for refusal in refusals(of_cluster, installed.version)
     ]
-    return found, list(dict.fromkeys(refused)) or [
-        diagnosis.well("talosctl", f"{found.version}, {found.program}")
+    return installed, list(dict.fromkeys(refused)) or [
+        diagnosis.well("talosctl", f"{installed.version}, {installed.program}")
     ]
 
 
@@ -155,19 +161,19 @@ def _planned(
     return plan.caches, plan.clusters
 
 
-def _as_json(found: Sequence[Finding], *, healthy: bool) -> str:
+def _as_json(findings: Sequence[Finding], *, healthy: bool) -> str:
     return json.dumps(
-        {"healthy": healthy, "findings": [asdict(finding) for finding in found]}, indent=2
+        {"healthy": healthy, "findings": [asdict(finding) for finding in findings]}, indent=2
     )
 
 
-def _table(found: Sequence[Finding]) -> str:
+def _table(findings: Sequence[Finding]) -> str:
     lines = []
-    for finding in found:
+    for finding in findings:
         lines.append(f"{finding.state:<9}{finding.about}: {finding.text}")
         if finding.fix:
             lines.append(f"{'':<9}fix: {finding.fix}")
-    counts = Counter(finding.state for finding in found)
+    counts = Counter(finding.state for finding in findings)
     counted = (_count(counts[state], state) for state in (WARNING, PROBLEM))
     lines.append(", ".join([f"{counts[OK]} ok", *counted]))
     return "\n".join(lines)

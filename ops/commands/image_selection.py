@@ -118,20 +118,22 @@ def named(
         ImageListError: a list has mistakes.
     """
     _check_kubernetes(selection)
-    found: dict[ImageReference, None] = {}
+    images: dict[ImageReference, None] = {}
     for file in selection.lists:
-        found |= dict.fromkeys(parse_list(read(file), _source(file), hosts))
+        images |= dict.fromkeys(parse_list(read(file), _source(file), hosts))
     for version in selection.talos_versions:
-        found |= dict.fromkeys(of_talos(version, hosts, selection.kubernetes_version))
+        images |= dict.fromkeys(of_talos(version, hosts, selection.kubernetes_version))
     for name in selection.clusters:
-        found |= dict.fromkeys(of_cluster(cluster_named(settings, name), hosts))
+        images |= dict.fromkeys(of_cluster(cluster_named(settings, name), hosts))
     for name in selection.running_clusters:
         cluster = cluster_named(settings, name)
-        found |= dict.fromkeys(_with_caches(_on_nodes(stack, cluster), hosts))
-    if not found and (selection.talos_versions or selection.clusters or selection.running_clusters):
+        images |= dict.fromkeys(_with_caches(_on_nodes(stack, cluster), hosts))
+    if not images and (
+        selection.talos_versions or selection.clusters or selection.running_clusters
+    ):
         known = ", ".join(sorted(hosts))
         raise OpsError(f"no image is left: this stack has a cache for {known} only")
-    return tuple(found)
+    return tuple(images)
 
 
 def of_talos(
@@ -160,13 +162,13 @@ def of_cluster(cluster: ClusterSettings, hosts: Collection[str]) -> tuple[ImageR
         OpsError: there is no talosctl, or not one of the cluster's release.
         ImageListError: the named list has mistakes.
     """
-    found = talosctl.find()
-    own = system_image(cluster, found.version)
+    installed = talosctl.find()
+    own = system_image(cluster, installed.version)
     if cluster.warm_file:
         path = ROOT / text_files.path(cluster.warm_file)
         listed = parse_list(read(str(path)), f"@{cluster.warm_file}", hosts)
         return tuple(dict.fromkeys((*_with_caches([own], hosts), *listed)))
-    version = cluster.talos_version or cluster.image_version or str(found.version)
+    version = cluster.talos_version or cluster.image_version or str(installed.version)
     names = _listed(version, cluster.kubernetes_version or "")
     # talosctl up to 1.11 lists its default installer, which Docker's nodes never pull.
     needed = (name for name in names if not name.startswith(f"{INSTALLER}:"))
@@ -201,11 +203,11 @@ def cluster_named(settings: Settings, name: str) -> ClusterSettings:
 
 
 def _listed(version: str, kubernetes: str) -> list[str]:
-    found = talosctl.find()
-    argv = image_list_argv(found.program, found.version, version)
+    installed = talosctl.find()
+    argv = image_list_argv(installed.program, installed.version, version)
     if isinstance(argv, str):
         raise OpsError(argv)
-    return with_kubernetes(_said(argv).split(), kubernetes)
+    return with_kubernetes(_output_of(argv).split(), kubernetes)
 
 
 def _on_nodes(stack: str, cluster: ClusterSettings) -> list[str]:
@@ -217,12 +219,12 @@ def _on_nodes(stack: str, cluster: ClusterSettings) -> list[str]:
         name
         for namespace in ("system", "cri")
         for name in node_images(
-            _said(nodes_images_argv(program, str(access), cluster.node_ips, namespace))
+            _output_of(nodes_images_argv(program, str(access), cluster.node_ips, namespace))
         )
     ]
 
 
-def _said(argv: list[str]) -> str:
+def _output_of(argv: list[str]) -> str:
     try:
         done = subprocess.run(
             argv,
@@ -240,14 +242,14 @@ def _said(argv: list[str]) -> str:
 
 def _with_caches(names: Iterable[str], hosts: Collection[str]) -> tuple[ImageReference, ...]:
     """The images that a cache is there for; the others do not come through this stack."""
-    found: list[ImageReference] = []
+    images: list[ImageReference] = []
     for name in names:
         host = name.partition("/")[0]
         if host in hosts:
-            found += parse_list(name, "talosctl's list", hosts)
+            images += parse_list(name, "talosctl's list", hosts)
         else:
             print(f"left out, because there is no cache for {host}: {name}", file=sys.stderr)
-    return tuple(found)
+    return tuple(images)
 
 
 def _source(file: str) -> str:

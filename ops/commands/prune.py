@@ -135,8 +135,8 @@ def run(arguments: Arguments) -> int:
     sets = _stored(_sets(arguments, {cache.host for cache in caches}, settings), caches)
     client = api.connect()
     days = {
-        host: one.days
-        for host, one in ledger.brought_up_to_date(client, arguments.stack, caches).items()
+        host: noted.days
+        for host, noted in ledger.brought_up_to_date(client, arguments.stack, caches).items()
     }
     with opened(client, caches) as volumes:
         read = _read(volumes)
@@ -156,18 +156,18 @@ def run(arguments: Arguments) -> int:
 
 
 def _sets(arguments: Arguments, hosts: set[str], settings: Settings) -> Sets:
-    found: dict[str, tuple[ImageReference, ...]] = {}
+    sets: dict[str, tuple[ImageReference, ...]] = {}
     for file in arguments.lists:
         name = Path(file).stem
-        if name in found:
+        if name in sets:
             raise OpsError(f"--keep {file}: there is a set '{name}' already; give it another name")
-        found[name] = parse_list(image_selection.read(file), file, hosts)
+        sets[name] = parse_list(image_selection.read(file), file, hosts)
     for version in arguments.talos_versions:
-        found[f"talos {version}"] = image_selection.of_talos(version, hosts)
+        sets[f"talos {version}"] = image_selection.of_talos(version, hosts)
     for name in arguments.clusters:
         cluster = image_selection.cluster_named(settings, name)
-        found[f"cluster {name}"] = image_selection.of_cluster(cluster, hosts)
-    return found
+        sets[f"cluster {name}"] = image_selection.of_cluster(cluster, hosts)
+    return sets
 
 
 def _stored(sets: Sets, caches: Sequence[Cache]) -> Sets:

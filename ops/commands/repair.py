@@ -34,14 +34,14 @@ _STILL = "what is in the volume is damaged, still or again"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mended:
-    """One blob that was damaged or missing.
+class Outcome:
+    """What has become of one blob that was damaged or missing.
 
     Attributes:
         problem: DAMAGED or MISSING.
         size: in bytes, of the file that was damaged.
         fetched: whether it was fetched again, and is whole in the volume now.
-        why_not: why it is not; empty if it is, and where it is gone and no image needs it.
+        why_not: why it is not; empty if it is, or if it is gone and no image needs it.
     """
 
     host: str
@@ -87,18 +87,18 @@ def run(arguments: Arguments) -> int:
             for cache in sick
         }
         offline = "the stack is offline" if settings.offline else None
-        said: dict[tuple[str, str], str | None] = {}
+        reasons: dict[tuple[str, str], str | None] = {}
         # Their real sizes are not known: the files were damaged.
         with progress_bar.bar("fetching", None) as bar:
             for cache in sick:
                 why_not = silent[cache.host] or offline
                 for digest in sorted(damaged[cache.host]):
                     held = stores[cache.host]
-                    said[cache.host, digest] = _fetched(cache, held, digest, why_not, bar.update)
-        mended = _mended(volumes, stores, said)
+                    reasons[cache.host, digest] = _fetched(cache, held, digest, why_not, bar.update)
+        outcomes = _outcomes(volumes, stores, reasons)
         uploads = volumes.remove_uploads()
-    print(_as_json(mended, uploads) if arguments.as_json else _report(mended, stores, uploads))
-    return int(any(one.why_not for one in mended))
+    print(_as_json(outcomes, uploads) if arguments.as_json else _report(outcomes, stores, uploads))
+    return int(any(outcome.why_not for outcome in outcomes))
 
 
 def _missing(volumes: Volumes, stores: Mapping[str, Store]) -> dict[str, frozenset[str]]:
@@ -161,24 +161,24 @@ def _needing(held: Store, digest: str) -> tuple[list[str], list[str]]:
     )
 
 
-def _mended(
-    volumes: Volumes, stores: Mapping[str, Store], said: Mapping[tuple[str, str], str | None]
-) -> list[Mended]:
+def _outcomes(
+    volumes: Volumes, stores: Mapping[str, Store], reasons: Mapping[tuple[str, str], str | None]
+) -> list[Outcome]:
     """What has become of every blob that was damaged, as the volumes have it now.
 
     Args:
         volumes: open still.
         stores: what they held before.
-        said: (host, digest) -> why it did not come, None if it did, for each of them.
+        reasons: (host, digest) -> why it did not come, None if it did, for each of them.
     """
-    needed = {(host, digest) for host, digest in said if any(_needing(stores[host], digest))}
-    after = _settled(volumes, {key for key in needed if not said[key]})
+    needed = {(host, digest) for host, digest in reasons if any(_needing(stores[host], digest))}
+    after = _settled(volumes, {key for key in needed if not reasons[key]})
     digests: dict[str, set[str]] = {}
-    for host, digest in said:
+    for host, digest in reasons:
         digests.setdefault(host, set()).add(digest)
     damaged = volume_hashes.damaged(volumes, after, digests)
-    mended = []
-    for (host, digest), why_not in said.items():
+    outcomes = []
+    for (host, digest), why_not in reasons.items():
         there = digest in after[host].blobs
         if there:
             why_not = _STILL if digest in damaged[host] else None
@@ -187,8 +187,8 @@ def _mended(
         else:
             why_not = None
         held = stores[host].blobs
-        mended.append(
-            Mended(
+        outcomes.append(
+            Outcome(
                 host=host,
                 digest=digest,
                 problem=DAMAGED if digest in held else MISSING,
@@ -197,7 +197,7 @@ def _mended(
                 why_not=why_not or "",
             )
         )
-    return mended
+    return outcomes
 
 
 def _settled(volumes: Volumes, wanted: Collection[tuple[str, str]]) -> dict[str, Store]:
@@ -211,39 +211,39 @@ def _settled(volumes: Volumes, wanted: Collection[tuple[str, str]]) -> dict[str,
         time.sleep(POLL_SECONDS)
 
 
-def _report(mended: list[Mended], stores: Mapping[str, Store], uploads: tuple[int, int]) -> str:
-    lines = [f"{one.host}  {one.digest}  {_outcome(one)}" for one in mended]
+def _report(outcomes: list[Outcome], stores: Mapping[str, Store], uploads: tuple[int, int]) -> str:
+    lines = [f"{outcome.host}  {outcome.digest}  {_in_words(outcome)}" for outcome in outcomes]
     blobs = sum(len(held.blobs) for held in stores.values())
-    missing = sum(one.problem == MISSING for one in mended)
-    lines.append(f"{blobs} blobs hashed, {len(mended) - missing} damaged, {missing} missing")
+    missing = sum(outcome.problem == MISSING for outcome in outcomes)
+    lines.append(f"{blobs} blobs hashed, {len(outcomes) - missing} damaged, {missing} missing")
     if uploads[0]:
         lines.append(
             f"{uploads[0]} unfinished downloads removed ({uploads[1]} bytes): nobody has written "
             "to them for an hour"
         )
-    if any(one.why_not for one in mended):
+    if any(outcome.why_not for outcome in outcomes):
         lines.append("what is missing now comes with the next pull, with warm, or with import")
     return "\n".join(lines)
 
 
-def _outcome(one: Mended) -> str:
-    before = "its file was gone" if one.problem == MISSING else "removed"
-    if one.fetched:
+def _in_words(outcome: Outcome) -> str:
+    before = "its file was gone" if outcome.problem == MISSING else "removed"
+    if outcome.fetched:
         return f"{before}, fetched again"
-    if one.why_not == _STILL:
+    if outcome.why_not == _STILL:
         return f"not mended: {_STILL}"
     return (
-        f"{before}, not fetched again: {one.why_not}"
-        if one.why_not
+        f"{before}, not fetched again: {outcome.why_not}"
+        if outcome.why_not
         else "removed, no image needs it"
     )
 
 
-def _as_json(mended: list[Mended], uploads: tuple[int, int]) -> str:
+def _as_json(outcomes: list[Outcome], uploads: tuple[int, int]) -> str:
     return json.dumps(
         {
-            "whole": not any(one.why_not for one in mended),
-            "damaged": [asdict(one) for one in mended],
+            "whole": not any(outcome.why_not for outcome in outcomes),
+            "damaged": [asdict(outcome) for outcome in outcomes],
             "unfinishedDownloads": {"removed": uploads[0], "bytes": uploads[1]},
         },
         indent=2,

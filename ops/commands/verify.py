@@ -47,19 +47,19 @@ def run(arguments: Arguments) -> int:
     settings = stack_files.check(arguments.stack)
     platform = parse_platform(arguments.selection.platform)
     hosts = {upstream.host for upstream in settings.upstreams}
-    wanted = image_selection.named(arguments.selection, arguments.stack, hosts, settings)
-    local, behind = image_selection.by_backend(wanted, settings)
+    selected = image_selection.named(arguments.selection, arguments.stack, hosts, settings)
+    local, behind = image_selection.by_backend(selected, settings)
     results: tuple[Result, ...] = ()
     aside: tuple[Result, ...] = ()
     strays: list[tuple[str, str]] = []
-    if local or not wanted:
+    if local or not selected:
         results, strays = _in_volumes(settings, local, platform, deep=arguments.deep)
     if behind:
         from ops.harbor import images as harbor_images  # few stacks have one
 
         asked = harbor_images.access(stack_secrets.settings_of(arguments.stack))
         results += harbor_images.verify(asked, behind, platform)
-    if not wanted:  # what a list names is wanted, whatever it is
+    if not selected:  # what a list names is asked for, whatever it is
         aside = tuple(result for result in results if result.is_aside)
         results = tuple(result for result in results if not result.is_aside)
     if arguments.as_json:
@@ -70,13 +70,13 @@ def run(arguments: Arguments) -> int:
 
 
 def _in_volumes(
-    settings: Settings, wanted: Sequence[ImageReference], platform: Platform, *, deep: bool
+    settings: Settings, selected: Sequence[ImageReference], platform: Platform, *, deep: bool
 ) -> tuple[tuple[Result, ...], list[tuple[str, str]]]:
     """What the caches' volumes lack of these images, or of all; damaged blobs of no image."""
     with opened(api.connect(), of_settings(settings)) as volumes:
         stores = volumes.stores()
-        images = wanted or everything(stores)
-        digests = _digests(stores, images, platform) if wanted else _all_digests(stores)
+        images = selected or everything(stores)
+        digests = _digests(stores, images, platform) if selected else _all_digests(stores)
         damaged = volume_hashes.damaged(volumes, stores, digests) if deep else {}
     results = verified(stores, images, platform, damaged)
     return results, _strays(results, damaged)
@@ -85,11 +85,11 @@ def _in_volumes(
 def _digests(
     stores: Mapping[str, Store], images: Iterable[ImageReference], platform: Platform
 ) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    digests: dict[str, set[str]] = {}
     for image in images:
         parts = storage.parts(stores[image.host], image, platform)
-        found.setdefault(image.host, set()).update(part.digest for part in parts)
-    return found
+        digests.setdefault(image.host, set()).update(part.digest for part in parts)
+    return digests
 
 
 def _all_digests(stores: Mapping[str, Store]) -> dict[str, set[str]]:

@@ -76,7 +76,7 @@ def talosctl(monkeypatch):
     found = argparse.Namespace(program="talosctl", version=version_in("v1.13.0"))
     monkeypatch.setattr(image_selection.talosctl, "find", lambda: found)
     monkeypatch.setattr(image_selection.shutil, "which", lambda name: name)
-    monkeypatch.setattr(image_selection, "_said", lambda argv: "\n".join(LISTED))
+    monkeypatch.setattr(image_selection, "_output_of", lambda argv: "\n".join(LISTED))
 
 
 def test_what_a_cluster_needs_is_pinned_with_its_node_image(talosctl):

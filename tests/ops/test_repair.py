@@ -80,7 +80,7 @@ def fetched(digest, why_not=None, told=lambda size: None):
 def mended(digest, why_not, *found):
     """What is said of one blob that was removed, where the volume holds `found` afterwards."""
     said = {("docker.io", digest): why_not}
-    [one] = repair._mended(VolumesDouble(*found), {"docker.io": HELD}, said)
+    [one] = repair._outcomes(VolumesDouble(*found), {"docker.io": HELD}, said)
     return one, repair._report([one], {"docker.io": HELD}, (0, 0))
 
 
@@ -212,7 +212,7 @@ def size_of(path):
 
 def test_a_blob_that_was_missing_is_told_apart_from_a_damaged_one():
     said = {("docker.io", LAYER): ""}
-    [one] = repair._mended(VolumesDouble((LAYER,)), {"docker.io": GONE}, said)
+    [one] = repair._outcomes(VolumesDouble((LAYER,)), {"docker.io": GONE}, said)
     assert (one.problem, one.size, one.fetched) == (MISSING, 0, True)
     told = repair._report([one], {"docker.io": GONE}, (2, 700))
     assert told.splitlines() == [
