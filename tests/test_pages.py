@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ops.__main__ import _text
 from ops.cluster import folder
 from ops.commands import verify
+from ops.commands.lifecycle import _text
 from plan.images.completeness import Result
 from plan.images.reference import ImageReference
 from plan.images.storage import MISSING, Fault
