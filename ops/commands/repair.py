@@ -19,9 +19,9 @@ import docker
 from docker.errors import APIError
 
 from host import progress_bar
+from ops.cache_filling import POLL_SECONDS, SETTLE_SECONDS
 from ops.caches import Cache, of_settings
 from ops.commands.cache_restart import not_back, stopped
-from ops.commands.warm import POLL_SECONDS, SETTLE_SECONDS
 from ops.docker import api, volume_hashes
 from ops.docker.volumes import Volumes, folder, opened
 from ops.errors import OpsError

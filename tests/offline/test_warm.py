@@ -14,7 +14,7 @@ import requests
 from demo import images
 from demo.client import pull
 from demo.images import Image
-from ops.commands.warm import SETTLE_SECONDS
+from ops.cache_filling import SETTLE_SECONDS
 from tests.checkout import ops_line
 from tests.e2e.conftest import PREFIX, embedded
 from tests.offline.volumes import in_container

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from ops import priming
+from ops import cache_filling, priming
 from ops.caches import Cache
 from ops.commands import arguments, warm, warm_report
 from ops.docker.volumes import folder
@@ -62,13 +62,13 @@ class VolumesDouble:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(warm, "POLL_SECONDS", 0)
-    monkeypatch.setattr(warm, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(cache_filling, "POLL_SECONDS", 0)
+    monkeypatch.setattr(cache_filling, "SETTLE_SECONDS", 0.05)
 
 
 def settled(*seen, said=()):
     volumes = VolumesDouble(list(seen))
-    doing = warm._Run(
+    doing = cache_filling.Filling(
         caches={"docker.io": CACHE},
         volumes=volumes,
         stores={"docker.io": EMPTY},
@@ -81,7 +81,7 @@ def settled(*seen, said=()):
             )
         },
     )
-    (result,) = warm._settled(doing, [IMAGE])
+    (result,) = cache_filling.settled(doing, [IMAGE])
     return result, volumes
 
 
@@ -97,7 +97,7 @@ def test_what_is_never_stored_is_not_waited_for_forever():
 
 
 def test_what_was_not_delivered_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(warm, "SETTLE_SECONDS", 3600)
+    monkeypatch.setattr(cache_filling, "SETTLE_SECONDS", 3600)
     result, _ = settled(EMPTY, said={("docker.io", str(IMAGE)): "404 manifest unknown"}.items())
     assert result.faults
 
@@ -131,7 +131,7 @@ def waits(monkeypatch):
 
 
 def run_of(cache):
-    return warm._Run(
+    return cache_filling.Filling(
         caches={"docker.io": cache},
         volumes=None,
         stores={"docker.io": EMPTY},
@@ -143,7 +143,7 @@ def run_of(cache):
 def filled(cache, *images):
     """What was said where something did not come."""
     doing = run_of(cache)
-    warm._fill(doing, images or [IMAGE])
+    cache_filling.fill(doing, images or [IMAGE])
     return doing.said
 
 
@@ -454,8 +454,8 @@ def test_a_blob_that_is_broken_off_is_counted_once(monkeypatch):
     monkeypatch.setattr(fetching, "blob", blob)
     wanted = Wanted(digest=BLOB, size=7, fetch=True, repositories=("team/b",))
     with pytest.raises(FetchError):
-        warm._blob(run_of(CACHE), "docker.io", wanted, bar)
-    warm._blob(run_of(CACHE), "docker.io", wanted, bar)
+        cache_filling._blob(run_of(CACHE), "docker.io", wanted, bar)
+    cache_filling._blob(run_of(CACHE), "docker.io", wanted, bar)
     assert (bar.n, bar.most) == (7, 7)
 
 
@@ -481,7 +481,7 @@ def test_ctrl_c_ends_what_is_on_its_way_and_nothing_more_is_asked_for(monkeypatc
     items = [(("docker.io", str(number)), wanted) for number in range(3)]
     with ctrl_c.raising(), pytest.raises(KeyboardInterrupt):
         rounds.in_parallel(
-            doing, "blobs", items, lambda one: warm._blob(doing, "docker.io", one, Bar())
+            doing, "blobs", items, lambda one: cache_filling._blob(doing, "docker.io", one, Bar())
         )
     while not ended:  # a thread that had just been started is not waited for
         time.sleep(0.01)
@@ -549,7 +549,9 @@ class Priming:
         self.primed = []
         self.status = status
         monkeypatch.setattr(fetching, "blob", self._blob)
-        monkeypatch.setattr(warm.priming, "prime", lambda *asked: self.primed.append(asked[:4]))
+        monkeypatch.setattr(
+            cache_filling.priming, "prime", lambda *asked: self.primed.append(asked[:4])
+        )
 
     def _blob(self, registry, repository, digest, progress):
         if not self.primed:
@@ -558,7 +560,7 @@ class Priming:
 
 def fetch(below):
     wanted = Wanted(digest=BLOB, size=7, fetch=True, repositories=("team/b",))
-    doing = warm._Run(
+    doing = cache_filling.Filling(
         caches={"docker.io": CACHE},
         volumes=VolumesDouble([EMPTY]),
         stores={"docker.io": EMPTY},
@@ -566,7 +568,7 @@ def fetch(below):
         parallel=1,
         below=below,
     )
-    warm._blob(doing, "docker.io", wanted, warm.tqdm(disable=True))
+    cache_filling._blob(doing, "docker.io", wanted, cache_filling.tqdm(disable=True))
 
 
 def test_an_upstream_that_has_to_fetch_first_is_made_to(monkeypatch):
@@ -581,7 +583,7 @@ def test_what_a_cache_says_is_told_where_its_upstream_is_no_harbor(monkeypatch):
     def prime(*_):
         raise FetchError("it sends for a token elsewhere", status=503, retry_after="7")
 
-    monkeypatch.setattr(warm.priming, "prime", prime)
+    monkeypatch.setattr(cache_filling.priming, "prime", prime)
     with pytest.raises(FetchError) as caught:
         fetch({"docker.io": "an Artifactory"})
     assert str(caught.value) == "it is not there; it sends for a token elsewhere"
