@@ -58,9 +58,13 @@ class PullThroughCache(pulumi.ComponentResource):
         self, name: str, args: PullThroughCacheArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("talos-cache:index:PullThroughCache", name, {}, opts)
-        plan = args.plan
-        self.volume = docker.Volume(
-            f"{name}-volume",
+        self.volume = self._volume(f"{name}-volume", args.plan)
+        self.container = self._container(args)
+        self.register_outputs({"container": self.container.name, "volume": self.volume.name})
+
+    def _volume(self, name: str, plan: CachePlan) -> docker.Volume:
+        return docker.Volume(
+            name,
             name=plan.name,
             labels=[
                 docker.VolumeLabelArgs(label=label, value=value)
@@ -74,7 +78,10 @@ class PullThroughCache(pulumi.ComponentResource):
                 ignore_changes=["labels", "driver", "driverOpts"],
             ),
         )
-        self.container = docker.Container(
+
+    def _container(self, args: PullThroughCacheArgs) -> docker.Container:
+        plan = args.plan
+        return docker.Container(
             plan.logical_container,
             name=plan.name,
             image=args.image_id,
@@ -117,7 +124,6 @@ class PullThroughCache(pulumi.ComponentResource):
                 ignore_changes=["labels"],
             ),
         )
-        self.register_outputs({"container": self.container.name, "volume": self.volume.name})
 
 
 def _uploads(plan: CachePlan) -> list[docker.ContainerUploadArgs]:
