@@ -53,23 +53,25 @@ class ImageSelection:
     platform: str
 
 
+def add_repeatable(command: argparse.ArgumentParser, option: str, dest: str, text: str) -> None:
+    """An option such as "--images FILE" that may be given several times, and its help."""
+    flag, metavar = option.split()
+    command.add_argument(flag, dest=dest, action="append", default=[], metavar=metavar, help=text)
+
+
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options that name images, the same for every command."""
-    command.add_argument(
-        "--images",
-        dest="lists",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a list, one image a line; - reads standard input; may be given several times",
+    add_repeatable(
+        command,
+        "--images FILE",
+        "lists",
+        "a list, one image a line; - reads standard input; may be given several times",
     )
-    command.add_argument(
-        "--talos",
-        dest="talos_versions",
-        action="append",
-        default=[],
-        metavar="VERSION",
-        help="what talosctl of that release lists for this version; the node image or the "
+    add_repeatable(
+        command,
+        "--talos VERSION",
+        "talos_versions",
+        "what talosctl of that release lists for this version; the node image or the "
         "installer is not in it: --cluster adds that",
     )
     command.add_argument(
@@ -79,21 +81,17 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="VERSION",
         help="with --talos: not its default one",
     )
-    command.add_argument(
-        "--cluster",
-        dest="clusters",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="what this cluster of the stack needs to boot (cluster.warm)",
+    add_repeatable(
+        command,
+        "--cluster NAME",
+        "clusters",
+        "what this cluster of the stack needs to boot (cluster.warm)",
     )
-    command.add_argument(
-        "--nodes",
-        dest="running_clusters",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="what the nodes of this running cluster of the stack have",
+    add_repeatable(
+        command,
+        "--nodes NAME",
+        "running_clusters",
+        "what the nodes of this running cluster of the stack have",
     )
     command.add_argument(
         "--platform",

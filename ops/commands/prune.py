@@ -85,30 +85,24 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="of all caches together: 20GB, 500MB or 20GiB",
     )
-    command.add_argument(
-        "--keep",
-        dest="lists",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a pinned set: a list, one image a line; may be given several times",
+    image_selection.add_repeatable(
+        command,
+        "--keep FILE",
+        "lists",
+        "a pinned set: a list, one image a line; may be given several times",
     )
-    command.add_argument(
-        "--keep-talos",
-        dest="talos_versions",
-        action="append",
-        default=[],
-        metavar="VERSION",
-        help="a pinned set: what talosctl of that release lists for this version; the node image "
+    image_selection.add_repeatable(
+        command,
+        "--keep-talos VERSION",
+        "talos_versions",
+        "a pinned set: what talosctl of that release lists for this version; the node image "
         "or the installer is not in it; may be given several times",
     )
-    command.add_argument(
-        "--keep-cluster",
-        dest="clusters",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a pinned set: all that this cluster of the stack needs to boot; may be given several "
+    image_selection.add_repeatable(
+        command,
+        "--keep-cluster NAME",
+        "clusters",
+        "a pinned set: all that this cluster of the stack needs to boot; may be given several "
         "times",
     )
     command.add_argument(

@@ -72,21 +72,18 @@ def parse_talosctl_version(check: Checks, group: Mapping[str, Any]) -> str:
 
 def parse_image(check: Checks, value: object) -> str | None:
     """A node image with an exact tag or digest; None for the usual one."""
-    if value is None:
-        return None
-    if isinstance(value, str) and IMAGE.fullmatch(value):
-        return value
-    check.refuse("cluster.image", value)
-    return None
+    return _optional(check, "cluster.image", value, IMAGE)
 
 
 def parse_schematic(check: Checks, value: object) -> str | None:
     """Id of an image factory schematic; None for none."""
-    if value is None:
-        return None
-    if isinstance(value, str) and SCHEMATIC.fullmatch(value):
+    return _optional(check, "cluster.schematic", value, SCHEMATIC)
+
+
+def _optional(check: Checks, key: str, value: object, pattern: re.Pattern[str]) -> str | None:
+    if value is None or (isinstance(value, str) and pattern.fullmatch(value)):
         return value
-    check.refuse("cluster.schematic", value)
+    check.refuse(key, value)
     return None
 
 

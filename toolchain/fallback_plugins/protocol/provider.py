@@ -31,7 +31,7 @@ from toolchain.fallback_plugins.protocol.server import (
     PluginError,
     answering,
     not_implemented,
-    refused,
+    refusing,
 )
 from toolchain.fallback_plugins.protocol.values import (
     Secret,
@@ -48,6 +48,10 @@ ENGINE_CONFIG_KEYS = frozenset({"version", "pluginDownloadURL"})
 AUTONAME_HEX_DIGITS = 7
 
 
+@refusing(  # what no program of this kind needs
+    *("Parameterize", "GetSchema", "Call", "Construct", "List"),
+    *("Attach", "GetMapping", "GetMappings"),
+)
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
     """Serves one package of resources and functions to the engine."""
 
@@ -227,17 +231,6 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         resource = self._resource(request.urn)
         resource.delete(_target(request), reveal(decode(request.properties)))
         return empty_pb2.Empty()
-
-    # What no program of this kind needs.
-
-    Parameterize = refused("Parameterize")
-    GetSchema = refused("GetSchema")
-    Call = refused("Call")
-    Construct = refused("Construct")
-    List = refused("List")
-    Attach = refused("Attach")
-    GetMapping = refused("GetMapping")
-    GetMappings = refused("GetMappings")
 
     def _resource(self, urn: str) -> Resource:
         token = urn.split("::")[2].rpartition("$")[2]

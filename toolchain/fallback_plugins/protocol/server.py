@@ -29,6 +29,7 @@ CALLS_AT_ONCE = 32
 PARENT_CHECK_SECONDS = 0.5
 
 Rpc = TypeVar("Rpc", bound=Callable[..., Any])
+Servicer = TypeVar("Servicer")
 
 
 class PluginError(TalosCacheError):
@@ -92,13 +93,21 @@ def answering_stream(method: Rpc) -> Rpc:
     return cast(Rpc, guarded)
 
 
-def refused(rpc: str) -> Any:
-    """An RPC method that says by name that it is not implemented."""
+def refusing(*rpcs: str) -> Callable[[type[Servicer]], type[Servicer]]:
+    """Gives a servicer methods that say, each by its name, that they are not implemented."""
 
-    def refuse(_self: Any, _request: Any, context: Any) -> NoReturn:
-        abort(context, not_implemented(f"the call {rpc}"), grpc.StatusCode.UNIMPLEMENTED)
+    def refused(rpc: str) -> Any:
+        def refuse(_self: Any, _request: Any, context: Any) -> NoReturn:
+            abort(context, not_implemented(f"the call {rpc}"), grpc.StatusCode.UNIMPLEMENTED)
 
-    return refuse
+        return refuse
+
+    def with_refusals(servicer: type[Servicer]) -> type[Servicer]:
+        for rpc in rpcs:
+            setattr(servicer, rpc, refused(rpc))
+        return servicer
+
+    return with_refusals
 
 
 def serve(register: Callable[[Any], None], on_stop: Callable[[], None] = lambda: None) -> None:

@@ -12,9 +12,9 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 from google.protobuf import empty_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
@@ -24,17 +24,22 @@ from toolchain.fallback_plugins.protocol.server import (
     answering,
     answering_stream,
     not_implemented,
-    refused,
+    refusing,
     serve,
 )
 from toolchain.fallback_plugins.python.program import EXIT_REPORTED
 
 PROGRAM_RUNNER = Path(__file__).with_name("program.py")
+Dependency = TypeVar("Dependency")
 OPTIONS = frozenset({"virtualenv", "toolchain"})
 # How long an interrupted program has to end by itself, as with the official language host.
 END_SECONDS = 5
 
 
+@refusing(
+    *("Template", "RunPlugin", "GenerateProgram", "GenerateProject", "GeneratePackage"),
+    *("Pack", "Link"),
+)
 class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
     """Serves the engine for programs in Python."""
 
@@ -59,10 +64,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         self, request: language_pb2.GetRequiredPackagesRequest, context: Any
     ) -> language_pb2.GetRequiredPackagesResponse:
         """The plugins that the program's packages need, with their versions."""
-        packages = [
-            plugin_pb2.PackageDependency(name=name, kind="resource", version=version)
-            for name, version in _plugins(request.info)
-        ]
+        packages = _plugins(request.info, plugin_pb2.PackageDependency)
         return language_pb2.GetRequiredPackagesResponse(packages=packages)
 
     @answering
@@ -70,10 +72,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         self, request: language_pb2.GetRequiredPluginsRequest, context: Any
     ) -> language_pb2.GetRequiredPluginsResponse:
         """The same, as older engines ask for it."""
-        plugins = [
-            plugin_pb2.PluginDependency(name=name, kind="resource", version=version)
-            for name, version in _plugins(request.info)
-        ]
+        plugins = _plugins(request.info, plugin_pb2.PluginDependency)
         return language_pb2.GetRequiredPluginsResponse(plugins=plugins)
 
     @answering
@@ -136,14 +135,6 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         """Ends the program: the engine asks for it when a resource has failed."""
         self.stop()
         return empty_pb2.Empty()
-
-    Template = refused("Template")
-    RunPlugin = refused("RunPlugin")
-    GenerateProgram = refused("GenerateProgram")
-    GenerateProject = refused("GenerateProject")
-    GeneratePackage = refused("GeneratePackage")
-    Pack = refused("Pack")
-    Link = refused("Link")
 
     def stop(self) -> None:
         """Ends the programs that run."""
@@ -234,12 +225,19 @@ def _site_packages(info: language_pb2.ProgramInfo) -> Path:
     return found[-1] if found else virtualenv
 
 
-def _plugins(info: language_pb2.ProgramInfo) -> Iterator[tuple[str, str]]:
-    """Name and version of each plugin that an installed package says it needs."""
-    for path in sorted(_site_packages(info).glob("*/pulumi-plugin.json")):
-        about = json.loads(path.read_text())
-        if about.get("resource") and about.get("name") and about.get("version"):
-            yield about["name"], about["version"]
+def _plugins(
+    info: language_pb2.ProgramInfo, dependency: Callable[..., Dependency]
+) -> list[Dependency]:
+    """A dependency for each plugin that an installed package says it needs."""
+    found = (
+        json.loads(path.read_text())
+        for path in sorted(_site_packages(info).glob("*/pulumi-plugin.json"))
+    )
+    return [
+        dependency(name=about["name"], kind="resource", version=about["version"])
+        for about in found
+        if about.get("resource") and about.get("name") and about.get("version")
+    ]
 
 
 def _output_of(command: list[str]) -> Iterator[language_pb2.InstallDependenciesResponse]:
