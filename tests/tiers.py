@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from toolchain import docker_engine
 
 PYTHON = sys.executable
+SHELLCHECK = str(Path(PYTHON).with_name("shellcheck"))
 PYTEST = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
@@ -36,6 +38,7 @@ TIERS = (
             (PYTHON, "-m", "ruff", "format", "--check", "."),
             (PYTHON, "-m", "ruff", "check", "."),
             (PYTHON, "-m", "mypy"),
+            (SHELLCHECK, "plan/caches/upstream_watchdog.sh", ".ci/run"),
         ),
     ),
     Tier(

@@ -2,9 +2,11 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from plan.caches import upstream_watchdog
 from plan.caches.upstream_watchdog import script
 
 # These tests need nothing installed; in tests/watch it always is busybox's that runs it.
@@ -40,3 +42,13 @@ def test_an_address_is_watched_too_but_no_name_can_be_kept_from_it(url):
     text = script(url)
     assert "\nport=5000\nby_name=\n" in text
     check(text)
+
+
+def test_nothing_but_its_first_paragraph_differs_from_one_upstream_to_another():
+    one, other = script("https://registry-1.docker.io"), script("http://[fd00::1]", "team")
+    assert one.partition("\n\n")[2] == other.partition("\n\n")[2]
+
+
+def test_what_is_told_to_shellcheck_stays_out_of_containers():
+    assert "shellcheck" in Path(upstream_watchdog.__file__).with_suffix(".sh").read_text()
+    assert "shellcheck" not in script("https://registry-1.docker.io")
