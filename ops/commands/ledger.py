@@ -2,9 +2,8 @@
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from docker.errors import APIError, NotFound
 from host import progress_bar
 from host.errors import TalosCacheError
 from host.paths import PRIVATE
-from host.private_files import private_folder
+from host.private_files import private_folder, write_private
 from ops.caches import Cache, of_settings
 from ops.docker import api
 from ops.errors import OpsError
@@ -88,7 +87,8 @@ def brought_up_to_date(
             except APIError as error:
                 raise OpsError(f"the log of {cache.name} can't be read: {error}") from error
     if noted != before:
-        _write(path, noted)
+        private_folder(path.parent)
+        write_private(path, last_used.dump(noted))
     return noted
 
 
@@ -113,13 +113,3 @@ def _read(path: Path) -> dict[str, Ledger]:
         return {}
     except (OSError, ValueError) as error:
         raise OpsError(f"the ledger {path} can't be read ({error}): remove it") from error
-
-
-def _write(path: Path, noted: Mapping[str, Ledger]) -> None:
-    """Under its name only when it is whole, and readable by its owner only."""
-    private_folder(path.parent)
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(last_used.dump(noted))
-    new.replace(path)

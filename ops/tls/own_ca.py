@@ -9,7 +9,6 @@ import hashlib
 import ipaddress
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -29,7 +28,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from host.locks import only_one
 from host.paths import user_cache
-from host.private_files import private_folder
+from host.private_files import private_folder, write_private
 from ops.errors import OpsError
 from plan.network import ip_address
 
@@ -181,18 +180,6 @@ def _text(path: Path) -> str:
     return path.read_bytes().decode("ascii", errors="replace")
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all, and readable by its owner only from its first byte on."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink()
-        raise
-
-
 def _make_key(path: Path, certificate: Path) -> None:
     """Make it unless it is there.
 
@@ -205,7 +192,8 @@ def _make_key(path: Path, certificate: Path) -> None:
             f"{path} is missing: put it back, or remove {certificate} too, and both are made anew"
         )
     key = ec.generate_private_key(ec.SECP256R1())
-    _write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_private(path, pem.decode())
 
 
 def _make_ca(folder: Path, now: datetime) -> None:
@@ -218,7 +206,7 @@ def _make_ca(folder: Path, now: datetime) -> None:
         .add_extension(usage, critical=True)
         .sign(key, hashes.SHA256())
     )
-    _write(folder / CA_PEM, made.public_bytes(Encoding.PEM))
+    write_private(folder / CA_PEM, made.public_bytes(Encoding.PEM).decode())
 
 
 def _make_server(folder: Path, ca: _Pair, names: Sequence[str], now: datetime) -> None:
@@ -235,7 +223,7 @@ def _make_server(folder: Path, ca: _Pair, names: Sequence[str], now: datetime) -
         .add_extension(x509.SubjectAlternativeName(_general_names(names)), critical=False)
         .sign(ca.key, hashes.SHA256())
     )
-    _write(folder / SERVER_PEM, made.public_bytes(Encoding.PEM))
+    write_private(folder / SERVER_PEM, made.public_bytes(Encoding.PEM).decode())
 
 
 def _builder(
