@@ -5,12 +5,13 @@ before any registry has seen them. Formats: the OCI image specification, v1.1.
 """
 
 import gzip
-import hashlib
 import io
 import json
 import tarfile
 from dataclasses import dataclass
 from typing import Any
+
+from plan.images.digest import digest_of
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -28,7 +29,7 @@ class Blob:
     @property
     def digest(self) -> str:
         """`sha256:` and the hash of the content."""
-        return f"sha256:{hashlib.sha256(self.content).hexdigest()}"
+        return digest_of(self.content)
 
 
 @dataclass(frozen=True, kw_only=True)

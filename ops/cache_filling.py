@@ -4,7 +4,6 @@ Manifests come first: only they tell which blobs several images share. Each blob
 and linked into the other repositories that want it.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from ops.registry import fetch
 from ops.registry.rounds import Tries, in_parallel
 from plan.images import manifests, storage
 from plan.images.completeness import Result, verified
+from plan.images.digest import SHA256, digest_of
 from plan.images.manifests import Descriptor
 from plan.images.reference import ImageReference, Platform
 from plan.images.storage import Store
@@ -159,7 +159,7 @@ def _manifest(doing: Filling, image: ImageReference, reference: str) -> manifest
         content = fetch.manifest(cache, image.repository, reference)
     except fetch.FetchError as error:
         raise _explained(doing, image, reference, error) from error
-    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    digest = digest_of(content)
     if not has_manifest(doing.stores[image.host], image.repository, digest):
         doing.fetched_manifests[image.host, image.repository, digest] = len(content)
     return manifests.parse(content)
@@ -177,7 +177,7 @@ def _explained(
         return error
     cache = fetch.of_cache(doing.caches[image.host])
     trouble = fetch.upstream_trouble(cache, image.repository)
-    if trouble is None and not reference.startswith("sha256:"):
+    if trouble is None and not reference.startswith(SHA256):
         trouble = fetch.limit_on_manifests(cache, image.repository)
     if trouble is None:
         return error

@@ -15,7 +15,6 @@ import zstandard
 
 from plan.images.archive import ArchiveError
 
-CHUNK_BYTES = 1024 * 1024
 # What comes before a member: a header of 512 bytes and, for a long name, up to two more.
 HEADER_BYTES = 64 * 1024
 # What they begin with.

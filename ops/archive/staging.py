@@ -1,6 +1,5 @@
 """Blobs on their way into volumes: many in one call, each checked, and in place only when whole."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -9,11 +8,12 @@ from typing import IO
 from docker.errors import DockerException
 from requests import RequestException
 
-from ops.archive.reader import CHUNK_BYTES
 from ops.caches import Cache
+from ops.chunks import chunks
 from ops.docker.volumes import Volumes, as_tar, folder
 from ops.errors import OpsError
 from plan.images.archive import ArchiveError
+from plan.images.digest import Hashed
 from plan.images.storage import STAGING, Store, blob_path
 
 # What goes to Docker in one call; what was not finished is lost when the import is broken off.
@@ -144,21 +144,18 @@ def _place_blobs(into: Into, home: Cache, digests: Sequence[str]) -> None:
 
 
 def _checked(blob: Blob) -> Iterator[bytes]:
-    hashed = hashlib.sha256()
-    while chunk := blob.content.read(CHUNK_BYTES):
-        hashed.update(chunk)
-        yield chunk
-    compare(blob.digest, f"sha256:{hashed.hexdigest()}")
+    hashed = Hashed(chunks(blob.content))
+    yield from hashed
+    compare(blob.digest, hashed.digest)
 
 
 def copied(content: IO[bytes], into: IO[bytes] | None = None) -> str:
     """The digest of what is left of a member, which goes to a file, or nowhere."""
-    hashed = hashlib.sha256()
-    while chunk := content.read(CHUNK_BYTES):
-        hashed.update(chunk)
+    hashed = Hashed(chunks(content))
+    for chunk in hashed:
         if into is not None:
             into.write(chunk)
-    return f"sha256:{hashed.hexdigest()}"
+    return hashed.digest
 
 
 def compare(wanted: str, found: str) -> None:

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from host import progress_bar
 from ops.archive import reader as reading
-from ops.archive.reader import CHUNK_BYTES
+from ops.archive.staging import copied
 from ops.errors import OpsError
 from plan import foreign_json
 from plan.images import talos_image_cache
@@ -30,6 +30,7 @@ from plan.images.archive import (
     LockedImage,
     blob_member,
 )
+from plan.images.digest import Hashed, digest_of, digest_of_hex
 from plan.images.manifests import MANIFEST_BYTES
 from plan.images.reference import Platform
 from plan.images.storage import Part
@@ -203,10 +204,8 @@ def _blob(path: Path, entry: Mapping[str, Any]) -> Path:
     if PurePosixPath(blob_member(digest)).parent != PurePosixPath(BLOBS) or not file.is_file():
         raise ArchiveError(f"it does not have {digest}")
     with file.open("rb") as content:
-        found = hashlib.sha256()
-        while chunk := content.read(CHUNK_BYTES):
-            found.update(chunk)
-    if f"sha256:{found.hexdigest()}" != digest:
+        found = copied(content)
+    if found != digest:
         raise ArchiveError(f"a file in it was changed: {digest} has another digest")
     return file
 
@@ -261,7 +260,7 @@ def _write_layer(
 
 def _write_json(layout: Path, media_type: str, value: object) -> dict[str, Any]:
     content = json.dumps(value).encode()
-    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    digest = digest_of(content)
     (layout / blob_member(digest)).write_bytes(content)
     return {"mediaType": media_type, "digest": digest, "size": len(content)}
 
@@ -283,15 +282,12 @@ def _entry(name: str, size: int, kind: bytes) -> tarfile.TarInfo:
 
 
 def _checked(part: Part, content: Iterable[bytes]) -> Iterator[bytes]:
-    hashed = hashlib.sha256()
-    for chunk in content:
-        hashed.update(chunk)
-        yield chunk
-    found = f"sha256:{hashed.hexdigest()}"
-    if found != part.digest:
+    hashed = Hashed(content)
+    yield from hashed
+    if hashed.digest != part.digest:
         raise OpsError(
-            f"the {part.part} {part.digest} is damaged: it has the digest {found}. Run repair, "
-            "then export again"
+            f"the {part.part} {part.digest} is damaged: it has the digest {hashed.digest}. Run "
+            "repair, then export again"
         )
 
 
@@ -304,7 +300,7 @@ class _Hashing(io.RawIOBase):
 
     @property
     def digest(self) -> str:
-        return f"sha256:{self._hashed.hexdigest()}"
+        return digest_of_hex(self._hashed.hexdigest())
 
     def write(self, some: Any) -> int:
         self._hashed.update(some)

@@ -18,6 +18,7 @@ import zstandard
 
 from ops.errors import OpsError
 from plan import foreign_json
+from plan.images.digest import Hashed
 
 # Layers are compressed already: more would cost time and gain nothing.
 LEVEL = 3
@@ -76,19 +77,17 @@ class ArchiveWriter:
         """
         entry = tarfile.TarInfo(name)
         entry.size = size
-        hashed, written = hashlib.sha256(), 0
+        hashed, written = Hashed(content), 0
         with self._compressor.stream_writer(self._file, closefd=False) as out:
             out.write(entry.tobuf(tarfile.PAX_FORMAT))
-            for chunk in content:
-                hashed.update(chunk)
+            for chunk in hashed:
                 written += len(chunk)
                 out.write(chunk)
             out.write(b"\0" * (-size % BLOCK))
-        found = f"sha256:{hashed.hexdigest()}"
-        if written != size or digest not in ("", found):
+        if written != size or digest not in ("", hashed.digest):
             raise OpsError(
-                f"{name} is damaged: {written} bytes with digest {found}, and not {size} bytes "
-                f"with {digest or 'any'}. Run repair, then export again"
+                f"{name} is damaged: {written} bytes with digest {hashed.digest}, and not {size} "
+                f"bytes with {digest or 'any'}. Run repair, then export again"
             )
         self._ends[name] = self._file.tell()
         if time.monotonic() - self._noted_at > NOTE_SECONDS:

@@ -1,7 +1,6 @@
 """`export`: one archive with everything that a machine without network needs."""
 
 import argparse
-import hashlib
 import json
 import stat
 import sys
@@ -17,9 +16,9 @@ from requests import RequestException
 
 from host import progress_bar
 from ops.archive import talos_layout
-from ops.archive.reader import CHUNK_BYTES
 from ops.archive.writer import ArchiveWriter
 from ops.caches import of_settings
+from ops.chunks import chunks
 from ops.cluster.folder import talos_home
 from ops.commands import image_selection
 from ops.commands.image_selection import ImageSelection
@@ -35,6 +34,7 @@ from plan.images.completeness import (
     everything,
     verified,
 )
+from plan.images.digest import Hashed
 from plan.images.reference import ImageReference, Platform, parse_platform
 from plan.images.storage import Store, blob_path
 from plan.problems import listed
@@ -260,16 +260,13 @@ def _begin(writer: ArchiveWriter, client: docker.DockerClient, lock: Lock, besid
         raise OpsError(
             f"the registry's image {lock.registry_image} is not on this machine: make setup"
         ) from error
-    hashed = hashlib.sha256()
+    hashed = Hashed(image.save(named=lock.registry_image))
     with tempfile.TemporaryFile(dir=beside) as spooled:
-        for chunk in image.save(named=lock.registry_image):
-            spooled.write(chunk)
-            hashed.update(chunk)
-        size, digest = spooled.tell(), f"sha256:{hashed.hexdigest()}"
+        spooled.writelines(hashed)
+        size, digest = spooled.tell(), hashed.digest
         _add_text(writer, archive.LOCK, archive.lock_text(replace(lock, registry_digest=digest)))
         spooled.seek(0)
-        content = iter(lambda: spooled.read(CHUNK_BYTES), b"")
-        writer.add(archive.REGISTRY_IMAGE, size, content, digest)
+        writer.add(archive.REGISTRY_IMAGE, size, chunks(spooled), digest)
 
 
 def _contents(
@@ -286,12 +283,11 @@ def _contents(
 
 def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        yield from iter(lambda: file.read(CHUNK_BYTES), b"")
+        yield from chunks(file)
 
 
 def _digest_of(path: Path, tell: Callable[[int], object]) -> str:
-    hashed = hashlib.sha256()
-    for chunk in _chunks(path):
-        hashed.update(chunk)
+    hashed = Hashed(_chunks(path))
+    for chunk in hashed:
         tell(len(chunk))
-    return f"sha256:{hashed.hexdigest()}"
+    return hashed.digest

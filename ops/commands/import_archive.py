@@ -7,7 +7,6 @@ it ends, the caches serve what they served before, and what it has half done goe
 
 import argparse
 import gzip
-import hashlib
 import io
 import json
 import shutil
@@ -29,9 +28,10 @@ from host import progress_bar
 from host.locks import only_one
 from host.paths import user_cache
 from ops.archive import reader, talos_layout
-from ops.archive.reader import CHUNK_BYTES, Members
+from ops.archive.reader import Members
 from ops.archive.staging import Blob, Into, compare, copied, no_leftovers, take_blobs
 from ops.caches import Cache, of_settings
+from ops.chunks import chunks
 from ops.commands.cache_restart import not_back, stopped
 from ops.commands.export import assets_root
 from ops.docker import api, volume_hashes
@@ -41,6 +41,7 @@ from ops.stack import stack_files
 from plan.caches.cache_plan import VOLUME_LABELS
 from plan.images import archive, storage, talos_image_cache
 from plan.images.archive import ArchiveError, BootAsset, Lock
+from plan.images.digest import digest_of
 from plan.images.storage import STAGING
 from plan.problems import listed
 from plan.settings.stack import Settings
@@ -222,7 +223,7 @@ def _load_checked(checked: IO[bytes], client: docker.DockerClient, image: str, l
             f"this machine: write cache.image: {lock.registry_image}"
         )
     try:
-        with api.sent(iter(lambda: checked.read(CHUNK_BYTES), b"")) as content:
+        with api.sent(chunks(checked)) as content:
             client.images.load(content)
         client.images.get(image)
     except (APIError, ImageNotFound) as error:
@@ -316,7 +317,7 @@ def _files(files: talos_layout.Files, lock: Lock, into: Into) -> int:
                 digest = talos_image_cache.blob_digest(name)
             else:
                 manifest = talos_layout.manifest(name, size, content)
-                digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+                digest = digest_of(manifest)
                 content = io.BytesIO(manifest)
             # A manifest is in every repository that has it, and in the file of its tag.
             if digest in lock.blobs and digest not in seen:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from host import progress_bar
 from ops.docker.volumes import PATHS_AT_ONCE, Volumes, folder
+from plan.images.digest import digest_of_hex
 from plan.images.storage import Store, blob_path
 
 # busybox prints nothing before it has a page of lines; with fewer files at once the bar moves.
@@ -70,4 +71,4 @@ def _hashes(volumes: Volumes, paths: Iterable[str]) -> Iterator[tuple[str, str]]
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             real, _, path = line.decode().partition("  ")
-            yield f"sha256:{real}", path
+            yield digest_of_hex(real), path

@@ -4,7 +4,6 @@ API: the OCI distribution specification, v1.1.
 """
 
 import functools
-import hashlib
 import ssl
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -14,20 +13,21 @@ import httpx
 
 from host.errors import TalosCacheError
 from ops.caches import Cache
+from ops.chunks import CHUNK_BYTES
 from ops.registry import answers, error_text
 from ops.tls.contexts import unverified_tls
 from plan import patience
+from plan.images.digest import SHA256, Hashed, digest_of_hex
 from plan.images.manifests import INDEX_TYPES, MANIFEST_BYTES, MANIFEST_TYPES
 
 # Between two bytes, and to connect: a cold cache first waits for its upstream.
 TIMEOUT = httpx.Timeout(120, connect=5)
 # For what is asked only to learn more.
 PROBE_SECONDS = 30
-CHUNK_BYTES = 1024 * 1024
 _ACCEPT = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
 _WORDS_LENGTH = 200
 # The digest of no blob and no manifest that anybody has.
-NOBODYS = f"sha256:{'0' * 64}"
+NOBODYS = digest_of_hex("0" * 64)
 # There is no such blob. For HEAD of one Harbor looks only at what it holds, and asks no upstream.
 NO_BLOB = f"library/talos-cache/blobs/{NOBODYS}"
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
@@ -133,7 +133,7 @@ def manifest(registry: Source, repository: str, reference: str) -> bytes:
         if len(content) > MANIFEST_BYTES:
             raise FetchError(f"{registry.url}/{path}: it is larger than any manifest")
 
-    digest = reference if reference.startswith("sha256:") else ""
+    digest = reference if reference.startswith(SHA256) else ""
     path = f"{repository}/manifests/{reference}"
     _fetch(registry, path, digest, collect)
     return content
@@ -204,7 +204,7 @@ def head(registry: Source, repository: str, reference: str) -> str:
     path = f"{repository}/manifests/{reference}"
     with asked(registry, "HEAD", path) as answer:
         digest = answer.headers.get("Docker-Content-Digest", "")
-    if not digest.startswith("sha256:"):
+    if not digest.startswith(SHA256):
         raise FetchError(f"{registry.url}/{path}: it answers without a digest")
     return str(digest)
 
@@ -264,11 +264,10 @@ def refusal(url: object, answer: httpx.Response) -> FetchError:
 
 
 def _fetch(registry: Source, path: str, digest: str, take: Callable[[bytes], object]) -> None:
-    hashed = hashlib.sha256()
     with asked(registry, "GET", path) as answer:
-        for chunk in answer.iter_raw(CHUNK_BYTES):
-            hashed.update(chunk)
+        hashed = Hashed(answer.iter_raw(CHUNK_BYTES))
+        for chunk in hashed:
             take(chunk)
-    if digest and f"sha256:{hashed.hexdigest()}" != digest:
+    if digest and hashed.digest != digest:
         url = f"{registry.url}/{path}"
-        raise FetchError(f"{url}: what came has another digest (sha256:{hashed.hexdigest()})")
+        raise FetchError(f"{url}: what came has another digest ({hashed.digest})")

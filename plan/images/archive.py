@@ -5,7 +5,6 @@ annotation `org.opencontainers.image.ref.name`, the whole reference.
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import Any
 from host.errors import TalosCacheError
 from plan import foreign_json
 from plan.images import storage
+from plan.images.digest import hex_of, is_digest
 from plan.images.manifests import MANIFEST_BYTES
 from plan.images.reference import (
     ImageReference,
@@ -48,7 +48,6 @@ REGISTRY_IMAGE_BYTES = 1024 * 1024 * 1024
 _NAME_BYTES, _NAMES = 240, 8
 # Characters of what is wrong with a lock.
 _WHY = 500
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PARTS = ("index", "manifest", "config", "layer")
 
 
@@ -222,7 +221,7 @@ def index_text(images: Iterable[LockedImage]) -> str:
 
 def blob_member(digest: str) -> str:
     """Name of a blob in the archive."""
-    return f"{BLOBS}{digest.removeprefix('sha256:')}"
+    return f"{BLOBS}{hex_of(digest)}"
 
 
 def conflicts(lock: Lock, tags: Mapping[str, Mapping[str, Mapping[str, str]]]) -> tuple[str, ...]:
@@ -326,7 +325,7 @@ def _is_asset(path: str) -> bool:
 
 
 def _digest(entry: Mapping[str, object], key: str = "digest") -> str:
-    if not _DIGEST.fullmatch(str(entry[key])):
+    if not is_digest(str(entry[key])):
         raise ValueError(f"no digest: {entry[key]}")
     return str(entry[key])
 

@@ -3,13 +3,13 @@
 Formats: the OCI image specification v1.1, and Docker's image manifest version 2, schema 2.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from host.errors import TalosCacheError
 from plan import foreign_json
+from plan.images.digest import digest_of
 from plan.images.reference import Platform
 
 INDEX_TYPES = (
@@ -87,7 +87,7 @@ def parse(content: bytes) -> Manifest:
 
 def intact(digest: str, content: bytes) -> Manifest | None:
     """Read what is filed under a digest; None where it is damaged, or is no manifest."""
-    if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+    if digest_of(content) != digest:
         return None
     try:
         return parse(content)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from plan.images.digest import is_digest
 from plan.problems import ImageListError, Problem, cut
 from plan.settings.upstreams import is_host
 from plan.upstreams import DOCKER_IO_ALIASES
@@ -15,7 +16,6 @@ from plan.upstreams import DOCKER_IO_ALIASES
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PLATFORM = re.compile(r"([a-z0-9]+)/([a-z0-9]+)(?:/([a-z0-9]+))?")
 _EXAMPLE = "docker.io/library/busybox:1.36"
 
@@ -138,9 +138,7 @@ def _read(entry: str, where: str, reading: _Reading) -> None:
         )
     if not tag and not digest:
         return refuse("a list names exact images", f"add the tag: {cut(name)}:TAG")
-    if (":" in path and not _TAG.fullmatch(tag)) or (
-        "@" in entry and not _DIGEST.fullmatch(digest)
-    ):
+    if (":" in path and not _TAG.fullmatch(tag)) or ("@" in entry and not is_digest(digest)):
         return refuse(
             "a tag is up to 128 letters, digits, '.', '_', '-'; a digest sha256: and 64 hex digits",
             "correct the end of it",

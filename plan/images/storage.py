@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from plan.images import manifests
+from plan.images.digest import digest_of_hex, is_digest
 from plan.images.manifests import Descriptor, Manifest, intact
 from plan.images.reference import ImageReference, Platform
 
@@ -22,7 +23,6 @@ STAGING = "talos-cache-import"
 LINKS_STAGING = f"{STAGING}-links"
 # A link is a file that holds a digest: "sha256:" and 64 digits.
 LINK_BYTES = 71
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _BLOB = re.compile(r"blobs/sha256/[0-9a-f]{2}/([0-9a-f]{64})/data")
 _LINK = re.compile(r"repositories/(.+)/(_layers|_manifests/revisions)/sha256/([0-9a-f]{64})/link")
 _TAG = re.compile(r"repositories/(.+)/_manifests/tags/([^/]+)/current/link")
@@ -151,13 +151,13 @@ def parse_listing(files: Iterable[tuple[str, int]], tags: Mapping[str, str]) -> 
     links: dict[str, dict[str, set[str]]] = {}
     for path, size in files:
         if match := _BLOB.fullmatch(path):
-            blobs[f"sha256:{match[1]}"] = size
+            blobs[digest_of_hex(match[1])] = size
         elif (match := _LINK.fullmatch(path)) and size == LINK_BYTES:
             kinds = links.setdefault(match[1], {"_layers": set(), "_manifests/revisions": set()})
-            kinds[match[2]].add(f"sha256:{match[3]}")
+            kinds[match[2]].add(digest_of_hex(match[3]))
     named: dict[str, dict[str, str]] = {}
     for path, digest in tags.items():
-        if (match := _TAG.fullmatch(path)) and _DIGEST.fullmatch(digest):
+        if (match := _TAG.fullmatch(path)) and is_digest(digest):
             named.setdefault(match[1], {})[match[2]] = digest
     return Store(
         blobs=blobs,
@@ -270,7 +270,7 @@ def subject_of(tag: str) -> str | None:
     `.sig`, `.att` or `.sbom`.
     """
     match = _ATTACHED.fullmatch(tag)
-    return f"sha256:{match[1]}" if match else None
+    return digest_of_hex(match[1]) if match else None
 
 
 def kind(store: Store, image: ImageReference, faults: Collection[Fault]) -> str:

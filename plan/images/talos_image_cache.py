@@ -4,13 +4,13 @@ Nodes and `talosctl image cache-serve` read it. Source: `pkg/imager/cache` and t
 of Talos v1.13.0. Early versions wrote `sha256:` where there is `sha256-` now; both are read.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from plan.images import manifests
 from plan.images.archive import MANIFESTS, ArchiveError, LockedImage
+from plan.images.digest import digest_of, digest_of_hex
 from plan.images.manifests import Manifest, ManifestError
 from plan.images.reference import ImageReference, parse_list
 from plan.images.storage import Part, subject_of
@@ -57,7 +57,7 @@ def blob_digest(path: str) -> str:
     """
     if not (match := _BLOB.fullmatch(path)):
         raise _unknown(path)
-    return f"sha256:{match[1]}"
+    return digest_of_hex(match[1])
 
 
 def images(contents: Mapping[str, bytes], blobs: Mapping[str, int]) -> tuple[LockedImage, ...]:
@@ -92,7 +92,7 @@ def images(contents: Mapping[str, bytes], blobs: Mapping[str, int]) -> tuple[Loc
 def _repositories(contents: Mapping[str, bytes]) -> Iterable[_Repository]:
     found: dict[str, _Repository] = {}
     for path, content in sorted(contents.items()):
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        digest = digest_of(content)
         match = _MANIFEST.fullmatch(path) or _TAG.fullmatch(path)
         if match is None:
             raise _unknown(path)
@@ -101,7 +101,7 @@ def _repositories(contents: Mapping[str, bytes]) -> Iterable[_Repository]:
         repository.manifests[digest] = content
         if match.re is _TAG:
             repository.tags[match[3]] = digest
-        elif digest != f"sha256:{match[3]}":
+        elif digest != digest_of_hex(match[3]):
             raise ArchiveError(f"a file in it was changed: {path} has the digest {digest}")
     return found.values()
 

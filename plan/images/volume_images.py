@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from plan.images import manifests, storage
+from plan.images.digest import digest_of_hex
 from plan.images.last_used import Days, name_of
 from plan.images.manifests import Manifest
 from plan.images.reference import ImageReference
@@ -285,11 +286,11 @@ def _is_loose(
         name, tag, old = match.groups()
         if (name, tag) not in tags:
             return True
-        return old is not None and f"sha256:{old}" not in manifests_kept[name]
+        return old is not None and digest_of_hex(old) not in manifests_kept[name]
     if match := _REVISION.fullmatch(path):
-        return f"sha256:{match[2]}" not in manifests_kept.get(match[1], ())
+        return digest_of_hex(match[2]) not in manifests_kept.get(match[1], ())
     if match := _LAYER.fullmatch(path):
-        return f"sha256:{match[2]}" not in blobs_kept.get(match[1], ())
+        return digest_of_hex(match[2]) not in blobs_kept.get(match[1], ())
     return False
 
 

@@ -1,11 +1,11 @@
 """How a cluster's plan gets into the command that makes it, and out of it again."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+from plan.images.digest import digest_of
 from plan.settings.cluster import ClusterSettings
 from plan.settings.credentials import Credentials
 from plan.settings.nodes import Disk, Machine
@@ -121,7 +121,7 @@ def _shown(mirror: Mirror) -> dict[str, Any]:
     shown: dict[str, Any] = {"url": mirror.url}
     shown |= {name: True for name, value in flags.items() if value}
     if mirror.ca:
-        shown["ca"] = f"sha256:{hashlib.sha256(mirror.ca.encode()).hexdigest()}"
+        shown["ca"] = digest_of(mirror.ca.encode())
     if mirror.login:
         shown["login"] = True
     return shown

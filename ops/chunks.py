@@ -1,0 +1,12 @@
+"""Content in chunks, so that no large file is in memory as a whole."""
+
+from collections.abc import Iterator
+from typing import IO
+
+CHUNK_BYTES = 1024 * 1024
+
+
+def chunks(file: IO[bytes]) -> Iterator[bytes]:
+    """What is left of a file."""
+    while chunk := file.read(CHUNK_BYTES):
+        yield chunk
