@@ -1,8 +1,9 @@
 """Sizes in bytes, as people write them."""
 
 import re
+from collections.abc import Collection
 
-_UNITS = {
+BYTES = {
     "B": 1,
     "kB": 10**3,
     "KB": 10**3,
@@ -14,7 +15,7 @@ _UNITS = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
-_SIZE = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNITS)})")
+_SIZE = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(BYTES)})")
 
 
 def parse_size(text: str) -> int:
@@ -28,4 +29,26 @@ def parse_size(text: str) -> int:
     """
     if not (match := _SIZE.fullmatch(text.strip())):
         raise ValueError("a size is a number and a unit: write it as in 20GB, 500MB or 20GiB")
-    return round(float(match[1]) * _UNITS[match[2]])
+    return round(float(match[1]) * BYTES[match[2]])
+
+
+def whole(units: Collection[str], most_digits: int, *, zero: bool = True) -> re.Pattern[str]:
+    """The pattern of a size in a stack file: a whole number, and right behind it its unit.
+
+    Args:
+        units: that it may have.
+        most_digits: of the number.
+        zero: whether the number may be 0, or begin with it.
+    """
+    count = rf"[0-9]{{1,{most_digits}}}" if zero else rf"[1-9][0-9]{{0,{most_digits - 1}}}"
+    return re.compile(rf"(?P<count>{count})(?P<unit>{'|'.join(units)})")
+
+
+def parse_whole(value: object, pattern: re.Pattern[str]) -> int | None:
+    """Read a size of a pattern of `whole`.
+
+    Returns:
+        Bytes; None if it is not such a size.
+    """
+    match = pattern.fullmatch(value) if isinstance(value, str) else None
+    return int(match["count"]) * BYTES[match["unit"]] if match else None

@@ -1,21 +1,20 @@
 """Image references as people write them in lists: checked, and made whole.
 
-The grammar is that of distribution's `reference` package; the host must be written, because a
-mirror is chosen by it.
+The host must be written, because a mirror is chosen by it.
 """
 
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from plan.images import grammar
 from plan.images.digest import is_digest
 from plan.problems import ImageListError, Problem, cut
 from plan.settings.upstreams import is_host
 from plan.upstreams import DOCKER_IO_ALIASES
 
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_REPOSITORY = re.compile(grammar.PATH)
+_TAG = re.compile(grammar.TAG)
 _PLATFORM = re.compile(r"([a-z0-9]+)/([a-z0-9]+)(?:/([a-z0-9]+))?")
 _EXAMPLE = "docker.io/library/busybox:1.36"
 

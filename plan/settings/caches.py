@@ -9,19 +9,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from plan import loopback
+from plan.images import grammar
 from plan.problems import text
 from plan.settings.checks import Checks
 from plan.settings.upstreams import (
-    LABEL,
-    PATH_PART,
     is_base_url,
 )
 
 ON_DESTROY = ("keep", "delete")
 NO_PROXY_NAME = re.compile(r"\*|(\*?\.)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
 IMAGE = re.compile(
-    rf"({LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?/)?({PATH_PART}/)*(?P<name>{PATH_PART})"
-    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(@sha256:[0-9a-f]{64})?"
+    rf"({grammar.HOST}/)?({grammar.PATH_PART}/)*(?P<name>{grammar.PATH_PART})"
+    rf"(:(?P<tag>{grammar.TAG}))?(@{grammar.DIGEST})?"
 )
 _CERTIFICATE_FILES = ("certificate", "key", "ca")
 

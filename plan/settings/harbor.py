@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from plan import loopback
+from plan import loopback, sizes
+from plan.images.grammar import LABEL
 from plan.network import address_of
 from plan.problems import text
 from plan.settings.checks import Checks
 from plan.settings.credentials import HARBOR_ADMIN, HARBOR_LOGIN, Credentials
-from plan.settings.upstreams import HARBOR, LABEL, UpstreamSettings, is_base_url
+from plan.settings.upstreams import HARBOR, UpstreamSettings, is_base_url
 
 # Keys that say what the stack makes in Harbor, which it does with `harborAdmin` only.
 KEYS_OF_AN_ADMIN = ("public", "retentionDays", "quota", "robot")
@@ -18,8 +19,7 @@ MOST_DAYS = 3650
 
 # Harbor's own rule for projects; the upstream's host comes behind it.
 PROJECT_PREFIX = r"[a-z0-9]+([._-][a-z0-9]+)*[._-]?"
-QUOTA = re.compile(r"(?P<count>[1-9][0-9]{0,6})(?P<unit>MiB|GiB|TiB)")
-_BYTES = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+QUOTA = sizes.whole(("MiB", "GiB", "TiB"), most_digits=7, zero=False)
 ROBOT = re.compile(rf"[^\s:/]{{0,32}}?{LABEL}([._+-]{LABEL})*")
 
 
@@ -167,11 +167,11 @@ def _retention_days(check: Checks, group: Mapping[str, Any]) -> int | None:
 def _quota(check: Checks, value: object) -> int | None:
     if value is None:
         return None
-    match = QUOTA.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
+    size = sizes.parse_whole(value, QUOTA)
+    if size is None:
         check.refuse("harbor.quota", value)
         return None
-    return int(match["count"]) * _BYTES[match["unit"]]
+    return size
 
 
 def _robot(check: Checks, group: Mapping[str, Any], *, public: bool) -> str:

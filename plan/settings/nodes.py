@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from plan import sizes
+from plan.images import grammar
 from plan.problems import text
 from plan.settings.checks import (
     Checks,
@@ -25,11 +27,10 @@ DISK_DRIVERS = ("virtio", "ide", "ahci", "scsi", "nvme", "megaraid")
 EXACT_VERSION = re.compile(r"v?[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}(-[a-z0-9.]+)?")
 IMAGE = re.compile(
     # Without a dot or a port it would be a part of docker.io's name for the image.
-    r"(?P<host>(?=localhost/|[^/]*[.:])[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?)/(?P<path>[a-z0-9][a-z0-9._/-]*)"
-    r":(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})"
+    rf"(?=localhost/|[^/]*[.:]){grammar.HOST}/{grammar.PATH}:{grammar.TAG}"
 )
 SCHEMATIC = re.compile(r"[0-9a-f]{64}")
-SIZE = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>MiB|GiB)")
+SIZE = sizes.whole(("MiB", "GiB"), most_digits=6)
 _PORT = r"([1-9][0-9]{0,4})"
 EXPOSED = re.compile(rf"(?P<ip>[0-9.]+:)?(?P<host>{_PORT}):(?P<node>{_PORT})/(tcp|udp)")
 _HIGHEST_PORT = 65535
@@ -117,10 +118,8 @@ def _memory(check: Checks, key: str, group: Mapping[str, Any]) -> int:
 
 
 def _mebibytes(value: object) -> int | None:
-    match = SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        return None
-    return int(match["count"]) * (1024 if match["unit"] == "GiB" else 1)
+    size = sizes.parse_whole(value, SIZE)
+    return None if size is None else size // sizes.BYTES["MiB"]
 
 
 def parse_presets(check: Checks, value: object) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from plan import loopback
+from plan.images import grammar
 from plan.problems import text
 from plan.settings.checks import (
     Checks,
@@ -32,11 +33,9 @@ PORT_RANGE = (1024, 65535)
 # A host to show where the user's own can't be guessed.
 EXAMPLE_HOST = "registry.example.com"
 
-LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-PATH_PART = r"[a-z0-9]+([._-]+[a-z0-9]+)*"
-HOST_NAME = re.compile(rf"{LABEL}(\.{LABEL})*")
-HOST = re.compile(rf"{HOST_NAME.pattern}(:[0-9]{{1,5}})?")
-PATH = re.compile(rf"{PATH_PART}(/{PATH_PART})*")
+HOST_NAME = re.compile(rf"{grammar.LABEL}(\.{grammar.LABEL})*")
+HOST = re.compile(grammar.HOST)
+PATH = re.compile(grammar.PATH)
 URL_HOST = r"https?://([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])"
 URL = re.compile(rf"{URL_HOST}(:[0-9]{{1,5}})?/?")
 
