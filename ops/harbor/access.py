@@ -9,9 +9,9 @@ import httpx
 from host.errors import TalosCacheError
 from ops.errors import OpsError
 from ops.harbor.client import trusting, unreachable
-from ops.harbor.pull import RefusedError, TokenAuth
 from ops.registry import answers
 from ops.registry.fetch import NO_BLOB, REFUSALS
+from ops.registry.tokens import RefusedError, TokenAuth
 from plan.settings.credentials import HARBOR_LOGIN, set_login
 from plan.settings.harbor import HarborSettings
 from plan.talos.mirrors import Mirror

@@ -1,33 +1,25 @@
-"""Has proxy caches of Harbor fetch images; only manifests are sent here.
-
-Who asks says so as Docker's clients do: Harbor answers 401 with the address of its token service,
-which gives a token for one repository (`src/server/middleware/v2auth` of goharbor/harbor).
-"""
+"""Has proxy caches of Harbor fetch images; only manifests are sent here."""
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
-
-import httpx
 
 from host.errors import TalosCacheError
 from ops import priming
 from ops.halt import Halt
 from ops.harbor.busy import Upstream
 from ops.harbor.client import trusting
-from ops.registry import answers, tokens
 from ops.registry import fetch as fetching
 from ops.registry.fetch import FetchError, Source
+from ops.registry.tokens import TokenAuth
 from plan.harbor.artifacts import Delivered
 from plan.harbor.desired import mirror_url
 from plan.images import manifests
 from plan.images.reference import ImageReference, Platform
 
-# Of a token service's answer: a token has a few kilobytes.
-TOKEN_BYTES = 256 * 1024
 # So long Harbor waits for the blobs of a manifest before it fetches them by itself, which fails
 # where one is still on its way. For the tag, and the platforms of an index, it waits longer.
 PATIENCE_SECONDS = 200
@@ -51,67 +43,6 @@ class Pulled:
     transferred: int
     delivered: Mapping[ImageReference, Delivered]
     said: Mapping[ImageReference, str]
-
-
-class RefusedError(FetchError):
-    """Who asks may not, with or without a login; or it is not there, which is not told apart."""
-
-
-class TokenAuth(httpx.Auth):
-    """A registry's token authentication; tokens are kept for as long as they are taken.
-
-    Source: "Token Authentication Specification" of distribution.
-
-    Args:
-        username: whose tokens; empty for anybody's, which open what is public.
-        password: of that user.
-        keys: of the configuration, where these come from, and a name that may be a secret; absent:
-            those of Harbor, whose name is none.
-    """
-
-    def __init__(self, username: str, password: str, keys: str = "") -> None:
-        self._user = httpx.BasicAuth(username, password) if username else None
-        self._name = f"the user {f'of {keys}' if keys else username}" if username else ""
-        self._keys = keys or "harborLogin (or harborAdmin)"
-        self._tokens: dict[str, str] = {}
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Ask, and where that is refused with the address of a token service, ask with a token."""
-        repository = request.url.path.rsplit("/", 2)[0]
-        if token := self._tokens.get(repository):
-            request.headers["Authorization"] = f"Bearer {token}"
-        answer = yield request
-        if answer.status_code == httpx.codes.UNAUTHORIZED and token:
-            # It has run out. Harbor names its token service only to those who come without one.
-            del request.headers["Authorization"]
-            answer = yield request
-        if answer.status_code != httpx.codes.UNAUTHORIZED:
-            return
-        asked = _token_request(request, answer)
-        if asked is None:
-            return
-        if self._user is not None:
-            asked = next(self._user.auth_flow(asked))
-        given = yield asked
-        self._tokens[repository] = _token(given)
-        request.headers["Authorization"] = f"Bearer {self._tokens[repository]}"
-        answer = yield request
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
-            raise RefusedError(self._refused(request.url), status=answer.status_code)
-
-    def _refused(self, url: httpx.URL) -> str:
-        """Harbor gives a token to everybody, and says what is wrong only when it is used."""
-        project = url.path.removeprefix("/v2/").partition("/")[0]
-        if not self._name:
-            return (
-                f"{_origin(url)}: nobody without a login may pull from {project}, or it is not "
-                f"there: set {self._keys}, or make the project public"
-            )
-        return (
-            f"Harbor at {_origin(url)}: {self._name} may not pull from the project {project}, or "
-            f"there is none of this name: correct {self._keys}, or let that account pull from the "
-            "project"
-        )
 
 
 def source(url: str, project: str, username: str, password: str, ca_pem: str = "") -> Source:
@@ -352,45 +283,3 @@ class _Pull:
         self._progress(size)
         with self._lock:
             self._sizes[part] = size
-
-
-def _token_request(refused: httpx.Request, answer: httpx.Response) -> httpx.Request | None:
-    """The request for a token; None where the challenge is another.
-
-    Raises:
-        FetchError: the token service is elsewhere, and is not told the password; or is none.
-    """
-    parameters = tokens.challenges(answer.headers).get("bearer", {})
-    if not parameters.get("realm"):
-        return None
-    try:
-        realm = httpx.URL(parameters["realm"])
-    except httpx.InvalidURL as error:
-        raise FetchError(
-            f"{refused.url}: it sends for a token to {parameters['realm']!r}: {error}"
-        ) from error
-    if _origin(realm) != _origin(refused.url):
-        raise FetchError(
-            f"{refused.url}: it sends for a token to {_origin(realm)}, and a password goes to no "
-            "other server: write the URL that Harbor's own configuration has as external_url"
-        )
-    wanted = {name: parameters[name] for name in ("service", "scope") if parameters.get(name)}
-    return httpx.Request("GET", realm.copy_merge_params(wanted))
-
-
-def _origin(url: httpx.URL) -> str:
-    return f"{url.scheme}://{url.netloc.decode()}"
-
-
-def _token(answer: httpx.Response) -> str:
-    answers.cut(answer, TOKEN_BYTES)
-    answer.read()
-    if not answer.is_success:
-        error = fetching.refusal(answer.url.copy_with(query=None), answer)
-        if error.is_temporary:
-            raise error
-        raise FetchError(f"{error}: are the user name and the password right?")
-    given = tokens.token(answer.content.decode(errors="replace"))
-    if not given:
-        raise FetchError(f"{answer.url.copy_with(query=None)}: it gives no token")
-    return given

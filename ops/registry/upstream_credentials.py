@@ -18,7 +18,6 @@ from ops.registry import tokens
 from ops.registry.fetch import NO_BLOB, NOBODYS, REFUSALS
 from ops.registry.upstream_transport import (
     Answer,
-    BearerAuth,
     Way,
     client_for,
     context,
@@ -154,14 +153,11 @@ def _auth(question: Question, client: httpx.Client, path: str) -> httpx.Auth | N
     if asked.status != httpx.codes.UNAUTHORIZED or "basic" in asked.challenges:
         return question.login
     asked_for = asked.challenges.get("bearer", {})
-    realm = asked_for.get("realm", "")
-    if why_not_sent(question, realm):
+    if why_not_sent(question, asked_for.get("realm", "")):
         return None
-    query = {"service": asked_for.get("service", ""), "scope": f"repository:{path}:pull"}
-    given = {key: value for key, value in query.items() if value}
-    url = str(httpx.URL(realm).copy_merge_params(given))
-    token = tokens.token(get(client, url, auth=question.login).text)
-    return BearerAuth(token) if token else None
+    url = tokens.token_url(asked_for, f"repository:{path}:pull")
+    token = tokens.token(get(client, str(url), auth=question.login).text)
+    return tokens.BearerAuth(token) if token else None
 
 
 def _verdict(question: Question, client: httpx.Client) -> Verdict:
@@ -191,10 +187,9 @@ def _without_login(question: Question, client: httpx.Client, asked: Answer) -> V
 
 
 def _by_token(question: Question, client: httpx.Client, asked_for: Mapping[str, str]) -> Verdict:
-    realm = asked_for.get("realm", "")
-    if why := why_not_sent(question, realm):
+    if why := why_not_sent(question, asked_for.get("realm", "")):
         return can_not_log_in(question, clean(why, question))
-    issued = _issued(question, client, realm, asked_for)
+    issued = _issued(question, client, asked_for)
     if issued.status != httpx.codes.OK:
         if question.login is None and issued.status in REFUSALS:
             said = in_its_words(question, issued)
@@ -205,7 +200,7 @@ def _by_token(question: Question, client: httpx.Client, asked_for: Mapping[str, 
         return judged_answer(question, issued, "its token service")
     if not token:
         return useless(question, "its token service answers without a token", LATER)
-    bearer = BearerAuth(token)
+    bearer = tokens.BearerAuth(token)
     if question.login:
         return _with_login(question, client, bearer, secrets=(token,))
     if question.known_image or question.path_prefix:
@@ -217,20 +212,17 @@ def _by_token(question: Question, client: httpx.Client, asked_for: Mapping[str, 
     return judged_answer(question, shown, secrets=(token,))
 
 
-def _issued(
-    question: Question, client: httpx.Client, realm: str, asked_for: Mapping[str, str]
-) -> Answer:
+def _issued(question: Question, client: httpx.Client, asked_for: Mapping[str, str]) -> Answer:
     """What the token service answers."""
-    query = {key: asked_for[key] for key in ("service", "scope") if asked_for.get(key)}
-    example = httpx.URL(realm).copy_merge_params(query)
     # For one repository, as a pull has it: what the challenge proposes is an example.
     scope = f"repository:{_repository(question)}:pull"
     issued = None
     if question.login is None or question.path_prefix or question.known_image:
-        issued = get(client, str(example.copy_set_param("scope", scope)), auth=question.login)
+        url = tokens.token_url(asked_for, scope)
+        issued = get(client, str(url), auth=question.login)
     if issued is None or (question.known_image and question.login and issued.status in REFUSALS):
         # It may have been the image that was refused, and not the credentials.
-        issued = get(client, str(example), auth=question.login)
+        issued = get(client, str(tokens.token_url(asked_for)), auth=question.login)
     return issued
 
 

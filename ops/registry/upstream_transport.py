@@ -3,7 +3,7 @@
 import functools
 import ssl
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -154,18 +154,6 @@ class Transport(httpx.BaseTransport):
         """Close the connections."""
         self._direct.close()
         self._proxied.close()
-
-
-class BearerAuth(httpx.Auth):
-    """A token that is sent along."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Add it."""
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        yield request
 
 
 def get(

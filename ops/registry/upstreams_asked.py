@@ -174,8 +174,8 @@ def sources_below_paths(settings: Settings) -> "Iterator[Mapping[str, Source]]":
 
 
 def _source(question: "Question") -> "Source":
-    from ops.harbor.pull import TokenAuth
     from ops.registry import fetch
+    from ops.registry.tokens import TokenAuth
     from ops.registry.upstream_transport import Transport
 
     keys = f'credentials["{question.host}"]'

@@ -15,6 +15,7 @@ from ops.harbor.client import Client, HarborError
 from ops.harbor.images import Access
 from ops.harbor.pull import source
 from ops.registry import fetch
+from ops.registry.tokens import TokenAuth
 from plan.harbor.reconcile import Step
 from plan.images.manifests import INDEX_TYPES, MANIFEST_TYPES
 from plan.images.reference import ImageReference, Platform
@@ -434,7 +435,7 @@ class TestTokens:
 
     def test_a_name_that_may_be_a_secret_is_not_told(self, made, plan):
         keys = 'credentials["quay.io"]'
-        auth = pull.TokenAuth("robot$talos-mine", "Wrong-pass-1", keys)
+        auth = TokenAuth("robot$talos-mine", "Wrong-pass-1", keys)
         registry = fetch.source(f"{plan.url}/v2/{PROJECT}", auth=auth)
         why = pulled(registry, image("v1"))[0].said[image("v1")]
         assert f"the user of {keys} may not pull from the project {PROJECT}" in why

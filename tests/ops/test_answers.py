@@ -12,11 +12,10 @@ import pytest
 import zstandard
 
 from ops.errors import OpsError
-from ops.harbor import pull
 from ops.harbor.client import Client
-from ops.harbor.pull import TokenAuth
 from ops.registry import answers, fetch, upstream_credentials
 from ops.registry.fetch import FetchError
+from ops.registry.tokens import RefusedError, TokenAuth
 from ops.registry.verdicts import (
     Question,
     Refused,
@@ -234,7 +233,7 @@ def test_who_is_refused_with_a_token_is_told_whatever_was_asked_for():
     turns = [challenge, (200, {}, b'{"token":"a"}'), challenge]
     with answering(*turns) as url:
         source = fetch.source(url, auth=TokenAuth("robot", "Secret"))
-        with pytest.raises(pull.RefusedError, match="may not pull"):
+        with pytest.raises(RefusedError, match="may not pull"):
             fetch.begin(source, "x")
 
 
