@@ -16,6 +16,7 @@ import httpx
 
 from ops.errors import OpsError
 from ops.registry import answers, error_text
+from ops.tls import contexts
 from plan import foreign_json
 from plan.harbor.reconcile import Step
 from plan.problems import MASK, cut
@@ -221,19 +222,13 @@ def trusting(ca_pem: str) -> ssl.SSLContext:
     Raises:
         OpsError: they are none.
     """
-    context = ssl.create_default_context()
-    # As Go's clients, nodes included, have it: Python 3.13 refuses CAs without a key usage, which
-    # is how Harbor's own documents make one.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if ca_pem:
-        try:
-            context.load_verify_locations(cadata=ca_pem)
-        except (ssl.SSLError, ValueError, TypeError) as error:
-            raise OpsError(
-                f"Harbor's CA is no certificate in PEM form ({error}): give the file that starts "
-                "with -----BEGIN CERTIFICATE----- as harbor.ca"
-            ) from None
-    return context
+    try:
+        return contexts.machine_trust(ca_pem)
+    except (ssl.SSLError, ValueError, TypeError) as error:
+        raise OpsError(
+            f"Harbor's CA is no certificate in PEM form ({error}): give the file that starts "
+            "with -----BEGIN CERTIFICATE----- as harbor.ca"
+        ) from None
 
 
 def unreachable(url: str, error: BaseException) -> str:

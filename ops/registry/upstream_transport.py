@@ -12,6 +12,7 @@ from ops.registry import answers, tokens
 from ops.registry.verdicts import (
     Question,
 )
+from ops.tls import contexts
 from plan.network import is_used
 
 # For each step: to connect, and between two bytes.
@@ -65,25 +66,16 @@ def client_for(question: Question, way: Way) -> httpx.Client:
     )
 
 
-@functools.cache
 def context(ca_pem: str) -> ssl.SSLContext:
     """Trust as the registry has it: the public authorities, and these certificates.
-
-    Reading the authorities takes longer than all the rest of a question, so they are read once.
 
     Raises:
         ValueError: there are no certificates in it.
     """
-    made = httpx.create_ssl_context(trust_env=False)
-    # As Go does: a trusted certificate need not be a root's, nor as complete as newer Pythons ask.
-    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    made.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if ca_pem:
-        try:
-            made.load_verify_locations(cadata=ca_pem)
-        except ssl.SSLError as error:
-            raise ValueError(f"no certificates in PEM: {error.reason}") from error
-    return made
+    try:
+        return contexts.public_trust(ca_pem)
+    except ssl.SSLError as error:
+        raise ValueError(f"no certificates in PEM: {error.reason}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
