@@ -4,7 +4,6 @@ Manifests come first: only they tell which blobs several images share. Each blob
 and linked into the other repositories that want it.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import httpx
 from tqdm import tqdm
 
 from host import progress_bar
-from ops import priming
+from ops import priming, waiting
 from ops.caches import Cache
 from ops.docker.volumes import Volumes, folder
 from ops.halt import Halt
@@ -195,16 +194,16 @@ def settled(doing: Filling, images: Sequence[ImageReference]) -> tuple[Result, .
     Blobs are linked here into the repositories that did not fetch them, each as soon as the
     registry has stored it.
     """
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while True:
-        stores = doing.volumes.stores()
-        if _linked(doing, stores):
+
+    def look() -> tuple[Result, ...]:
+        while _linked(doing, stores := doing.volumes.stores()):
             continue
-        results = verified(stores, images, doing.platform, {})
-        awaited = any(is_awaited(one.image, one.faults, doing.said) for one in results)
-        if not awaited or time.monotonic() > deadline:
-            return results
-        time.sleep(POLL_SECONDS)
+        return verified(stores, images, doing.platform, {})
+
+    def is_done(results: tuple[Result, ...]) -> bool:
+        return not any(is_awaited(one.image, one.faults, doing.said) for one in results)
+
+    return waiting.until(is_done, look, seconds=SETTLE_SECONDS, pause=POLL_SECONDS)
 
 
 def _linked(doing: Filling, stores: Mapping[str, Store]) -> bool:

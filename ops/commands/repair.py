@@ -11,7 +11,6 @@ them.
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 
@@ -19,6 +18,7 @@ import docker
 from docker.errors import APIError
 
 from host import progress_bar
+from ops import waiting
 from ops.cache_filling import POLL_SECONDS, SETTLE_SECONDS
 from ops.caches import Cache, of_settings
 from ops.commands.cache_restart import not_back, stopped
@@ -202,13 +202,12 @@ def _outcomes(
 
 def _settled(volumes: Volumes, wanted: Collection[tuple[str, str]]) -> dict[str, Store]:
     """The volumes once they hold these (host, digest), or when that takes too long."""
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while True:
-        stores = volumes.stores()
-        missing = [digest for host, digest in wanted if digest not in stores[host].blobs]
-        if not missing or time.monotonic() > deadline:
-            return stores
-        time.sleep(POLL_SECONDS)
+    return waiting.until(
+        lambda stores: all(digest in stores[host].blobs for host, digest in wanted),
+        volumes.stores,
+        seconds=SETTLE_SECONDS,
+        pause=POLL_SECONDS,
+    )
 
 
 def _report(outcomes: list[Outcome], stores: Mapping[str, Store], uploads: tuple[int, int]) -> str:

@@ -2,9 +2,9 @@
 
 import base64
 import http.client
-import time
 from urllib.parse import urlsplit
 
+from ops import waiting
 from ops.tls.contexts import unverified_tls
 from plan.network import address_of
 from plan.settings.credentials import Credentials
@@ -15,10 +15,12 @@ REQUEST_TIMEOUT_SECONDS = 5
 
 def wait_for_answer(endpoint: str, seconds: float, login: Credentials | None = None) -> str | None:
     """None once the registry answers; otherwise, in the end, the last reason why it did not."""
-    deadline = time.monotonic() + seconds
-    while (why := failure(endpoint, login)) and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
-    return why
+    return waiting.until(
+        lambda why: not why,
+        lambda: failure(endpoint, login),
+        seconds=seconds,
+        pause=POLL_SECONDS,
+    )
 
 
 def failure(endpoint: str, login: Credentials | None = None) -> str | None:
