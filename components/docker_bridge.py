@@ -3,7 +3,7 @@
 import pulumi
 import pulumi_docker as docker
 
-from host.interfaces import BRIDGE_INTERFACE, interface_address
+from host.interfaces import BRIDGE_INTERFACE, bridge_address
 
 BRIDGE_NETWORK = "bridge"
 
@@ -22,9 +22,7 @@ def gateway() -> str:
             "Start Docker (make up does it for you where it can), or set 'addressing' to an "
             "address of this machine."
         ) from error
-    reported = [config.gateway for config in network.ipam_configs if config.gateway]
-    # Right after dockerd's very first start it reports none, though the interface is there.
-    address = reported[0] if reported else interface_address(BRIDGE_INTERFACE)
+    address = bridge_address(config.gateway for config in network.ipam_configs)
     if address is None:
         raise pulumi.RunError(
             "Docker's default bridge has no gateway, and there is no interface "

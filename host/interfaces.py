@@ -4,6 +4,7 @@ import fcntl
 import platform
 import socket
 import struct
+from collections.abc import Iterable
 
 ARM = ("aarch64", "arm64")
 BRIDGE_INTERFACE = "docker0"
@@ -14,6 +15,16 @@ SIOCGIFADDR = 0x8915
 def architecture() -> str:
     """This machine's, in Go's words."""
     return "arm64" if platform.machine() in ARM else "amd64"
+
+
+def bridge_address(reported: Iterable[str | None]) -> str | None:
+    """IPv4 address of Docker's default bridge on this machine, or None if it has none.
+
+    Args:
+        reported: the gateways that Docker reports for it; right after dockerd's very first start
+            there are none, though the interface is there.
+    """
+    return next(filter(None, reported), None) or interface_address(BRIDGE_INTERFACE)
 
 
 def interface_address(interface: str) -> str | None:

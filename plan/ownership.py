@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plan.harbor import drift, transport
+from plan.problems import PROJECT
 from plan.talos import cluster_transport
 
-PROJECT = "talos-cache"
 PROJECT_LABEL = "talos-cache.project"
 STACK_LABEL = "talos-cache.stack"
 IDENTITY_LABEL = "talos-cache.state"

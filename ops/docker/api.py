@@ -13,10 +13,11 @@ from requests import ReadTimeout, RequestException
 from host import docker_endpoint, docker_tls
 from host.docker_endpoint import Endpoint
 from host.errors import SetupError, TalosCacheError
-from host.interfaces import BRIDGE_INTERFACE, interface_address
+from host.interfaces import bridge_address
 from plan.host_ports import TCP, UDP, HostPort
 from plan.network import EVERY_ADDRESS
-from plan.ownership import PROJECT, PROJECT_LABEL, STACK_LABEL, Recorded
+from plan.ownership import PROJECT_LABEL, STACK_LABEL, Recorded
+from plan.problems import PROJECT
 
 REMOVE_POLL_SECONDS = 0.1
 TIMEOUT_SECONDS = 30
@@ -160,11 +161,9 @@ def bridge_gateway(client: docker.DockerClient) -> str:
     Raises:
         DockerUnavailableError: Docker has no default bridge.
     """
-    for config in client.api.inspect_network("bridge")["IPAM"]["Config"] or []:
-        if gateway := config.get("Gateway"):
-            return str(gateway)
-    # Right after dockerd's first start it is not reported, though the interface is there.
-    if (address := interface_address(BRIDGE_INTERFACE)) is None:
+    configs = client.api.inspect_network("bridge")["IPAM"]["Config"] or []
+    address = bridge_address(config.get("Gateway") for config in configs)
+    if address is None:
         raise DockerUnavailableError("Docker has no default bridge on this machine")
     return address
 

@@ -11,8 +11,8 @@ import docker
 from docker.errors import DockerException
 
 from ops.docker import api
-from ops.stack.stack_files import PROJECT
 from plan.ownership import PROJECT_LABEL
+from plan.problems import PROJECT
 
 LABEL = "talos-cache.passing"
 # Between being made and being started, or being over and being removed, others take a second.

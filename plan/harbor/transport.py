@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from plan.camel_case import camel
 from plan.harbor.desired import HarborPlan, HarborProject
 
 STACK_VARIABLE = "TALOS_CACHE_STACK"
@@ -12,6 +13,8 @@ PROJECTS_VARIABLE = "TALOS_CACHE_HARBOR_PROJECTS"
 CA_VARIABLE = "TALOS_CACHE_HARBOR_CA"
 # How often a look at Harbor has found that something has to be put right: see plan/harbor/drift.py.
 REPAIRS_VARIABLE = "TALOS_CACHE_HARBOR_REPAIRS"
+# Fields of a plan, in the order that states have them in.
+_WANTED = ("url", "public", "retention_days", "quota_bytes", "robot", "keep_data")
 
 
 def environment(plan: HarborPlan, repairs: int = 0) -> dict[str, str]:
@@ -30,14 +33,7 @@ def environment(plan: HarborPlan, repairs: int = 0) -> dict[str, str]:
         }
         for project in plan.projects
     }
-    wanted = {
-        "url": plan.url,
-        "public": plan.public,
-        "retentionDays": plan.retention_days,
-        "quotaBytes": plan.quota_bytes,
-        "robot": plan.robot,
-        "keepData": plan.keep_data,
-    }
+    wanted = {camel(name): getattr(plan, name) for name in _WANTED}
     return {
         STACK_VARIABLE: plan.stack,
         OWNER_VARIABLE: plan.owner,
@@ -75,7 +71,6 @@ def read(variables: Mapping[str, str], line: str) -> HarborPlan:
     return HarborPlan(
         stack=variables[STACK_VARIABLE],
         owner=variables[OWNER_VARIABLE],
-        url=wanted["url"],
         ca_pem=variables[CA_VARIABLE],
         projects=tuple(
             HarborProject(
@@ -88,12 +83,8 @@ def read(variables: Mapping[str, str], line: str) -> HarborPlan:
             )
             for host, project in json.loads(variables[PROJECTS_VARIABLE]).items()
         ),
-        public=wanted["public"],
-        retention_days=wanted["retentionDays"],
-        quota_bytes=wanted["quotaBytes"],
-        robot=wanted["robot"],
+        **{name: wanted[camel(name)] for name in _WANTED},
         robot_secret=secret["robotSecret"],
         username=secret["username"],
         password=secret["password"],
-        keep_data=wanted["keepData"],
     )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+from plan.camel_case import camel
 from plan.images.digest import digest_of
 from plan.settings.cluster import ClusterSettings
 from plan.settings.credentials import Credentials
@@ -32,7 +33,7 @@ _IDENTITY = tuple(
 def identity(plan: ClusterPlan) -> dict[str, Any]:
     """What the cluster is: a change of any of it means another cluster. Keys as in a stack file."""
     values = asdict(plan.settings)
-    return {_camel(name): values[name] for name in _IDENTITY if values[name] not in (None, ())}
+    return {camel(name): values[name] for name in _IDENTITY if values[name] not in (None, ())}
 
 
 def environment(plan: ClusterPlan) -> dict[str, str]:
@@ -42,7 +43,7 @@ def environment(plan: ClusterPlan) -> dict[str, str]:
         mirror.host: {**_shown(mirror), "cache": pulled_from[mirror.host]}
         for mirror in plan.mirrors
     }
-    options = {_camel(name): getattr(plan.settings, name) for name in _OPTIONS}
+    options = {camel(name): getattr(plan.settings, name) for name in _OPTIONS}
     # A cluster whose stack is called what it always was has none of it in its state.
     moved = {IDENTITY_VARIABLE: plan.identity} if plan.identity else {}
     return {
@@ -88,7 +89,7 @@ def read(variables: Mapping[str, str], secrets: str) -> ClusterPlan:
         **json.loads(variables[OPTIONS_VARIABLE]),
     }
     by_field: dict[str, Any] = {
-        field.name: values.get(_camel(field.name)) for field in fields(ClusterSettings)
+        field.name: values.get(camel(field.name)) for field in fields(ClusterSettings)
     }
     by_field["slug"] = variables[SLUG_VARIABLE]
     by_field |= {"warm": False, "warm_file": ""}  # done by a command of its own
@@ -136,8 +137,3 @@ def _mirror(host: str, shown: Mapping[str, Any], hidden: Mapping[str, Any]) -> M
         ca=hidden.get("ca") or "",
         login=Credentials(**hidden["login"]) if hidden.get("login") else None,
     )
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(part.capitalize() for part in others)

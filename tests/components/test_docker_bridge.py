@@ -4,6 +4,7 @@ import pulumi
 import pytest
 
 from components import docker_bridge
+from host import interfaces
 from tests.components.engine import NETWORK, ProviderError, network, run
 
 
@@ -27,14 +28,14 @@ def test_a_bridge_without_a_gateway_is_read_from_its_interface(monkeypatch):
     # Docker reports none right after dockerd's very first start.
     asked = []
     monkeypatch.setattr(
-        docker_bridge, "interface_address", lambda name: asked.append(name) or "172.31.0.1"
+        interfaces, "interface_address", lambda name: asked.append(name) or "172.31.0.1"
     )
     assert gateway(network())[0] == "172.31.0.1"
     assert asked == ["docker0"]
 
 
 def test_neither_gateway_nor_interface_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(docker_bridge, "interface_address", lambda name: None)
+    monkeypatch.setattr(interfaces, "interface_address", lambda name: None)
     with pytest.raises(pulumi.RunError, match=r"host\.docker\.internal, with bindAddresses"):
         gateway(network())
 
@@ -46,8 +47,8 @@ def test_a_docker_that_does_not_answer_says_what_to_do():
 
 
 def test_the_kernel_says_the_address_of_an_interface():
-    assert docker_bridge.interface_address("lo") == "127.0.0.1"
+    assert interfaces.interface_address("lo") == "127.0.0.1"
 
 
 def test_an_interface_that_is_not_there_has_no_address():
-    assert docker_bridge.interface_address("talos-none0") is None
+    assert interfaces.interface_address("talos-none0") is None
