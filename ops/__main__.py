@@ -10,7 +10,7 @@ from docker.errors import DockerException
 from requests import RequestException
 
 from host import entry_point
-from ops import caches, whose
+from ops import whose
 from ops.commands import (
     adopt,
     arguments,
@@ -26,6 +26,7 @@ from ops.commands import (
 )
 from ops.errors import OpsError
 from ops.stack import stack_files
+from plan.caches.cache import of_settings
 from plan.talos.cluster_transport import WARM_VARIABLE
 
 PROGRAM = "talos-cache"
@@ -119,7 +120,7 @@ def _refuse_others(stack: str) -> None:
     if WARM_VARIABLE in os.environ:
         return  # the engine runs this as part of an `up`, which has looked
     settings = stack_files.check(stack)
-    whose.refuse_others(stack, [cache.name for cache in caches.of_settings(settings)])
+    whose.refuse_others(stack, [cache.name for cache in of_settings(settings)])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from host import progress_bar
 from ops import priming, waiting
-from ops.caches import Cache
 from ops.docker.volumes import Volumes, folder
 from ops.halt import Halt
 from ops.registry import fetch
 from ops.registry.rounds import Tries, in_parallel
+from plan.caches.cache import Cache
 from plan.images import manifests, storage
 from plan.images.completeness import Result, verified
 from plan.images.digest import SHA256, digest_of

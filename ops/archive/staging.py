@@ -8,10 +8,10 @@ from typing import IO
 from docker.errors import DockerException
 from requests import RequestException
 
-from ops.caches import Cache
 from ops.chunks import chunks
 from ops.docker.volumes import Volumes, as_tar, folder
 from ops.errors import OpsError
+from plan.caches.cache import Cache
 from plan.images.archive import ArchiveError
 from plan.images.digest import Hashed
 from plan.images.storage import STAGING, Store, blob_path

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ops import caches, whose
+from ops import whose
 from ops.cluster import folder
 from ops.docker import api
 from ops.engine import cli
 from ops.errors import OpsError
 from ops.stack import stack_files
 from plan import ownership
+from plan.caches.cache import of_settings
 from plan.ownership import Recorded
 from plan.settings.stack import Settings
 
@@ -42,7 +43,7 @@ def run(arguments: Arguments) -> int:
     """Take over the caches that another state made: containers go, volumes stay."""
     stack = arguments.stack
     settings = stack_files.check(stack)
-    names = [cache.name for cache in caches.of_settings(settings)]
+    names = [cache.name for cache in of_settings(settings)]
     cli.select(stack)
     state = whose.in_state(cli.deployment(stack))
     us = whose.we_are(stack, state)

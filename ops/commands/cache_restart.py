@@ -9,8 +9,8 @@ from types import FrameType
 import docker
 from docker.errors import NotFound
 
-from ops.caches import Cache
 from ops.registry.ping import wait_for_answer
+from plan.caches.cache import Cache
 
 STOP_SECONDS = 10
 START_SECONDS = 30

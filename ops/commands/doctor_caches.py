@@ -9,14 +9,14 @@ from docker.errors import APIError, NotFound
 from docker.utils.socket import STDOUT
 
 from host.errors import TalosCacheError
-from ops import caches, whose
-from ops.caches import Cache
+from ops import whose
 from ops.docker import api
 from ops.docker.volumes import MOUNT, opened
 from ops.errors import OpsError
 from ops.registry import endpoints, upstreams_asked
 from ops.stack import stack_files
 from plan import diagnosis, ownership
+from plan.caches.cache import Cache, of_settings
 from plan.caches.cache_plan import DATA_PATH, REGISTRY_PORT, CachePlan
 from plan.caches.upstream_watchdog import TROUBLE_PATH
 from plan.diagnosis import (
@@ -137,7 +137,7 @@ def of_caches(
     state: Recorded,
 ) -> list[Finding]:
     """What was found of each cache, and of volumes that no cache has any more."""
-    of_stack = caches.of_settings(settings)
+    of_stack = of_settings(settings)
     left, findings = _left_behind(client, settings)
     there = {volume["Name"] for volume in client.api.volumes()["Volumes"] or []}
     try:
@@ -219,11 +219,11 @@ def _left_behind(
 
     A volume does not say which stack it belongs to, and a prefix may be the start of another.
     """
-    claimed = {cache.name for cache in caches.of_settings(settings)}
+    claimed = {cache.name for cache in of_settings(settings)}
     findings = []
     for other in stack_files.names():
         try:
-            claimed |= {cache.name for cache in caches.of_settings(stack_files.check(other))}
+            claimed |= {cache.name for cache in of_settings(stack_files.check(other))}
         except TalosCacheError:
             text = "it has mistakes, so volumes may be called left behind that are its own"
             findings.append(diagnosis.warning(f"stack file of {other}", text))

@@ -17,7 +17,6 @@ from requests import RequestException
 from host import progress_bar
 from ops.archive import talos_layout
 from ops.archive.writer import ArchiveWriter
-from ops.caches import of_settings
 from ops.chunks import chunks
 from ops.cluster.folder import talos_home
 from ops.commands import image_selection
@@ -27,6 +26,7 @@ from ops.docker import api
 from ops.docker.volumes import Volumes, folder, opened
 from ops.errors import OpsError
 from ops.stack import stack_files
+from plan.caches.cache import of_settings
 from plan.images import archive, manifests, storage
 from plan.images.archive import BootAsset, Lock, LockedImage
 from plan.images.completeness import (

@@ -30,7 +30,6 @@ from host.paths import user_cache
 from ops.archive import reader, talos_layout
 from ops.archive.reader import Members
 from ops.archive.staging import Blob, Into, compare, copied, no_leftovers, take_blobs
-from ops.caches import Cache, of_settings
 from ops.chunks import chunks
 from ops.commands.cache_restart import not_back, stopped
 from ops.commands.export import assets_root
@@ -38,6 +37,7 @@ from ops.docker import api, volume_hashes
 from ops.docker.volumes import folder, opened
 from ops.errors import OpsError
 from ops.stack import stack_files
+from plan.caches.cache import Cache, of_settings
 from plan.caches.cache_plan import VOLUME_LABELS
 from plan.images import archive, storage, talos_image_cache
 from plan.images.archive import ArchiveError, BootAsset, Lock

@@ -15,10 +15,10 @@ from host import progress_bar
 from host.errors import TalosCacheError
 from host.paths import PRIVATE
 from host.private_files import private_folder, write_private
-from ops.caches import Cache, of_settings
 from ops.docker import api
 from ops.errors import OpsError
 from ops.stack import stack_files
+from plan.caches.cache import Cache, of_settings
 from plan.images import last_used
 from plan.images.last_used import Ledger
 

@@ -13,7 +13,7 @@ from requests import RequestException
 from host.errors import TalosCacheError
 from host.installed import set_up_line
 from host.paths import ROOT
-from ops import caches, port_moves, whose
+from ops import port_moves, whose
 from ops.cluster import folder
 from ops.commands import ledger
 from ops.docker import api, temporary_container
@@ -22,6 +22,7 @@ from ops.errors import OpsError
 from ops.stack import recovery, secret_files, stack_files
 from plan import ownership
 from plan.caches import addressing
+from plan.caches.cache import of_settings
 from plan.ownership import COMMAND_TYPE
 from plan.settings.stack import Settings
 from plan.talos.cluster_transport import IDENTITY_VARIABLE
@@ -202,7 +203,7 @@ def _tell_of_others(stack: str) -> None:
     The stack is down, so that nothing that goes wrong here is a failure of that.
     """
     try:
-        names = [cache.name for cache in caches.of_settings(stack_files.check(stack))]
+        names = [cache.name for cache in of_settings(stack_files.check(stack))]
         lines = whose.left_alone(stack, names)
     except (TalosCacheError, DockerException, RequestException) as error:
         lines = [f"note: caches that the state did not know were not looked for: {error}"]

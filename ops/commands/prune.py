@@ -15,7 +15,6 @@ from pathlib import Path
 import docker
 
 from host import progress_bar
-from ops.caches import Cache, of_settings
 from ops.commands import image_selection, ledger
 from ops.commands.cache_restart import not_back, stopped
 from ops.docker import api
@@ -23,6 +22,7 @@ from ops.docker.volumes import MOUNT, UNWRITTEN_MINUTES, Volumes, by_folder, fol
 from ops.errors import OpsError
 from ops.stack import stack_files
 from plan import sizes
+from plan.caches.cache import Cache, of_settings
 from plan.images import pruning
 from plan.images.pruning import Decision, Going
 from plan.images.reference import ImageReference, parse_list, parse_platform

@@ -20,13 +20,13 @@ from docker.errors import APIError
 from host import progress_bar
 from ops import waiting
 from ops.cache_filling import POLL_SECONDS, SETTLE_SECONDS
-from ops.caches import Cache, of_settings
 from ops.commands.cache_restart import not_back, stopped
 from ops.docker import api, volume_hashes
 from ops.docker.volumes import Volumes, folder, opened
 from ops.errors import OpsError
 from ops.registry import fetch
 from ops.stack import stack_secrets
+from plan.caches.cache import Cache, of_settings
 from plan.images.storage import DAMAGED, MISSING, Store, blob_folder
 
 _NOT_STORED = "it was delivered, but not stored; the cache's log says why"

@@ -10,12 +10,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from ops.caches import of_settings
 from ops.commands import image_selection
 from ops.commands.image_selection import ImageSelection
 from ops.docker import api, volume_hashes
 from ops.docker.volumes import opened
 from ops.stack import stack_files, stack_secrets
+from plan.caches.cache import of_settings
 from plan.images import storage
 from plan.images.completeness import Result, everything, verified
 from plan.images.reference import ImageReference, Platform, parse_platform

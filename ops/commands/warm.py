@@ -15,7 +15,6 @@ from host.errors import TalosCacheError
 from host.locks import only_one
 from host.paths import user_cache
 from ops.cache_filling import SETTLE_SECONDS, Filling, fill, settled
-from ops.caches import Cache, of_settings
 from ops.commands import image_selection
 from ops.commands.image_selection import ImageSelection
 from ops.commands.warm_report import Failure, Report, as_json, as_text
@@ -27,6 +26,7 @@ from ops.registry.ping import failure, wait_for_answer
 from ops.registry.upstreams_asked import Found
 from ops.stack import stack_files, stack_secrets
 from plan import diagnosis
+from plan.caches.cache import Cache, of_settings
 from plan.images.completeness import verified
 from plan.images.reference import ImageReference, Platform, parse_platform
 from plan.images.warm import reasons

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import docker
 from docker.errors import APIError
 
-from ops.caches import Cache
 from ops.docker.api import execute
 from ops.errors import OpsError
+from plan.caches.cache import Cache
 from plan.caches.upstream_watchdog import DEBUG_ADDRESS
 
 _STARTED = re.compile(r"^process_start_time_seconds (\S+)$", re.MULTILINE)

@@ -18,10 +18,10 @@ import docker
 from docker.errors import APIError, ImageNotFound
 from docker.utils.socket import STDOUT
 
-from ops.caches import Cache
 from ops.docker import temporary_container
 from ops.docker.api import execute, sent
 from ops.errors import OpsError
+from plan.caches.cache import Cache
 from plan.caches.cache_plan import DATA_PATH
 from plan.images.manifests import MANIFEST_BYTES
 from plan.images.storage import EMPTY, LINKS_STAGING, ROOT, Store, below, blob_path, parse_listing

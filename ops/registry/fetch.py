@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import httpx
 
 from host.errors import TalosCacheError
-from ops.caches import Cache
 from ops.chunks import CHUNK_BYTES
 from ops.registry import answers, error_text
 from ops.tls.contexts import unverified_tls
 from plan import patience
+from plan.caches.cache import Cache
 from plan.images.digest import SHA256, Hashed, digest_of_hex
 from plan.images.manifests import INDEX_TYPES, MANIFEST_BYTES, MANIFEST_TYPES
 

@@ -12,12 +12,11 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ops import caches
-from ops.caches import Cache
 from ops.docker import docker_config
 from ops.errors import OpsError
 from ops.registry import ping
 from ops.stack import stack_files, stack_secrets
+from plan.caches.cache import Cache, of_settings
 from plan.caches.cache_plan import CachePlan
 from plan.settings.caches import UpstreamProxy
 from plan.settings.credentials import Credentials
@@ -115,7 +114,7 @@ def _cut_off(
     """
     if well and settings.cache_login and settings.cache_login.is_encrypted:
         settings = stack_secrets.settings_of(stack)
-    by_host = {cache.host: cache for cache in caches.of_settings(settings)}
+    by_host = {cache.host: cache for cache in of_settings(settings)}
 
     def ask(question: "Question") -> str | None:
         repository = repositories.get(question.host, question.repository)

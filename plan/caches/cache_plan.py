@@ -9,15 +9,16 @@ from plan.caches import htpasswd, upstream_watchdog
 from plan.caches.addressing import (
     Addressing,
 )
+from plan.caches.cache import Cache, of_upstream, scheme
 from plan.caches.refusals import refuse_exposed_credentials, refuse_own_caches
 from plan.caches.tls import ServerCertificate
 from plan.caches.upstream_watchdog import BASIC_PATH, DEBUG_ADDRESS
-from plan.network import LOOPBACK, is_used
+from plan.network import is_used
 from plan.settings.caches import UpstreamProxy
 from plan.settings.credentials import Credentials
 from plan.settings.stack import Settings
 from plan.settings.upstreams import UpstreamSettings
-from plan.upstreams import physical_name, slug
+from plan.upstreams import slug
 
 REGISTRY_PORT = 5000
 DATA_PATH = "/var/lib/registry"
@@ -80,20 +81,15 @@ class CacheFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CachePlan:
+class CachePlan(Cache):
     """Everything that one cache's volume and container are made from.
 
     Attributes:
-        host: upstream registry, as in an image reference.
         slug: logical name of the component.
-        name: name of the container and of the volume.
         remote_url: where the upstream's API is.
-        path_prefix: what stands before every repository's name there, and so in this cache.
         published: where the cache answers on this host.
         endpoint: URL that nodes use, without a path.
         ca: what nodes have to trust for that; empty where they do already, or need not.
-        login: what nodes say who they are with; None where anybody may pull.
-        local_endpoint: URL for this machine, always on loopback.
         env: environment of the registry (no secrets).
         files: more files in the container.
         credentials: what the upstream is asked with; None for anonymous pulls.
@@ -108,17 +104,11 @@ class CachePlan:
         wait_seconds: how long `up` waits for the cache to answer.
     """
 
-    host: str
     slug: str
-    name: str
-    image: str
     remote_url: str
-    path_prefix: str
     published: tuple[PublishedPort, ...]
     endpoint: str
     ca: str
-    login: Credentials | None
-    local_endpoint: str
     env: tuple[tuple[str, str], ...]
     files: tuple[CacheFile, ...]
     credentials: Credentials | None
@@ -260,22 +250,16 @@ def _plan(shared: _Shared, upstream: UpstreamSettings, upstream_ca: str) -> Cach
     # Without an upstream nobody asks for them.
     credentials = None if settings.offline else settings.credentials_for(upstream.host)
     proxy = None if settings.offline else settings.upstream_proxy
-    scheme = "https" if settings.cache.tls else "http"
     return CachePlan(
-        host=upstream.host,
+        **vars(of_upstream(settings, upstream)),
         slug=slug(upstream.host),
-        name=physical_name(settings.prefix, upstream.host),
-        image=settings.cache.image,
         remote_url=upstream.remote_url,
-        path_prefix=upstream.path_prefix,
         published=tuple(
             PublishedPort(address=address, port=upstream.port)
             for address in shared.addressing.bind_addresses
         ),
-        endpoint=f"{scheme}://{shared.addressing.endpoint_host}:{upstream.port}",
+        endpoint=f"{scheme(settings)}://{shared.addressing.endpoint_host}:{upstream.port}",
         ca=shared.certificate.ca.strip() if shared.certificate else "",
-        login=settings.cache_login,
-        local_endpoint=f"{scheme}://{LOOPBACK}:{upstream.port}",
         env=_environment(settings, upstream),
         files=_files(shared, upstream_ca),
         credentials=credentials,

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from ops.caches import Cache
 from ops.docker.volumes import LINKS_AT_ONCE, MOUNT, as_tar, opened
 from ops.errors import OpsError
+from plan.caches.cache import Cache
 from plan.images import storage
 from tests.checkout import REGISTRY_IMAGE
 from tests.e2e.conftest import PREFIX

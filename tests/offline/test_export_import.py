@@ -18,8 +18,8 @@ import zstandard
 from demo import images
 from demo.client import PullError, pull
 from demo.images import Image
-from ops.caches import Cache
 from ops.docker.volumes import MOUNT, opened
+from plan.caches.cache import Cache
 from plan.images.storage import STAGING
 from plan.settings.keys import DEFAULTS
 from tests.checkout import ops_line, remove_volume

@@ -13,11 +13,11 @@ import pytest
 from demo import images
 from demo.client import PullError, pull
 from demo.images import CONFIG, LAYER, MANIFEST, Blob, Image, Manifest
-from ops.caches import Cache
 from ops.commands import prune
 from ops.docker import temporary_container, volume_hashes
 from ops.docker.volumes import Volumes, opened
 from ops.registry.ping import failure
+from plan.caches.cache import Cache
 from plan.images import completeness, last_used, pruning
 from plan.images.last_used import Ledger
 from plan.images.reference import Platform

@@ -10,9 +10,9 @@ import pytest
 
 from demo import images
 from demo.client import PullError, pull
-from ops.caches import Cache
 from ops.docker.volumes import opened
 from ops.registry.ping import wait_for_answer
+from plan.caches.cache import Cache
 from plan.images.storage import ROOT, blob_path
 from plan.settings.keys import DEFAULTS
 from tests.checkout import ops_line

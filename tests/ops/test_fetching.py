@@ -4,9 +4,9 @@ import hashlib
 
 import pytest
 
-from ops.caches import Cache
 from ops.registry import fetch
 from ops.registry.fetch import FetchError
+from plan.caches.cache import Cache
 from tests.real_registry import running
 
 LAYER, OTHER = b"x" * 3_000_000, b"y" * 100_000

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ops.caches import Cache
 from ops.docker import volume_hashes
 from ops.docker.volumes import folder
+from plan.caches.cache import Cache
 from plan.images.storage import EMPTY, Store, blob_path
 
 CACHE = Cache(host="docker.io", name="registry-docker.io", local_endpoint="", image="registry")

@@ -8,13 +8,13 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from ops.caches import Cache
 from ops.commands.warm import _from_upstream
 from ops.commands.warm_report import Report, as_text
 from ops.docker import cache_metrics
 from ops.docker.cache_metrics import Pulled, difference
 from ops.errors import OpsError
 from ops.registry import fetch
+from plan.caches.cache import Cache
 from tests.ops import busy_upstream
 from tests.real_registry import running
 

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from ops.caches import Cache
 from ops.commands import repair
 from ops.docker import volume_hashes
 from ops.errors import OpsError
 from ops.registry import fetch
+from plan.caches.cache import Cache
 from plan.images.storage import MISSING, ROOT, Repository, Store, parse_listing
 from tests.ops import busy_upstream
 from tests.real_registry import running

@@ -22,12 +22,12 @@ import pytest
 import requests
 
 from ops.archive import staging
-from ops.caches import of_settings
 from ops.commands import import_archive
 from ops.commands.prune import _read, _stored
 from ops.docker import volumes as ops_volumes
 from ops.docker.volumes import MOUNT, Volumes, folder
 from ops.errors import OpsError
+from plan.caches.cache import of_settings
 from plan.images import pruning, storage
 from plan.images.archive import ArchiveError, Lock, LockedImage
 from plan.images.reference import parse_list

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from ops import cache_filling, priming
-from ops.caches import Cache
 from ops.commands import arguments, warm, warm_report
 from ops.docker.volumes import folder
 from ops.engine import cli
@@ -22,6 +21,7 @@ from ops.registry.fetch import FetchError
 from ops.registry.upstreams_asked import Found
 from ops.stack import stack_files
 from plan import patience
+from plan.caches.cache import Cache
 from plan.images.reference import ImageReference, Platform
 from plan.images.storage import EMPTY, Repository, Store, layer_link
 from plan.images.warm import Wanted

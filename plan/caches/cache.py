@@ -1,7 +1,7 @@
-"""The caches of a stack, as the day-two commands see them: where each answers and what holds it.
+"""The caches of a stack as far as the stack file alone tells: where each answers, what holds it.
 
-They are computed from the stack file, so that `import` and `verify` work before the first `up`,
-while the caches are stopped, and without the engine.
+The day-two commands need no more, so that `import` and `verify` work before the first `up`, while
+the caches are stopped, and without the engine.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from plan.network import LOOPBACK
 from plan.settings.credentials import Credentials
 from plan.settings.stack import Settings
+from plan.settings.upstreams import UpstreamSettings
 from plan.upstreams import physical_name
 
 
@@ -40,15 +41,21 @@ class Cache:
 
 def of_settings(settings: Settings) -> tuple[Cache, ...]:
     """The caches that these settings stand for, by host."""
-    scheme = "https" if settings.cache.tls else "http"
-    return tuple(
-        Cache(
-            host=upstream.host,
-            name=physical_name(settings.prefix, upstream.host),
-            local_endpoint=f"{scheme}://{LOOPBACK}:{upstream.port}",
-            image=settings.cache.image,
-            path_prefix=upstream.path_prefix,
-            login=settings.cache_login,
-        )
-        for upstream in settings.cached
+    return tuple(of_upstream(settings, upstream) for upstream in settings.cached)
+
+
+def of_upstream(settings: Settings, upstream: UpstreamSettings) -> Cache:
+    """The cache of one upstream."""
+    return Cache(
+        host=upstream.host,
+        name=physical_name(settings.prefix, upstream.host),
+        local_endpoint=f"{scheme(settings)}://{LOOPBACK}:{upstream.port}",
+        image=settings.cache.image,
+        path_prefix=upstream.path_prefix,
+        login=settings.cache_login,
     )
+
+
+def scheme(settings: Settings) -> str:
+    """How all caches of a stack answer."""
+    return "https" if settings.cache.tls else "http"
