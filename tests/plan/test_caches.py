@@ -8,10 +8,12 @@ from dataclasses import replace
 import bcrypt
 import pytest
 
+from plan.caches.cache import of_settings
 from plan.caches.cache_plan import CREDENTIAL_HELPER_PATH, credential_helper, in_reported_order
 from plan.caches.upstream_watchdog import script
 from plan.problems import SettingsError
 from plan.settings.credentials import Credentials
+from plan.settings.stack import parse
 from plan.talos.cluster_transport import environment, secret_input
 from tests.plan.shapes import GATEWAY, HERE, VALID, config_of, pem, planned, planned_file
 
@@ -63,6 +65,18 @@ def test_every_cache_is_published_on_every_address():
     published = [(port.address, port.port) for port in cache.published]
     assert published == [("127.0.0.1", 5002), (GATEWAY, 5002)]
     assert cache.local_endpoint == "http://127.0.0.1:5002"
+
+
+def test_the_stack_file_alone_tells_where_a_cache_is_and_how_it_names_repositories():
+    login = {"username": "nodes", "password": "hunter2"}
+    upstreams = {"docker.io": {"pathPrefix": "team"}, "quay.io": {}}
+    config = {"cache": {"tls": True}, "cacheLogin": login, "upstreams": upstreams}
+    caches = of_settings(parse(config))
+    assert [(one.host, one.name, one.local_endpoint, one.stored("app")) for one in caches] == [
+        ("docker.io", "registry-docker.io", "https://127.0.0.1:5000", "team/app"),
+        ("quay.io", "registry-quay.io", "https://127.0.0.1:5002", "app"),
+    ]
+    assert {one.login.username for one in caches} == {"nodes"}
 
 
 @pytest.mark.parametrize(
