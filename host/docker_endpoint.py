@@ -89,7 +89,7 @@ def chosen() -> Endpoint:
     """
     if host := os.environ.get("DOCKER_HOST"):
         return _from_variables(host)
-    config = _docker_folder() / "config.json"
+    config = docker_folder() / "config.json"
     if name := os.environ.get("DOCKER_CONTEXT"):
         source = f"the docker context '{name}' in DOCKER_CONTEXT"
     else:
@@ -150,14 +150,14 @@ def ask(endpoint: Endpoint, question: str, key: str, *, seconds: float = 0) -> s
 
 def _from_variables(host: str) -> Endpoint:
     verifies = bool(os.environ.get("DOCKER_TLS_VERIFY"))
-    folder = Path(os.environ.get("DOCKER_CERT_PATH") or _docker_folder()) if verifies else None
+    folder = Path(os.environ.get("DOCKER_CERT_PATH") or docker_folder()) if verifies else None
     trusts_anyone = "DOCKER_TLS without DOCKER_TLS_VERIFY" if os.environ.get("DOCKER_TLS") else ""
     return _usable(host, "DOCKER_HOST", folder, "" if verifies else trusts_anyone)
 
 
 def _from_context(name: str, source: str) -> Endpoint:
     digest = hashlib.sha256(name.encode()).hexdigest()
-    contexts = _docker_folder() / "contexts"
+    contexts = docker_folder() / "contexts"
     meta = contexts / "meta" / digest / "meta.json"
     try:
         described = json.loads(meta.read_text())["Endpoints"]["docker"]
@@ -242,7 +242,8 @@ def _current_context(config: Path) -> str | None:
         ) from error
 
 
-def _docker_folder() -> Path:
+def docker_folder() -> Path:
+    """Where the docker command keeps its configuration."""
     return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from docker import auth
 from docker.errors import DockerException
 
+from host.docker_endpoint import docker_folder
 from ops.errors import OpsError
 from plan.settings.credentials import Credentials
 from plan.settings.stack import Settings
@@ -83,8 +84,7 @@ def credentials_for(host: str) -> Credentials | None:
 
 def config_file() -> Path:
     """Where Docker's command line keeps it."""
-    folder = os.environ.get("DOCKER_CONFIG")
-    return (Path(folder) if folder else Path.home() / ".docker") / "config.json"
+    return docker_folder() / "config.json"
 
 
 def _login(host: str) -> Credentials:
