@@ -2,10 +2,9 @@
 
 import argparse
 import json
-import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +14,9 @@ from docker.errors import ImageNotFound
 from requests import RequestException
 
 from host import progress_bar
-from ops.archive import talos_layout
+from ops.archive import boot_assets, talos_layout
 from ops.archive.writer import ArchiveWriter
 from ops.chunks import chunks
-from ops.cluster.folder import talos_home
 from ops.commands import image_selection
 from ops.commands.image_selection import ImageSelection
 from ops.commands.verify import told_aside
@@ -28,7 +26,7 @@ from ops.errors import OpsError
 from ops.stack import stack_files
 from plan.caches.cache import of_settings
 from plan.images import archive, manifests, storage
-from plan.images.archive import BootAsset, Lock, LockedImage
+from plan.images.archive import Lock, LockedImage
 from plan.images.completeness import (
     Result,
     everything,
@@ -100,7 +98,7 @@ def run(arguments: Arguments) -> int:
             registry_image=settings.cache.image,
             registry_digest="",  # nobody knows it before Docker has written the image
             images=tuple(_locked(stores[image.host], image, platform) for image in images),
-            boot_assets=boot_assets() if packed and arguments.with_boot_assets else (),
+            boot_assets=boot_assets.downloaded() if packed and arguments.with_boot_assets else (),
         )
         if packed:
             _refuse_too_large(lock)
@@ -119,33 +117,6 @@ def run(arguments: Arguments) -> int:
     words = f"{arguments.file}: {len(lock.images)} images, {len(lock.boot_assets)} boot assets"
     print(json.dumps(report, indent=2) if arguments.as_json else f"{words}, {size / 1e6:.1f} MB")
     return _tell_left_out(left_out, platform)
-
-
-def assets_root() -> Path:
-    """Where talosctl's downloads are, shared by all clusters."""
-    return talos_home() / ".talos"
-
-
-def boot_assets() -> tuple[BootAsset, ...]:
-    """Every file that talosctl has downloaded, hashed."""
-    root = assets_root()
-    files = [
-        path
-        for name in archive.ASSET_FOLDERS
-        for path in sorted((root / name).rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    ]
-    found = {path: path.stat() for path in files}
-    with progress_bar.bar("hashing boot assets", sum(one.st_size for one in found.values())) as bar:
-        return tuple(
-            BootAsset(
-                path=str(path.relative_to(root)),
-                digest=_digest_of(path, bar.update),
-                size=one.st_size,
-                executable=bool(one.st_mode & stat.S_IXUSR),
-            )
-            for path, one in found.items()
-        )
 
 
 def _refuse_incomplete(incomplete: Sequence[Result], platform: Platform) -> None:
@@ -211,7 +182,7 @@ def _write(
             for asset in lock.boot_assets:
                 name = f"{archive.BOOT_ASSETS}{asset.path}"
                 if not writer.has(name):
-                    writer.add(name, asset.size, _chunks(assets_root() / asset.path), asset.digest)
+                    writer.add(name, asset.size, boot_assets.content(asset), asset.digest)
                 bar.update(asset.size)
         writer.finish()
 
@@ -279,15 +250,3 @@ def _contents(
         size = stores[cache.host].blobs[digest]
         files.append((f"{folder(cache)}/{blob_path(digest)}", size))
     return volumes.contents(files)
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        yield from chunks(file)
-
-
-def _digest_of(path: Path, tell: Callable[[int], object]) -> str:
-    hashed = Hashed(_chunks(path))
-    for chunk in hashed:
-        tell(len(chunk))
-    return hashed.digest

@@ -9,7 +9,6 @@ import argparse
 import gzip
 import io
 import json
-import shutil
 import tarfile
 import tempfile
 import zlib
@@ -27,12 +26,11 @@ from requests import RequestException
 from host import progress_bar
 from host.locks import only_one
 from host.paths import user_cache
-from ops.archive import reader, talos_layout
+from ops.archive import boot_assets, reader, talos_layout
 from ops.archive.reader import Members
 from ops.archive.staging import Blob, Into, compare, copied, no_leftovers, take_blobs
 from ops.chunks import chunks
 from ops.commands.cache_restart import not_back, stopped
-from ops.commands.export import assets_root
 from ops.docker import api, volume_hashes
 from ops.docker.volumes import folder, opened
 from ops.errors import OpsError
@@ -42,12 +40,8 @@ from plan.caches.cache_plan import VOLUME_LABELS
 from plan.images import archive, storage, talos_image_cache
 from plan.images.archive import ArchiveError, BootAsset, Lock
 from plan.images.digest import digest_of
-from plan.images.storage import STAGING
 from plan.problems import listed
 from plan.settings.stack import Settings
-
-# As talosctl leaves its downloads: nothing of them is secret.
-PROGRAM, FILE = 0o755, 0o644
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +107,12 @@ def _import_archive(arguments: Arguments, settings: Settings) -> dict[str, int]:
         _load(members, client, settings.cache.image, lock)
         with (
             _opened(client, lock, concerned, replace_tags=arguments.replace_tags) as into,
-            _staged_assets(settings.prefix) as assets,
+            boot_assets.staging(settings.prefix) as assets,
         ):
             came = _members(members, lock, into, assets)
             _refuse_missing(lock, came)
             _link(lock, into)
-            _place(lock.boot_assets, assets)
+            boot_assets.place(lock.boot_assets, assets)
             _forget(client, lock, into, arguments.stack)
     return {
         "images": len(lock.images),
@@ -169,17 +163,6 @@ def _opened(
         _refuse_conflicts(lock, into, replace=replace_tags)
         with no_leftovers(into):
             yield into
-
-
-@contextmanager
-def _staged_assets(prefix: str) -> Iterator[Path]:
-    """A folder for boot assets until all of them are there; not where export looks for them."""
-    staged = assets_root() / f"{STAGING}-{prefix}"
-    shutil.rmtree(staged, ignore_errors=True)  # of an import that was killed
-    try:
-        yield staged
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 def _lock(members: Members) -> Lock:
@@ -290,7 +273,7 @@ def _members(members: Members, lock: Lock, into: Into, staged: Path) -> _Came:
         came.new += take_blobs(into, coming())
         while between:
             asset, content = between.pop()
-            _take_asset(asset, content, staged)
+            boot_assets.take(asset, content, staged)
             bar.update(asset.size)
             came.new += take_blobs(into, coming())
     return came
@@ -330,25 +313,6 @@ def _files(files: talos_layout.Files, lock: Lock, into: Into) -> int:
     if lost := lock.blobs.keys() - seen:
         raise ArchiveError(f"it was changed while it was read: {min(lost)} is there no more")
     return new
-
-
-def _take_asset(asset: BootAsset, content: IO[bytes], staged: Path) -> None:
-    file = staged / asset.path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("xb") as opened_file:
-        compare(asset.digest, copied(content, opened_file))
-    file.chmod(PROGRAM if asset.executable else FILE)
-
-
-def _place(assets: Sequence[BootAsset], staged: Path) -> None:
-    """Put boot assets, all of them there and right, where talosctl looks for them."""
-    for asset in assets:
-        target = assets_root() / asset.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # The user may have put the folder on another disk.
-        new = target.with_name(f".{target.name}.new")
-        shutil.move(staged / asset.path, new)
-        new.rename(target)
 
 
 def _link(lock: Lock, into: Into) -> None:

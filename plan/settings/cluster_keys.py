@@ -1,5 +1,7 @@
 """The rows of the table for the key `cluster`."""
 
+from dataclasses import replace
+
 from plan.settings.cluster import NAME, PROVISIONERS
 from plan.settings.key import (
     LIST,
@@ -12,6 +14,7 @@ from plan.settings.key import (
     choice,
     duration,
     integer,
+    row,
 )
 from plan.settings.nodes import (
     AUTO,
@@ -65,16 +68,10 @@ def _memory(path: str, whose: str) -> Key:
 
 
 def _version(path: str, instance: str, description: str, details: str) -> Key:
-    return Key(
-        path=path,
-        type=TEXT,
-        rule=f"an exact version such as {instance}",
-        fix=f'write for instance "{instance}"',
-        description=description,
-        details=details,
-        example=instance,
-        pattern=EXACT_VERSION.pattern,
-    )
+    plain = row(path, TEXT, None, description, details)
+    rule = f"an exact version such as {instance}"
+    fix = f'write for instance "{instance}"'
+    return replace(plain, rule=rule, fix=fix, example=instance, pattern=EXACT_VERSION.pattern)
 
 
 def _patches(path: str, description: str, details: str = "") -> Key:

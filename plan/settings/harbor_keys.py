@@ -72,8 +72,7 @@ HARBOR = (
         "the number of days",
         "with `harborAdmin`: for how many days an image is kept that nobody pulls",
         "Without it, for ever.",
-        example="30",
-    ),
+    ).shown(example="30"),
     Key(
         path="harbor.quota",
         type=TEXT,

@@ -6,7 +6,7 @@ stacks/Pulumi.example.yaml and stacks/schema.json all come from it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # The default of a key that has to be there.
 REQUIRED = object()
@@ -76,6 +76,10 @@ class Key:
         """`cache.ttl` -> `ttl`."""
         return leaf(self.path)
 
+    def shown(self, *, example: str = "", host: str = "") -> "Key":
+        """With what the example file shows for it; see the attributes."""
+        return replace(self, example=example, host=host)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
@@ -100,20 +104,10 @@ def leaf(path: str) -> str:
     return path.rsplit(".", 1)[-1]
 
 
-def boolean(
-    path: str, default: bool, description: str, details: str = "", *, host: str = ""
-) -> Key:
+def boolean(path: str, default: bool, description: str, details: str = "") -> Key:
     """True or false."""
-    return Key(
-        path=path,
-        type=BOOLEAN,
-        default=default,
-        rule="true or false",
-        fix="write true or false",
-        description=description,
-        details=details,
-        host=host,
-    )
+    plain = row(path, BOOLEAN, default, description, details)
+    return replace(plain, rule="true or false", fix="write true or false")
 
 
 def choice(
@@ -122,23 +116,11 @@ def choice(
     choices: tuple[str, ...],
     description: str,
     details: str = "",
-    *,
-    example: str = "",
-    host: str = "",
 ) -> Key:
     """One of a few words."""
-    return Key(
-        path=path,
-        type=CHOICE,
-        default=default,
-        rule=f"one of {', '.join(choices)}" if choices[1:] else f"nothing but {choices[0]}",
-        fix=f"write {choices[0]}",
-        description=description,
-        details=details,
-        example=example,
-        host=host,
-        choices=choices,
-    )
+    plain = row(path, CHOICE, default, description, details)
+    rule = f"one of {', '.join(choices)}" if choices[1:] else f"nothing but {choices[0]}"
+    return replace(plain, rule=rule, fix=f"write {choices[0]}", choices=choices)
 
 
 def integer(
@@ -148,67 +130,48 @@ def integer(
     what: str,
     description: str,
     details: str = "",
-    *,
-    example: str = "",
-    host: str = "",
 ) -> Key:
     """A whole number in a span; `what` says of what."""
     least, most = span
-    return Key(
-        path=path,
-        type=INTEGER,
-        default=default,
-        rule=f"{what} is a whole number from {least} to {most}",
-        fix=f"write for instance {leaf(path)}: {most if default is None else default}",
-        description=description,
-        details=details,
-        example=example,
-        host=host,
-        least=least,
-        most=most,
-    )
+    plain = row(path, INTEGER, default, description, details)
+    rule = f"{what} is a whole number from {least} to {most}"
+    fix = f"write for instance {leaf(path)}: {most if default is None else default}"
+    return replace(plain, rule=rule, fix=fix, least=least, most=most)
 
 
 def duration(path: str, default: str, description: str, details: str, *, zero: str = "") -> Key:
     """A Go duration above zero; `zero` says what "0" stands for where it is allowed."""
     rule = 'a duration above zero in Go\'s form, such as "90s", "30m", "168h" or "1h30m"'
-    return Key(
-        path=path,
-        type=DURATION,
-        default=default,
-        rule=f'{rule}, or "0" {zero}' if zero else rule,
-        fix=f"write for instance {leaf(path)}: {'168h, which is 7 days' if zero else '20m'}",
-        description=description,
-        details=details,
-        zero=zero,
-        pattern=_GO_DURATION,
-    )
+    rule = f'{rule}, or "0" {zero}' if zero else rule
+    fix = f"write for instance {leaf(path)}: {'168h, which is 7 days' if zero else '20m'}"
+    plain = row(path, DURATION, default, description, details)
+    return replace(plain, rule=rule, fix=fix, zero=zero, pattern=_GO_DURATION)
 
 
 def file(path: str, example: str, description: str, details: str, *, host: str = "") -> Key:
     """The path of a PEM file behind an @; `example` is one."""
-    return Key(
-        path=path,
-        type=FILE,
-        rule="@ and the path of a PEM file, relative to the project",
-        fix=f'write for instance "@{example}"',
-        description=description,
-        details=details,
-        example=f'"@{example}"',
-        pattern=_FILE,
-        host=host,
-    )
+    plain = row(path, FILE, None, description, details)
+    rule = "@ and the path of a PEM file, relative to the project"
+    shown = f'"@{example}"'
+    fix = f"write for instance {shown}"
+    return replace(plain, rule=rule, fix=fix, example=shown, pattern=_FILE, host=host)
 
 
 def secret(path: str, command: str, description: str, *, host: str = "") -> Key:
     """User name or password, which stand in a stack file encrypted; `command` sets it."""
+    plain = row(path, ENCRYPTED, REQUIRED, description, "")
+    rule = "text that is not empty"
+    return replace(plain, rule=rule, fix=f"run: {command}", example="{secure: ...}", host=host)
+
+
+def row(path: str, kind: str, default: object, description: str, details: str) -> Key:
+    """A row without its rule and its fix, for `replace` to add them."""
     return Key(
         path=path,
-        type=ENCRYPTED,
-        default=REQUIRED,
-        rule="text that is not empty",
-        fix=f"run: {command}",
+        type=kind,
+        rule="",
+        fix="",
+        default=default,
         description=description,
-        example="{secure: ...}",
-        host=host,
+        details=details,
     )

@@ -233,23 +233,19 @@ UPSTREAM = (
         PORT_RANGE,
         "a port",
         "port of this cache; required outside the six, so that it never moves",
-        example="5010",
-        host=_OTHER,
-    ),
+    ).shown(example="5010", host=_OTHER),
     boolean(
         "upstreams.<host>.skipFallback",
         False,
         "nodes never ask the upstream itself when the cache fails",
         "Set it to see at once when a cache is not used, and on air-gapped sites.",
-        host=_OTHER,
-    ),
+    ).shown(host=_OTHER),
     boolean(
         "upstreams.<host>.overridePath",
         False,
         "nodes take the mirror's path as it stands instead of adding /v2",
         "The endpoint is then written with /v2. Change it for clients that need the full path.",
-        host=_OTHER,
-    ),
+    ).shown(host=_OTHER),
     Key(
         path="upstreams.<host>.pathPrefix",
         type=TEXT,
@@ -278,9 +274,7 @@ UPSTREAM = (
         "`docker-config` takes its credentials from `docker login` on this machine",
         "They are read at every `up`, and take the place of `credentials`. Set it if a credential "
         "helper keeps them. Only in a stack of your own.",
-        example=DOCKER_CONFIG,
-        host=_OTHER,
-    ),
+    ).shown(example=DOCKER_CONFIG, host=_OTHER),
     choice(
         "upstreams.<host>.backend",
         None,
@@ -288,7 +282,5 @@ UPSTREAM = (
         "`local` or `harbor`, for this upstream alone",
         "Without it, the stack's backend. Behind Harbor an upstream has no port, overridePath, "
         "pathPrefix and ca.",
-        example="harbor",
-        host=_SIXTH,
-    ),
+    ).shown(example="harbor", host=_SIXTH),
 )

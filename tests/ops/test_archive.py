@@ -14,7 +14,7 @@ import requests
 import zstandard
 from docker.errors import ImageNotFound
 
-from ops.archive import reader
+from ops.archive import boot_assets, reader
 from ops.archive import writer as writing
 from ops.archive.writer import ArchiveWriter
 from ops.commands import arguments, export, import_archive
@@ -325,13 +325,13 @@ def test_an_archive_that_is_not_there_is_told(tmp_path):
 
 
 def test_boot_assets_are_those_of_talosctl_hashed(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "assets_root", lambda: tmp_path)
+    monkeypatch.setattr(boot_assets, "root", lambda: tmp_path)
     for name in ("cache/v1.13.0/vmlinuz", "cni/bridge", "clusters/mine/state"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(b"abc")
     (tmp_path / "cni" / "bridge").chmod(0o755)
     (tmp_path / "cache" / "latest").symlink_to("v1.13.0/vmlinuz")
-    found = export.boot_assets()
+    found = boot_assets.downloaded()
     assert [(asset.path, asset.size, asset.executable) for asset in found] == [
         ("cache/v1.13.0/vmlinuz", 3, False),
         ("cni/bridge", 3, True),
@@ -341,43 +341,43 @@ def test_boot_assets_are_those_of_talosctl_hashed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("executable", "mode"), [(True, 0o755), (False, 0o644)])
 def test_a_boot_asset_is_put_where_talosctl_can_run_it(tmp_path, monkeypatch, executable, mode):
-    monkeypatch.setattr(import_archive, "assets_root", lambda: tmp_path)
+    monkeypatch.setattr(boot_assets, "root", lambda: tmp_path)
     asset = BootAsset(path="cni/bin/bridge", digest=OF_ABC, size=3, executable=executable)
-    with import_archive._staged_assets("registry") as staged:
-        import_archive._take_asset(asset, io.BytesIO(b"abc"), staged)
+    with boot_assets.staging("registry") as staged:
+        boot_assets.take(asset, io.BytesIO(b"abc"), staged)
         assert not (tmp_path / "cni").exists(), "not before everything has come"
-        import_archive._place([asset], staged)
+        boot_assets.place([asset], staged)
     assert [one.name for one in tmp_path.iterdir()] == ["cni"]
     [file] = (tmp_path / "cni" / "bin").iterdir()
     assert (file.name, file.read_bytes(), file.stat().st_mode & 0o777) == ("bridge", b"abc", mode)
 
 
 def test_a_boot_asset_that_was_changed_leaves_the_one_that_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(import_archive, "assets_root", lambda: tmp_path)
+    monkeypatch.setattr(boot_assets, "root", lambda: tmp_path)
     there = tmp_path / "cache" / "vmlinuz"
     there.parent.mkdir()
     there.write_bytes(b"of before")
     asset = BootAsset(path="cache/vmlinuz", digest=OF_ABC, size=3, executable=False)
     with (
         pytest.raises(ArchiveError, match="a file in it was changed"),
-        import_archive._staged_assets("registry") as staged,
+        boot_assets.staging("registry") as staged,
     ):
-        import_archive._take_asset(asset, io.BytesIO(b"abX"), staged)
+        boot_assets.take(asset, io.BytesIO(b"abX"), staged)
     assert [one for one in tmp_path.rglob("*") if one.is_file()] == [there]
     assert there.read_bytes() == b"of before"
 
 
 def test_boot_assets_that_a_killed_import_has_staged_go_with_the_next(tmp_path, monkeypatch):
-    monkeypatch.setattr(import_archive, "assets_root", lambda: tmp_path)
-    monkeypatch.setattr(export, "assets_root", lambda: tmp_path)
-    killed = import_archive._staged_assets("registry")
+    monkeypatch.setattr(boot_assets, "root", lambda: tmp_path)
+    monkeypatch.setattr(boot_assets, "root", lambda: tmp_path)
+    killed = boot_assets.staging("registry")
     left = killed.__enter__() / "cache" / "vmlinuz"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half of it")
-    assert export.boot_assets() == (), "nobody takes it for a download of talosctl's"
-    with import_archive._staged_assets("other"):
+    assert boot_assets.downloaded() == (), "nobody takes it for a download of talosctl's"
+    with boot_assets.staging("other"):
         assert left.exists(), "another stack's import may be under way"
-    with import_archive._staged_assets("registry"):
+    with boot_assets.staging("registry"):
         assert not left.exists()
 
 
