@@ -2,11 +2,11 @@
 
 import re
 from itertools import islice
-from pathlib import Path
 
 import pytest
 import yaml
 
+from host.paths import ROOT
 from ops.cluster import folder
 from ops.commands import verify
 from ops.commands.lifecycle import _text
@@ -16,7 +16,6 @@ from plan.images.storage import MISSING, Fault
 from plan.settings.stack import parse
 from plan.stack import Facts, build
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / ".github").rglob("*.md")), *DOCS]

@@ -5,7 +5,6 @@ import re
 import runpy
 import socket
 import subprocess
-from pathlib import Path
 
 import pulumi
 import pytest
@@ -14,6 +13,7 @@ import yaml
 import stack_state
 from host import entry_point, passphrases
 from host.passphrases import PUBLIC_SALTS, PUBLIC_STACKS
+from host.paths import ROOT
 from ops import ending
 from ops.docker.api import Container, DockerUnavailableError
 from ops.harbor import access, drift
@@ -38,7 +38,6 @@ from tests.components.engine import (
     run,
 )
 
-ROOT = Path(__file__).parents[1]
 # Stack -> the number of its upstreams. `example` is no stack, but it has to be right too.
 STACKS = {"docker": 6, "qemu": 6, "docker-cluster": 6, "qemu-cluster": 6, "demo": 3, "example": 6}
 OUTPUTS = {

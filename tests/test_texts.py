@@ -5,13 +5,12 @@ It reads the source, so that what no other test gets the program to say is looke
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
+from host.paths import ROOT
 from plan.settings.keys import DEFAULTS
 
-ROOT = Path(__file__).parents[1]
 FOLDERS = ("components", "demo", "ops", "plan", "toolchain")
 SOURCES = [*ROOT.glob("*.py"), *(file for name in FOLDERS for file in (ROOT / name).rglob("*.py"))]
 # In the place of what a text takes in when it is made.

@@ -1,12 +1,11 @@
 """Writes what is made of the table of keys: .work/venv/bin/python -m tests.write_documents"""
 
 import json
-from pathlib import Path
 
+from host.paths import ROOT
 from plan.settings import documents
 from plan.settings.stack_schema import stack_schema
 
-ROOT = Path(__file__).parents[1]
 COMMAND = ".work/venv/bin/python -m tests.write_documents"
 
 

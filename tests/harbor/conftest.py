@@ -6,7 +6,6 @@ import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import httpx
 import pytest
@@ -21,7 +20,6 @@ from tests.harbor.server import Server
 from tests.real_registry import running
 
 ADMIN = ("admin", "Harbor12345")
-ROOT = Path(__file__).parents[2]
 DOCKER, QUAY = "https://hub.docker.com", "https://quay.io"
 PROJECT, APP = "proxy-quay.io", "team/app"
 # The platforms of an index have 20 s, also on a busy machine; its tag is there in one or two.

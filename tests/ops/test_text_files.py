@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from host.paths import ROOT
 from ops import text_files
 from ops.commands import image_selection
 from ops.errors import OpsError
 from plan.images.reference import parse_list
 
-ROOT = Path(__file__).parents[2]
 LIST = "docker.io/library/busybox:1.36\r\n# ä\r\nghcr.io/a/b:1\r\n"
 HOSTS = ("docker.io", "ghcr.io")
 

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from host.errors import SetupError, TalosCacheError
+from host.paths import ROOT
 from ops import text_files
 from ops.commands import import_archive
 from ops.docker import api
@@ -29,7 +30,6 @@ from plan.problems import ImageListError
 from plan.settings.stack import parse
 from toolchain import __main__ as toolchain
 
-ROOT = Path(__file__).parents[2]
 STACK_FILES = [
     *(path.read_bytes() for path in sorted((ROOT / "stacks").glob("*.yaml"))),
     *(path.read_bytes() for path in sorted((ROOT / "tests/plan/valid").glob("*.yaml"))),

@@ -3,11 +3,11 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from host.paths import ROOT
+
 MODULES = sorted((ROOT / "plan").rglob("*.py"))
 # Modules of the standard library that only compute, yaml, which writes text to text, and bcrypt.
 ALLOWED = {

@@ -19,7 +19,6 @@ import pytest
 
 from toolchain.plugins import PLUGINS, launcher_text
 
-ROOT = Path(__file__).parents[2]
 # One for each worker: who ends first takes its image away.
 IMAGE = f"standin-test-busybox:{os.getpid()}"
 # Twenty for each worker.

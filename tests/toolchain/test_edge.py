@@ -7,13 +7,12 @@ import re
 import stat
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from host import entry_point, installed
+from host.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 # The packages whose `python -m` people, make and the engine run; the others are programs of Pulumi.
 COMMANDS = [
     *sorted(

@@ -10,10 +10,11 @@ from host import passphrases, pulumi_backend
 from host.docker_endpoint import Endpoint
 from host.errors import SetupError
 from host.passphrases import ASIDE, PASSPHRASE, PASSPHRASE_FILE, PUBLIC_SALTS, PUBLIC_STACKS
+from host.paths import ROOT
 from toolchain import __main__ as toolchain
 from toolchain import environment
 
-COMMITTED = Path(__file__).parents[2] / "stacks"
+COMMITTED = ROOT / "stacks"
 USUAL = Endpoint(url="unix:///var/run/docker.sock")
 OWN_SALT = "v1:AAAAAAAAAAA=:v1:BBBB:CCCC"
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from host.errors import SetupError
+from host.paths import ROOT
 from toolchain import __main__ as toolchain
 from toolchain import places
 from toolchain.versions import TALOSCTL
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from host.paths import ROOT
 from plan.settings.keys import DEFAULTS
 from tests.talos.parts import versions as parts
 from toolchain import versions
 from toolchain.registry_image import IMAGE
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = ROOT / "toolchain" / "go"
 PARTS = ROOT / "tests" / "talos" / "parts" / "go"
 TALOS = "github.com/siderolabs/talos"
