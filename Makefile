@@ -37,7 +37,7 @@ test-talos: ## Real talosctl, real Talos nodes, a real Kubernetes cluster (cold:
 	@$(call ENTER,--dev --for talos) && $(VENV_PYTHON) -m tests.tiers --only talos
 
 parts: ## Build ahead what make test-talos builds first: Talos, containerd, Kubernetes
-	@$(call ENTER,--dev --for engines) && $(VENV_PYTHON) -m tests.talos.parts
+	@$(call ENTER,--dev --for engines) && $(VENV_PYTHON) -m tests.real.talos.parts
 
 up: ## Bring up the caches, and the clusters, of STACK; it asks nothing, preview shows what it would do
 	@$(call ENTER,) && $(VENV_PYTHON) -m ops up --stack '$(STACK)'

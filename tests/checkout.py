@@ -18,7 +18,7 @@ from host.passphrases import ASIDE
 from ops.docker import api, temporary_container
 from plan.settings.credentials import SECRET_KEYS
 from plan.settings.keys import DEFAULTS
-from tests.e2e.sweep import PREFIX
+from tests.real.caches.sweep import PREFIX
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_COPIED = shutil.ignore_patterns(".work", ".git", "__pycache__", ".*_cache", ".hypothesis")

@@ -1,27 +1,19 @@
 """Nothing of what a test sets up for the Pulumi runtime outlives it; what slow tests share."""
 
-from pathlib import Path
-
 import pytest
 
+from host.paths import ROOT
 from ops.cluster import folder
 from ops.docker import api
 
-# Folders whose tests are a tier of their own -> its mark.
-MARKED = {
-    "e2e": "e2e",
-    "offline": "offline",
-    "talos": "talos",
-    "private": "private",
-    "harbor": "private",
-}
+# Folders of tests/real whose tests are a tier of their own -> its mark.
+MARKED = {"caches": "e2e", "offline": "offline", "talos": "talos", "private": "private"}
 
 
 def pytest_collection_modifyitems(items):
-    here = Path(__file__).parent
     for item in items:
-        folder = item.path.relative_to(here).parts[0]
-        if folder in MARKED:
+        room, folder, *_ = (*item.path.relative_to(ROOT / "tests").parts, "")
+        if room == "real" and folder in MARKED:
             item.add_marker(getattr(pytest.mark, MARKED[folder]))
 
 

@@ -1,7 +1,8 @@
 """What the real engine makes of YAML, asked and kept: tests/fixtures/engine_yaml.json.
 
-`python -m tests.engine_answers` asks it again, with the `pulumi` on PATH; tests/e2e compares what
-is kept with what that one says, tests/plan what this project's own reading says with what is kept.
+`python -m tests.engine_answers` asks it again, with the `pulumi` on PATH; tests/real/caches
+compares what is kept with what that one says, tests/unit/plan what this project's own reading says
+with what is kept.
 """
 
 import json

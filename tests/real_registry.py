@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import httpx
 
-from tests.private import registry_process
+from tests.real.private import registry_process
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"

@@ -44,7 +44,7 @@ TIERS = (
     Tier(
         "plan",
         (
-            (PYTHON, "-m", "coverage", "run", "-m", *PYTEST[2:], "tests/plan"),
+            (PYTHON, "-m", "coverage", "run", "-m", *PYTEST[2:], "tests/unit/plan"),
             (PYTHON, "-m", "coverage", "report"),
         ),
     ),
@@ -56,7 +56,7 @@ TIERS = (
                 *(
                     "-m",
                     "not e2e and not offline and not talos and not private",
-                    "--ignore=tests/plan",
+                    "--ignore=tests/unit/plan",
                 ),
                 *("-n", "2", "--dist", "loadfile"),
             ),
@@ -66,7 +66,7 @@ TIERS = (
     Tier(
         "e2e",
         (
-            (PYTHON, "-m", "tests.e2e.sweep"),
+            (PYTHON, "-m", "tests.real.caches.sweep"),
             (*PYTEST, "-m", "e2e", "-n", "2", "--dist", "loadfile", "--durations=10"),
         ),
     ),
@@ -75,7 +75,7 @@ TIERS = (
 OFFLINE = Tier(
     "offline",
     (
-        (PYTHON, "-m", "tests.e2e.sweep"),
+        (PYTHON, "-m", "tests.real.caches.sweep"),
         (*PYTEST, "-m", "offline", "-n", "2", "--dist", "loadfile", "--durations=15"),
     ),
 )
@@ -83,25 +83,25 @@ OFFLINE = Tier(
 PRIVATE = Tier(
     "private",
     (
-        (PYTHON, "-m", "tests.e2e.sweep"),
+        (PYTHON, "-m", "tests.real.caches.sweep"),
         (*PYTEST, "-m", "private", "-n", "2", "--dist", "loadfile", "--durations=10"),
     ),
 )
 # By itself only: the modules that make, change and read containers, on another Docker than the
 # machine's. What an image store changes is images: on the second one run those that use them most.
 IMAGES = (
-    "tests/e2e/test_shipped_stacks.py",
-    "tests/offline/test_execute.py",
-    "tests/offline/test_passing.py",
-    "tests/standins/test_docker_live.py",
+    "tests/real/caches/test_shipped_stacks.py",
+    "tests/real/offline/test_execute.py",
+    "tests/real/offline/test_passing.py",
+    "tests/real/fallback_plugins/test_docker_live.py",
 )
 CONTAINERS = (
-    "tests/e2e/test_changes.py",
-    "tests/e2e/test_published_ports.py",
-    "tests/e2e/test_trouble.py",
-    "tests/standins/test_transcripts_live.py",
+    "tests/real/caches/test_changes.py",
+    "tests/real/caches/test_published_ports.py",
+    "tests/real/caches/test_trouble.py",
+    "tests/real/fallback_plugins/test_transcripts_live.py",
 )
-ENGINE = (PYTHON, "-m", "tests.engines")
+ENGINE = (PYTHON, "-m", "tests.real.engines")
 PARALLEL = ("-n", "2", "--dist", "loadfile", "--durations=10")
 ENGINES = Tier(
     "engines",
@@ -115,9 +115,9 @@ ENGINES = Tier(
 TALOS = Tier(
     "talos",
     (
-        (PYTHON, "-m", "tests.e2e.sweep"),
-        (PYTHON, "-m", "tests.talos.parts"),
-        (*PYTEST, "-m", "talos", "--durations=15", "tests/talos"),
+        (PYTHON, "-m", "tests.real.caches.sweep"),
+        (PYTHON, "-m", "tests.real.talos.parts"),
+        (*PYTEST, "-m", "talos", "--durations=15", "tests/real/talos"),
     ),
     docker="talos",
 )

@@ -1,7 +1,7 @@
 """Every version that the set-up chooses itself; the Python packages are in requirements*.txt.
 
-`tests/toolchain/test_versions.py` compares this file with the Go modules, the requirements and the
-default image, which have to repeat some of it.
+`tests/unit/toolchain/test_versions.py` compares this file with the Go modules, the requirements and
+the default image, which have to repeat some of it.
 """
 
 # The engine: an official one at least this new is used as it is, else this one is built.

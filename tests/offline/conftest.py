@@ -1,8 +1,0 @@
-"""Real caches, real upstreams that go away, real damage; checkouts as in tests/e2e.
-
-A tier of its own, `make test-offline`: its tests wait for time-outs, fill disks and kill caches.
-"""
-
-from tests.e2e.conftest import checkout, embedded_upstream
-
-__all__ = ["checkout", "embedded_upstream"]

@@ -1,0 +1,495 @@
+"""What `doctor` prints, how endpoints answer, and what it finds in nodes; without Docker.
+
+The talosctl here is a double: a script that shows a machine config. Real caches are in
+tests/real/offline/test_doctor.py, real nodes in tests/real/talos/test_dead_cache.py.
+"""
+
+import argparse
+import http.server
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from contextlib import contextmanager
+
+import pytest
+import yaml
+from msgspec.structs import replace
+
+from host.private_files import write_private
+from ops.cluster import talosctl
+from ops.cluster.folder import (
+    clusters_beside,
+    folder_of,
+    owner_of,
+    usual_identity,
+)
+from ops.cluster.record import ClusterRecord
+from ops.commands import doctor, doctor_caches, doctor_harbor, doctor_nodes
+from ops.docker import api as docker_api
+from ops.docker.api import Container
+from ops.engine import cli
+from ops.errors import OpsError
+from ops.registry import endpoints
+from ops.registry.upstreams_asked import Found
+from ops.stack import secret_files, stack_files
+from plan.caches.upstream_watchdog import TROUBLE_PATH
+from plan.diagnosis import ANSWERS, PROBLEM, WARNING, Answer, problem, warning, well
+from plan.ownership import Owner, Recorded
+from plan.problems import Problem, SettingsError
+from plan.settings.stack import parse
+from plan.talos.cluster import ClusterPlan
+from plan.talos.mirrors import Mirror
+from plan.talos.versions import Version
+from tests.unit.plan.shapes import planned
+
+ALL_STATES = [
+    problem("cache of docker.io", "it is gone", "make up STACK=mine"),
+    well("Docker", "20.10 answers"),
+    warning("cache of quay.io", "its upstream is away"),
+]
+
+
+@pytest.fixture
+def reported(monkeypatch, capsys):
+    """Gives exit status and output of the command for these findings."""
+
+    def run(findings, *, as_json=False):
+        monkeypatch.setattr(doctor, "examined", lambda stack, settings: list(findings))
+        status = doctor.run(doctor.Arguments(stack="docker", as_json=as_json))
+        return status, capsys.readouterr().out
+
+    return run
+
+
+def test_the_worst_comes_last_and_a_problem_says_what_to_do(reported):
+    status, printed = reported(ALL_STATES)
+    assert status == 1
+    assert printed.splitlines() == [
+        "ok       Docker: 20.10 answers",
+        "warning  cache of quay.io: its upstream is away",
+        "problem  cache of docker.io: it is gone",
+        "         fix: make up STACK=mine",
+        "1 ok, 1 warning, 1 problem",
+    ]
+
+
+def test_without_a_problem_the_status_is_0(reported):
+    assert reported(ALL_STATES[1:])[0] == 0
+
+
+def test_the_report_as_json(reported):
+    status, printed = reported(ALL_STATES, as_json=True)
+    assert (status, json.loads(printed)["healthy"]) == (1, False)
+    assert json.loads(printed)["findings"][-1] == {
+        "state": "problem",
+        "about": "cache of docker.io",
+        "text": "it is gone",
+        "fix": "make up STACK=mine",
+    }
+    assert json.loads(reported([], as_json=True)[1]) == {"healthy": True, "findings": []}
+
+
+@pytest.fixture
+def looked_at(monkeypatch):
+    """What is found of a stack with one cache, by the state that it has; the rest is doubled."""
+    api = argparse.Namespace(api=None, version=lambda: {"Version": "27.1.0"})
+    monkeypatch.setattr(docker_api, "connect", lambda: api)
+    monkeypatch.setattr(docker_api, "bridge_gateway", lambda client: "172.17.0.1")
+    seen = []
+
+    def of_caches(client, stack, settings, plans, first, answers, unwell, cut_off, state):
+        seen.append(state)
+        return [well("cache of docker.io", "looked at")]
+
+    monkeypatch.setattr(doctor, "inspected", lambda client, plans: {})
+    monkeypatch.setattr(doctor, "answers_of", lambda *_: {})
+    monkeypatch.setattr(doctor, "of_caches", of_caches)
+
+    def run(*containers, **config):
+        monkeypatch.setattr(docker_api, "containers", lambda client: containers)
+        settings = parse({"upstreams": {"docker.io": {}}, **config})
+        return doctor.examined("mine", settings), seen[-1]
+
+    return run
+
+
+def container(number, labels):
+    return Container(
+        id=number,
+        name=f"c{number}",
+        image="registry",
+        status="Up",
+        labels=tuple(labels.items()),
+        published=(),
+    )
+
+
+def test_a_state_that_was_cut_off_is_a_problem_and_all_else_is_looked_at(
+    looked_at, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
+    file = tmp_path / ".pulumi" / "stacks" / "talos-cache" / "mine.json"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    us = Owner(stack="mine", identity=usual_identity("mine"))
+    others = Owner(stack="mine", identity="mine-0123456789ab")
+    found, state = looked_at(container("1", us.labels), container("2", others.labels))
+    unread = next(one for one in found if one.about == "state")
+    assert unread.state == PROBLEM
+    assert f"cp {file}.bak {file}" in unread.text
+    assert 'eval "$(make -s setup STACK=mine)" && pulumi stack export' in unread.fix
+    assert well("cache of docker.io", "looked at") in found
+    assert state.containers == {"1"}, "by what it says of itself"
+
+
+def test_a_place_for_state_that_is_away_is_a_problem_and_all_else_is_looked_at(
+    looked_at, monkeypatch
+):
+    def away(stack):
+        raise OpsError("pulumi stack export failed: no route to host")
+
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://bucket")
+    monkeypatch.setattr(cli, "deployment", away)
+    found, state = looked_at()
+    [unread] = [one for one in found if one.state == PROBLEM]
+    assert "no route to host" in unread.text
+    assert well("cache of docker.io", "looked at") in found
+    assert state == Recorded()
+
+
+def test_harbor_is_asked_where_an_upstream_is_behind_it(looked_at, monkeypatch, tmp_path):
+    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
+    refused = problem("Harbor", "it does not know harborLogin", "set it")
+    monkeypatch.setattr(doctor_harbor, "examined", lambda stack, settings: [refused])
+    behind = {"upstreams": {"docker.io": {"backend": "harbor"}}}
+    found, _ = looked_at(**behind, harbor={"url": "https://harbor.example.com"})
+    assert refused in found
+    assert refused not in looked_at()[0]
+
+
+@contextmanager
+def server(status=200, context=None):
+    """A web server on this machine; gives its port and the paths that it was asked for."""
+
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
+        if context:
+            made.socket = context.wrap_socket(made.socket, server_side=True)
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield made.server_address[1], asked
+        made.shutdown()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (200, ANSWERS),
+        (401, ANSWERS),
+        (404, Answer(why_not="no registry answers (status 404)")),
+        (503, Answer(why_not="no registry answers (status 503)")),
+    ],
+)
+def test_a_server_is_asked_for_v2_whatever_path_the_endpoint_has(status, answer):
+    with server(status) as (port, asked):
+        assert endpoints.answer(f"http://127.0.0.1:{port}/v2/some/project") == answer
+    assert asked == ["/v2/"]
+
+
+def test_a_server_that_is_not_there():
+    found = endpoints.answer(f"http://127.0.0.1:{free_port()}")
+    assert found == Answer(why_not="nothing answers (Connection refused)")
+
+
+def test_a_server_that_says_nothing(monkeypatch):
+    monkeypatch.setattr(endpoints, "CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        found = endpoints.answer(f"http://127.0.0.1:{mute.getsockname()[1]}")
+    assert found.silent
+
+
+def test_a_server_that_speaks_something_else():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        greeter = threading.Thread(target=lambda: other.accept()[0].sendall(b"SSH-2.0\r\n\r\n"))
+        greeter.start()
+        found = endpoints.answer(f"http://127.0.0.1:{other.getsockname()[1]}")
+        greeter.join()
+    assert found.why_not.startswith("nothing answers (")
+    assert not found.silent
+
+
+def test_what_is_no_url_can_not_be_asked():
+    assert endpoints.answer("172.17.0.1:5000") == endpoints.NO_URL
+    assert endpoints.answer("http://127.0.0.1:port") == endpoints.NO_URL
+
+
+def test_a_server_with_a_certificate_of_its_own_answers_and_one_without_does_not(tmp_path):
+    if shutil.which("openssl") is None:
+        pytest.skip("makes its certificate with openssl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=nobody"]
+    argv += ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(argv, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with server(context=context) as (port, asked):
+        assert endpoints.answer(f"https://127.0.0.1:{port}") == ANSWERS
+        assert asked == ["/v2/"]
+    with server() as (port, _):
+        assert "SSL" in endpoints.answer(f"https://127.0.0.1:{port}").why_not.upper()
+
+
+@pytest.mark.parametrize(
+    ("line", "https", "why_not"),
+    [
+        ("0 0 HTTP/1.0 200 OK", False, None),
+        ("0 0 HTTP/1.1 401 Unauthorized\r", False, None),
+        ("0 0 HTTP/1.1 502 Bad Gateway", False, "no registry answers (status 502)"),
+        ("0 0 SSH-2.0-OpenSSH", False, "something answers that is no registry"),
+        ("0 0", False, "something answers that is no registry"),
+        ("0 0", True, None),
+        ("0 1 nc: bad address 'nowhere'", True, "nothing answers (bad address 'nowhere')"),
+        (
+            "0 1 nc: can't connect to remote host (10.0.0.1): Connection refused",
+            False,
+            "nothing answers (Connection refused)",
+        ),
+        ("0 1 nc: timed out", False, endpoints.SILENT.why_not),
+        ("0 143", False, endpoints.SILENT.why_not),
+        ("0 124", True, endpoints.SILENT.why_not),
+        ("7 0 HTTP/1.0 200 OK", False, "nothing answers (nothing was said)"),
+        ("sh: something went wrong", False, "nothing answers (nothing was said)"),
+    ],
+)
+def test_what_busybox_says_in_a_container(line, https, why_not):
+    found = endpoints._of_words(endpoints._by_number(line).get(0), https=https)
+    assert found.why_not == why_not
+    assert found.silent is (why_not == endpoints.SILENT.why_not)
+
+
+@pytest.fixture
+def live(tmp_path, monkeypatch):
+    """A cluster of QEMU machines as its folder has it, and a talosctl double for its nodes."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    config = {"cluster": {"provisioner": "qemu", "name": "dev", "workers": 1}}
+    plan = ClusterPlan(
+        stack="mine",
+        settings=parse(config).clusters[0],
+        mirrors=(Mirror(host="docker.io", url=f"http://127.0.0.1:{free_port()}"),),
+        sources=(),
+    )
+    folder = folder_of("mine", "dev")
+    program = tmp_path / "talosctl"
+
+    def look(script="exit 1", noted=None):
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        if noted is not None:
+            folder.prepare(owner_of("mine"))
+            folder.record(replace(noted, owner=owner_of("mine")))
+        double = talosctl.Talosctl(program=str(program), version=Version(1, 13, 0))
+        found = doctor_nodes.examined(None, plan, double, "registry:3.1.2")
+        return [finding for of_node in found for finding in of_node]
+
+    look.url = plan.mirrors[0].url
+    look.folder = folder
+    return look
+
+
+MADE = ClusterRecord(node_version="v1.13.0")
+
+
+def shows(*mirrors):
+    """The talosctl of a node with these mirrors: (host, URL)."""
+    documents = [{"machine": {"type": "worker"}}] + [
+        {"kind": "RegistryMirrorConfig", "name": host, "endpoints": [{"url": url}]}
+        for host, url in mirrors
+    ]
+    printed = yaml.safe_dump({"spec": yaml.safe_dump_all(documents)})
+    return f"cat <<'END'\n{printed}END"
+
+
+def test_a_cluster_that_is_not_up_is_no_problem(live):
+    [found] = live()
+    assert (found.state, found.about) == ("ok", "cluster dev")
+    assert found.text == "it is not up (make cluster-up STACK=mine makes it)"
+
+
+def test_a_cluster_that_was_never_finished_is_a_warning(live):
+    [found] = live(noted=ClusterRecord())
+    assert (found.state, found.fix) == ("warning", "make up STACK=mine")
+
+
+def test_nodes_that_can_not_be_asked_are_problems_and_no_crash(live, monkeypatch):
+    found = live('echo "no route to host" >&2; exit 1', MADE)
+    assert [one.about for one in found] == ["node 10.5.0.2 of dev", "node 10.5.0.3 of dev"]
+    assert {one.text for one in found} == {"its machine config can't be read: no route to host"}
+    assert {one.fix for one in found} == {
+        "make cluster-down STACK=mine CLUSTER=dev && make cluster-up STACK=mine"
+    }
+    monkeypatch.setattr(doctor_nodes, "NODE_SECONDS", 0.2)
+    assert live("sleep 5", MADE)[0].text.endswith("no answer within 0.2 s")
+
+
+def test_a_dead_mirror_of_ours_and_one_of_somebody_elses(live):
+    foreign = f"http://127.0.0.1:{free_port()}"
+    before = f"http://127.0.0.1:{free_port()}"
+    noted = replace(MADE, mirrors={"quay.io": before}, attempts=({"docker.io": live.url},))
+    script = shows(("docker.io", live.url), ("quay.io", before), ("ghcr.io", foreign))
+    found = [one for one in live(script, noted) if one.about == "node 10.5.0.2 of dev"]
+    assert [one.state for one in found] == ["problem"] * 3
+    assert all("seen from this machine" in one.text for one in found)
+    assert [one.fix for one in found[:2]] == ["make up STACK=mine"] * 2
+    assert f"--talosconfig {live.folder.talosconfig} --nodes 10.5.0.2" in found[2].fix
+    assert '"name": "ghcr.io", "$patch": "delete"' in found[2].fix
+
+
+def test_a_node_whose_mirrors_answer_is_well(live):
+    with server() as (port, _):
+        found = live(shows(("docker.io", f"http://127.0.0.1:{port}")), MADE)
+    assert [one.text for one in found] == ["1 mirror, every endpoint answers"] * 2
+
+
+def test_a_cluster_that_left_the_stack_file_is_named(live):
+    live(noted=MADE)
+    assert doctor_nodes.left_over("mine", []) != []
+    [found] = doctor_nodes.left_over("mine", [])
+    assert (found.about, found.fix) == ("cluster dev", "make up STACK=mine")
+    assert doctor_nodes.left_over("another", []) == []
+
+
+def test_what_else_a_stack_keeps_to_itself_is_no_cluster(live):
+    beside = live.folder.path.parent
+    live(noted=MADE)
+    write_private(beside / secret_files.ROBOT, "Robot5ecret")
+    (beside / secret_files.CERTIFICATES).mkdir()
+    [found] = doctor_nodes.left_over("mine", [])
+    assert found.about == "cluster dev"
+    assert clusters_beside(beside) == ["dev"], "which is whom QEMU's networks are looked up for"
+    live.folder.remove()
+    assert doctor_nodes.left_over("mine", []) == []
+
+
+def test_a_stack_with_a_cluster_wants_a_talosctl_that_can_do_it(monkeypatch, tmp_path):
+    settings = stack_files.check("docker-cluster")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    first, second = doctor.examined("docker-cluster", settings)
+    assert (first.about, first.fix) == ("talosctl", "make up STACK=docker-cluster")
+    assert "The nodes were not looked at" in first.text
+    assert second.about == "Docker"
+    program = tmp_path / "talosctl"
+    program.write_text("#!/bin/sh\necho v1.9.0\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    refused = doctor.examined("docker-cluster", settings)[0]
+    assert refused.text == (
+        "cluster.talosctlVersion: talosctl v1.9.0, but talosctl 1.10 to 1.14 are supported"
+    )
+    assert refused.state == "problem"
+
+
+class Engine:
+    """Containers of caches; what the watch in each has to say."""
+
+    def __init__(self, said=b""):
+        self.said = said
+
+    def execute(self, client, container, argv):
+        assert argv[-1] == TROUBLE_PATH
+        return "run", iter([(1, self.said), (2, b"cat: no such file")])
+
+
+@pytest.fixture
+def unwell(monkeypatch):
+    """Name of the cache -> sentences, and findings beside; by what upstreams and watches say."""
+
+    def run(*, reasons, said=b"", running=True, offline=False, **more):
+        asked = []
+
+        def told(stack, hosts):
+            asked.append((stack, hosts))
+            return Found(sick=reasons(stack) if callable(reasons) else reasons, **more)
+
+        monkeypatch.setattr(doctor_caches.upstreams_asked, "found", told)
+        monkeypatch.setattr(docker_api, "execute", Engine(said).execute)
+        plans = planned({"offline": offline, "upstreams": {"docker.io": {}}}).caches
+        containers = {plan.name: {"State": {"Running": running}} for plan in plans}
+        found, cut_off, findings = doctor_caches.unwell_of(None, "mine", plans, containers)
+        assert cut_off == more.get("cut_off", {})
+        return found.get("registry-docker.io"), findings, asked
+
+    return run
+
+
+def test_what_an_upstream_says_is_told_of_its_cache(unwell):
+    found, findings, asked = unwell(reasons={"docker.io": "nothing can be pulled from docker.io"})
+    assert found == ("asked from this machine: nothing can be pulled from docker.io",)
+    assert (findings, asked) == ([], [("mine", ["docker.io"])])
+
+
+def test_what_the_watch_has_noticed_is_told(unwell):
+    found, _, _ = unwell(reasons={}, said=b"its upstream wants a user name\n")
+    assert found == (
+        "its upstream wants a user name: it serves only what is cached, until that is over",
+    )
+    assert unwell(reasons={})[0] == ()
+
+
+@pytest.mark.parametrize("without", [{"running": False}, {"offline": True}])
+def test_what_asks_no_upstream_is_left_alone(unwell, without):
+    assert unwell(reasons={}, said=b"something", **without) == (None, [], [])
+
+
+def test_caches_that_get_nothing_are_told_beside(unwell):
+    assert unwell(reasons={}, cut_off={"docker.io": "401 no"})[0] == ()
+
+
+def test_a_login_of_the_caches_that_can_not_be_read_is_told(unwell, monkeypatch):
+    monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
+    _, (finding,), _ = unwell(reasons={}, unasked="incorrect\npassphrase")
+    assert (finding.state, finding.about) == (WARNING, "caches")
+    assert finding.text.endswith("cacheLogin can't be read: incorrect passphrase")
+    assert finding.fix == "bring back that of mine"
+
+
+EMPTY = Problem(path="credentials", found="nothing", rule="text that is not empty", fix="set it")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OpsError("incorrect passphrase"), "incorrect passphrase"),
+        (SettingsError((EMPTY,)), "rule: text that is not empty fix: set it"),
+    ],
+)
+def test_credentials_that_can_not_be_read_keep_upstreams_from_being_asked(
+    unwell, monkeypatch, error, said
+):
+    def fail(stack):
+        raise error
+
+    monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
+    found, (finding,), _ = unwell(reasons=fail)
+    assert found == ()
+    assert (finding.state, finding.about) == (WARNING, "upstreams")
+    assert said in finding.text
+    assert finding.fix == "bring back that of mine"

@@ -1,0 +1,147 @@
+"""What caches have got between two looks; tests/offline asks real ones."""
+
+import contextlib
+import socket
+import time
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from ops.commands.warm import _from_upstream
+from ops.commands.warm_report import Report, as_text
+from ops.docker import cache_metrics
+from ops.docker.cache_metrics import Pulled, difference
+from ops.errors import OpsError
+from ops.registry import fetch
+from plan.caches.cache import Cache
+from tests.fakes import busy_upstream
+from tests.real_registry import running
+
+CACHE = Cache(host="docker.io", name="registry-docker.io", local_endpoint="", image="registry")
+
+
+def pulled(size, since="09:00"):
+    return Pulled(since=since, size=size)
+
+
+def test_it_is_the_sum_over_the_caches():
+    assert difference([pulled(100), pulled(7)], [pulled(150), pulled(7)]) == 50
+    assert difference([], []) == 0
+
+
+def test_where_a_cache_was_started_anew_nobody_knows():
+    before = [pulled(100), pulled(7)]
+    for size in (0, 200):
+        assert difference(before, [pulled(150), pulled(size, since="10:00")]) is None
+
+
+def test_a_cache_that_says_nothing_at_the_end_takes_no_report_along(monkeypatch):
+    """The watch may start its registry anew at that very moment."""
+
+    def silent(*_):
+        raise OpsError("registry-docker.io does not say what it has pulled")
+
+    monkeypatch.setattr(cache_metrics, "pulled", silent)
+    monkeypatch.setattr("ops.commands.warm.wait_for_answer", lambda *_: "connection refused")
+    assert _from_upstream(None, [CACHE], [pulled(100)]) is None
+
+
+def report(upstream_bytes, unique_bytes):
+    return Report(
+        images=1,
+        complete_before=0,
+        upstream_bytes=upstream_bytes,
+        unique_bytes=unique_bytes,
+        seconds=1.0,
+        failures=(),
+    )
+
+
+def test_the_ratio_is_told_where_it_is_known():
+    assert report(3_000_000, 2_000_000).ratio == 1.5
+    assert "from upstream: 3.0 MB, unique: 2.0 MB, ratio 1.50" in as_text(
+        report(3_000_000, 2_000_000), None
+    )
+    assert report(0, 0).ratio is None
+    assert "nothing was missing" in as_text(replace(report(0, 0), complete_before=1), None)
+
+
+def test_what_is_not_known_is_said_and_no_number_made_up():
+    unknown = report(None, 2_000_000)
+    assert unknown.ratio is None
+    assert "from upstream: not known, a cache was started anew meanwhile; unique: 2.0 MB" in (
+        as_text(unknown, None)
+    )
+
+
+@contextlib.contextmanager
+def counting(folder, upstream):
+    """A real cache; gives what its debug address says."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        debug = f"127.0.0.1:{free.getsockname()[1]}"
+    settings = {
+        "REGISTRY_PROXY_REMOTEURL": upstream.url,
+        "REGISTRY_HTTP_DEBUG_ADDR": debug,
+        "REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED": "true",
+    }
+    with running(folder, **settings) as registry:
+
+        def said():
+            return httpx.get(f"http://{debug}/metrics").text
+
+        yield registry, said
+
+
+def test_a_registry_that_was_started_again_has_begun_to_count_anew(tmp_path):
+    """Also in a container that was not: the watch in it starts the program alone."""
+    with busy_upstream.running() as upstream:
+        with counting(tmp_path, upstream) as (registry, said):
+            fetch.manifest(fetch.source(f"{registry.url}/v2"), "team/a", "v1")
+            first, second = cache_metrics.of_text("c", said()), cache_metrics.of_text("c", said())
+        time.sleep(0.1)  # the time of its start is counted in hundredths
+        with counting(tmp_path, upstream) as (_, said):
+            anew = cache_metrics.of_text("c", said())
+    assert first == second
+    assert first.size > 0
+    assert anew.size == 0
+    assert anew.since != first.since
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "404 page not found",
+        'registry_proxy_pulled_bytes_total{type="blob"} 5\n',
+        "process_start_time_seconds 1.7e+09\n",
+    ],
+)
+def test_a_cache_that_does_not_say_all_of_it_is_told(said):
+    with pytest.raises(OpsError, match="registry-x does not say what it has pulled: "):
+        cache_metrics.of_text("registry-x", said)
+
+
+class DockerDouble:
+    """A double of a Docker whose container is the same, whatever runs in it."""
+
+    def __init__(self):
+        self.api = self
+
+    def inspect_container(self, name):
+        return {"State": {"StartedAt": "2026-11-27T08:00:00Z"}}
+
+
+def test_it_is_the_program_that_counts_and_not_its_container(monkeypatch):
+    seen = iter(["1.5e+09", "1.6e+09"])
+
+    def execute(*_):
+        text = (
+            f"process_start_time_seconds {next(seen)}\n"
+            'registry_proxy_pulled_bytes_total{type="blob"} 5\n'
+        )
+        return "id", iter([(1, text[:30].encode()), (1, text[30:].encode())])
+
+    monkeypatch.setattr(cache_metrics, "execute", execute)
+    before, after = (cache_metrics.pulled(DockerDouble(), CACHE) for _ in range(2))
+    assert before.size == after.size == 5
+    assert difference([before], [after]) is None

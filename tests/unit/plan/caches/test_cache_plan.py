@@ -1,0 +1,428 @@
+"""One plan per upstream: names, ports, environment, credential helper."""
+
+import hashlib
+import json
+import subprocess
+from dataclasses import replace
+
+import bcrypt
+import pytest
+
+from host.paths import ROOT
+from plan.caches.cache import of_settings
+from plan.caches.cache_plan import CREDENTIAL_HELPER_PATH, credential_helper, in_reported_order
+from plan.caches.upstream_watchdog import script
+from plan.problems import SettingsError
+from plan.settings.credentials import Credentials
+from plan.settings.stack import parse
+from plan.talos.cluster_transport import environment, secret_input
+from tests.unit.plan.shapes import GATEWAY, VALID, config_of, pem, planned, planned_file
+
+
+def helper_answer(text, tmp_path):
+    """What distribution reads when it runs the helper."""
+    helper = tmp_path / "helper"
+    helper.write_text(text)
+    helper.chmod(0o700)
+    done = subprocess.run([helper, "get"], capture_output=True, text=True, check=True, timeout=30)
+    return json.loads(done.stdout)
+
+
+def test_names_and_ports_are_those_of_the_talos_guide():
+    plan = planned_file("minimal")
+    names = {cache.name: cache.published[0].port for cache in plan.caches}
+    assert names == {
+        "registry-docker.io": 5000,
+        "registry-registry.k8s.io": 5001,
+        "registry-quay.io": 5002,
+        "registry-gcr.io": 5003,
+        "registry-ghcr.io": 5004,
+        "registry-factory.talos.dev": 5006,
+    }
+
+
+def test_base_port_shifts_the_table_and_prefix_the_names():
+    plan = planned_file("base-port-shifted")
+    assert plan.cache("factory.talos.dev").published[0].port == 15006
+    assert plan.cache("docker.io").name == "other_Stack.1-docker.io"
+
+
+def test_base_port_moves_no_explicit_port():
+    upstreams = {"docker.io": {"port": 7000}, "quay.io": {}}
+    shifted = planned({"basePort": 20000, "upstreams": upstreams})
+    assert shifted.cache("docker.io").published[0].port == 7000, "an explicit port is absolute"
+    assert shifted.cache("quay.io").published[0].port == 20002
+
+
+def test_a_colon_becomes_a_dash_in_names_and_stays_in_the_mirror():
+    plan = planned_file("upstream-with-a-port")
+    (cache,) = plan.caches
+    assert (cache.name, cache.slug) == ("registry-registry.lan-5000", "registry-lan-5000")
+    assert plan.mirrors[0].host == "registry.lan:5000", "image references keep the colon"
+
+
+def test_every_cache_is_published_on_every_address():
+    cache = planned_file("minimal").cache("quay.io")
+    published = [(port.address, port.port) for port in cache.published]
+    assert published == [("127.0.0.1", 5002), (GATEWAY, 5002)]
+    assert cache.local_endpoint == "http://127.0.0.1:5002"
+
+
+def test_the_stack_file_alone_tells_where_a_cache_is_and_how_it_names_repositories():
+    login = {"username": "nodes", "password": "hunter2"}
+    upstreams = {"docker.io": {"pathPrefix": "team"}, "quay.io": {}}
+    config = {"cache": {"tls": True}, "cacheLogin": login, "upstreams": upstreams}
+    caches = of_settings(parse(config))
+    assert [(one.host, one.name, one.local_endpoint, one.stored("app")) for one in caches] == [
+        ("docker.io", "registry-docker.io", "https://127.0.0.1:5000", "team/app"),
+        ("quay.io", "registry-quay.io", "https://127.0.0.1:5002", "app"),
+    ]
+    assert {one.login.username for one in caches} == {"nodes"}
+
+
+@pytest.mark.parametrize(
+    ("reported", "order"),
+    [
+        ({}, ["127.0.0.1", "172.17.0.1", "192.0.2.7"]),
+        ({"registry-docker.io": ()}, ["127.0.0.1", "172.17.0.1", "192.0.2.7"]),
+        (
+            {
+                "registry-docker.io": (
+                    ("192.0.2.7", 5000),
+                    ("172.17.0.1", 5000),
+                    ("127.0.0.1", 5000),
+                )
+            },
+            ["192.0.2.7", "172.17.0.1", "127.0.0.1"],
+        ),
+        (
+            {"registry-docker.io": (("172.17.0.1", 5000), ("127.0.0.1", 5000))},
+            ["172.17.0.1", "127.0.0.1", "192.0.2.7"],
+        ),
+        (
+            {"registry-docker.io": (("192.0.2.99", 5000), ("192.0.2.7", 5000))},
+            ["192.0.2.7", "127.0.0.1", "172.17.0.1"],
+        ),
+        (
+            {"registry-docker.io": (("192.0.2.7", 5999),), "other": (("192.0.2.7", 5000),)},
+            ["127.0.0.1", "172.17.0.1", "192.0.2.7"],
+        ),
+    ],
+    ids=["no-container", "stopped", "reversed", "one-more", "one-less", "other-ports"],
+)
+def test_ports_follow_the_order_that_docker_reports(reported, order):
+    binds = ["172.17.0.1", "192.0.2.7"]
+    plans = planned({"bindAddresses": binds, "upstreams": {"docker.io": {}}}).caches
+    [ordered] = in_reported_order(plans, reported)
+    assert [port.address for port in ordered.published] == order
+    assert {port.port for port in ordered.published} == {5000}
+
+
+def test_the_registry_starts_through_a_helper_even_without_credentials():
+    env = dict(planned_file("minimal").cache("docker.io").env)
+    assert env["REGISTRY_PROXY_EXEC_COMMAND"] == CREDENTIAL_HELPER_PATH, (
+        "without it the registry does not survive an upstream that is away when it starts"
+    )
+    assert env["REGISTRY_PROXY_REMOTEURL"] == "https://registry-1.docker.io"
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_what_images_bring_different_settings_for_is_said_to_every_cache(offline):
+    environment = dict(planned({"offline": offline}).cache("docker.io").env)
+    assert environment["REGISTRY_LOG_LEVEL"] == "info"
+    purging = json.loads(environment["REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING"])
+    # All four: the registry refuses to start where one of them is missing.
+    assert purging == {"enabled": True, "age": "168h", "interval": "24h", "dryrun": False}
+
+
+def test_the_settings_reach_every_cache():
+    plan = planned_file("cache-replaced-and-deleted")
+    for cache in plan.caches:
+        assert dict(cache.env)["REGISTRY_PROXY_TTL"] == "168h"
+        assert not cache.keep_data
+        assert cache.wait_seconds == 120
+        assert cache.image.startswith("registry.example.com:5000/mirror/registry:3.0.0@sha256:")
+
+
+def test_data_is_kept_unless_the_stack_says_otherwise():
+    assert all(cache.keep_data for cache in planned_file("minimal").caches)
+
+
+@pytest.mark.parametrize(
+    ("username", "password"),
+    [
+        ("alice", 'it\'s "hunter2" $HOME `id` \\n'),
+        ("alice", "TALOS_CACHE_END"),
+        ("alice", "two\nlines\nTALOS_CACHE_END\necho stolen"),
+        ("ålice", "пароль"),
+    ],
+)
+def test_the_helper_hands_over_any_password_as_it_is(username, password, tmp_path):
+    text = credential_helper(Credentials(username=username, password=password))
+    answer = helper_answer(text, tmp_path)
+    assert (answer["Username"], answer["Secret"]) == (username, password)
+
+
+def test_the_helper_without_credentials_means_anonymous(tmp_path):
+    answer = helper_answer(credential_helper(None), tmp_path)
+    assert (answer["Username"], answer["Secret"]) == ("", "")
+
+
+def test_credentials_stay_with_their_upstream():
+    plan = planned_file("credentials")
+    holders = [cache.host for cache in plan.caches if cache.has_credentials]
+    assert holders == ["docker.io"]
+    assert "hunter2" in plan.cache("docker.io").credential_helper
+    assert not [c.host for c in plan.caches if "hunter2" in str(c.env)], (
+        "docker inspect shows a container's environment to everyone who may ask Docker"
+    )
+
+
+def test_a_cache_with_credentials_is_not_open_to_the_network():
+    credentials = {"ghcr.io": {"username": "bob", "password": "hunter2"}}
+    with pytest.raises(SettingsError, match="exposeToLan") as caught:
+        planned({"addressing": "qemu-bridge", "credentials": credentials})
+    assert [problem.path for problem in caught.value.problems] == ["credentials.ghcr.io"]
+    assert "hunter2" not in str(caught.value)
+
+
+def test_exposing_credentials_takes_an_explicit_yes():
+    assert planned_file("credentials-exposed-on-purpose").cache("docker.io").has_credentials
+
+
+def test_a_cache_without_credentials_may_be_open():
+    assert planned_file("exposed-without-credentials").where.warnings, "but it is said"
+
+
+def test_a_plan_shows_no_password():
+    assert "hunter2" not in repr(planned_file("credentials").caches), "tracebacks show reprs"
+
+
+CREDENTIALS = {"docker.io": {"username": "alice", "password": "hunter2"}}
+
+
+def test_offline_is_no_proxy_but_a_registry_that_only_reads():
+    environment = dict(planned({"offline": True}).cache("docker.io").env)
+    assert environment["REGISTRY_STORAGE_MAINTENANCE_READONLY"] == '{"enabled":true}'
+    assert not [name for name in environment if "PROXY" in name or "DELETE" in name]
+    online = dict(planned({}).cache("docker.io").env)
+    assert "REGISTRY_STORAGE_MAINTENANCE_READONLY" not in online
+
+
+def test_offline_changes_nothing_else_of_a_cache():
+    offline, online = (planned({"offline": value}).cache("quay.io") for value in (True, False))
+    assert offline.upstream_watch == "", "there is no upstream to watch"
+    assert (offline.asks_upstream, online.asks_upstream) == (False, True)
+    same = replace(offline, env=(), upstream_watch="")
+    assert same == replace(online, env=(), upstream_watch=""), "the volume above all"
+
+
+def test_offline_hands_no_credentials_to_anything():
+    cache = planned({"offline": True, "credentials": CREDENTIALS}).cache("docker.io")
+    assert not cache.has_credentials
+    assert "hunter2" not in cache.credential_helper
+
+
+def content_of(cache, path):
+    (file,) = (file for file in cache.files if file.path == path)
+    return file
+
+
+def test_a_cache_with_tls_answers_by_https_with_the_certificate_it_is_given():
+    plan = planned_file("tls-with-a-given-certificate")
+    for cache in plan.caches:
+        assert cache.endpoint.startswith(f"https://{GATEWAY}:")
+        assert cache.local_endpoint.startswith("https://127.0.0.1:")
+        env = dict(cache.env)
+        certificate = content_of(cache, env["REGISTRY_HTTP_TLS_CERTIFICATE"])
+        key = content_of(cache, env["REGISTRY_HTTP_TLS_KEY"])
+        assert (certificate.content, certificate.is_secret) == (pem("certs/cache.pem"), False)
+        assert (key.content, key.is_secret) == ("the secret key in certs/cache.key", True)
+        assert cache.ca == pem("certs/ca.pem").strip(), "what nodes have to trust"
+
+
+def test_without_tls_there_is_neither_certificate_nor_https():
+    cache = planned_file("minimal").cache("docker.io")
+    assert (cache.files, cache.ca, cache.login) == ((), "", None)
+    assert cache.endpoint.startswith("http://")
+    assert not [name for name, _ in cache.env if "TLS" in name or "AUTH" in name]
+
+
+def test_a_login_is_asked_for_by_every_cache_and_kept_as_a_hash():
+    plan = planned_file("cache-login")
+    for cache in plan.caches:
+        env = dict(cache.env)
+        assert env["REGISTRY_AUTH_HTPASSWD_REALM"], "distribution refuses to start without one"
+        passwords = content_of(cache, env["REGISTRY_AUTH_HTPASSWD_PATH"])
+        assert passwords.is_secret, "a hash can be guessed at for as long as one likes"
+        username, _, hashed = passwords.content.strip().partition(":")
+        assert username == "nodes"
+        assert bcrypt.checkpw(b"hunter2", hashed.encode())
+        assert cache.login == Credentials(username="nodes", password="hunter2")
+
+
+@pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
+def test_a_stack_that_did_not_change_plans_the_same_byte_for_byte(path):
+    first, second = planned(config_of(path)), planned(config_of(path))
+    assert first.caches == second.caches, "any difference replaces a container"
+    assert first.outputs == second.outputs
+    for one, other in zip(first.clusters, second.clusters, strict=True):
+        assert (environment(one), secret_input(one)) == (environment(other), secret_input(other))
+
+
+def test_two_stacks_with_one_password_have_two_hashes():
+    login = {"username": "nodes", "password": "hunter2"}
+    lines = {planned({"cacheLogin": login, "prefix": p}).caches[0].files for p in ("one", "two")}
+    assert len(lines) == 2, "who has guessed one has not guessed the other"
+
+
+def test_a_changed_password_changes_nothing_but_the_file_of_passwords():
+    def cache(password):
+        login = {"username": "nodes", "password": password}
+        return planned({"cacheLogin": login}).cache("quay.io")
+
+    before, after = cache("hunter2"), cache("hunter3")
+    assert before.files != after.files
+    assert replace(before, files=(), login=None) == replace(after, files=(), login=None)
+
+
+def test_the_ca_of_an_upstream_is_trusted_by_its_cache_alone_and_beside_the_usual_ones():
+    plan = planned_file("upstream-with-ca-prefix-and-proxy")
+    cache = plan.cache("docker.io")
+    folders = dict(cache.env)["SSL_CERT_DIR"].split(":")
+    (file,) = cache.files
+    assert file.path.rpartition("/")[0] == folders[-1]
+    assert "/etc/ssl/certs" in folders, "the upstream's token service may have a usual certificate"
+    assert (file.content, file.is_secret) == (pem("certs/corporate-ca.pem"), False)
+    assert plan.cache("registry.example.com").upstream_ca == pem("certs/other-ca.pem")
+    other = plan.cache("quay.io")
+    assert "SSL_CERT_DIR" not in dict(other.env)
+    assert other.files == ()
+
+
+def test_a_proxy_stands_in_every_caches_environment():
+    for cache in planned_file("upstream-with-ca-prefix-and-proxy").caches:
+        env = dict(cache.env)
+        assert env["HTTP_PROXY"] == env["HTTPS_PROXY"] == "http://proxy.example.com:3128", (
+            "also for an upstream reached without it: its blobs and tokens may be elsewhere"
+        )
+        assert env["NO_PROXY"] == (
+            ".corp.example.com,10.0.0.0/8,fd00::/8,*.lan,direct.example.com:8443"
+        )
+        assert cache.upstream_proxy.url == env["HTTPS_PROXY"]
+
+
+def test_what_is_watched_is_what_the_cache_connects_to():
+    plan = planned_file("upstream-with-ca-prefix-and-proxy")
+    assert plan.cache("quay.io").upstream_watch == script("http://proxy.example.com:3128"), (
+        "while the proxy answers, a name that only the proxy can look up is no sign of trouble"
+    )
+    direct = plan.cache("docker.io").upstream_watch
+    at_its_prefix = script("https://harbor.corp.example.com", "proxy-docker.io")
+    assert direct == at_its_prefix, "noProxy says so"
+
+
+def test_without_a_proxy_there_is_nothing_about_one():
+    for cache in planned_file("minimal").caches:
+        assert cache.upstream_proxy is None
+        assert not [name for name, _ in cache.env if name.endswith("_PROXY")]
+
+
+def test_a_path_prefix_is_of_the_cache_and_not_of_the_upstreams_url():
+    cache = planned_file("upstream-with-ca-prefix-and-proxy").cache("registry.example.com")
+    assert cache.path_prefix == "team_one/cache"
+    assert "\nprefix=team_one/cache\n" in cache.upstream_watch
+    assert cache.remote_url == "https://registry.example.com:8443", (
+        "distribution drops a path there: the prefix comes with every request of a node"
+    )
+    assert cache.endpoint == f"http://{GATEWAY}:5010"
+
+
+FULL = {
+    "cache": {"tls": True},
+    "cacheLogin": {"username": "nodes", "password": "hunter3"},
+    "credentials": CREDENTIALS,
+    "upstreamProxy": {"url": "http://proxy.example.com:3128"},
+    "upstreams": {"docker.io": {"ca": "@certs/ca.pem", "pathPrefix": "proxy"}},
+}
+
+
+def test_offline_drops_what_is_about_the_upstream_and_keeps_what_is_about_the_cache():
+    offline, online = (
+        planned({**FULL, "offline": value}).cache("docker.io") for value in (True, False)
+    )
+    assert (offline.upstream_ca, offline.upstream_proxy, offline.credentials) == ("", None, None)
+    assert online.upstream_ca
+    assert online.upstream_proxy
+    assert online.credentials
+    names = {name for name, _ in offline.env}
+    assert not names & {"SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+    kept = ("endpoint", "local_endpoint", "ca", "login", "path_prefix", "published", "name")
+    for name in kept:
+        assert getattr(offline, name) == getattr(online, name), f"nodes would notice by {name}"
+    own = {
+        "/etc/talos-cache/server.pem",
+        "/etc/talos-cache/server.key",
+        "/etc/talos-cache/htpasswd",
+    }
+    assert {file.path for file in offline.files} == own
+    assert len({file.path for file in online.files} - own) == 1, "the upstream's CA"
+    assert {"REGISTRY_HTTP_TLS_KEY", "REGISTRY_AUTH_HTPASSWD_PATH"} <= names
+
+
+def test_credentials_from_docker_are_not_open_to_the_network_either():
+    config = {
+        "addressing": "qemu-bridge",
+        "upstreams": {"ghcr.io": {"credentialsFrom": "docker-config"}},
+    }
+    with pytest.raises(SettingsError, match="exposeToLan") as caught:
+        planned(config)
+    (problem,) = caught.value.problems
+    assert problem.path == "upstreams.ghcr.io.credentialsFrom"
+    assert planned({**config, "exposeToLan": True}).caches
+
+
+def test_an_upstream_behind_harbor_has_no_cache_here():
+    plan = planned_file("harbor-for-some-upstreams")
+    assert [cache.host for cache in plan.caches] == ["quay.io"]
+    assert planned_file("harbor-made-by-others").caches == ()
+
+
+def test_no_repr_shows_a_secret():
+    plan = planned({**FULL, "cluster": {}})
+    for shown in (plan.settings, plan.caches, plan.caches[0].files, plan.mirrors, plan.clusters):
+        for secret in ("hunter2", "hunter3", "secret key", "$2b$"):
+            assert secret not in repr(shown), "tracebacks show reprs"
+
+
+def shape_of(name):
+    """What the engine would see of a stack, in the form of the file below."""
+    plan = planned_file(name)
+    return {
+        "containers": {
+            cache.host: {
+                "name": cache.name,
+                "image": cache.image,
+                "env": dict(cache.env),
+                "published": [[port.address, port.port] for port in cache.published],
+                "programs": hashlib.sha256(
+                    (cache.credential_helper + cache.upstream_watch).encode()
+                ).hexdigest(),
+            }
+            for cache in plan.caches
+        },
+        "clusters": [{**environment(one), "stdin": secret_input(one)} for one in plan.clusters],
+        "outputs": plan.outputs,
+    }
+
+
+BEFORE = json.loads((ROOT / "tests/fixtures/plans_before_tls_and_logins.json").read_text())
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_a_stack_without_the_new_keys_plans_what_it_planned_before_there_were_any(name):
+    assert shape_of(name) == BEFORE[name], (
+        "an upgrade would replace containers, or patch clusters, of users who changed nothing; "
+        "if that is wanted, say so in CHANGELOG.md and write the file anew"
+    )
+    assert not [cache.host for cache in planned_file(name).caches if cache.files]

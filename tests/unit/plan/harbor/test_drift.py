@@ -1,0 +1,118 @@
+"""What a Harbor has changed since a stack's last update, and the count that tells the engine."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from plan import ownership
+from plan.harbor import cleanup, drift, reconcile, transport
+from plan.harbor.drift import Recorded
+from plan.harbor.reconcile import Step
+from tests.unit.plan.harbor.test_reconcile import (
+    HUB,
+    PLAN,
+    THERE,
+    WITH_ROBOT,
+    WITH_USER,
+    found,
+    project,
+    registry,
+    robot,
+)
+
+PRINTED = json.dumps(reconcile.made(PLAN, THERE))
+
+
+def outputs(plan=PLAN, repairs=0, printed=PRINTED):
+    return {"environment": transport.environment(plan, repairs), "stdout": printed}
+
+
+@pytest.mark.parametrize("repairs", [0, 1, 12])
+def test_the_count_stays_in_the_state(repairs):
+    recorded = drift.recorded(outputs(repairs=repairs))
+    assert recorded.repairs == repairs
+    assert recorded.made == {"proxy"}
+    assert recorded.is_of(PLAN), "so that a second preview is clean"
+    assert not recorded.is_of(replace(PLAN, quota_bytes=7)), "then the command runs in any case"
+
+
+def test_before_it_was_counted_there_was_nothing_to_repair():
+    assert transport.REPAIRS_VARIABLE not in transport.environment(PLAN), (
+        "no change for a stack of old"
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{}, {"environment": None}, {"environment": {"TALOS_CACHE_STACK": "mine"}}],
+)
+def test_another_command_is_none_of_harbors(other):
+    assert drift.recorded(other) is None
+
+
+@pytest.mark.parametrize("printed", [None, "", "{}"])
+def test_a_command_that_has_printed_nothing_has_made_nothing(printed):
+    assert drift.recorded(outputs(printed=printed)).made == frozenset()
+
+
+def test_a_count_that_somebody_has_put_there_is_none():
+    recorded = Recorded(environment={transport.REPAIRS_VARIABLE: "many"}, made=frozenset())
+    assert recorded.repairs == 0
+
+
+def test_the_state_tells_it_with_everything_else():
+    resources = [
+        (ownership.COMMAND_TYPE, {"environment": {"TALOS_CACHE_STACK": "mine"}}),
+        (ownership.COMMAND_TYPE, outputs(repairs=3)),
+    ]
+    assert ownership.recorded(resources).harbor.repairs == 3
+    assert ownership.recorded([]).harbor is None
+
+
+def differences(state, *settings, plan=PLAN, made=("proxy",)):
+    return drift.differences(plan, state, settings, made)
+
+
+def test_nothing_differs_also_where_there_are_passwords():
+    credential = {"type": "basic", "access_key": "alice", "access_secret": "*****"}
+    state = found(registries=[registry(credential=credential)], projects=[project()])
+    assert differences(state, plan=replace(PLAN, projects=(WITH_USER,))) == ()
+    assert differences(replace(THERE, robots=(robot(),)), plan=WITH_ROBOT) == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (
+            found(),
+            ("the project proxy is not there", "the registry endpoint endpoint is not there"),
+        ),
+        (found(registries=[registry()]), ("the project proxy is not there",)),
+        (
+            found(registries=[registry(url="https://other")], projects=[project()]),
+            ("the registry endpoint endpoint is not as it was made",),
+        ),
+        (
+            found(registries=[registry()], projects=[project(metadata={"public": "true"})]),
+            ("the project proxy is not as it was made",),
+        ),
+        (
+            replace(THERE, robots=(robot(),)),
+            ("the robot account robot$talos should not be there",),
+        ),
+        (
+            found(registries=[registry(description="x", url=f"{HUB}/")], projects=[project()]),
+            (f"the project proxy: {cleanup.GIVEN_UP}",),
+        ),
+    ],
+)
+def test_what_differs_is_told(state, told):
+    assert differences(state) == told
+
+
+def test_what_the_settings_need_and_what_is_refused_is_told():
+    step = Step(does="create", what="the retention", method="POST", path="/retentions")
+    assert differences(THERE, step) == ("the retention is not there",)
+    (refusal,) = differences(found(projects=[project(registry_id=None)]), made=())
+    assert "it is no proxy cache" in refusal

@@ -1,0 +1,381 @@
+"""Which Docker is meant, and how one answers; the daemons are doubles."""
+
+import dataclasses
+import errno
+import hashlib
+import http.client
+import json
+import os
+import socket
+import threading
+
+import pytest
+import trustme
+
+from host import docker_endpoint
+from host.docker_endpoint import (
+    Endpoint,
+    NoAnswerError,
+    NobodyListensError,
+    NotAllowedError,
+    SlowError,
+)
+from host.errors import SetupError
+from tests.fakes.dockerd_double import Answer, tls_server, unix_server
+from toolchain import docker_engine
+
+USUAL = "unix:///var/run/docker.sock"
+NO_TLS = {"DOCKER_TLS": "", "DOCKER_TLS_VERIFY": "", "DOCKER_CERT_PATH": ""}
+
+
+class Machine:
+    """The user's variables and docker configuration; both empty at first."""
+
+    def __init__(self, folder, monkeypatch):
+        self.folder = folder
+        self._monkeypatch = monkeypatch
+        for name in (*docker_endpoint.VARIABLES, "DOCKER_CONTEXT"):
+            monkeypatch.setenv(name, "")  # so that it is as before at the end, whoever sets it
+            monkeypatch.delenv(name)
+        self.set(DOCKER_CONFIG=folder)
+
+    def set(self, **variables):
+        for name, value in variables.items():
+            self._monkeypatch.setenv(name, str(value))
+
+    def configure(self, **content):
+        (self.folder / "config.json").write_text(json.dumps(content))
+
+    def context(self, name, host, *, tls=(), skips=False):
+        """As `docker context create` keeps it."""
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        meta = self.folder / "contexts" / "meta" / digest / "meta.json"
+        meta.parent.mkdir(parents=True)
+        docker = {"Host": host, "SkipTLSVerify": skips}
+        meta.write_text(json.dumps({"Name": name, "Metadata": {}, "Endpoints": {"docker": docker}}))
+        folder = self.folder / "contexts" / "tls" / digest / "docker"
+        for file in tls:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / file).touch()
+        return folder
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    return Machine(tmp_path, monkeypatch)
+
+
+class TestChosen:
+    def test_nothing_chosen_is_the_usual_socket(self, machine):
+        assert docker_endpoint.chosen() == Endpoint(url=USUAL)
+        machine.configure(auths={})
+        assert docker_endpoint.chosen() == Endpoint(url=USUAL)
+        machine.configure(currentContext="default")
+        assert docker_endpoint.chosen() == Endpoint(url=USUAL)
+        assert docker_endpoint.chosen().environment == {"DOCKER_HOST": "", **NO_TLS}
+
+    def test_the_active_context(self, machine):
+        machine.configure(currentContext="colima")
+        machine.context("colima", "unix:///home/me/.colima/docker.sock")
+        found = docker_endpoint.chosen()
+        config = machine.folder / "config.json"
+        assert str(found) == (
+            f"unix:///home/me/.colima/docker.sock (from the docker context 'colima' in {config})"
+        )
+        assert found.environment == {"DOCKER_HOST": "unix:///home/me/.colima/docker.sock", **NO_TLS}
+
+    def test_variables_win_in_the_docker_commands_order(self, machine):
+        machine.configure(currentContext="colima")
+        for name in ("colima", "desktop"):
+            machine.context(name, f"unix:///{name}.sock")
+        machine.set(DOCKER_CONTEXT="desktop")
+        assert docker_endpoint.chosen().url == "unix:///desktop.sock"
+        machine.set(DOCKER_HOST="unix:///mine.sock")
+        assert str(docker_endpoint.chosen()) == "unix:///mine.sock (from DOCKER_HOST)"
+        machine.set(DOCKER_HOST="", DOCKER_CONTEXT="default")
+        assert docker_endpoint.chosen() == Endpoint(url=USUAL)
+
+    @pytest.mark.parametrize(
+        ("host", "url"),
+        [
+            ("unix://", USUAL),
+            ("unix:///a b.sock", "unix:///a b.sock"),
+            ("tcp://127.0.0.1", "tcp://127.0.0.1:2375"),
+            ("tcp://build.lan:99/", "tcp://build.lan:99"),
+            ("127.0.0.1:2375", "tcp://127.0.0.1:2375"),
+            ("tcp://[fd00::1]", "tcp://[fd00::1]:2375"),
+        ],
+    )
+    def test_every_part_gets_a_form_that_it_understands(self, machine, host, url):
+        machine.set(DOCKER_HOST=host)
+        assert docker_endpoint.chosen().environment["DOCKER_HOST"] == url
+
+    @pytest.mark.parametrize(
+        ("host", "shown"),
+        [
+            ("ssh://me:secret@build.lan", r"ssh://\.\.\.@build\.lan .*no way through ssh"),
+            ("npipe:////./pipe/docker_engine", r"npipe:////\./pipe/docker_engine .* has to be"),
+            ("/var/run/docker.sock", r"/var/run/docker\.sock \(from DOCKER_HOST\): it has to be"),
+            ("tcp://", "has to be"),
+            ("tcp://host:port", "has to be"),
+            ("tcp://host/path", "has to be"),
+            ("tcp://me:secret@host", r"tcp://\.\.\.@host .* has to be"),
+        ],
+    )
+    def test_what_some_part_can_not_use_is_refused(self, machine, host, shown):
+        machine.set(DOCKER_HOST=host)
+        with pytest.raises(SetupError, match=shown) as caught:
+            docker_endpoint.chosen()
+        assert "secret" not in str(caught.value)
+
+    def test_tls_of_variables(self, machine):
+        for name in docker_endpoint.TLS_FILES:
+            (machine.folder / name).touch()
+        # A folder alone turns nothing on, for the docker command.
+        machine.set(DOCKER_HOST="tcp://host", DOCKER_CERT_PATH="/nowhere")
+        assert docker_endpoint.chosen().environment == {
+            "DOCKER_HOST": "tcp://host:2375",
+            **NO_TLS,
+        }
+        # Without one it takes its own, where the Go client would speak in the clear.
+        machine.set(DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH="")
+        assert docker_endpoint.chosen().environment == {
+            "DOCKER_HOST": "tcp://host:2376",
+            "DOCKER_TLS": "",
+            "DOCKER_TLS_VERIFY": "1",
+            "DOCKER_CERT_PATH": str(machine.folder),
+        }
+        machine.set(DOCKER_TLS_VERIFY="", DOCKER_TLS="1")
+        with pytest.raises(SetupError, match="DOCKER_TLS without DOCKER_TLS_VERIFY takes any"):
+            docker_endpoint.chosen()
+
+    def test_tls_of_a_context(self, machine):
+        machine.set(DOCKER_CONTEXT="lab")
+        folder = machine.context("lab", "tcp://lab:2376", tls=docker_endpoint.TLS_FILES)
+        assert docker_endpoint.chosen().environment == {
+            "DOCKER_HOST": "tcp://lab:2376",
+            "DOCKER_TLS": "",
+            "DOCKER_TLS_VERIFY": "1",
+            "DOCKER_CERT_PATH": str(folder),
+        }
+
+    @pytest.mark.parametrize("tls", [docker_endpoint.TLS_FILES, ()])
+    def test_tls_with_whoever_answers_is_refused(self, machine, tls):
+        """Pulumi's provider can't be told to, and without certificates it was taken for no TLS."""
+        machine.set(DOCKER_CONTEXT="lab")
+        machine.context("lab", "tcp://lab:2376", tls=tls, skips=True)
+        with pytest.raises(SetupError, match=r"'lab' in .*: skip-tls-verify of this context takes"):
+            docker_endpoint.chosen()
+
+    @pytest.mark.parametrize("tls", [docker_endpoint.TLS_FILES, ()])
+    @pytest.mark.parametrize(
+        "host", ["tcp://lab", "tcp://lab:99", "unix:///colima.sock", "unix://"]
+    )
+    def test_what_is_exported_leads_to_the_same_docker(self, machine, host, tls):
+        # These are about DOCKER_HOST, which is not set yet.
+        machine.set(DOCKER_TLS="1", DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH="/nowhere")
+        machine.set(DOCKER_CONTEXT="some")
+        machine.context("some", host, tls=tls)
+        found = docker_endpoint.chosen()
+        machine.set(**found.environment)
+        again = docker_endpoint.chosen()
+        assert again == dataclasses.replace(found, source="DOCKER_HOST")
+        assert again == docker_endpoint.without_context()
+
+    def test_half_of_the_certificates_is_none(self, machine):
+        machine.set(DOCKER_CONTEXT="lab")
+        machine.context("lab", "tcp://lab:2376", tls=["ca.pem"])
+        with pytest.raises(SetupError, match=r"lacks cert\.pem, key\.pem\. With TLS"):
+            docker_endpoint.chosen()
+
+    def test_a_context_that_is_not_there_or_not_readable(self, machine):
+        machine.configure(currentContext="gone")
+        with pytest.raises(SetupError, match=r"'gone' in .* does not exist .* context use default"):
+            docker_endpoint.chosen()
+        machine.context("gone", "unix:///x")
+        for text in ("{", "[]", "{}", '{"Endpoints": {"docker": 1}}'):
+            [meta] = machine.folder.glob("contexts/meta/*/meta.json")
+            meta.write_text(text)
+            with pytest.raises(SetupError, match=r"'gone' in .* can't be read"):
+                docker_endpoint.chosen()
+
+    @pytest.mark.parametrize("text", ["{", "[]"])
+    def test_a_configuration_that_is_not_readable(self, machine, text):
+        (machine.folder / "config.json").write_text(text)
+        with pytest.raises(SetupError, match=r"config\.json, where .* can't be read"):
+            docker_endpoint.chosen()
+
+    def test_the_provider_knows_no_context(self, machine):
+        machine.set(DOCKER_CONTEXT="colima")
+        machine.context("colima", f"unix://{machine.folder}/link.sock")
+        provider, used = docker_endpoint.without_context(), docker_endpoint.chosen()
+        assert provider.url == USUAL
+        assert not docker_endpoint.same(provider, used)
+        # As Docker Desktop makes it.
+        (machine.folder / "link.sock").symlink_to("/var/run/docker.sock")
+        assert docker_endpoint.same(provider, used)
+        machine.set(DOCKER_HOST="tcp://host")
+        assert docker_endpoint.without_context() == docker_endpoint.chosen()
+
+
+def at(path, source="DOCKER_HOST"):
+    return Endpoint(url=f"unix://{path}", source=source)
+
+
+def version_of(endpoint):
+    return docker_endpoint.ask(endpoint, "/version", "Version")
+
+
+@pytest.fixture
+def forbidden(monkeypatch):
+    """As for a user who is not in the group; the tests may run as root, whom nothing stops."""
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(docker_endpoint._UnixConnection, "connect", refuse)
+    monkeypatch.setattr(http.client.HTTPConnection, "connect", refuse)
+
+
+class TestAsk:
+    def test_a_socket_that_answers(self, tmp_path):
+        with unix_server(tmp_path / "s"):
+            assert version_of(at(tmp_path / "s")) == "27.1.0"
+
+    def test_nobody_listens(self, tmp_path):
+        with pytest.raises(NobodyListensError, match=r"/s \(from DOCKER_HOST\): No such file"):
+            version_of(at(tmp_path / "s"))
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(tmp_path / "s"))
+        with pytest.raises(NobodyListensError, match="refused"):
+            version_of(at(tmp_path / "s"))
+
+    def test_one_that_is_busy_is_not_away(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(docker_endpoint, "ANSWER_SECONDS", 0.1)
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(str(tmp_path / "s"))
+            silent.listen()
+            with pytest.raises(SlowError, match=r"nothing came in 0\.1 s"):
+                version_of(at(tmp_path / "s"))
+
+    def test_a_socket_that_this_user_may_not_use(self, tmp_path, forbidden):
+        with pytest.raises(NotAllowedError, match=r"/s \(from DOCKER_HOST\): Permission denied"):
+            version_of(at(tmp_path / "s"))
+        with pytest.raises(NoAnswerError, match="Permission denied") as caught:
+            version_of(Endpoint(url="tcp://127.0.0.1:1", source="x"))
+        assert not isinstance(caught.value, NotAllowedError), "a firewall asks for no group"
+
+    @pytest.mark.parametrize("host", ["build..lan", f"{'a' * 64}.lan", ".lan", "a b"])
+    @pytest.mark.parametrize("folder", [None, "with TLS"])
+    def test_what_is_no_name_of_a_host_is_told(self, tmp_path, host, folder):
+        if folder:
+            with tls_server(tmp_path):
+                pass  # its certificates are what is wanted
+        endpoint = Endpoint(url=f"tcp://{host}:1", source="x", certificates=folder and tmp_path)
+        with pytest.raises(NoAnswerError, match=rf"tcp://{host}:1 \(from x\): "):
+            version_of(endpoint)
+
+    @pytest.mark.parametrize("body", [b"hello", b"{}", b"[]", b"\xff"])
+    def test_something_else_answers(self, tmp_path, monkeypatch, body):
+        monkeypatch.setattr(Answer, "body", body)
+        with (
+            unix_server(tmp_path / "s"),
+            pytest.raises(NoAnswerError, match=r"is no Docker \(it says: HTTP 200"),
+        ):
+            version_of(at(tmp_path / "s"))
+
+    def test_by_tls_with_certificates_on_both_sides(self, tmp_path):
+        with tls_server(tmp_path) as url:
+            with_tls = Endpoint(url=url, source="x", certificates=tmp_path)
+            assert version_of(with_tls) == "27.1.0"
+            trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+            with pytest.raises(NoAnswerError, match="CERTIFICATE_VERIFY_FAILED"):
+                version_of(with_tls)
+            with pytest.raises(NoAnswerError):
+                version_of(Endpoint(url=url, source="x"))
+            (tmp_path / "key.pem").write_text("no key")
+            with pytest.raises(NoAnswerError):
+                version_of(with_tls)
+
+
+@pytest.fixture
+def never_started(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(docker_engine, "_start", pytest.fail)
+
+
+@pytest.fixture
+def slow_server(tmp_path, monkeypatch):
+    """Does not answer whoever came first, as one that systemd starts only when it is asked."""
+    asked, second = [], threading.Event()
+
+    def answer(self):
+        asked.append(self.path)
+        if len(asked) > 1:
+            second.set()
+            plain(self)
+        else:
+            second.wait(60)
+
+    plain = Answer.do_GET
+    monkeypatch.setattr(Answer, "do_GET", answer)
+    with unix_server(tmp_path / "slow"):
+        yield tmp_path / "slow"
+    assert len(asked) == 2
+
+
+class TestChoose:
+    def test_a_dead_one_that_was_chosen_stops_everything(self, machine, never_started, capsys):
+        machine.configure(currentContext="colima")
+        machine.context("colima", f"unix://{machine.folder}/none.sock")
+        with pytest.raises(SetupError, match=r"none\.sock \(from the docker context 'colima' in"):
+            docker_engine.choose()
+        told = capsys.readouterr().err
+        assert told.startswith(f"Docker: unix://{machine.folder}/none.sock (from the docker contex")
+
+    def test_every_child_goes_to_the_chosen_one(self, machine, never_started, capsys):
+        machine.set(DOCKER_CONTEXT="colima", DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH="/x")
+        path = machine.folder / "s"
+        machine.context("colima", f"unix://{path}")
+        with unix_server(path):
+            endpoint = docker_engine.choose()
+        assert {name: os.environ.get(name, "") for name in docker_endpoint.VARIABLES} == {
+            "DOCKER_HOST": f"unix://{path}",
+            **NO_TLS,
+        }
+        assert capsys.readouterr().err == f"Docker: {endpoint}\n"
+
+    def test_beside_a_dockerd_that_is_busy_no_second_one_is_started(
+        self, tmp_path, monkeypatch, never_started, capsys
+    ):
+        monkeypatch.setattr(docker_endpoint, "ANSWER_SECONDS", 0.1)
+        monkeypatch.setattr(docker_engine, "SLOW_SECONDS", 0.2)
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(str(tmp_path / "s"))
+            silent.listen()
+            with pytest.raises(SetupError, match=r"nothing came in 0\.2 s\. .*systemctl restart"):
+                docker_engine.ensure(at(tmp_path / "s", source=""))
+        assert capsys.readouterr().err.endswith("nothing came in 0.1 s: waiting up to 0.2 s more\n")
+
+    @pytest.mark.parametrize("source", ["", "DOCKER_HOST"])
+    def test_one_that_is_slow_is_waited_for(
+        self, machine, monkeypatch, never_started, source, slow_server
+    ):
+        monkeypatch.setattr(docker_engine, "ensure_client", lambda: None)
+        monkeypatch.setattr(docker_endpoint, "ANSWER_SECONDS", 0.1)
+        if source:
+            machine.set(DOCKER_HOST=f"unix://{slow_server}")
+            docker_engine.choose()
+        else:
+            said = docker_engine.ensure(at(slow_server, source))
+            assert said.startswith("Docker 27.1.0")
+
+    @pytest.mark.parametrize("source", ["", "DOCKER_HOST"])
+    def test_who_may_not_use_it_is_told_the_group(
+        self, machine, never_started, forbidden, source, tmp_path
+    ):
+        machine.set(DOCKER_HOST=f"unix://{tmp_path}/s")
+        with pytest.raises(SetupError, match=r"Permission denied\. .*usermod -aG docker") as caught:
+            docker_engine.ensure(at(tmp_path / "s", "")) if not source else docker_engine.choose()
+        assert "Start it" not in str(caught.value)
+        assert "Errno" not in str(caught.value)
