@@ -254,17 +254,6 @@ def _source(file: str) -> str:
     return "standard input" if file == STANDARD_INPUT else file
 
 
-def by_backend(
-    images: Sequence[ImageReference], settings: Settings
-) -> tuple[tuple[ImageReference, ...], tuple[ImageReference, ...]]:
-    """Those that a cache on this machine has to hold, and those behind Harbor; in their order."""
-    behind = {upstream.host for upstream in settings.behind_harbor}
-    return (
-        tuple(image for image in images if image.host not in behind),
-        tuple(image for image in images if image.host in behind),
-    )
-
-
 def read(file: str) -> str:
     """What a list holds, or standard input.
 

@@ -19,7 +19,7 @@ from docker.errors import APIError
 
 from host import progress_bar
 from ops import waiting
-from ops.cache_filling import POLL_SECONDS, SETTLE_SECONDS
+from ops.backends.cache_filling import POLL_SECONDS, SETTLE_SECONDS
 from ops.commands.cache_restart import not_back, stopped
 from ops.docker import api, volume_hashes
 from ops.docker.volumes import Volumes, folder, opened

@@ -7,20 +7,16 @@ API what it lists as held, which fetches nothing either; their content is not ha
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from ops.backends.choice import backends_of
 from ops.commands import image_selection
 from ops.commands.image_selection import ImageSelection
-from ops.docker import api, volume_hashes
-from ops.docker.volumes import opened
 from ops.stack import stack_files, stack_secrets
-from plan.caches.cache import of_settings
 from plan.images import storage
-from plan.images.completeness import Result, everything, verified
-from plan.images.reference import ImageReference, Platform, parse_platform
-from plan.images.storage import Store
-from plan.settings.stack import Settings
+from plan.images.completeness import Result
+from plan.images.reference import Platform, parse_platform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +40,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: Arguments) -> int:
     """Prove that images are complete in the caches; 1 if one is not, or if there is none."""
-    settings = stack_files.check(arguments.stack)
+    stack, settings = arguments.stack, stack_files.check(arguments.stack)
     platform = parse_platform(arguments.selection.platform)
     hosts = {upstream.host for upstream in settings.upstreams}
-    selected = image_selection.named(arguments.selection, arguments.stack, hosts, settings)
-    local, behind = image_selection.by_backend(selected, settings)
+    selected = image_selection.named(arguments.selection, stack, hosts, settings)
     results: tuple[Result, ...] = ()
     aside: tuple[Result, ...] = ()
-    strays: list[tuple[str, str]] = []
-    if local or not selected:
-        results, strays = _in_volumes(settings, local, platform, deep=arguments.deep)
-    if behind:
-        from ops.harbor import images as harbor_images  # few stacks have one
-
-        asked = harbor_images.access(stack_secrets.settings_of(arguments.stack))
-        results += harbor_images.verify(asked, behind, platform)
+    strays: tuple[tuple[str, str], ...] = ()
+    for backend, images in backends_of(
+        selected, stack, settings, lambda: stack_secrets.settings_of(stack)
+    ):
+        status = backend.status(images, platform, deep=arguments.deep)
+        results, strays = (*results, *status.results), (*strays, *status.strays)
     if not selected:  # what a list names is asked for, whatever it is
         aside = tuple(result for result in results if result.is_aside)
         results = tuple(result for result in results if not result.is_aside)
@@ -67,46 +60,6 @@ def run(arguments: Arguments) -> int:
     else:
         print(_table(results, strays, aside))
     return int(not _is_complete(results, strays))
-
-
-def _in_volumes(
-    settings: Settings, selected: Sequence[ImageReference], platform: Platform, *, deep: bool
-) -> tuple[tuple[Result, ...], list[tuple[str, str]]]:
-    """What the caches' volumes lack of these images, or of all; damaged blobs of no image."""
-    with opened(api.connect(), of_settings(settings)) as volumes:
-        stores = volumes.stores()
-        images = selected or everything(stores)
-        digests = _digests(stores, images, platform) if selected else _all_digests(stores)
-        damaged = volume_hashes.damaged(volumes, stores, digests) if deep else {}
-    results = verified(stores, images, platform, damaged)
-    return results, _strays(results, damaged)
-
-
-def _digests(
-    stores: Mapping[str, Store], images: Iterable[ImageReference], platform: Platform
-) -> dict[str, set[str]]:
-    digests: dict[str, set[str]] = {}
-    for image in images:
-        parts = storage.parts(stores[image.host], image, platform)
-        digests.setdefault(image.host, set()).update(part.digest for part in parts)
-    return digests
-
-
-def _all_digests(stores: Mapping[str, Store]) -> dict[str, set[str]]:
-    return {host: set(held.blobs) for host, held in stores.items()}
-
-
-def _strays(
-    results: Sequence[Result], damaged: Mapping[str, frozenset[str]]
-) -> list[tuple[str, str]]:
-    """(host, digest) of damaged blobs of no image looked at: other platforms', mostly."""
-    told = {(result.image.host, fault.digest) for result in results for fault in result.faults}
-    return sorted(
-        (host, digest)
-        for host, digests in damaged.items()
-        for digest in digests
-        if (host, digest) not in told
-    )
 
 
 def _is_complete(results: Sequence[Result], strays: Sequence[tuple[str, str]]) -> bool:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 from host import progress_bar
+from ops.backends.backend import GO_ON, Status, listed, not_complete
 from ops.harbor import pull
 from ops.harbor.client import Client
 from ops.harbor.held import SETTLE_SECONDS, Held
@@ -54,6 +55,34 @@ class Filled:
             if one.faults
         )
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether Harbor holds every image now."""
+        return not self.failures
+
+    def as_text(self) -> str:
+        """For people: what is not complete, why, and what to do."""
+        lines = not_complete(self.failures)
+        lines.append(
+            f"behind Harbor, {len(self.results)} images: {self.complete_before} complete before, "
+            f"{len(self.failures)} failed; {self.seconds:.1f} s, "
+            f"{self.transferred / 1e6:.1f} MB fetched by it"
+        )
+        if self.said:
+            lines.append(GO_ON)
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, object]:
+        """The same as one JSON object."""
+        return {
+            "complete": not self.failures,
+            "images": len(self.results),
+            "completeBefore": self.complete_before,
+            "transferredBytes": self.transferred,
+            "seconds": round(self.seconds, 3),
+            "notComplete": listed(self.failures),
+        }
+
 
 def access(settings: Settings) -> Access:
     """How to ask the Harbor of a stack, whose settings are those of `secret_settings`."""
@@ -69,47 +98,50 @@ def access(settings: Settings) -> Access:
     )
 
 
-def verify(
-    asked: Access, images: Sequence[ImageReference], platform: Platform
-) -> tuple[Result, ...]:
-    """What Harbor lacks of each image, by what its API lists; nothing is pulled.
+@dataclass(frozen=True)
+class HarborBackend:
+    """See `Backend`."""
 
-    Raises:
-        HarborError: it can't be asked.
-    """
-    with _client(asked) as client:
-        held = Held(client, asked.harbor.project, platform)
-        return tuple(held.of(image) for image in images)
+    asked: Access
+    name: str = "harbor"
 
+    def status(self, images: Sequence[ImageReference], platform: Platform, *, deep: bool) -> Status:
+        """What Harbor lists; nothing is pulled, so that content is not hashed.
 
-def warm(
-    asked: Access, images: Sequence[ImageReference], platform: Platform, parallel: int
-) -> Filled:
-    """Have Harbor fetch what it lacks of these images.
+        Raises:
+            HarborError: it can't be asked.
+        """
+        del deep
+        with _client(self.asked) as client:
+            held = Held(client, self.asked.harbor.project, platform)
+            return Status(results=tuple(held.of(image) for image in images))
 
-    Raises:
-        HarborError: it can't be asked.
-    """
-    started = time.monotonic()
-    with _client(asked) as client, ExitStack() as opened:
-        held = Held(client, asked.harbor.project, platform)
-        before = tuple(held.of(image) for image in images)
-        missing = [one.image for one in before if one.faults]
-        registries = {
-            host: opened.enter_context(closing(_registry(asked, host)))
-            for host in {image.host for image in missing}
-        }
-        with progress_bar.bar("filling Harbor", None) as bar:
-            pulled = pull.pull(registries, missing, platform, parallel, held.has, bar.update)
-        after = held.settled(pulled.delivered, progress_bar.tell, SETTLE_SECONDS)
-    results = {one.image: one for one in (*before, *after)}
-    return Filled(
-        results=tuple(results[image] for image in images),
-        complete_before=len(images) - len(missing),
-        transferred=pulled.transferred,
-        seconds=time.monotonic() - started,
-        said=pulled.said,
-    )
+    def fill(self, images: Sequence[ImageReference], platform: Platform, parallel: int) -> Filled:
+        """Have Harbor fetch what it lacks of these images.
+
+        Raises:
+            HarborError: it can't be asked.
+        """
+        started = time.monotonic()
+        with _client(self.asked) as client, ExitStack() as opened:
+            held = Held(client, self.asked.harbor.project, platform)
+            before = tuple(held.of(image) for image in images)
+            missing = [one.image for one in before if one.faults]
+            registries = {
+                host: opened.enter_context(closing(_registry(self.asked, host)))
+                for host in {image.host for image in missing}
+            }
+            with progress_bar.bar("filling Harbor", None) as bar:
+                pulled = pull.pull(registries, missing, platform, parallel, held.has, bar.update)
+            after = held.settled(pulled.delivered, progress_bar.tell, SETTLE_SECONDS)
+        results = {one.image: one for one in (*before, *after)}
+        return Filled(
+            results=tuple(results[image] for image in images),
+            complete_before=len(images) - len(missing),
+            transferred=pulled.transferred,
+            seconds=time.monotonic() - started,
+            said=pulled.said,
+        )
 
 
 def _client(asked: Access) -> Client:

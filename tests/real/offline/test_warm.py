@@ -14,7 +14,7 @@ import requests
 from demo import images
 from demo.client import pull
 from demo.images import Image
-from ops.cache_filling import SETTLE_SECONDS
+from ops.backends.cache_filling import SETTLE_SECONDS
 from tests.checkout import ops_line
 from tests.real.caches.conftest import PREFIX, embedded
 from tests.real.offline.volumes import in_container

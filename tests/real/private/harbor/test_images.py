@@ -85,7 +85,7 @@ def impatient(access, monkeypatch):
 
 
 def warm(access, *wanted, platform=AMD64):
-    return images.warm(access, wanted, platform, 4)
+    return images.HarborBackend(access).fill(wanted, platform, 4)
 
 
 class TestPull:
@@ -362,7 +362,7 @@ class TestBusy:
         refuse("GET", "/blobs/", times=10**6)
         monkeypatch.setattr(images, "SETTLE_SECONDS", 0)
         many = [image("v1"), image("v2"), image("v1", "team/other")]
-        filled = images.warm(access, many, AMD64, 1)
+        filled = images.HarborBackend(access).fill(many, AMD64, 1)
         assert sum(waits) == busy.TOTAL_SECONDS < 400 / 2
         first, *rest = [why for _, (why,) in filled.failures]
         assert "429 too many requests to upstream registry" in first
@@ -601,7 +601,10 @@ class TestWarm:
         )
         filled = warm(access, *wanted)
         assert (filled.failures, filled.complete_before) == ((), 0)
-        assert not any(one.faults for one in images.verify(access, wanted, AMD64))
+        assert not any(
+            one.faults
+            for one in images.HarborBackend(access).status(wanted, AMD64, deep=False).results
+        )
         asked.known.upstreams.clear()
         for one in wanted[:3]:
             asked.index("v1", repository=one.repository)
@@ -706,7 +709,7 @@ class TestWarm:
         [(_, (why,))] = warm(access, one).failures
         assert "an index without linux/amd64 under the tag" in why
         assert asked.artifact("v1", "team/bare")["references"][0]["child_digest"] == child["digest"]
-        (result,) = images.verify(access, [one], AMD64)
+        (result,) = images.HarborBackend(access).status([one], AMD64, deep=False).results
         assert [fault.part for fault in result.faults] == ["platform"]
 
     def test_so_does_an_index_in_an_index(self, access, asked, registry):
@@ -714,7 +717,7 @@ class TestWarm:
         one = image("v1", "team/nested")
         [(_, (why,))] = warm(access, one).failures
         assert "an index without linux/amd64 under the tag" in why
-        (result,) = images.verify(access, [one], AMD64)
+        (result,) = images.HarborBackend(access).status([one], AMD64, deep=False).results
         assert [fault.part for fault in result.faults] == ["platform"]
 
     def test_another_platform_that_does_not_come_is_no_failure(self, access, made, registry):

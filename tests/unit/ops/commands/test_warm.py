@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from ops import cache_filling, priming
-from ops.commands import arguments, warm, warm_report
+from ops import priming
+from ops.backends import backend, cache_filling, cache_report, caches
+from ops.commands import arguments, warm
 from ops.docker.volumes import folder
 from ops.engine import cli
 from ops.errors import OpsError
@@ -489,18 +490,18 @@ def test_ctrl_c_ends_what_is_on_its_way_and_nothing_more_is_asked_for(monkeypatc
 
 
 def test_how_to_go_on_is_told():
-    report = warm_report.Report(
+    report = cache_report.Report(
         images=1,
         complete_before=0,
         upstream_bytes=0,
         unique_bytes=0,
         seconds=1.0,
-        failures=(warm_report.Failure(image=IMAGE, why=("429",)),),
+        failures=(cache_report.Failure(image=IMAGE, why=("429",)),),
     )
-    assert warm_report.as_text(report, None).endswith(
+    assert report.as_text().endswith(
         "to go on, run warm again: what is complete stays, and is not fetched again"
     )
-    assert "go on" not in warm_report.as_text(replace(report, failures=()), None)
+    assert "go on" not in replace(report, failures=()).as_text()
 
 
 @pytest.mark.parametrize(
@@ -514,7 +515,7 @@ def test_how_to_go_on_is_told():
 )
 def test_nothing_was_missing_only_where_that_is_so(changes, is_whole):
     report = replace(failed(), upstream_bytes=0, unique_bytes=0, **changes)
-    shown = warm_report.as_text(report, None)
+    shown = report.as_text()
     assert ("nothing was missing" in shown) == is_whole
     assert "from upstream: 0.0 MB, unique: 0.0 MB" in shown
 
@@ -522,7 +523,7 @@ def test_nothing_was_missing_only_where_that_is_so(changes, is_whole):
 @pytest.mark.parametrize("said", [{}, {IMAGE: "429"}])
 def test_and_behind_harbor_where_something_did_not_come(said):
     filled = Filled(results=(), complete_before=0, transferred=0, seconds=1, said=said)
-    assert ("to go on, run warm again" in warm_report.as_text(None, filled)) == bool(said)
+    assert ("to go on, run warm again" in filled.as_text()) == bool(said)
 
 
 @pytest.mark.parametrize(
@@ -599,13 +600,13 @@ def test_no_other_refusal_has_an_upstream_asked(monkeypatch, below, status):
 
 
 def failed():
-    return warm_report.Report(
+    return cache_report.Report(
         images=1,
         complete_before=0,
         upstream_bytes=0,
         unique_bytes=0,
         seconds=0,
-        failures=(warm_report.Failure(image=IMAGE, why=("no",)),),
+        failures=(cache_report.Failure(image=IMAGE, why=("no",)),),
     )
 
 
@@ -618,8 +619,8 @@ def why(monkeypatch, tmp_path):
     settings = stack_files.check("mine")
 
     def find(asked, report):
-        monkeypatch.setattr(warm.upstreams_asked, "found", asked)
-        return warm._asked_why("mine", settings, report)
+        monkeypatch.setattr(caches.upstreams_asked, "found", asked)
+        return caches._asked_why("mine", settings, report)
 
     return find
 
@@ -633,21 +634,21 @@ def test_upstreams_from_which_not_all_came_are_asked_why(why):
 
     sick = why(found, failed())
     assert asked == [("mine", ["docker.io"], {"docker.io": IMAGE.repository})]
-    assert "docker.io says 429" in warm_report.as_text(failed(), None, sick).splitlines()
-    assert warm_report._GO_ON in warm_report.as_text(failed(), None, sick)
+    assert "docker.io says 429" in replace(failed(), found=sick).as_text().splitlines()
+    assert backend.GO_ON in replace(failed(), found=sick).as_text()
     assert why(found, replace(failed(), failures=())) == Found()
     assert len(asked) == 1
 
 
 def test_to_a_cache_that_gets_nothing_from_a_well_upstream_its_restart_is_the_way_on(why):
     found = why(lambda *_: Found(cut_off={"docker.io": "401 no"}), failed())
-    said = warm_report.as_text(failed(), None, found)
+    said = replace(failed(), found=found).as_text()
     assert "the cache gets nothing from it: 401 no; docker restart registry-docker.io, then" in said
-    assert warm_report._GO_ON not in said
-    other = warm_report.Failure(image=replace(IMAGE, host="quay.io"), why=("429",))
+    assert backend.GO_ON not in said
+    other = cache_report.Failure(image=replace(IMAGE, host="quay.io"), why=("429",))
     both = replace(failed(), failures=(*failed().failures, other))
-    assert warm_report._GO_ON in warm_report.as_text(both, None, found), "for the other"
-    (line,) = json.loads(warm_report.as_json(failed(), None, found.lines))["upstreams"].values()
+    assert backend.GO_ON in replace(both, found=found).as_text(), "for the other"
+    (line,) = replace(failed(), found=found).as_json()["upstreams"].values()
     assert "docker restart" in line
 
 
@@ -666,7 +667,7 @@ def test_what_came_is_told_also_where_nobody_can_be_asked(why, monkeypatch, erro
         raise error
 
     monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
-    shown = warm_report.as_text(failed(), None, why(found, failed()))
+    shown = replace(failed(), found=why(found, failed())).as_text()
     assert "bring back that of mine" in shown
     assert f"docker.io: not asked what is wrong: {said}" in shown
     assert "1 images: 0 complete before" in shown
@@ -680,9 +681,9 @@ def run(monkeypatch, tmp_path):
     """Run the command for a stack with one cache here, which gets its image, and a Harbor."""
     monkeypatch.setattr("plan.loopback.is_loopback", lambda _: False)
     whole = replace(failed(), complete_before=1, failures=())
-    monkeypatch.setattr(warm.api, "connect", lambda: None)
-    monkeypatch.setattr(warm, "user_cache", lambda: tmp_path)
-    monkeypatch.setattr(warm, "warm", lambda *_, **__: whole)
+    monkeypatch.setattr(caches.api, "connect", lambda: None)
+    monkeypatch.setattr(caches, "user_cache", lambda: tmp_path)
+    monkeypatch.setattr(caches, "warm", lambda *_, **__: whole)
 
     def run(*options, **config):
         upstreams = {"docker.io": {}, "quay.io": {"backend": "harbor"}}
@@ -735,7 +736,7 @@ def test_secrets_are_opened_once_for_caches_and_upstreams(monkeypatch, run):
         return replace(failed(), complete_before=1, failures=())
 
     monkeypatch.setattr(cli, "output", output)
-    monkeypatch.setattr(warm, "warm", warmed)
+    monkeypatch.setattr(caches, "warm", warmed)
     with pytest.raises(OpsError, match="does not answer"):
         run(
             upstreams={

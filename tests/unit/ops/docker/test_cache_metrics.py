@@ -8,8 +8,8 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from ops.commands.warm import _from_upstream
-from ops.commands.warm_report import Report, as_text
+from ops.backends.cache_report import Report
+from ops.backends.caches import _from_upstream
 from ops.docker import cache_metrics
 from ops.docker.cache_metrics import Pulled, difference
 from ops.errors import OpsError
@@ -43,7 +43,7 @@ def test_a_cache_that_says_nothing_at_the_end_takes_no_report_along(monkeypatch)
         raise OpsError("registry-docker.io does not say what it has pulled")
 
     monkeypatch.setattr(cache_metrics, "pulled", silent)
-    monkeypatch.setattr("ops.commands.warm.wait_for_answer", lambda *_: "connection refused")
+    monkeypatch.setattr("ops.backends.caches.wait_for_answer", lambda *_: "connection refused")
     assert _from_upstream(None, [CACHE], [pulled(100)]) is None
 
 
@@ -60,18 +60,19 @@ def report(upstream_bytes, unique_bytes):
 
 def test_the_ratio_is_told_where_it_is_known():
     assert report(3_000_000, 2_000_000).ratio == 1.5
-    assert "from upstream: 3.0 MB, unique: 2.0 MB, ratio 1.50" in as_text(
-        report(3_000_000, 2_000_000), None
+    assert (
+        "from upstream: 3.0 MB, unique: 2.0 MB, ratio 1.50"
+        in report(3_000_000, 2_000_000).as_text()
     )
     assert report(0, 0).ratio is None
-    assert "nothing was missing" in as_text(replace(report(0, 0), complete_before=1), None)
+    assert "nothing was missing" in replace(report(0, 0), complete_before=1).as_text()
 
 
 def test_what_is_not_known_is_said_and_no_number_made_up():
     unknown = report(None, 2_000_000)
     assert unknown.ratio is None
     assert "from upstream: not known, a cache was started anew meanwhile; unique: 2.0 MB" in (
-        as_text(unknown, None)
+        unknown.as_text()
     )
 
 
