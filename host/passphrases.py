@@ -15,9 +15,6 @@ from host.console import say
 from host.paths import PRIVATE, ROOT
 from host.private_files import private_folder, write_once
 
-pass
-
-
 PUBLIC_PASSPHRASE = "talos-cache"  # noqa: S105 - public on purpose, see above
 PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 - the name of a variable
 PASSPHRASE_FILE = f"{PASSPHRASE}_FILE"

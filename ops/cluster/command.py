@@ -18,7 +18,7 @@ from ops.cluster import kubeconfig, node_updates, provisioners, talosctl
 from ops.cluster.folder import know, lock_of, talos_home
 from ops.cluster.preflight import refuse
 from ops.cluster.provisioner import Cluster, cluster_of
-from ops.cluster.record import ClusterRecord, decode, printed
+from ops.cluster.record import ClusterRecord, RecordError, decode, printed
 from ops.cluster.supervisor import Lifeline, run, say
 from ops.docker import api
 from ops.errors import OpsError
@@ -123,7 +123,7 @@ COMMANDS: dict[str, Callable[[ClusterPlan, ClusterRecord | None], ClusterRecord 
 def _previous() -> ClusterRecord | None:
     """What the last run of this command has printed."""
     content = os.environ.get(PREVIOUS_VARIABLE)
-    fix = "Make the cluster again: make cluster-down, then make cluster-up"
+    fix = "Bring back an earlier state of the stack"
     return decode(content, "what the stack's state says of it", fix) if content else None
 
 
@@ -202,9 +202,13 @@ def _remove(cluster: Cluster, previous: ClusterRecord | None, *, unfinished: boo
 
 def _known(cluster: Cluster, previous: ClusterRecord | None) -> ClusterRecord:
     """What the folder says, and what the engine keeps if it keeps anything: that is newer."""
-    recorded = cluster.recorded() or ClusterRecord()
     if previous is None:
-        return recorded
+        return cluster.recorded() or ClusterRecord()
+    try:
+        recorded = cluster.recorded() or ClusterRecord()
+    except RecordError as error:  # no reason to leave a cluster that the engine knows
+        say(f"note: {error}")
+        return previous
     ids = recorded.docker_ids | previous.docker_ids
     return replace(previous, containers=tuple(sorted(ids - {previous.network})))
 

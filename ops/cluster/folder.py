@@ -73,7 +73,7 @@ class Folder:
         """What is noted of the cluster; None if there is none of this owner's.
 
         Raises:
-            OpsError: it can't be read; says why, and what to do.
+            RecordError: it can't be read.
         """
         try:
             content = self.marker.read_bytes()

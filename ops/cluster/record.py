@@ -14,6 +14,15 @@ from ops.errors import OpsError
 VERSION = 1
 
 
+class RecordError(OpsError):
+    """A record can't be read; `why` and `fix` are its two sentences."""
+
+    def __init__(self, why: str, fix: str) -> None:
+        super().__init__(f"{why}. {fix}")
+        self.why = why
+        self.fix = fix
+
+
 class ClusterRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What was made of a cluster, and what its nodes have been given.
 
@@ -76,8 +85,14 @@ def encode(record: ClusterRecord) -> str:
 
 
 def printed(record: ClusterRecord) -> str:
-    """What the command prints for the engine to keep."""
-    return json.dumps({k: v for k, v in _filled(record).items() if k not in PRIVATE})
+    """What the command prints for the engine to keep.
+
+    States have it as it is here, and earlier releases read it: `mirrors`, `patches` and
+    `mergedKubeconfig` are always there, `network` and `containers` only on Docker.
+    """
+    absent = PRIVATE if record.network else (*PRIVATE, "network", "containers")
+    fields: dict[str, object] = msgspec.to_builtins(record)
+    return json.dumps({name: value for name, value in fields.items() if name not in absent})
 
 
 def decode(content: bytes | str, where: str, fix: str) -> ClusterRecord:
@@ -89,18 +104,20 @@ def decode(content: bytes | str, where: str, fix: str) -> ClusterRecord:
         fix: what to do if it can't be read.
 
     Raises:
-        OpsError: it can't be read; says why.
+        RecordError: it can't be read.
     """
     try:
         version = msgspec.json.decode(content, type=_Versioned).version
         if version > VERSION:
-            raise OpsError(
+            why = (
                 f"{where} was written by a later version of talos-cache (its version is {version}, "
-                f"this one reads up to {VERSION}). Update this checkout."
+                f"this one reads up to {VERSION})"
             )
+            raise RecordError(why, "Update this checkout")
         return msgspec.json.decode(content, type=ClusterRecord)
     except msgspec.DecodeError as error:
-        raise OpsError(f"{where} can't be read as a record of a cluster: {error}. {fix}") from error
+        why = f"{where} can't be read as a record of a cluster: {error}"
+        raise RecordError(why, fix) from error
 
 
 class _Versioned(msgspec.Struct, frozen=True):

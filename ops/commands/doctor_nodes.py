@@ -11,7 +11,7 @@ import docker
 from ops.cluster import node_updates, provisioners, talosctl
 from ops.cluster.folder import Folder, clusters_beside, folder_of, owner_of, states_of
 from ops.cluster.provisioner import cluster_of
-from ops.cluster.record import ClusterRecord
+from ops.cluster.record import ClusterRecord, RecordError
 from ops.cluster.talosctl import Talosctl
 from ops.errors import OpsError
 from ops.registry import endpoints
@@ -56,7 +56,11 @@ def examined(
     """
     about = f"cluster {plan.name}"
     cluster = cluster_of(plan)
-    recorded = cluster.recorded()
+    try:
+        recorded = cluster.recorded()
+    except RecordError as error:
+        yield [diagnosis.problem(about, error.why, error.fix)]
+        return
     if recorded is None:
         yield [diagnosis.well(about, f"it is not up (make cluster-up STACK={plan.stack} makes it)")]
         return
@@ -80,13 +84,19 @@ def examined(
 def left_over(stack: str, plans: Sequence[ClusterPlan]) -> list[Finding]:
     """Clusters that the stack has made and its file has no more."""
     named = {plan.name for plan in plans}
-    return [
-        diagnosis.warning(
-            f"cluster {name}", "the stack's file has it no more", f"make up STACK={stack}"
-        )
-        for name in clusters_beside(states_of(stack))
-        if name not in named and folder_of(stack, name).recorded(owner_of(stack)) is not None
-    ]
+    others = (name for name in clusters_beside(states_of(stack)) if name not in named)
+    return [finding for name in others if (finding := _left_over(stack, name))]
+
+
+def _left_over(stack: str, name: str) -> Finding | None:
+    about = f"cluster {name}"
+    try:
+        recorded = folder_of(stack, name).recorded(owner_of(stack))
+    except RecordError as error:
+        return diagnosis.problem(about, error.why, error.fix)
+    if recorded is None:
+        return None
+    return diagnosis.warning(about, "the stack's file has it no more", f"make up STACK={stack}")
 
 
 def _of_node(live: LiveCluster, address: str) -> list[Finding]:

@@ -202,3 +202,18 @@ def test_without_kubernetes_there_is_nothing_to_merge(own, folder):
     unready = replace(plan(), settings=replace(plan().settings, wait=False))
     with pytest.raises(OpsError, match="no kubeconfig to merge"):
         kubeconfig.follow(unready, folder, None)
+
+
+def test_a_record_that_can_not_be_read_does_not_keep_a_cluster_that_the_state_knows(
+    own, folder, monkeypatch, capfd
+):
+    removed = []
+    monkeypatch.setattr(command, "cluster_of", lambda plan: Cluster(plan, folder, "me"))
+    monkeypatch.setattr(command, "_remove_nodes", lambda _, record, **__: removed.append(record))
+    folder.marker.write_text("cut sho")
+    known = ClusterRecord(network="n1", containers=("c1",))
+    command.delete(plan(), known)
+    assert removed == [known]
+    assert f"note: {folder.marker} can't be read as a record" in capfd.readouterr().err
+    with pytest.raises(OpsError, match="JSON is malformed"):
+        command.delete(plan(), None)

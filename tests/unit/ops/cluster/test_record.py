@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from ops.cluster.record import VERSION, ClusterRecord, decode, encode, printed
 from ops.errors import OpsError
@@ -27,6 +28,9 @@ WHOLE = ClusterRecord(
 )
 
 
+ALONE = ClusterRecord(name="dev", talosctl="v1.13.0", node_version="v1.13.0")
+
+
 def test_what_was_written_is_read():
     assert decode(encode(WHOLE), "it", "") == WHOLE
     assert json.loads(encode(WHOLE))["version"] == VERSION
@@ -38,6 +42,24 @@ def test_what_the_engine_keeps_has_nothing_of_the_private_fields():
         *("name", "provisioner", "talosctl", "nodeVersion", "mirrors", "patches", "network"),
         *("containers", "mergedKubeconfig"),
     ]
+
+
+def printed_before():
+    """What the engine keeps of the cluster of the version before."""
+    state = json.loads((KEPT / "state.json").read_text())
+    outputs = (resource.get("outputs", {}) for resource in state["deployment"]["resources"])
+    [content] = [kept["stdout"] for kept in outputs if "nodeVersion" in kept.get("stdout", "")]
+    return content
+
+
+def test_what_the_engine_keeps_is_byte_for_byte_what_the_version_before_printed():
+    """That one reads it too, and goes by names that are always there."""
+    assert printed(decode(printed_before(), "it", "")) == printed_before()
+    machines = replace(ALONE, provisioner="qemu", network=None, containers=())
+    assert printed(machines) == (
+        '{"name": "dev", "provisioner": "qemu", "talosctl": "v1.13.0", "nodeVersion": "v1.13.0", '
+        '"mirrors": {}, "patches": {}, "mergedKubeconfig": null}'
+    )
 
 
 def test_what_the_version_before_has_written_is_read_to_its_last_field():

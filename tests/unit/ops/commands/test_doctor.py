@@ -338,6 +338,16 @@ def test_a_cluster_that_was_never_finished_is_a_warning(live):
     assert (found.state, found.fix) == ("warning", "make up STACK=mine")
 
 
+def test_a_record_that_can_not_be_read_is_a_problem_and_no_crash(live):
+    live(noted=MADE)
+    live.folder.marker.write_text("cut sho")
+    [of_cluster] = live()
+    [left_over] = doctor_nodes.left_over("mine", [])
+    assert of_cluster == left_over
+    assert (of_cluster.state, of_cluster.about) == ("problem", "cluster dev")
+    assert of_cluster.fix == f"Remove the cluster by hand, then the folder {live.folder.path}"
+
+
 def test_nodes_that_can_not_be_asked_are_problems_and_no_crash(live, monkeypatch):
     found = live('echo "no route to host" >&2; exit 1', MADE)
     assert [one.about for one in found] == ["node 10.5.0.2 of dev", "node 10.5.0.3 of dev"]
