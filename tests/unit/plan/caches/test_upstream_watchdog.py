@@ -1,4 +1,4 @@
-"""Which upstreams are watched; what the watchdog does is in test_watchdog_script.py."""
+"""Which upstreams are watched; what the watchdog does is in tests/unit/components."""
 
 import shutil
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from plan.caches import upstream_watchdog
 from plan.caches.upstream_watchdog import script
 
-# These tests need nothing installed; in tests/unit/plan/caches it always is busybox's that runs it.
+# These tests need nothing installed; in tests/unit/components it always is busybox's that runs it.
 SHELL = ["busybox", "sh"] if shutil.which("busybox") else ["sh"]
 
 
