@@ -563,7 +563,7 @@ class TestUp:
 
     def test_all_is_well(self):
         with answering(of(v2=OPEN)) as upstream:
-            assert self.said(upstream.url) == ("", [])
+            assert self.said(upstream.url) == (None, [])
         assert [method for method, path in upstream.asked if "manifests" in path] == ["HEAD"]
         assert len(upstream.asked) == 2, "one question"
 
@@ -578,7 +578,7 @@ class TestUp:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-            assert self.said(url) == ("", [])
+            assert self.said(url) == (None, [])
 
     @pytest.mark.parametrize("location", ["/v2/", "ftp://127.0.0.1/"])
     def test_one_who_answers_and_can_never_serve_is(self, location):
@@ -626,7 +626,7 @@ class TestUp:
 
     def test_offline_asks_nobody(self):
         with answering(OPEN) as upstream:
-            assert self.said(upstream.url, offline=True) == ("", [])
+            assert self.said(upstream.url, offline=True) == (None, [])
         assert upstream.asked == []
 
 
