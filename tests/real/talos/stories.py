@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -267,8 +268,13 @@ def check_failure(clusters, stack, config, failure):
 
 
 def last_words(shown):
-    """The end of the cluster's error; of the program's, where it did not get to the cluster."""
-    diagnostics = shown.split("Diagnostics:")[1].split("Outputs:")[0]
+    """The end of the cluster's error; of the program's, if it did not get to the cluster.
+
+    Outputs come behind the diagnostics only if the program got to them before the error did.
+    """
+    diagnostics = re.split(r"^(?:Outputs|Resources):", shown.split("Diagnostics:")[1], flags=re.M)[
+        0
+    ]
     _, _, of_cluster = diagnostics.partition("(cluster-command):")
     lines = (of_cluster.split("pulumi:pulumi:Stack")[0] or diagnostics).strip().splitlines()
     return lines[-1] if of_cluster else "\n".join(lines)
