@@ -138,9 +138,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--cluster", default="", help="only this one of several")
         if run is lifecycle.outputs:
             command.add_argument("name", nargs="?", default="", help="of the only one to print")
-            command.add_argument(
-                "--json", dest="as_json", action="store_true", help="as one JSON object"
-            )
+            arguments.add_json(command, "as one JSON object")
     for name, module in MODULES.items():
         command = _command(commands, name, module.run, module.Arguments)
         command.add_argument("--stack", required=True)

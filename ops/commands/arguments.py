@@ -5,6 +5,12 @@ from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 Arguments = TypeVar("Arguments")
+REPORT = "the report as one JSON object"
+
+
+def add_json(command: argparse.ArgumentParser, help_text: str = REPORT) -> None:
+    """The option `--json`; a field `as_json` has it."""
+    command.add_argument("--json", dest="as_json", action="store_true", help=help_text)
 
 
 def read(kind: type[Arguments], namespace: argparse.Namespace) -> Arguments:

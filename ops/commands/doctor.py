@@ -20,6 +20,7 @@ from ops import whose
 from ops.cluster import node_updates, talosctl
 from ops.cluster.talosctl import Talosctl
 from ops.commands import doctor_nodes
+from ops.commands.arguments import add_json
 from ops.commands.doctor_caches import answers_of, inspected, of_caches, strays, unwell_of, whose_is
 from ops.docker import api
 from ops.docker.api import DockerUnavailableError
@@ -54,9 +55,7 @@ class Arguments:
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    command.add_argument(
-        "--json", dest="as_json", action="store_true", help="the report as one JSON object"
-    )
+    add_json(command)
 
 
 def run(arguments: Arguments) -> int:

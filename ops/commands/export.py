@@ -18,6 +18,7 @@ from ops.archive import boot_assets, talos_layout
 from ops.archive.writer import ArchiveWriter
 from ops.chunks import chunks
 from ops.commands import image_selection
+from ops.commands.arguments import add_json
 from ops.commands.image_selection import ImageSelection
 from ops.commands.verify import told_aside
 from ops.docker import api
@@ -66,9 +67,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-boot-assets", dest="with_boot_assets", action="store_false", help="images only"
     )
-    command.add_argument(
-        "--json", dest="as_json", action="store_true", help="the report as one JSON object"
-    )
+    add_json(command)
 
 
 def run(arguments: Arguments) -> int:

@@ -30,6 +30,7 @@ from ops.archive import boot_assets, reader, talos_layout
 from ops.archive.reader import Members
 from ops.archive.staging import Blob, Into, compare, copied, no_leftovers, take_blobs
 from ops.chunks import chunks
+from ops.commands.arguments import add_json
 from ops.commands.cache_restart import not_back, stopped
 from ops.docker import api, volume_hashes
 from ops.docker.volumes import folder, opened
@@ -64,9 +65,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--replace-tags", action="store_true", help="where a cache has another image for a tag"
     )
-    command.add_argument(
-        "--json", dest="as_json", action="store_true", help="the report as one JSON object"
-    )
+    add_json(command)
 
 
 def run(arguments: Arguments) -> int:

@@ -15,6 +15,7 @@ from host import progress_bar
 from host.errors import TalosCacheError
 from host.paths import PRIVATE
 from host.private_files import private_folder, write_private
+from ops.commands.arguments import add_json
 from ops.docker import api
 from ops.errors import OpsError
 from ops.stack import stack_files
@@ -33,9 +34,7 @@ class Arguments:
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    command.add_argument(
-        "--json", dest="as_json", action="store_true", help="the ledger as one JSON object"
-    )
+    add_json(command, "the ledger as one JSON object")
 
 
 def run(arguments: Arguments) -> int:

@@ -16,6 +16,7 @@ import docker
 
 from host import progress_bar
 from ops.commands import image_selection, ledger
+from ops.commands.arguments import add_json
 from ops.commands.cache_restart import not_back, stopped
 from ops.docker import api
 from ops.docker.volumes import MOUNT, UNWRITTEN_MINUTES, Volumes, by_folder, folder, opened
@@ -112,9 +113,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     command.add_argument("--yes", action="store_true", help="do it; without, it is only shown")
-    command.add_argument(
-        "--json", dest="as_json", action="store_true", help="the report as one JSON object"
-    )
+    add_json(command)
 
 
 def run(arguments: Arguments) -> int:

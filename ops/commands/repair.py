@@ -20,6 +20,7 @@ from docker.errors import APIError
 from host import progress_bar
 from ops import waiting
 from ops.backends.cache_filling import POLL_SECONDS, SETTLE_SECONDS
+from ops.commands.arguments import add_json
 from ops.commands.cache_restart import not_back, stopped
 from ops.docker import api, volume_hashes
 from ops.docker.volumes import Volumes, folder, opened
@@ -62,9 +63,7 @@ class Arguments:
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    command.add_argument(
-        "--json", dest="as_json", action="store_true", help="the report as one JSON object"
-    )
+    add_json(command)
 
 
 def run(arguments: Arguments) -> int:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 from ops.backends.choice import backends_of
 from ops.commands import image_selection
+from ops.commands.arguments import add_json
 from ops.commands.image_selection import ImageSelection
 from ops.stack import stack_files, stack_secrets
 from plan.images import storage
@@ -33,9 +34,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
     image_selection.add_arguments(command)
     command.add_argument("--deep", action="store_true", help="hash the content of every blob")
-    command.add_argument(
-        "--json", dest="as_json", action="store_true", help="the report as one JSON object"
-    )
+    add_json(command)
 
 
 def run(arguments: Arguments) -> int:

@@ -12,6 +12,7 @@ from ops.backends.backend import FillReport
 from ops.backends.caches import below_paths
 from ops.backends.choice import backends_of
 from ops.commands import image_selection
+from ops.commands.arguments import add_json
 from ops.commands.image_selection import ImageSelection
 from ops.errors import OpsError
 from ops.stack import stack_files, stack_secrets
@@ -39,9 +40,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         default=DEFAULT_PARALLEL,
         help="how many to fetch at once (default: %(default)s)",
     )
-    command.add_argument(
-        "--json", dest="as_json", action="store_true", help="the report as one JSON object"
-    )
+    add_json(command)
 
 
 def run(arguments: Arguments) -> int:
