@@ -21,7 +21,6 @@ from ops.engine import cli
 from ops.errors import OpsError
 from ops.stack import recovery, secret_files, stack_files
 from plan import ownership
-from plan.caches import addressing
 from plan.caches.cache import of_settings
 from plan.ownership import COMMAND_TYPE
 from plan.settings.stack import Settings
@@ -78,7 +77,6 @@ def up(arguments: Arguments) -> int:
     """Check the stack file, clear what a killed run left, make room, then `pulumi up`."""
     settings = _prepare(arguments.stack)
     _clear_interrupted(arguments.stack)
-    _renew_certificates(arguments.stack, settings)
     ledger.note(arguments.stack)
     _free_volumes(arguments.stack)
     for line in port_moves.make_room(arguments.stack, settings):
@@ -185,16 +183,6 @@ def _prepare(stack: str) -> Settings:
         talosctl.offer()
     cli.select(stack)
     return settings
-
-
-def _renew_certificates(stack: str, settings: Settings) -> None:
-    """Before the engine runs: what it plans depends on no clock."""
-    if not settings.cache.tls:
-        return
-    asks = addressing.needs_bridge_gateway(settings)
-    bridge = api.bridge_gateway(api.connect()) if asks else None
-    for line in secret_files.renew(stack, settings, addressing.resolve(settings, bridge)):
-        print(line, file=sys.stderr)
 
 
 def _tell_of_others(stack: str) -> None:

@@ -98,15 +98,6 @@ def kept_robot_secret(stack: str) -> str:
         return ""
 
 
-def renew(stack: str, settings: Settings, where: Addressing) -> list[str]:
-    """Make certificates anew that run out soon; says what it has done, a line each."""
-    if not settings.cache.tls or settings.cache.certificate_file:
-        return []
-    from ops.tls import own_ca as made
-
-    return made.renewed(_certificates(stack), tls.names(where), _now())
-
-
 def remove(stack: str) -> None:
     """Remove all of it, and the folders above that are empty then."""
     folder = states_of(stack)

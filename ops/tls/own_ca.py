@@ -1,7 +1,8 @@
 """A private CA and a server certificate for the caches, in a private folder of the stack.
 
-Both keys are made once; what runs out is only the certificates. A CA certificate that is made again
-has the same name and key, so that a node that still holds the one before trusts the caches anyway.
+Both keys are made once; only the certificates expire, and `ensure` regenerates them in time. A new
+CA certificate has the same name and key, so a node that still has the previous one trusts the
+caches anyway.
 """
 
 import contextlib
@@ -32,9 +33,9 @@ from host.private_files import private_folder, write_private
 from ops.errors import OpsError
 from plan.network import ip_address
 
+# Of both: the server's certificate lives as long as its CA (earlier versions gave it 365 days).
 CA_DAYS = 3650
-SERVER_DAYS = 365
-# Made again by `renewed` when fewer are left.
+# Regenerated when fewer are left.
 CA_RENEWAL_DAYS = 60
 SERVER_RENEWAL_DAYS = 30
 # Clocks of nodes may be behind.
@@ -77,7 +78,7 @@ class _Pair:
 
 
 def ensure(folder: Path, names: Sequence[str], now: datetime) -> Material:
-    """What is in the folder; made first where it is missing or for other names.
+    """Return what is in the folder, after generating what is missing, about to expire or misnamed.
 
     Args:
         folder: private to the stack; only its owner can enter it afterwards.
@@ -85,15 +86,16 @@ def ensure(folder: Path, names: Sequence[str], now: datetime) -> Material:
         now: with its time zone.
 
     Raises:
-        OpsError: a file is damaged, can't be read or written, or belongs to somebody else.
+        OpsError: a file is damaged, can't be read or written, or belongs to another user.
     """
-    with _held(folder):
-        _make_key(folder / CA_KEY, folder / CA_PEM)
-        if not (folder / CA_PEM).exists():
-            _make_ca(folder, now)
-        ca = _pair(folder / CA_PEM, folder / CA_KEY)
+    with _locked(folder):
+        ca, is_regenerated = _ensure_ca(folder, now)
         _make_key(folder / SERVER_KEY, folder / SERVER_PEM)
-        if not (folder / SERVER_PEM).exists() or _names(_server(folder, ca)) != _wanted(names):
+        if (
+            is_regenerated
+            or not (folder / SERVER_PEM).exists()
+            or _is_outdated(_server(folder, ca), names, now)
+        ):
             _make_server(folder, ca, names, now)
         _server(folder, ca)
         return Material(
@@ -103,48 +105,8 @@ def ensure(folder: Path, names: Sequence[str], now: datetime) -> Material:
         )
 
 
-def renewed(folder: Path, names: Sequence[str], now: datetime) -> list[str]:
-    """Make again what is about to run out; nothing where nothing was made before.
-
-    Args:
-        folder: as for `ensure`.
-        names: as for `ensure`.
-        now: with its time zone.
-
-    Returns:
-        What was done, one line each; empty where every file is as it was.
-
-    Raises:
-        OpsError: as from `ensure`.
-    """
-    if not all((folder / name).exists() for name in (CA_PEM, SERVER_PEM)):
-        return []
-    done = []
-    with _held(folder):
-        ca = _pair(folder / CA_PEM, folder / CA_KEY)
-        ca_left = _days_left(ca.certificate, now)
-        server_left = _days_left(_server(folder, ca).certificate, now)
-        if ca_left < CA_RENEWAL_DAYS:
-            _make_ca(folder, now)
-            ca = _pair(folder / CA_PEM, folder / CA_KEY)
-            done.append(f"the caches' CA is renewed: it {_left(ca_left)}")
-        if ca_left < CA_RENEWAL_DAYS or server_left < SERVER_RENEWAL_DAYS:
-            _make_server(folder, ca, names, now)
-            done.append(f"the caches' certificate is renewed: it {_left(server_left)}")
-    return done
-
-
-def days_left(pem: str, now: datetime) -> int:
-    """Whole days until the (first) certificate runs out; below zero when it has.
-
-    Raises:
-        ValueError: it is no certificate.
-    """
-    return _days_left(x509.load_pem_x509_certificate(pem.encode()), now)
-
-
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """The folder, private, for one process at a time."""
     name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
     with only_one(user_cache() / "locks" / f"certificates-{name}.lock"):
@@ -180,6 +142,22 @@ def _text(path: Path) -> str:
     return path.read_bytes().decode("ascii", errors="replace")
 
 
+def _ensure_ca(folder: Path, now: datetime) -> tuple[_Pair, bool]:
+    """The CA, and whether it was about to expire: then the server's certificate ends with it."""
+    _make_key(folder / CA_KEY, folder / CA_PEM)
+    if not (folder / CA_PEM).exists():
+        _make_ca(folder, now)
+    ca = _pair(folder / CA_PEM, folder / CA_KEY)
+    if _days_left(ca, now) >= CA_RENEWAL_DAYS:
+        return ca, False
+    _make_ca(folder, now)
+    return _pair(folder / CA_PEM, folder / CA_KEY), True
+
+
+def _is_outdated(server: _Pair, names: Sequence[str], now: datetime) -> bool:
+    return _names(server) != _wanted(names) or _days_left(server, now) < SERVER_RENEWAL_DAYS
+
+
 def _make_key(path: Path, certificate: Path) -> None:
     """Make it unless it is there.
 
@@ -201,7 +179,7 @@ def _make_ca(folder: Path, now: datetime) -> None:
     usage = _key_usage("key_cert_sign", "crl_sign")
     name = _ca_name(key)
     made = (
-        _builder(name, name, key, now, CA_DAYS)
+        _builder(name, name, key, now, now + timedelta(days=CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .sign(key, hashes.SHA256())
@@ -215,7 +193,7 @@ def _make_server(folder: Path, ca: _Pair, names: Sequence[str], now: datetime) -
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key())
     purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
     made = (
-        _builder(subject, ca.certificate.subject, key, now, SERVER_DAYS)
+        _builder(subject, ca.certificate.subject, key, now, ca.certificate.not_valid_after_utc)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage("digital_signature"), critical=True)
         .add_extension(purposes, critical=False)
@@ -227,7 +205,11 @@ def _make_server(folder: Path, ca: _Pair, names: Sequence[str], now: datetime) -
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime, days: int
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    now: datetime,
+    end: datetime,
 ) -> x509.CertificateBuilder:
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     return (
@@ -237,7 +219,7 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - EARLIER)
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_after(end)
         .add_extension(identifier, critical=False)
     )
 
@@ -312,9 +294,6 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _days_left(certificate: x509.Certificate, now: datetime) -> int:
-    return (certificate.not_valid_after_utc - now).days
-
-
-def _left(days: int) -> str:
-    return f"had {days} days left" if days >= 0 else f"ran out {-days} days ago"
+def _days_left(pair: _Pair, now: datetime) -> int:
+    """Whole days until the certificate expires; below zero once it has."""
+    return (pair.certificate.not_valid_after_utc - now).days

@@ -1,4 +1,4 @@
-"""Caches that answer by https, with a login: certificates made here, renewed, and given."""
+"""Caches that answer by https, with a login: certificates made here, regenerated, and given."""
 
 import ssl
 import urllib.error
@@ -117,23 +117,25 @@ def test_a_second_preview_shows_no_change(up):
     assert up.changes(STACK) == set()
 
 
-def test_up_renews_what_is_about_to_run_out_and_nothing_else_does(up, docker_client):
+def test_a_plan_regenerates_what_is_about_to_expire(up, docker_client):
     folder = folder_of(up)
-    old = datetime.now(timezone.utc) - timedelta(days=own_ca.SERVER_DAYS - 20)
+    for name in (own_ca.CA_PEM, own_ca.SERVER_PEM):
+        (folder / name).unlink()
+    old = datetime.now(timezone.utc) - timedelta(days=own_ca.CA_DAYS - 20)
     names = ("127.0.0.1", "localhost", api.bridge_gateway(docker_client))
-    ca = (folder / "ca.pem").read_text()
-    (folder / "server.pem").unlink()
-    own_ca.ensure(folder, names, old)
-    assert (folder / "ca.pem").read_text() == ca
+    aged = own_ca.ensure(folder, names, old)
     assert {name for _, _, name in up.changes(STACK)} == {
         "docker-io-container",
         "ghcr-io-container",
-    }, "another certificate replaces the containers, and a preview renews nothing"
-    aged = (folder / "server.pem").read_text()
-    done = up.make("up", STACK)
-    assert "renewed" in done.stdout + done.stderr
-    assert (folder / "server.pem").read_text() != aged
-    assert asked(ca, login=LOGIN) == 200
+    }, "another certificate replaces the containers"
+    shown = (folder / own_ca.SERVER_PEM).read_text()
+    assert shown != aged.server_pem
+    up.pulumi("up", "--yes", "--skip-preview", stack=STACK)
+    assert (folder / own_ca.SERVER_PEM).read_text() == shown, "up applies what preview has shown"
+    [ca] = {doc["ca"] for doc in patch_of(up) if doc["kind"] == "RegistryTLSConfig"}
+    assert ca == (folder / own_ca.CA_PEM).read_text().strip() != aged.ca_pem.strip()
+    for trusted in (ca, aged.ca_pem):
+        assert asked(trusted, login=LOGIN) == 200
     assert up.changes(STACK) == set()
 
 

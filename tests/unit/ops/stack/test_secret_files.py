@@ -68,28 +68,23 @@ def test_one_for_other_names_is_a_mistake_in_the_stack(tmp_path):
 def test_what_is_made_here_stays_the_same_and_goes_with_the_stack(state):
     one = secret_files.server_certificate(STACK, MADE, where(MADE), {})
     assert secret_files.server_certificate(STACK, MADE, where(MADE), {}) == one
-    assert secret_files.renew(STACK, MADE, where(MADE)) == [], "there are months left"
     secret_files.remove(STACK)
     assert not (state / "talos-cache").exists()
 
 
-def test_what_runs_out_is_renewed_by_the_clock_alone(monkeypatch):
+def test_a_plan_in_ten_years_has_another_certificate_with_the_same_key(monkeypatch):
     one = secret_files.server_certificate(STACK, MADE, where(MADE), {})
-    later = datetime.now(timezone.utc) + timedelta(days=340)
+    later = datetime.now(timezone.utc) + timedelta(days=3640)
     monkeypatch.setattr(secret_files, "_now", lambda: later)
-    assert secret_files.server_certificate(STACK, MADE, where(MADE), {}) == one, (
-        "a plan has no clock"
-    )
-    assert len(secret_files.renew(STACK, MADE, where(MADE))) == 1
-    assert (
-        secret_files.server_certificate(STACK, MADE, where(MADE), {}).certificate != one.certificate
-    )
+    other = secret_files.server_certificate(STACK, MADE, where(MADE), {})
+    assert other.key == one.key
+    assert other.certificate != one.certificate
+    assert other.ca != one.ca
 
 
 def test_a_stack_without_tls_keeps_no_certificates(state):
     plain = parse({})
     assert secret_files.server_certificate(STACK, plain, where(plain), {}) is None
-    assert secret_files.renew(STACK, plain, where(plain)) == []
     assert not state.exists()
 
 

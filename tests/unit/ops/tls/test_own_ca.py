@@ -1,4 +1,4 @@
-"""A private CA and a server certificate: made once, renewed in time, of use to a real client."""
+"""A private CA and a server certificate: made once, replaced in time, accepted by real clients."""
 
 import contextlib
 import os
@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from host import paths
@@ -94,8 +95,7 @@ class TestEnsure:
         own_ca.ensure(folder, NAMES, NOW)
         before = contents(folder)
         made = own_ca.ensure(folder, (*NAMES, "caches.example.com"), NOW)
-        after = contents(folder)
-        assert {name for name in after if after[name] != before.get(name)} == {"server.pem"}
+        assert changed(before, contents(folder)) == {"server.pem"}
         handshake(made.server_pem, made.server_key, made.ca_pem, "caches.example.com", tmp_path)
 
     def test_only_the_owner_can_read_any_of_it(self, folder):
@@ -108,10 +108,11 @@ class TestEnsure:
         assert modes == dict.fromkeys(("ca.pem", "ca.key", "server.pem", "server.key"), 0o600)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
-    def test_how_long_they_are_good_for(self, folder):
-        made = own_ca.ensure(folder, NAMES, NOW)
-        assert own_ca.days_left(made.ca_pem, NOW) in (3649, 3650)
-        assert own_ca.days_left(made.server_pem, NOW) in (364, 365)
+    def test_the_servers_certificate_lives_as_long_as_its_ca(self, folder):
+        own_ca.ensure(folder, NAMES, NOW)
+        own_ca.ensure(folder, (*NAMES, "caches.example.com"), NOW + 100 * DAY)
+        ends = {certificate(folder, n).not_valid_after_utc for n in ("ca.pem", "server.pem")}
+        assert ends == {(NOW + 3650 * DAY).replace(microsecond=0)}
 
     def test_the_key_is_not_in_a_repr(self, folder):
         made = own_ca.ensure(folder, NAMES, NOW)
@@ -198,71 +199,78 @@ class TestDamage:
             own_ca.ensure(folder, NAMES, NOW)
 
 
-class TestRenewed:
-    def test_nothing_where_nothing_was_made(self, folder):
-        assert own_ca.renewed(folder, NAMES, NOW) == []
-        assert not folder.exists()
-
-    def test_not_while_more_than_thirty_days_are_left(self, folder):
-        made = own_ca.ensure(folder, NAMES, NOW)
-        before = contents(folder)
-        assert own_ca.renewed(folder, NAMES, self.when(made.server_pem, 31)) == []
+class TestExpiry:
+    @pytest.mark.parametrize("left", [61, 3000])
+    def test_nothing_is_touched_while_enough_days_are_left(self, folder, left):
+        made, before = own_ca.ensure(folder, NAMES, NOW), contents(folder)
+        assert own_ca.ensure(folder, NAMES, self.when(folder, "ca.pem", left)) == made
         assert contents(folder) == before
 
-    @pytest.mark.parametrize("days", [29, -3])
-    def test_the_servers_certificate_and_nothing_else(self, folder, days):
-        made = own_ca.ensure(folder, NAMES, NOW)
+    @pytest.mark.parametrize("left", [59, -3])
+    def test_the_ca_with_the_same_key_and_name_and_then_the_servers(self, folder, left):
+        own_ca.ensure(folder, NAMES, NOW)
+        before, old = contents(folder), certificate(folder, "ca.pem")
+        when = self.when(folder, "ca.pem", left)
+        made, after = own_ca.ensure(folder, NAMES, when), contents(folder)
+        assert changed(before, after) == {"ca.pem", "server.pem"}
+        new = certificate(folder, "ca.pem")
+        assert (new.subject, new.public_key()) == (old.subject, old.public_key())
+        for name in ("ca.pem", "server.pem"):
+            assert certificate(folder, name).not_valid_after_utc > when + 3649 * DAY
+        assert own_ca.ensure(folder, NAMES, when) == made
+        assert contents(folder) == after
+
+    @pytest.mark.parametrize("left", [29, -3])
+    def test_a_servers_certificate_of_an_earlier_version_alone(self, folder, left):
+        of_earlier_version(folder)
         before = contents(folder)
-        when = self.when(made.server_pem, days)
-        (said,) = own_ca.renewed(folder, NAMES, when)
-        words = "had 29 days left" if days > 0 else "ran out 3 days ago"
-        assert said == f"the caches' certificate is renewed: it {words}"
-        after = contents(folder)
-        assert {name for name in after if after[name] != before[name]} == {"server.pem"}
-        assert own_ca.days_left(after["server.pem"].decode(), when) >= 364
-        assert own_ca.renewed(folder, NAMES, when) == []
+        own_ca.ensure(folder, NAMES, self.when(folder, "server.pem", left))
+        assert changed(before, contents(folder)) == {"server.pem"}
+        ends = [certificate(folder, n).not_valid_after_utc for n in ("ca.pem", "server.pem")]
+        assert ends[0] == ends[1]
 
-    def test_the_ca_not_while_more_than_sixty_days_are_left(self, folder):
-        made = own_ca.ensure(folder, NAMES, NOW)
-        when = self.when(made.ca_pem, 61)
-        before = contents(folder)["ca.pem"]
-        assert len(own_ca.renewed(folder, NAMES, when)) == 1, "the server's, by then"
-        assert contents(folder)["ca.pem"] == before
-
-    def test_the_ca_and_then_the_servers_certificate(self, folder):
-        made = own_ca.ensure(folder, NAMES, NOW)
-        when = self.when(made.ca_pem, 59)
-        said = own_ca.renewed(folder, NAMES, when)
-        assert said[0] == "the caches' CA is renewed: it had 59 days left"
-        assert len(said) == 2
-        assert own_ca.days_left((folder / "ca.pem").read_text(), when) >= 3649
-        assert own_ca.renewed(folder, NAMES, when) == []
+    def test_one_of_an_earlier_version_stays_for_as_long_as_it_can(self, folder):
+        of_earlier_version(folder)
+        before = contents(folder)
+        own_ca.ensure(folder, NAMES, self.when(folder, "server.pem", 30))
+        assert contents(folder) == before
 
     def test_nodes_that_have_the_ca_from_before_trust_what_comes_after(self, folder, tmp_path):
         # As it would be in ten years, were it made ten years ago.
         old = own_ca.ensure(folder, NAMES, NOW - 3600 * DAY)
-        assert len(own_ca.renewed(folder, NAMES, NOW)) == 2
         new = own_ca.ensure(folder, NAMES, NOW)
         assert new.ca_pem != old.ca_pem
         for ca in (old.ca_pem, new.ca_pem):
             handshake(new.server_pem, new.server_key, ca, NAMES[0], tmp_path)
 
+    def test_serial_numbers_differ(self, folder):
+        own_ca.ensure(folder, NAMES, NOW)
+        first = certificate(folder, "server.pem")
+        own_ca.ensure(folder, NAMES, NOW + 3600 * DAY)
+        assert first.serial_number != certificate(folder, "server.pem").serial_number
+
     @staticmethod
-    def when(pem, days):
+    def when(folder, name, days):
         """The moment at which so many whole days are left."""
-        end = x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
-        return end - days * DAY - timedelta(hours=1)
+        return certificate(folder, name).not_valid_after_utc - days * DAY - timedelta(hours=1)
 
 
-def test_days_left_of_what_is_no_certificate():
-    with pytest.raises(ValueError, match="PEM"):
-        own_ca.days_left("nothing", NOW)
+def changed(before, after):
+    return {name for name in after if after[name] != before.get(name)}
 
 
-def test_serial_numbers_differ(folder):
+def of_earlier_version(folder):
+    """A folder whose server certificate ends long before its CA: after 365 days."""
     own_ca.ensure(folder, NAMES, NOW)
-    first = certificate(folder, "server.pem")
-    own_ca.renewed(folder, NAMES, NOW + 340 * DAY)
-    second = certificate(folder, "server.pem")
-    assert first.public_bytes(Encoding.PEM) != second.public_bytes(Encoding.PEM)
-    assert first.serial_number != second.serial_number
+    ca, key = (folder / name for name in ("ca.pem", "ca.key"))
+    made = own_ca._pair(ca, key)
+    short = x509.CertificateBuilder(
+        made.certificate.issuer,
+        certificate(folder, "server.pem").subject,
+        certificate(folder, "server.pem").public_key(),
+        x509.random_serial_number(),
+        NOW - DAY,
+        NOW + 365 * DAY,
+        list(certificate(folder, "server.pem").extensions),
+    ).sign(made.key, hashes.SHA256())
+    (folder / "server.pem").write_bytes(short.public_bytes(Encoding.PEM))
