@@ -11,6 +11,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -106,33 +107,20 @@ def is_blob(name: str) -> bool:
 
 
 def write_flat(path: Path, wanted: Iterable[LockedImage], source: Source) -> None:
-    """Write a flat folder; files that a run before has finished are not written again.
+    """Write a flat folder.
 
     Raises:
         OpsError: a blob's content does not have its digest.
     """
     files = talos_image_cache.files(wanted)
-    partial = path.with_name(f"{path.name}.partial")
-    # A tag's file has no digest in its name: the tag may have moved since.
-    ahead = {
-        name: part
-        for name, part in files.items()
-        if not (name.endswith(part.digest.replace(":", "-")) and (partial / name).exists())
-    }
-    with progress_bar.bar("exporting", sum(part.size for part in ahead.values())) as bar:
-        for name, part, content in _with_contents(ahead, source):
-            target = partial / name
+    size = sum(part.size for part in files.values())
+    with _new_folder(path) as folder, progress_bar.bar("exporting", size) as bar:
+        for name, part, content in _with_contents(files, source):
+            target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            new = target.with_name(f"{target.name}.new")
-            with new.open("wb") as file:
-                for chunk in _checked(part, content):
-                    file.write(chunk)
-            new.rename(target)
+            with target.open("wb") as file:
+                file.writelines(_checked(part, content))
             bar.update(part.size)
-    for name, _, _ in _flat(partial):
-        if name not in files:  # of a run with another list
-            (partial / name).unlink()
-    partial.rename(path)
 
 
 def write_oci(
@@ -143,25 +131,36 @@ def write_oci(
     Raises:
         OpsError: a blob's content does not have its digest.
     """
+    with _new_folder(path) as folder:
+        (folder / BLOBS).mkdir(parents=True)
+        layer, unpacked = _write_layer(folder, talos_image_cache.files(wanted), source)
+        config = _write_json(
+            folder,
+            _CONFIG,
+            {
+                **_words(platform),
+                "config": {},
+                "rootfs": {"type": "layers", "diff_ids": [unpacked]},
+                "history": [{"created_by": "talos-cache export"}],
+            },
+        )
+        content = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": [layer]}
+        entry = {**_write_json(folder, _MANIFEST, content), "platform": _words(platform)}
+        (folder / INDEX).write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+        (folder / LAYOUT).write_text(LAYOUT_CONTENT)
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A folder that gets its name once all of it is there; if anything fails, nothing is left."""
     partial = path.with_name(f"{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / BLOBS).mkdir(parents=True)
-    layer, unpacked = _write_layer(partial, talos_image_cache.files(wanted), source)
-    config = _write_json(
-        partial,
-        _CONFIG,
-        {
-            **_words(platform),
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [unpacked]},
-            "history": [{"created_by": "talos-cache export"}],
-        },
-    )
-    content = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": [layer]}
-    entry = {**_write_json(partial, _MANIFEST, content), "platform": _words(platform)}
-    (partial / INDEX).write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
-    (partial / LAYOUT).write_text(LAYOUT_CONTENT)
-    partial.rename(path)
+    shutil.rmtree(partial, ignore_errors=True)  # of an export that was killed
+    try:
+        partial.mkdir()
+        yield partial
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _with_contents(

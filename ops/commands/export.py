@@ -5,7 +5,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from requests import RequestException
 
 from host import progress_bar
 from ops.archive import boot_assets, talos_layout
-from ops.archive.writer import ArchiveWriter
+from ops.archive.writer import ArchiveWriter, new_archive
 from ops.chunks import chunks
 from ops.commands import image_selection
 from ops.commands.arguments import add_json
@@ -71,7 +71,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: Arguments) -> int:
-    """Write images, the registry and boot assets into one archive, or go on with one."""
+    """Write images, the registry and boot assets into one archive."""
     settings = stack_files.check(arguments.stack)
     caches = of_settings(settings)
     selection, hosts = arguments.selection, {cache.host for cache in caches}
@@ -95,7 +95,7 @@ def run(arguments: Arguments) -> int:
         lock = Lock(
             platform=str(platform),
             registry_image=settings.cache.image,
-            registry_digest="",  # nobody knows it before Docker has written the image
+            registry_digest="",  # not known before Docker has written the image
             images=tuple(_locked(stores[image.host], image, platform) for image in images),
             boot_assets=boot_assets.downloaded() if packed and arguments.with_boot_assets else (),
         )
@@ -163,27 +163,20 @@ def _write(
     lock: Lock,
     path: Path,
 ) -> None:
-    with (
-        _full_disk_told(path),
-        closing(ArchiveWriter(path, key=archive.lock_text(lock))) as writer,
-    ):
-        if not writer.has(archive.REGISTRY_IMAGE):
-            _begin(writer, client, lock, path.parent)
+    with _full_disk_told(path), new_archive(path) as writer:
+        _add_registry_image(writer, client, lock, path.parent)
         _add_text(writer, archive.LAYOUT, archive.LAYOUT_CONTENT)
         _add_text(writer, archive.INDEX, archive.index_text(lock.images))
         with progress_bar.bar("exporting", lock.size) as bar:
             sizes = lock.blobs
-            ahead = [one for one in sizes if not writer.has(archive.blob_member(one))]
-            bar.update(sum(sizes.values()) - sum(sizes[digest] for digest in ahead))
-            for digest, content in zip(ahead, _contents(volumes, stores, ahead), strict=True):
-                writer.add(archive.blob_member(digest), sizes[digest], content, digest)
-                bar.update(sizes[digest])
+            contents = _contents(volumes, stores, list(sizes))
+            for (digest, size), content in zip(sizes.items(), contents, strict=True):
+                writer.add(archive.blob_member(digest), size, content, digest)
+                bar.update(size)
             for asset in lock.boot_assets:
                 name = f"{archive.BOOT_ASSETS}{asset.path}"
-                if not writer.has(name):
-                    writer.add(name, asset.size, boot_assets.content(asset), asset.digest)
+                writer.add(name, asset.size, boot_assets.content(asset), asset.digest)
                 bar.update(asset.size)
-        writer.finish()
 
 
 def _write_folder(
@@ -211,19 +204,19 @@ def _full_disk_told(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise OpsError(
-            f"writing {path} failed: {error}. What is whole of it is kept: run export again"
+            f"writing {path} failed: {error}. Nothing of it is kept: fix that, and run export again"
         ) from error
 
 
 def _add_text(writer: ArchiveWriter, name: str, text: str) -> None:
-    if not writer.has(name):
-        content = text.encode()
-        writer.add(name, len(content), [content])
+    content = text.encode()
+    writer.add(name, len(content), [content])
 
 
-def _begin(writer: ArchiveWriter, client: docker.DockerClient, lock: Lock, beside: Path) -> None:
-    """The lock, and the image that it names the digest of: both anew, Docker may write another."""
-    writer.begin_again()
+def _add_registry_image(
+    writer: ArchiveWriter, client: docker.DockerClient, lock: Lock, beside: Path
+) -> None:
+    """The lock, which names the digest of the registry's image, and then this image."""
     try:
         image = client.images.get(lock.registry_image)
     except ImageNotFound as error:

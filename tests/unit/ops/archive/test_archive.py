@@ -1,4 +1,4 @@
-"""How an archive is written and gone on with; tests/real/offline carries real ones."""
+"""How an archive is written, whole or not at all; tests/real/offline carries real ones."""
 
 import argparse
 import errno
@@ -7,6 +7,7 @@ import io
 import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,7 @@ import zstandard
 from docker.errors import ImageNotFound
 
 from ops.archive import boot_assets, reader
-from ops.archive import writer as writing
-from ops.archive.writer import ArchiveWriter
+from ops.archive.writer import ArchiveWriter, new_archive
 from ops.commands import arguments, export, import_archive
 from ops.docker import api
 from ops.docker.volumes import Volumes
@@ -36,22 +36,20 @@ def path(tmp_path):
     return tmp_path / "all.tar.zst"
 
 
-def partial(path):
-    return path.with_name(f"{path.name}.partial")
+LOCK = Lock(
+    platform="linux/amd64",
+    registry_image="registry:3",
+    registry_digest="",
+    images=(),
+    boot_assets=(),
+)
 
 
-def write(path, names=tuple(CONTENT), *, key="lock", finish=True):
-    """Write what is not there yet; gives the names of the members that were written."""
-    writer = ArchiveWriter(path, key=key)
-    written = [name for name in names if not writer.has(name)]
-    try:
-        for name in written:
-            writer.add(name, len(CONTENT[name]), [CONTENT[name]])
-        if finish:
-            writer.finish()
-    finally:
-        writer.close()
-    return written
+def write(path):
+    with new_archive(path) as writer:
+        for name, content in CONTENT.items():
+            writer.add(name, len(content), [content])
+            assert not path.exists(), "not before all of it is there"
 
 
 def members(path):
@@ -60,94 +58,67 @@ def members(path):
         return {member.name: read.extractfile(member).read() for member in read}
 
 
-def test_what_was_written_whole_is_not_written_again(path):
-    write(path, ["one", "two"], finish=False)
-    before = partial(path).read_bytes()
-    with partial(path).open("ab") as file:
-        file.write(b"half a member")
-    assert write(path) == ["three"]
-    assert path.read_bytes().startswith(before)
+def test_an_archive_has_its_name_when_it_is_whole(path):
+    write(path)
     assert members(path) == CONTENT
-    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_what_was_whole_when_it_was_killed_is_there_up_to_the_last_note(path, monkeypatch):
-    monkeypatch.setattr(writing, "NOTE_SECONDS", 3600)
-    killed = ArchiveWriter(path, key="lock")
-    killed.add("one", len(CONTENT["one"]), [CONTENT["one"]])
-    killed.add("two", len(CONTENT["two"]), [CONTENT["two"]])
-    assert write(path) == ["two", "three"], "a note for every member would take most of the time"
+def test_an_archive_of_an_earlier_version_is_read(path):
+    """It has a zstd frame for each member."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as plain:
+        entry = tarfile.TarInfo("one")
+        entry.size = len(CONTENT["one"])
+        plain.addfile(entry, io.BytesIO(CONTENT["one"]))
+    halves = made.getvalue()[:700], made.getvalue()[700:]
+    path.write_bytes(b"".join(map(zstandard.compress, halves)))
+    with path.open("rb") as file, reader.opened(file) as read:
+        assert read.content(read.next(), 1000).read() == CONTENT["one"]
+
+
+def test_what_a_killed_export_has_left_is_replaced(path):
+    path.with_name(f"{path.name}.partial").write_bytes(b"half an archive" * 10_000)
+    write(path)
     assert members(path) == CONTENT
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_disk_that_is_too_full_for_a_note_keeps_what_was_noted_before(path, monkeypatch):
-    monkeypatch.setattr(writing, "NOTE_SECONDS", 3600)
-    writer = ArchiveWriter(path, key="lock")
-    for name in ("one", "two"):
-        writer.add(name, len(CONTENT[name]), [CONTENT[name]])
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", full)
-        writer.close()
-    assert write(path) == ["two", "three"]
-    assert members(path) == CONTENT
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), OpsError("Docker went away"), OSError(errno.ENOSPC, "full")]
+)
+def test_a_failure_or_an_interrupt_leaves_nothing(path, error):
+    def content():
+        yield CONTENT["one"]
+        raise error
 
-
-def full(*_):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_for_other_images_it_begins_again(path):
-    write(path, ["one", "two"], finish=False)
-    assert write(path, key="another lock") == list(CONTENT)
-    assert members(path) == CONTENT
-
-
-def test_it_begins_again_where_it_has_to(path):
-    write(path, ["one", "two"], finish=False)
-    writer = ArchiveWriter(path, key="lock")
-    writer.begin_again()
-    writer.close()
-    assert write(path) == list(CONTENT)
-    assert members(path) == CONTENT
+    with pytest.raises(type(error)), new_archive(path) as writer:
+        writer.add("one", len(CONTENT["one"]), content())
+    assert list(path.parent.iterdir()) == []
 
 
 class ImageDouble:
-    """A double of Docker and of its one image, which it writes differently each time."""
+    """A double of Docker and of its one image."""
 
     def __init__(self):
         self.images = self
-        self.saved = 0
 
     def get(self, name):
         assert name == "registry:3"
         return self
 
     def save(self, *, named):
-        self.saved += 1
-        yield f"{named}, saved {self.saved} times".encode()
+        yield f"{named}, saved".encode()
 
 
-def test_the_lock_has_the_digest_of_the_registry_image_also_after_it_was_broken_off(path):
-    docker = ImageDouble()
-    lock = Lock(
-        platform="linux/amd64",
-        registry_image="registry:3",
-        registry_digest="",
-        images=(),
-        boot_assets=(),
-    )
-    writer = ArchiveWriter(path, key=archive.lock_text(lock))
-    export._begin(writer, docker, lock, path.parent)
-    # As if it had been killed before the image was whole.
-    writer._ends.pop(archive.REGISTRY_IMAGE)
-    writer._note()
-    writer.close()
+def test_the_lock_comes_first_and_has_the_digest_of_the_registry_image(path):
     nothing = Volumes(client=None, container="", caches=(), present=())
-    export._write(docker, nothing, {}, lock, path)
-    found = members(path)
-    image = found[archive.REGISTRY_IMAGE]
-    assert image == b"registry:3, saved 2 times"
-    read = archive.parse_lock(found[archive.LOCK].decode())
+    export._write(ImageDouble(), nothing, {}, LOCK, path)
+    written = members(path)
+    assert list(written)[:2] == [archive.LOCK, archive.REGISTRY_IMAGE]
+    image = written[archive.REGISTRY_IMAGE]
+    assert image == b"registry:3, saved"
+    read = archive.parse_lock(written[archive.LOCK].decode())
     assert read.registry_digest == f"sha256:{hashlib.sha256(image).hexdigest()}"
 
 
@@ -170,13 +141,7 @@ def loaded(folder, docker, content, digest):
         entry = tarfile.TarInfo(archive.REGISTRY_IMAGE)
         entry.size = len(content)
         made.addfile(entry, io.BytesIO(content))
-    lock = Lock(
-        platform="linux/amd64",
-        registry_image="registry:3",
-        registry_digest=digest,
-        images=(),
-        boot_assets=(),
-    )
+    lock = replace(LOCK, registry_digest=digest)
     with file.open("rb") as opened_file, reader.opened(opened_file) as members:
         import_archive._load(members, docker, "registry:3", lock)
     return docker.loaded
@@ -193,32 +158,17 @@ def test_a_registry_image_that_was_changed_is_not_given_to_docker(tmp_path):
     assert docker.loaded is None
 
 
-@pytest.mark.parametrize("left", [0, 10])
-def test_what_is_shorter_than_was_noted_begins_again(path, left):
-    write(path, ["one", "two"], finish=False)
-    with partial(path).open("r+b") as file:
-        file.truncate(left)
-    assert write(path) == list(CONTENT)
-    assert members(path) == CONTENT
-
-
 @pytest.mark.parametrize(
     ("size", "content", "digest"),
     [(3, b"ab", ""), (2, b"abc", ""), (2, b"ab", f"sha256:{'0' * 64}")],
 )
-def test_a_member_that_is_not_what_it_should_be_is_refused_and_not_kept(
-    path, size, content, digest
-):
-    write(path, ["one"], finish=False)
-    writer = ArchiveWriter(path, key="lock")
-    with pytest.raises(OpsError, match="sick is damaged"):
+def test_a_member_that_is_not_what_it_should_be_is_refused(path, size, content, digest):
+    with pytest.raises(OpsError, match="sick is damaged"), new_archive(path) as writer:
         writer.add("sick", size, [content], digest)
-    writer.close()
-    assert write(path) == ["two", "three"]
-    assert members(path) == CONTENT
+    assert not path.exists()
 
 
-def test_nobody_else_reads_it(path):
+def test_other_users_can_not_read_it(path):
     write(path)
     assert path.stat().st_mode & 0o077 == 0
 
@@ -244,25 +194,14 @@ def test_a_folder_that_is_not_there_is_told_before_docker_is_asked(tmp_path, mon
         (requests.ConnectionError("aborted"), requests.ConnectionError, "aborted"),
     ],
 )
-def test_a_full_disk_is_told_and_what_is_whole_is_kept(path, monkeypatch, error, raised, said):
-    def add(*_, **__):
+def test_a_full_disk_is_told_and_a_docker_that_goes_away(path, monkeypatch, error, raised, said):
+    def fail(*_, **__):
         raise error
 
-    lock = Lock(
-        platform="linux/amd64",
-        registry_image="registry",
-        registry_digest="",
-        images=(),
-        boot_assets=(),
-    )
-    key = archive.lock_text(lock)
-    write(path, ["one"], key=key, finish=False)
-    monkeypatch.setattr(archive, "REGISTRY_IMAGE", "one")
-    with monkeypatch.context() as patched:
-        patched.setattr(ArchiveWriter, "add", add)
-        with pytest.raises(raised, match=said):
-            export._write(None, None, {}, lock, path)
-    assert write(path, key=key) == ["two", "three"]
+    monkeypatch.setattr(ArchiveWriter, "add", fail)
+    with pytest.raises(raised, match=said):
+        export._write(ImageDouble(), None, {}, LOCK, path)
+    assert list(path.parent.iterdir()) == []
 
 
 def imported(file):
@@ -379,14 +318,6 @@ def test_boot_assets_that_a_killed_import_has_staged_go_with_the_next(tmp_path, 
         assert left.exists(), "another stack's import may be under way"
     with boot_assets.staging("registry"):
         assert not left.exists()
-
-
-@pytest.mark.parametrize("noted", ["[]", "{}", "3", "[" * 100_000, "cut sh"])
-def test_a_note_that_is_damaged_counts_as_none(path, noted):
-    write(path, ["one"], finish=False)
-    path.with_name(f"{path.name}.partial.json").write_text(noted)
-    assert write(path) == list(CONTENT)
-    assert members(path) == CONTENT
 
 
 def left_out(kind, tag="v1"):
