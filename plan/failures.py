@@ -66,6 +66,11 @@ REMEDIES = (
         text="The disk is full. Make room (make prune, docker system prune), then: {again}",
     ),
     Remedy(
+        signs=re.compile(r"required flash image was not found"),
+        text="The UEFI firmware for machines on QEMU is missing. Install it (Debian and Ubuntu: "
+        "sudo apt-get install ovmf, on aarch64 qemu-efi-aarch64), then: {again}",
+    ),
+    Remedy(
         signs=re.compile(r"(?i)toomanyrequests|too many requests|rate limit"),
         text="The registry lets this address pull no more for now. Log in (docker login) and "
         "docker pull the image, or wait; then: {again}",

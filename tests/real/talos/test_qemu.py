@@ -52,6 +52,7 @@ GATEWAY = "10.77.64.1"
 BRIDGE = qemu_cleanup.bridge_of(NAME)
 PACKAGES = ("qemu-system-x86", "ovmf", "iptables", "iproute2", "containernetworking-plugins")
 DEBIAN_PLUGINS = Path("/usr/lib/cni")
+FIRMWARE = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 # Nothing listens there: what talosctl downloads from outside is refused at once.
 CLOSED = "http://127.0.0.1:9"
 UPSTREAMS = {
@@ -220,7 +221,7 @@ def parts():
     """What clusters on QEMU need on this machine."""
     plan = plan_of("missing", {})
     missing = qemu_host.missing(plan, qemu_host.MACHINES["x86_64"])
-    if missing or not (DEBIAN_PLUGINS / "bridge").exists():
+    if missing or not (FIRMWARE.exists() and (DEBIAN_PLUGINS / "bridge").exists()):
         debian.install(PACKAGES, "tests of clusters on QEMU need its parts")
 
 

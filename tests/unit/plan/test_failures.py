@@ -17,6 +17,11 @@ NO_IMAGE = (
     'image nosuch:1.0: Error response from daemon: Get "https://registry-1.docker.io/v2/": dial '
     "tcp: lookup registry-1.docker.io: network is unreachable"
 )
+NO_FIRMWARE = (
+    "create of the cluster talos-default failed: sudo ended with 1: the required flash image was "
+    'not found in any of the expected paths for (["/usr/share/OVMF/OVMF_CODE.fd"]), please install '
+    "it with the package manager or specify --extra-uefi-search-paths"
+)
 
 
 def container(name):
@@ -82,6 +87,7 @@ def test_different_errors_stay_in_their_order():
         ("Permission denied: '/home/me/talos-cache/docker-cluster/owner.json'", "go on with: "),
         ("Bind for 127.0.0.1:5000 failed: port is already allocated", "names the owner"),
         ("write /var/lib/docker/x: no space left on device", "Make room"),
+        (NO_FIRMWARE, "apt-get install ovmf"),
         ("error pulling image: toomanyrequests: You have reached", "docker login"),
         (NO_IMAGE, "talos-cache:cache.image"),
         ("exit status 1", "go on with: "),
