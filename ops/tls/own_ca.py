@@ -59,7 +59,7 @@ class Material:
     """What the caches and the nodes need, in PEM.
 
     Attributes:
-        ca_pem: for the nodes, to trust.
+        ca_pem: the CA that nodes have to trust.
         server_pem: the caches' certificate.
         server_key: its key; a secret.
     """
@@ -78,7 +78,7 @@ class _Pair:
 
 
 def ensure(folder: Path, names: Sequence[str], now: datetime) -> Material:
-    """Return what is in the folder, after generating what is missing, about to expire or misnamed.
+    """Load what is in the folder, after generating what is missing, expiring or for other names.
 
     Args:
         folder: private to the stack; only its owner can enter it afterwards.
@@ -107,7 +107,7 @@ def ensure(folder: Path, names: Sequence[str], now: datetime) -> Material:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """The folder, private, for one process at a time."""
+    """Lock the folder, and make it private, for one process at a time."""
     name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
     with only_one(user_cache() / "locks" / f"certificates-{name}.lock"):
         try:
@@ -125,19 +125,19 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _text(path: Path) -> str:
-    """Content of a file of ours.
+    """Content of one of our files.
 
     Raises:
-        OpsError: it is somebody else's, a link, or a key that others can read.
+        OpsError: it belongs to another user, is a link, or can be read by others.
     """
     _refuse_foreign(path)
     mode = path.lstat().st_mode
     if not stat.S_ISREG(mode):
-        raise OpsError(f"{path} is no regular file: remove it, and it is made again")
+        raise OpsError(f"{path} is not a regular file: remove it, and it is regenerated")
     if mode & 0o077:
         raise OpsError(
             f"{path} can be read by others (mode {stat.S_IMODE(mode):o}): remove {path.parent} for "
-            f"a new CA if anybody may have read it, else: chmod 600 {path}"
+            f"a new CA if someone may have read it, else: chmod 600 {path}"
         )
     return path.read_bytes().decode("ascii", errors="replace")
 
@@ -155,19 +155,20 @@ def _ensure_ca(folder: Path, now: datetime) -> tuple[_Pair, bool]:
 
 
 def _is_outdated(server: _Pair, names: Sequence[str], now: datetime) -> bool:
-    return _names(server) != _wanted(names) or _days_left(server, now) < SERVER_RENEWAL_DAYS
+    return _names(server) != _normalised(names) or _days_left(server, now) < SERVER_RENEWAL_DAYS
 
 
 def _make_key(path: Path, certificate: Path) -> None:
-    """Make it unless it is there.
+    """Generate a key unless it exists.
 
-    Without its certificate a key was left by a run that was killed. The other way round is damage.
+    A key without a certificate was left by a run that was killed; a certificate without its key is
+    damage.
     """
     if path.exists():
         return
     if certificate.exists():
         raise OpsError(
-            f"{path} is missing: put it back, or remove {certificate} too, and both are made anew"
+            f"{path} is missing: put it back, or remove {certificate} too, and both are regenerated"
         )
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -178,13 +179,13 @@ def _make_ca(folder: Path, now: datetime) -> None:
     key = _key(folder / CA_KEY)
     usage = _key_usage("key_cert_sign", "crl_sign")
     name = _ca_name(key)
-    made = (
+    certificate = (
         _builder(name, name, key, now, now + timedelta(days=CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .sign(key, hashes.SHA256())
     )
-    write_private(folder / CA_PEM, made.public_bytes(Encoding.PEM).decode())
+    write_private(folder / CA_PEM, certificate.public_bytes(Encoding.PEM).decode())
 
 
 def _make_server(folder: Path, ca: _Pair, names: Sequence[str], now: datetime) -> None:
@@ -192,7 +193,7 @@ def _make_server(folder: Path, ca: _Pair, names: Sequence[str], now: datetime) -
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "talos-cache")])
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key())
     purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-    made = (
+    certificate = (
         _builder(subject, ca.certificate.subject, key, now, ca.certificate.not_valid_after_utc)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage("digital_signature"), critical=True)
@@ -201,7 +202,7 @@ def _make_server(folder: Path, ca: _Pair, names: Sequence[str], now: datetime) -
         .add_extension(x509.SubjectAlternativeName(_general_names(names)), critical=False)
         .sign(ca.key, hashes.SHA256())
     )
-    write_private(folder / SERVER_PEM, made.public_bytes(Encoding.PEM).decode())
+    write_private(folder / SERVER_PEM, certificate.public_bytes(Encoding.PEM).decode())
 
 
 def _builder(
@@ -225,7 +226,7 @@ def _builder(
 
 
 def _ca_name(key: ec.EllipticCurvePrivateKey) -> x509.Name:
-    """Tells the CAs of several stacks apart, for whoever looks into what a node trusts."""
+    """A name that tells the CAs of several stacks apart in what a node trusts."""
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"talos-cache CA {identifier[:8]}")])
 
@@ -234,50 +235,48 @@ def _key_usage(*allowed: str) -> x509.KeyUsage:
     return x509.KeyUsage(**{usage: usage in allowed for usage in KEY_USAGES})
 
 
-def _wanted(names: Sequence[str]) -> frozenset[str]:
+def _normalised(names: Sequence[str]) -> frozenset[str]:
     return frozenset(str(ip_address(name) or name.lower()) for name in names)
 
 
 def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
     return [
         x509.IPAddress(ipaddress.ip_address(name)) if ip_address(name) else x509.DNSName(name)
-        for name in sorted(_wanted(names))
+        for name in sorted(_normalised(names))
     ]
 
 
 def _names(server: _Pair) -> frozenset[str]:
-    """Names and addresses that the certificate is for."""
+    """Host names and IP addresses that the certificate is for."""
     extension = server.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     return frozenset(str(name.value) for name in extension.value)
 
 
 def _server(folder: Path, ca: _Pair) -> _Pair:
-    """The caches' certificate, which has to be from this CA."""
+    """Load the caches' certificate, which must have been issued by this CA."""
     pair = _pair(folder / SERVER_PEM, folder / SERVER_KEY)
     try:
         pair.certificate.verify_directly_issued_by(ca.certificate)
     except (InvalidSignature, ValueError, TypeError) as error:
         path = folder / SERVER_PEM
         raise OpsError(
-            f"{path} is not from the CA beside it: remove it, and it is made again"
+            f"{path} was not issued by the CA beside it: remove it, and it is regenerated"
         ) from error
     return pair
 
 
-def _pair(certificate: Path, key: Path) -> _Pair:
-    """A certificate and the key beside it, which have to belong together."""
+def _pair(pem: Path, key: Path) -> _Pair:
+    """Load a certificate and the key beside it, which must belong together."""
     try:
-        found = x509.load_pem_x509_certificate(_text(certificate).encode())
+        certificate = x509.load_pem_x509_certificate(_text(pem).encode())
     except ValueError as error:
         raise OpsError(
-            f"{certificate} is damaged: remove it, and it is made again with the same key"
+            f"{pem} is damaged: remove it, and it is regenerated with the same key"
         ) from error
     private = _key(key)
-    if found.public_key() != private.public_key():
-        raise OpsError(
-            f"{certificate} does not belong to {key.name} beside it: remove it for a new one"
-        )
-    return _Pair(certificate=found, key=private)
+    if certificate.public_key() != private.public_key():
+        raise OpsError(f"{pem} does not belong to {key.name} beside it: remove it for a new one")
+    return _Pair(certificate=certificate, key=private)
 
 
 def _key(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -289,7 +288,7 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey:
         # Without a cause, which might quote the key.
         raise OpsError(
             f"{path} is damaged: put it back, or remove it and {path.with_suffix('.pem').name}, "
-            "and both are made anew"
+            "and both are regenerated"
         )
     return key
 

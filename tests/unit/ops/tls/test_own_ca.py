@@ -174,7 +174,7 @@ class TestDamage:
         own_ca.ensure(tmp_path / "other", NAMES, NOW)
         for name in ("server.pem", "server.key"):
             (tmp_path / "other" / name).replace(folder / name)
-        with pytest.raises(OpsError, match=r"server\.pem is not from the CA beside it: remove it"):
+        with pytest.raises(OpsError, match=r"server\.pem was not issued by the CA"):
             own_ca.ensure(folder, NAMES, NOW)
 
     def test_what_others_can_read_is_refused(self, folder):
@@ -189,7 +189,7 @@ class TestDamage:
         own_ca.ensure(folder, NAMES, NOW)
         (folder / "ca.key").rename(tmp_path / "elsewhere")
         (folder / "ca.key").symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(OpsError, match=r"ca\.key is no regular file"):
+        with pytest.raises(OpsError, match=r"ca\.key is not a regular file"):
             own_ca.ensure(folder, NAMES, NOW)
 
     def test_what_belongs_to_somebody_else_is_refused(self, folder, monkeypatch):
