@@ -1,4 +1,4 @@
-"""Checks a certificate that the user gives for the caches, before anything is made with it."""
+"""Checks the user's own certificate for the caches before anything is created with it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,7 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -28,10 +23,10 @@ class Fault:
 
     Attributes:
         part: `certificate`, `key` or `ca`.
-        found: what is there; never anything of a key.
-        rule: that it breaks.
+        found: in the files; never any part of a key.
+        rule: that is broken.
         fix: what to do.
-        only_warns: whether it works for now.
+        only_warns: whether the certificate works for now.
     """
 
     part: str
@@ -47,9 +42,9 @@ def faults(
     """Everything that is wrong.
 
     Args:
-        certificate_pem: the caches' certificate, and those between it and the CA behind it.
+        certificate_pem: the caches' certificate, followed by the intermediate certificates.
         key_pem: its key, without a passphrase.
-        ca_pem: certificates that the nodes will trust; empty where they trust the issuer already.
+        ca_pem: certificates that the nodes will trust; empty if they trust the issuer already.
         names: IP addresses and host names that the caches are called by.
         now: with its time zone.
     """
@@ -71,7 +66,7 @@ def faults(
 
 
 def _certificates(pem: str) -> list[x509.Certificate]:
-    """All of them; none where one is damaged."""
+    """All of them; none if one is damaged."""
     try:
         return x509.load_pem_x509_certificates(pem.encode())
     except ValueError:
@@ -83,40 +78,34 @@ def _of_key(chain: Sequence[x509.Certificate], pem: str) -> Iterator[Fault]:
         key = load_pem_private_key(pem.encode(), None)
     except TypeError:
         rule = "a key without a passphrase: the registry can't ask for one"
-        fix = "take it off with: openssl pkey -in KEY -out NEW-KEY"
+        fix = "remove the passphrase: openssl pkey -in KEY -out NEW-KEY"
         yield Fault(part=KEY, found="an encrypted key", rule=rule, fix=fix)
         return
     except (ValueError, UnsupportedAlgorithm):
         rule = "a private key in PEM, with a line -----BEGIN PRIVATE KEY-----"
-        fix = "give the key that the certificate was made with"
-        yield Fault(part=KEY, found="no private key that can be read", rule=rule, fix=fix)
+        fix = "give the key that the certificate was issued for"
+        yield Fault(part=KEY, found="not a readable private key", rule=rule, fix=fix)
         return
-    if chain and _public(key) != chain[0].public_key().public_bytes(
-        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    ):
-        rule = "the key of the certificate, which comes first in its file"
-        fix = "give the two that belong together; a chain begins with the caches' own"
+    if chain and key.public_key() != chain[0].public_key():
+        rule = "the key of the first certificate in the certificate's file"
+        fix = "give a certificate and its key; a chain begins with the caches' own certificate"
         yield Fault(part=KEY, found="the key of another certificate", rule=rule, fix=fix)
 
 
-def _public(key: PrivateKeyTypes) -> bytes:
-    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
 def _of_names(certificate: x509.Certificate, names: Sequence[str]) -> Iterator[Fault]:
-    held = _names(certificate)
-    missing = [name for name in names if not any(_covers(one, name) for one in held)]
+    certified = _names(certificate)
+    missing = [name for name in names if not any(_covers(one, name) for one in certified)]
     if missing:
         yield Fault(
             part=CERTIFICATE,
-            found=f"a certificate for {', '.join(held) or 'no name at all'}",
-            rule=f"it is for every name of the caches; missing: {', '.join(missing)}",
-            fix="have one made with these as subject alternative names",
+            found=f"a certificate for {', '.join(certified) or 'no name at all'}",
+            rule=f"it covers every name of the caches; missing: {', '.join(missing)}",
+            fix="have one issued with these as subject alternative names",
         )
 
 
 def _names(certificate: x509.Certificate) -> list[str]:
-    """Names and addresses; the common name is none, as for every client of today."""
+    """Names and addresses; the common name does not count, as for every client of today."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
@@ -128,24 +117,25 @@ def _names(certificate: x509.Certificate) -> list[str]:
     ]
 
 
-def _covers(held: str, name: str) -> bool:
+def _covers(certified: str, name: str) -> bool:
     if ip_address(name) is not None:
-        return held == str(ip_address(name))
-    held, name = held.lower(), name.lower()
-    return held == name or (held.startswith("*.") and held[2:] == name.partition(".")[2])
+        return certified == str(ip_address(name))
+    certified, name = certified.lower(), name.lower()
+    is_below = certified.startswith("*.") and certified[2:] == name.partition(".")[2]
+    return certified == name or is_below
 
 
 def _of_time(certificate: x509.Certificate, now: datetime) -> Iterator[Fault]:
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     dates = f"valid from {start:%Y-%m-%d} to {end:%Y-%m-%d}"
-    fix = "have a new one made"
+    fix = "have a new one issued"
     if end < now:
-        yield Fault(part=CERTIFICATE, found=dates, rule="it has not run out", fix=fix)
+        yield Fault(part=CERTIFICATE, found=dates, rule="it has not expired", fix=fix)
     elif start > now:
         fix = "wait, or correct this machine's clock"
         yield Fault(part=CERTIFICATE, found=dates, rule="it is valid already", fix=fix)
     elif (left := (end - now).days) < WARNING_DAYS:
-        rule = f"it runs out in {left} days"
+        rule = f"it expires in {left} days"
         yield Fault(part=CERTIFICATE, found=dates, rule=rule, fix=fix, only_warns=True)
 
 
@@ -158,7 +148,7 @@ def _of_purpose(certificate: x509.Certificate) -> Iterator[Fault]:
     if not any(purpose in allowed for purpose in extension.value):
         found = "a certificate that is not for servers"
         rule = "its extended key usage has serverAuth"
-        yield Fault(part=CERTIFICATE, found=found, rule=rule, fix="have one made for a server")
+        yield Fault(part=CERTIFICATE, found=found, rule=rule, fix="have one issued for a server")
 
 
 def _of_authority(
@@ -167,19 +157,19 @@ def _of_authority(
     first = chain[0]
     if not authorities:
         if first.issuer == first.subject:
-            found = "a certificate that vouches for itself"
+            found = "a self-signed certificate"
             fix = "give it as the CA as well"
             yield Fault(part=CA, found=found, rule="nodes trust its issuer", fix=fix)
         return
     if first in authorities or not _names(first):
-        return  # trusted by itself; or without a name, which is told already
+        return  # trusted by itself; or without a name, which is reported already
     anything, agnostic = (
         verification.ExtensionPolicy.permit_all(),
         verification.Criticality.AGNOSTIC,
     )
     issuers = anything.require_present(x509.BasicConstraints, agnostic, None)
     server = anything.require_present(x509.SubjectAlternativeName, agnostic, None)
-    # As Go, and with it containerd, judges: chain, signatures and time, not each optional part.
+    # As in Go, and so in containerd: chain, signatures and time, not each optional part.
     verifier = (
         verification.PolicyBuilder()
         .store(verification.Store(list(authorities)))
@@ -193,9 +183,9 @@ def _of_authority(
         names = ", ".join(one.subject.rfc4514_string() for one in authorities)
         yield Fault(
             part=CA,
-            found=f"{names}, but the certificate is from {chain[-1].issuer.rfc4514_string()}",
+            found=f"{names}, but the certificate was issued by {chain[-1].issuer.rfc4514_string()}",
             rule="the certificate's chain leads to the CA, and all of it is valid now",
-            fix="give the CA that it is from, and the certificates between them behind its own",
+            fix="give the CA that issued it, and intermediate certificates behind its own",
         )
 
 
