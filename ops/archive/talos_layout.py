@@ -37,7 +37,7 @@ from plan.images.reference import Platform
 from plan.images.storage import Part
 from plan.images.talos_image_cache import BLOB_FOLDER, MANIFEST_FOLDER
 
-# A cluster's images are some 300 files; a packed layer of nothing but names would have millions.
+# A cluster's images are some 300 files; a layer of nothing but names could have millions.
 MOST_FILES = 100_000
 # Host, repository, tag or digest: each of them is far shorter.
 NAME_BYTES = 1024
@@ -45,14 +45,14 @@ FILE, FOLDER = 0o644, 0o755
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-# What a folder is made of: path, size in bytes, content; the content is gone with the next one.
+# Path, size in bytes, content of each file; the content can't be read once the next one has come.
 Files = Iterator[tuple[str, int, IO[bytes]]]
-# Gives blobs' contents by their digests, one after the other: each is gone with the next one.
+# Yields blobs' contents by their digests; one can't be read once the next one has come.
 Source = Callable[[Sequence[str]], Iterable[Iterable[bytes]]]
 
 
 def reader(path: Path) -> Callable[[], Files]:
-    """What gives the files of a folder, as often as it is called.
+    """A function that yields the files of a folder, each time it is called.
 
     Raises:
         ArchiveError: it is of neither kind.
@@ -91,7 +91,7 @@ def images(files: Files) -> tuple[LockedImage, ...]:
 
 
 def manifest(name: str, size: int, content: IO[bytes]) -> bytes:
-    """The content of a file that is to be a manifest or an index.
+    """The content of a file that should be a manifest or an index.
 
     Raises:
         ArchiveError: it is too large for one.
@@ -102,7 +102,7 @@ def manifest(name: str, size: int, content: IO[bytes]) -> bytes:
 
 
 def is_blob(name: str) -> bool:
-    """Whether a file holds a config or a layer; the others hold manifests and indexes."""
+    """Whether a file is a config or a layer; the others are manifests and indexes."""
     return name.startswith(f"{BLOB_FOLDER}/")
 
 
@@ -126,7 +126,7 @@ def write_flat(path: Path, wanted: Iterable[LockedImage], source: Source) -> Non
 def write_oci(
     path: Path, wanted: Iterable[LockedImage], platform: Platform, source: Source
 ) -> None:
-    """Write an OCI layout whose image says that it is for this platform.
+    """Write an OCI layout whose image names this platform.
 
     Raises:
         OpsError: a blob's content does not have its digest.
@@ -138,14 +138,14 @@ def write_oci(
             folder,
             _CONFIG,
             {
-                **_words(platform),
+                **_platform(platform),
                 "config": {},
                 "rootfs": {"type": "layers", "diff_ids": [unpacked]},
                 "history": [{"created_by": "talos-cache export"}],
             },
         )
         content = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": [layer]}
-        entry = {**_write_json(folder, _MANIFEST, content), "platform": _words(platform)}
+        entry = {**_write_json(folder, _MANIFEST, content), "platform": _platform(platform)}
         (folder / INDEX).write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
         (folder / LAYOUT).write_text(LAYOUT_CONTENT)
 
@@ -187,7 +187,7 @@ def _layer(path: Path) -> Path:
         return _blob(path, layer)
     except (KeyError, TypeError, ValueError) as error:
         raise ArchiveError(
-            "it is no layout of talosctl image cache-create: that has one image with one layer "
+            "it is not a layout of talosctl image cache-create: that has one image with one layer "
             f"({error!r})"
         ) from error
 
@@ -226,11 +226,11 @@ def _tarred(layer: Path) -> Files:
 def _write_layer(
     layout: Path, files: Mapping[str, Part], source: Source
 ) -> tuple[dict[str, Any], str]:
-    """Its descriptor, and the digest of what is in it when it is unpacked."""
+    """Write the layer; returns its descriptor and the digest of its unpacked content."""
     size = sum(part.size for part in files.values())
     with tempfile.NamedTemporaryFile(dir=layout, delete=False) as file:
         packed = _Hashing(file)
-        # Layers are compressed already: stored as they are they take least time.
+        # Layers are compressed already: storing them as they are is fastest.
         with gzip.GzipFile(
             filename="", fileobj=packed, mode="wb", compresslevel=0, mtime=0
         ) as zipped:
@@ -264,7 +264,7 @@ def _write_json(layout: Path, media_type: str, value: object) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": digest, "size": len(content)}
 
 
-def _words(platform: Platform) -> dict[str, str]:
+def _platform(platform: Platform) -> dict[str, str]:
     variant = {"variant": platform.variant} if platform.variant else {}
     return {"architecture": platform.architecture, "os": platform.os, **variant}
 
@@ -291,7 +291,7 @@ def _checked(part: Part, content: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class _Hashing(io.RawIOBase):
-    """Passes on what is written, and knows its digest."""
+    """Passes on what is written, and computes its digest."""
 
     def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
         self._file = file
@@ -308,7 +308,7 @@ class _Hashing(io.RawIOBase):
 
 
 class _Content(io.RawIOBase):
-    """Pieces of bytes, to be read as a file."""
+    """Chunks of bytes that can be read as a file."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -321,6 +321,6 @@ class _Content(io.RawIOBase):
         return some
 
     def end(self) -> None:
-        """Take what is left: only behind the last piece it is known whether they were right."""
+        """Read to the end: only after the last chunk is it known whether the digest is right."""
         for _ in self._pieces:
             pass

@@ -1,4 +1,4 @@
-"""What a cluster of QEMU machines needs on this host, and what is in its way.
+"""What a cluster on QEMU needs on this host, and what conflicts with it.
 
 Programs that talosctl looks for itself are here too, because it looks after its downloads. Source:
 siderolabs/talos, pkg/provision/providers/qemu/{arch,preflight,preflight_linux}.go, v1.11.5 to
@@ -20,7 +20,7 @@ from ops.cluster.supervisor import say
 from ops.errors import OpsError
 from plan.talos.cluster import ClusterPlan
 
-# Less the byte that ends it; from the kernel's struct sockaddr_un.
+# Without the byte that ends it; from the kernel's struct sockaddr_un.
 SOCKET_PATH_BYTES = 107
 KVM = Path("/dev/kvm")
 # From siderolabs/talos, pkg/provision/providers/qemu/preflight_linux.go.
@@ -45,7 +45,7 @@ OTHER_QEMU = ("qemu-kvm", "/usr/libexec/qemu-kvm")
 
 
 def conflicts(plan: ClusterPlan, folder: Folder, *, of_others: bool = False) -> list[str]:
-    """What is missing or in the way, one text each with what to do.
+    """What is missing or conflicts, one text each with the fix.
 
     Args:
         plan: of the cluster.
@@ -73,7 +73,7 @@ def conflicts(plan: ClusterPlan, folder: Folder, *, of_others: bool = False) -> 
 
 
 def longest_socket(plan: ClusterPlan, folder: Folder) -> Path:
-    """The longest path of a UNIX socket that talosctl will have QEMU or its TPM make."""
+    """The longest path of a UNIX socket that talosctl will have QEMU or its TPM create."""
     counts = {"controlplane": plan.settings.control_planes, "worker": plan.settings.workers}
     end = "-tpm/swtpm.sock" if SECURE_BOOT in plan.settings.presets else ".monitor"
     sockets = (
@@ -85,7 +85,7 @@ def longest_socket(plan: ClusterPlan, folder: Folder) -> Path:
 
 
 def missing(plan: ClusterPlan, machine: Machine) -> list[str]:
-    """Programs that talosctl will run, and this host does not have."""
+    """Programs that talosctl will run and this host does not have."""
     texts = []
     if not any(map(program, (machine.qemu, *OTHER_QEMU))):
         texts.append(
@@ -96,7 +96,7 @@ def missing(plan: ClusterPlan, machine: Machine) -> list[str]:
     if SECURE_BOOT in plan.settings.presets:
         tools["swtpm"] = "swtpm-tools"
     texts += [
-        f"The command {tool} is missing, which networks of machines on QEMU need. Install it "
+        f"The command {tool} is missing, which clusters on QEMU need. Install it "
         f"(Debian and Ubuntu: sudo apt-get install {package})."
         for tool, package in tools.items()
         if program(tool) is None
@@ -121,7 +121,7 @@ def _too_long(socket: Path) -> str | None:
     return (
         f"A socket of a machine would be {socket}; that path has {length} bytes, and Linux allows "
         f"{SOCKET_PATH_BYTES}. Write a shorter cluster.name, or set XDG_STATE_HOME to a folder "
-        "with a shorter path, for good: the cluster's state is looked for there."
+        "with a shorter path, permanently: the cluster's state is looked for there."
     )
 
 
@@ -161,7 +161,7 @@ def _note_on_kvm() -> None:
 
 @functools.cache
 def _note_on_plugins(folder: Path) -> None:
-    """Not an obstacle: talosctl fetches them, where it reaches GitHub."""
-    lacking = [name for name in CNI_PLUGINS if not (folder / name).exists()]
-    if lacking:
-        say(f"note: {folder} lacks {', '.join(lacking)}; talosctl will download them from GitHub")
+    """Not an error: talosctl fetches them if it reaches GitHub."""
+    absent = [name for name in CNI_PLUGINS if not (folder / name).exists()]
+    if absent:
+        say(f"note: {', '.join(absent)} not in {folder}; talosctl will download them from GitHub")

@@ -60,7 +60,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--layout",
         choices=(ARCHIVE, FLAT, OCI),
         default=ARCHIVE,
-        help="archive: everything import wants, in one file; talos-flat, talos-oci: a folder with "
+        help="archive: everything import needs, in one file; talos-flat, talos-oci: a folder with "
         "the images alone, as talosctl image cache-create makes them (default: %(default)s)",
     )
     image_selection.add_arguments(command)
@@ -78,15 +78,15 @@ def run(arguments: Arguments) -> int:
     platform = parse_platform(selection.platform)
     named = image_selection.named(selection, arguments.stack, hosts, settings)
     if arguments.file.exists():
-        raise OpsError(f"{arguments.file} is there already: remove it, or choose another name")
+        raise OpsError(f"{arguments.file} exists already: remove it, or choose another name")
     if not arguments.file.parent.is_dir():
-        raise OpsError(f"there is no folder {arguments.file.parent}: make it, or choose another")
+        raise OpsError(f"there is no folder {arguments.file.parent}: create it, or choose another")
     client = api.connect()
     with opened(client, caches) as volumes:
         stores = {cache.host: storage.EMPTY for cache in caches} | volumes.stores()
-        # Each cache's behind each other: import brings those of one volume in one call.
-        asked = sorted(named or everything(stores), key=lambda image: image.host)
-        results = verified(stores, asked, platform, {})
+        # Sorted by cache: import writes those of one volume in one call.
+        wanted = sorted(named or everything(stores), key=lambda image: image.host)
+        results = verified(stores, wanted, platform, {})
         images = tuple(result.image for result in results if not result.faults)
         left_out = tuple(result for result in results if result.faults)
         if not images or (named and left_out):
@@ -113,33 +113,33 @@ def run(arguments: Arguments) -> int:
         "bootAssets": len(lock.boot_assets),
         "leftOut": [str(result.image) for result in left_out],
     }
-    words = f"{arguments.file}: {len(lock.images)} images, {len(lock.boot_assets)} boot assets"
-    print(json.dumps(report, indent=2) if arguments.as_json else f"{words}, {size / 1e6:.1f} MB")
+    text = f"{arguments.file}: {len(lock.images)} images, {len(lock.boot_assets)} boot assets"
+    print(json.dumps(report, indent=2) if arguments.as_json else f"{text}, {size / 1e6:.1f} MB")
     return _tell_left_out(left_out, platform)
 
 
 def _refuse_incomplete(incomplete: Sequence[Result], platform: Platform) -> None:
-    """Stop where there is nothing to export, or not all of what a list names."""
+    """Stop if there is nothing to export, or not all that a list names."""
     if not incomplete:
         raise OpsError("the caches hold no image: pull some, or fill them with warm")
     raise OpsError(
-        f"{len(incomplete)} images are not complete for {platform}: verify tells what is "
+        f"{len(incomplete)} images are not complete for {platform}: verify shows what is "
         f"missing, warm fetches it\n{listed([one.image for one in incomplete])}"
     )
 
 
 def _tell_left_out(left_out: Sequence[Result], platform: Platform) -> int:
-    """Say what is not in the archive; 1 if somebody may miss some of it."""
+    """Report what is not in the archive; 1 if that includes an image that was pulled."""
     for result in left_out:
         if result.is_aside:
             print(f"left out: {told_aside(result)}", file=sys.stderr)
-    if lacking := [result.image for result in left_out if not result.is_aside]:
+    if incomplete := [result.image for result in left_out if not result.is_aside]:
         print(
-            f"export: {len(lacking)} images are left out, because they are not complete for "
-            f"{platform}: verify tells what is missing, warm fetches it\n{listed(lacking)}",
+            f"export: {len(incomplete)} images are left out, because they are not complete for "
+            f"{platform}: verify shows what is missing, warm fetches it\n{listed(incomplete)}",
             file=sys.stderr,
         )
-    return int(bool(lacking))
+    return int(bool(incomplete))
 
 
 def _refuse_too_large(lock: Lock) -> None:
@@ -150,9 +150,9 @@ def _refuse_too_large(lock: Lock) -> None:
         )
 
 
-def _locked(held: Store, image: ImageReference, platform: Platform) -> LockedImage:
-    parts = storage.parts(held, image, platform)
-    content = held.manifests[parts[0].digest]
+def _locked(store: Store, image: ImageReference, platform: Platform) -> LockedImage:
+    parts = storage.parts(store, image, platform)
+    content = store.manifests[parts[0].digest]
     return LockedImage(image=image, media_type=manifests.parse(content).media_type, parts=parts)
 
 
@@ -200,7 +200,7 @@ def _write_folder(
 def _full_disk_told(path: Path) -> Iterator[None]:
     try:
         yield
-    except RequestException:  # one of Docker's, and an OSError too
+    except RequestException:  # from Docker's client; it is an OSError too
         raise
     except OSError as error:
         raise OpsError(
@@ -235,7 +235,7 @@ def _add_registry_image(
 def _contents(
     volumes: Volumes, stores: dict[str, Store], digests: Sequence[str]
 ) -> Iterator[Iterator[bytes]]:
-    """These blobs one after the other, each from the first cache that has it."""
+    """These blobs in turn, each from the first cache that has it."""
     files = []
     for digest in digests:
         cache = next(one for one in volumes.present if digest in stores[one.host].blobs)

@@ -27,7 +27,7 @@ from plan.settings.stack import Settings
 from plan.talos.cluster_transport import IDENTITY_VARIABLE
 from toolchain import talosctl
 
-# What the engine shows in a secret's place.
+# What the engine shows instead of a secret.
 SECRET = "[secret]"  # noqa: S105 - no secret
 DESTROY = ("destroy", "--yes", "--skip-preview")
 CLUSTER_TYPE = "talos-cache:index:TalosCluster"
@@ -38,7 +38,7 @@ class Arguments:
     """What the command line says.
 
     Attributes:
-        command: as the user has called it, "cluster-up"; it is named where the engine fails.
+        command: as the user called it, such as "cluster-up"; named if the engine fails.
     """
 
     command: str
@@ -186,9 +186,9 @@ def _prepare(stack: str) -> Settings:
 
 
 def _tell_of_others(stack: str) -> None:
-    """What looks like this stack's and is still there: the state did not know it.
+    """Report what looks like this stack's and still exists: the state did not know it.
 
-    The stack is down, so that nothing that goes wrong here is a failure of that.
+    The stack is down already, so an error here is no failure of `down`.
     """
     try:
         names = [cache.name for cache in of_settings(stack_files.check(stack))]
@@ -210,7 +210,7 @@ def _clear_interrupted(stack: str) -> None:
 def _free_volumes(stack: str) -> None:
     """Remove what killed commands left on volumes, any of which the engine may be about to remove.
 
-    What keeps it from that is told, and is no reason not to go on.
+    An error is reported, and does not stop the command.
     """
     try:
         if volumes := whose.recorded(stack).volumes:
@@ -222,19 +222,19 @@ def _free_volumes(stack: str) -> None:
 
 
 def _one_output(exported: dict[str, object], name: str, stack: str) -> object:
-    """The value of the output that is asked for: into a file, where a mask would go unseen."""
+    """The value of one output; not a mask, which would go unseen in a file."""
     if name not in exported:
         raise OpsError(f"there is no output {name}; the outputs are {', '.join(exported)}")
     if exported[name] == SECRET:
         raise OpsError(
-            f"the output {name} holds a secret. In a shell that has run {set_up_line(stack)}: "
+            f"the output {name} contains a secret. In a shell that has run {set_up_line(stack)}: "
             f"pulumi stack output {name} --show-secrets --stack {stack}"
         )
     return exported[name]
 
 
 def _readable(exported: dict[str, object]) -> str:
-    """Every output below its name."""
+    """Every output under its name."""
     return "\n\n".join(f"# {name}\n{_text(value)}".rstrip() for name, value in exported.items())
 
 
@@ -244,5 +244,5 @@ def _text(value: object) -> str:
 
 
 def _cluster(command: Mapping[str, Any]) -> str | None:
-    """The cluster that a command is for; None if it is for none, as that of Harbor's projects."""
+    """The cluster that a command is for; None for others, such as that of Harbor's projects."""
     return ownership.cluster_for((command.get("inputs") or {}).get("environment") or {})

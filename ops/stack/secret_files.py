@@ -1,7 +1,7 @@
 """What a stack keeps to itself on this machine, beside its clusters.
 
 The caches' certificates, and the password of the account that nodes pull from Harbor with. All of
-it lies in the user's state folder, is readable by its owner only, and goes with `make down`.
+it is in the user's state folder, is readable by its owner only, and is removed by `make down`.
 """
 
 import secrets
@@ -25,7 +25,7 @@ from plan.settings.stack import Settings
 if TYPE_CHECKING:
     from ops.tls import user_certificate
 
-# No cluster can have this name, and a cluster's folder stands beside it.
+# No cluster can have this name; the clusters' folders are beside it.
 CERTIFICATES = ".certificates"
 ROBOT = ".harbor-robot"
 
@@ -33,7 +33,7 @@ ROBOT = ".harbor-robot"
 def server_certificate(
     stack: str, settings: Settings, where: Addressing, texts: Mapping[str, str]
 ) -> ServerCertificate | None:
-    """What the caches answer with; made here where the stack brings none. None without TLS.
+    """What the caches answer with; generated here if the stack has none. None without TLS.
 
     Args:
         stack: name of the stack.
@@ -43,7 +43,7 @@ def server_certificate(
 
     Raises:
         SettingsError: the stack's own certificate can't be used.
-        OpsError: what was made here before can't be read.
+        OpsError: what was generated here before can't be read.
     """
     if not settings.cache.tls:
         return None
@@ -52,9 +52,9 @@ def server_certificate(
         _check(given, names)
         return given
     # It takes a tenth of a second, and few stacks need it.
-    from ops.tls import own_ca as made
+    from ops.tls import own_ca
 
-    material = made.ensure(_certificates(stack), names, _now())
+    material = own_ca.ensure(_certificates(stack), names, _now())
     return ServerCertificate(
         certificate=material.server_pem, key=material.server_key, ca=material.ca_pem
     )
@@ -75,7 +75,7 @@ def _problem(fault: "user_certificate.Fault") -> Problem:
 
 
 def robot_secret(stack: str, settings: Settings) -> str:
-    """Password of the account that this stack makes in Harbor; empty where it makes none."""
+    """Password of the account that this stack creates in Harbor; empty if it creates none."""
     if not needs_robot(settings):
         return ""
     path = states_of(stack) / ROBOT
@@ -83,7 +83,7 @@ def robot_secret(stack: str, settings: Settings) -> str:
         private_folder(folder)
     if kept := kept_robot_secret(stack):
         return kept
-    # Chance may leave out a kind of characters that Harbor wants.
+    # A random one may not have every kind of character that Harbor requires.
     while not is_robot_secret(secret := secrets.token_urlsafe(24)):
         continue
     write_private(path, secret)
@@ -91,7 +91,7 @@ def robot_secret(stack: str, settings: Settings) -> str:
 
 
 def kept_robot_secret(stack: str) -> str:
-    """The same, where it has been made already; else empty."""
+    """The same if it exists; else empty."""
     try:
         return (states_of(stack) / ROBOT).read_text()
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def kept_robot_secret(stack: str) -> str:
 
 
 def remove(stack: str) -> None:
-    """Remove all of it, and the folders above that are empty then."""
+    """Remove all of it, and the folders above it that are then empty."""
     folder = states_of(stack)
     if _certificates(stack).exists():
         shutil.rmtree(_certificates(stack))

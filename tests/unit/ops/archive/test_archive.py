@@ -183,7 +183,7 @@ def exported(file):
 
 def test_a_folder_that_is_not_there_is_told_before_docker_is_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(api, "connect", pytest.fail)
-    with pytest.raises(OpsError, match=r"there is no folder .*/nowhere: make it"):
+    with pytest.raises(OpsError, match=r"there is no folder .*/nowhere: create it"):
         exported(tmp_path / "nowhere" / "all.tar.zst")
 
 

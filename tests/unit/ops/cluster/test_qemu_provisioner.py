@@ -705,7 +705,7 @@ def test_plugins_that_talosctl_will_have_to_download_are_told_beforehand(place, 
     for _ in range(2):
         qemu_host.conflicts(plan_of(), folder_of(STACK, NAME))
     told = capfd.readouterr().err
-    assert told.count(f"{folder} lacks firewall, static, tc-redirect-tap;") == 1
+    assert told.count(f"firewall, static, tc-redirect-tap not in {folder};") == 1
 
 
 @pytest.mark.parametrize("stack", [STACK, "another"])
