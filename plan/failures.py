@@ -1,8 +1,8 @@
-"""From the engine's events of a run that failed to what is told at its end.
+"""Turns the engine's events of a failed run into the report at its end.
 
-The engine tells everything as it comes: each resource's error where it happens, the same one as
-often as there are resources that it strikes, and then all outputs. What a user looks at are the
-last lines; these say once what failed, and what to do.
+The engine prints everything as it comes: each resource's error where it happens, the same one for
+each resource that it affects, and then all outputs. A user looks at the last lines; these say once
+what failed and what to do.
 """
 
 import re
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 SHOWN_NAMES = 3
-# Of a long text, as a command's: how it begins, and its end, which says why.
+# Of a long text, such as a command's: its beginning, and its end, which says why.
 FIRST_LINES = 2
 LAST_LINES = 10
 # In the URN of the caches' image; those of nodes are pulled by commands of this project.
 IMAGE = "docker:index/remoteImage:RemoteImage::"
-# What the engine and the language host add to an error that was told before.
+# What the engine and the language host add to an error that was reported before.
 NOISE = re.compile(
     r"(update|preview|destroy|refresh) (failed|canceled)"
     r"|an unhandled error occurred: program exited with non-zero exit code: \d+"
@@ -35,7 +35,7 @@ WRAPPED = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Remedy:
-    """What to do about an error that says `signs`; {again}: the command line to repeat."""
+    """What to do about an error that matches `signs`; {again}: the command line to repeat."""
 
     signs: re.Pattern[str]
     text: str
@@ -48,7 +48,7 @@ REMEDIES = (
             r"|docker\.sock.*permission denied|dial unix \S+: connect: permission denied"
         ),
         text="You may not use Docker: join the group docker (sudo usermod -aG docker $USER, then "
-        "log in anew), then: {again}",
+        "log in again), then: {again}",
     ),
     Remedy(
         signs=re.compile(
@@ -59,7 +59,7 @@ REMEDIES = (
     ),
     Remedy(
         signs=re.compile(r"(?i)port is already allocated|address already in use"),
-        text="Somebody took a port while this ran. The next run names the owner: {again}",
+        text="Another process took a port while this ran. The next run names the owner: {again}",
     ),
     Remedy(
         signs=re.compile(r"(?i)no space left on device"),
@@ -72,7 +72,7 @@ REMEDIES = (
     ),
     Remedy(
         signs=re.compile(r"(?i)toomanyrequests|too many requests|rate limit"),
-        text="The registry lets this address pull no more for now. Log in (docker login) and "
+        text="The registry's rate limit for this address is reached. Log in (docker login) and "
         "docker pull the image, or wait; then: {again}",
     ),
 )
@@ -81,15 +81,15 @@ OF_THE_IMAGE = Remedy(
         r"(?i)can't pull the image|unable to (read|pull) .*image|error pulling image"
         r"|manifest unknown|pull access denied"
     ),
-    text="Check talos-cache:cache.image and the way to its registry, or bring the image here by "
-    "hand (docker pull, docker load); then: {again}",
+    text="Check talos-cache:cache.image and the way to its registry, or bring the image here "
+    "yourself (docker pull, docker load); then: {again}",
 )
-OTHERWISE = "What was done is kept. When the cause is gone, go on with: {again}"
+OTHERWISE = "What was done is kept. When the cause is fixed, continue with: {again}"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One error, and the logical names of all resources that it struck; none: the program's.
+    """One error, and the logical names of the resources that it affects; none: the program's.
 
     `of_image` says whether one of them is the image of the caches.
     """
@@ -102,7 +102,7 @@ class Failure:
 def report(
     command: str, again: str, events: Iterable[Mapping[str, Any]], *, interrupted: bool
 ) -> str:
-    """What to say at the end of a run that failed.
+    """The report at the end of a failed run.
 
     Args:
         command: as the user knows it.
@@ -123,13 +123,13 @@ def report(
 
 def found(events: Iterable[Mapping[str, Any]]) -> tuple[Failure, ...]:
     """Every error once, in the order in which they came."""
-    struck: dict[str, list[str]] = {}
+    affected: dict[str, list[str]] = {}
     for event in events:
         diagnostic = event.get("diagnosticEvent") or {}
         text = _plain(diagnostic.get("message", ""))
         if diagnostic.get("severity") == "error" and not NOISE.fullmatch(text):
-            struck.setdefault(text, []).append(diagnostic.get("urn", ""))
-    return tuple(_failure(text, urns) for text, urns in struck.items())
+            affected.setdefault(text, []).append(diagnostic.get("urn", ""))
+    return tuple(_failure(text, urns) for text, urns in affected.items())
 
 
 def _failure(text: str, urns: Iterable[str]) -> Failure:
@@ -138,7 +138,7 @@ def _failure(text: str, urns: Iterable[str]) -> Failure:
 
 
 def _plain(message: str) -> str:
-    """The error itself, without what it is wrapped in."""
+    """The error itself, unwrapped."""
     text = COLOUR.sub("", message).strip()
     while (bare := WRAPPED.sub("", text).strip()) != text:
         text = bare
@@ -146,14 +146,14 @@ def _plain(message: str) -> str:
 
 
 def _name(urn: str) -> str | None:
-    """The logical name of a resource; the stack itself is none."""
+    """The logical name of a resource; None for the stack itself."""
     if "::pulumi:pulumi:Stack::" in urn:
         return None
     return urn.split("::")[-1]
 
 
 def _told(failure: Failure) -> str:
-    if not failure.names:  # the program's own words, which say what to do
+    if not failure.names:  # the program's own text, which says what to do
         return failure.text
     shown = ", ".join(failure.names[:SHOWN_NAMES])
     more = len(failure.names) - SHOWN_NAMES

@@ -84,13 +84,13 @@ def test_different_errors_stay_in_their_order():
         ("permission denied while trying to connect to the Docker daemon", "group docker"),
         ("dial unix /var/run/docker.sock: connect: permission denied", "group docker"),
         ("dial unix /run/other.sock: connect: permission denied", "group docker"),
-        ("Permission denied: '/home/me/talos-cache/docker-cluster/owner.json'", "go on with: "),
+        ("Permission denied: '/home/me/talos-cache/docker-cluster/owner.json'", "continue with: "),
         ("Bind for 127.0.0.1:5000 failed: port is already allocated", "names the owner"),
         ("write /var/lib/docker/x: no space left on device", "Make room"),
         (NO_FIRMWARE, "apt-get install ovmf"),
         ("error pulling image: toomanyrequests: You have reached", "docker login"),
         (NO_IMAGE, "talos-cache:cache.image"),
-        ("exit status 1", "go on with: "),
+        ("exit status 1", "continue with: "),
     ],
 )
 def test_each_error_comes_with_what_to_do(message, remedy):
@@ -134,11 +134,11 @@ def test_of_a_long_text_the_beginning_and_the_end_are_shown():
 def test_an_interrupted_run_says_so_and_how_it_goes_on():
     assert told(error("update canceled"), interrupted=True).splitlines() == [
         "up was interrupted:",
-        f"What was done is kept. When the cause is gone, go on with: {AGAIN}",
+        f"What was done is kept. When the cause is fixed, continue with: {AGAIN}",
     ]
     said = told(error("no space left on device", IMAGE), interrupted=True)
     assert "caches-image: no space left on device" in said
-    assert said.endswith(f"go on with: {AGAIN}")
+    assert said.endswith(f"continue with: {AGAIN}")
 
 
 def test_the_image_of_a_node_is_not_that_of_the_caches():

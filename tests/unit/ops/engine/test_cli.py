@@ -104,7 +104,7 @@ def test_the_last_lines_of_a_failed_run_are_ours(engine, capfd):
         "",
         "down failed:",
         "  one, two: no room",
-        "What was done is kept. When the cause is gone, go on with: make down STACK=mine",
+        "What was done is kept. When the cause is fixed, continue with: make down STACK=mine",
     ]
     called, debug = (here / "called").read_text().splitlines()
     assert called.startswith("destroy --yes --stack mine --event-log /")
@@ -119,7 +119,7 @@ def test_the_line_to_repeat_removes_no_more_than_was_asked(engine, capfd):
     engine([event("no room", "a::b::c::one")], 255)
     assert cli.run("cluster-down", "mine", "destroy", CLUSTER="one") == 255
     last = capfd.readouterr().err.splitlines()[-1]
-    assert last.endswith("go on with: make cluster-down STACK=mine CLUSTER=one")
+    assert last.endswith("continue with: make cluster-down STACK=mine CLUSTER=one")
 
 
 def test_a_run_that_went_well_adds_nothing(engine, capfd):
