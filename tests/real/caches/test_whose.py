@@ -10,7 +10,7 @@ from tests.real.caches.conftest import PREFIX, embedded
 
 STACK = "whose"
 NAME = f"{PREFIX}-whose"
-BASE_PORT = 15230
+BASE_PORT = 15880
 HOSTS = ("docker.io", "ghcr.io")
 CONTAINERS = {f"{NAME}-{host}" for host in HOSTS}
 

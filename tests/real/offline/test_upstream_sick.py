@@ -31,7 +31,7 @@ from tests.real.offline.away import (
 )
 
 STACK = "upstream-sick"
-BASE_PORT = 15170
+BASE_PORT = 15890
 ADDRESS = "address.test"
 ADDRESS_TOKENS = "address-tokens.test"
 WANTS_LOGIN = "wants a user name and a password"
