@@ -8,9 +8,13 @@ VENV_PYTHON = .work/venv/bin/python
 # Runs the set-up, takes over the variables it prints, and stops where it fails.
 ENTER = exports="$$($(PYTHON) -m toolchain setup --stack '$(STACK)' $(1))" && eval "$$exports"
 
+# A tier of tests, and what Docker is set up for; APART=1 runs it on a Docker of its own (needs root).
+TIER = $(call ENTER,--dev --for $(if $(APART),engines,$(2))) && \
+  $(VENV_PYTHON) -m tests.tiers --only $(1) $(if $(APART),--apart)
+
 OPS = $(call ENTER,) && $(VENV_PYTHON) -m ops $@ --stack '$(STACK)' $(ARGS)
 
-.PHONY: help demo test test-offline test-private test-engines test-talos parts setup up preview down cluster-up cluster-down outputs stack warm verify repair export import prune ledger adopt doctor check plan-tests e2e bench clean
+.PHONY: help demo test test-caches test-offline test-private test-engines test-talos parts setup up preview down cluster-up cluster-down outputs stack warm verify repair export import prune ledger adopt doctor check plan-tests e2e bench clean
 
 help: ## What there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,23 +22,26 @@ help: ## What there is
 demo: ## The main job on an embedded default: caches up, filled, upstream unplugged, proved (KEEP=1 keeps it)
 	@$(call ENTER,--for demo) && $(VENV_PYTHON) -m demo $(if $(KEEP),--keep)
 
-test: ## Every tier of tests, set-up included
+test: ## The quick tiers of tests, set-up included
 	@$(call ENTER,--dev --for test) && $(VENV_PYTHON) -m tests.tiers
 
 setup: ## Install what is missing; prints the lines that make plain pulumi work: eval "$(make -s setup)"
 	@$(PYTHON) -m toolchain setup --stack '$(STACK)'
 
+test-caches: ## Caches that change, break, move and are shared; the fallback plugins; APART=1: on a Docker of its own
+	@$(call TIER,caches,test)
+
 test-offline: ## Upstreams that go away, damaged blobs, full disks, archives carried to a machine without network
-	@$(call ENTER,--dev --for test) && $(VENV_PYTHON) -m tests.tiers --only offline
+	@$(call TIER,offline,test)
 
 test-private: ## Private upstreams, TLS and logins of caches, Harbor
-	@$(call ENTER,--dev --for test) && $(VENV_PYTHON) -m tests.tiers --only private
+	@$(call TIER,private,test)
 
 test-engines: ## Containers made, changed and read by another Docker than this machine's, on both of its image stores
-	@$(call ENTER,--dev --for engines) && $(VENV_PYTHON) -m tests.tiers --only engines
+	@$(call TIER,engines,engines)
 
 test-talos: ## Real talosctl, real Talos nodes, a real Kubernetes cluster (cold: builds them all first)
-	@$(call ENTER,--dev --for talos) && $(VENV_PYTHON) -m tests.tiers --only talos
+	@$(call TIER,talos,talos)
 
 parts: ## Build ahead what make test-talos builds first: Talos, containerd, Kubernetes
 	@$(call ENTER,--dev --for engines) && $(VENV_PYTHON) -m tests.real.talos.parts
@@ -95,7 +102,7 @@ plan-tests: ## The pure decisions alone: a few seconds, 100 % of branches
 	@$(call ENTER,--dev) && $(VENV_PYTHON) -m tests.tiers --only plan
 
 e2e: ## The real engine and real Docker alone
-	@$(call ENTER,--dev --for test) && $(VENV_PYTHON) -m tests.tiers --only e2e
+	@$(call TIER,e2e,test)
 
 bench: ## How fast, against the guide's docker run loop
 	@$(call ENTER,--dev) && $(VENV_PYTHON) -m bench

@@ -1,6 +1,6 @@
 """Runs tiers of tests, cheapest first, and stops what the set-up started.
 
-`make test` runs those that need no parts of Talos, `make test-talos` the one that does.
+`make test` runs the quick ones; each other one has a command of its own, and `.ci/run` runs all.
 """
 
 import argparse
@@ -8,14 +8,20 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.real.engines.inside import MACHINES
 from toolchain import docker_engine
 
 PYTHON = sys.executable
 SHELLCHECK = str(Path(PYTHON).with_name("shellcheck"))
 PYTEST = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+# What tests that were killed have left in Docker.
+SWEEP = (PYTHON, "-m", "tests.real.caches.sweep")
+ENGINE = (PYTHON, "-m", "tests.real.engines")
+# Modules side by side: most of a module's time it waits for the engine, its plugins and Docker.
+PARALLEL = ("-n", "3", "--dist", "loadfile", "--durations=10")
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,32 @@ class Tier:
     commands: tuple[tuple[str, ...], ...]
     docker: str | None = "test"
 
+    def apart(self) -> "Tier":
+        """The same on a Docker of its own, beside whatever else runs on this machine."""
+        commands = tuple(
+            (*ENGINE, MACHINES, *command[len(PYTEST) :]) if _is_pytest(command) else command
+            for command in self.commands
+            if command != SWEEP
+        )
+        return replace(self, commands=commands, docker=None)
 
-TIERS = (
+
+def _is_pytest(command: tuple[str, ...]) -> bool:
+    return command[: len(PYTEST)] == PYTEST
+
+
+# What everybody who changes something runs: whole stacks, as a user has them.
+WHOLE_STACKS = (
+    "tests/real/caches/test_clients.py",
+    "tests/real/caches/test_earlier_states.py",
+    "tests/real/caches/test_engine_yaml.py",
+    "tests/real/caches/test_exposed_ports.py",
+    "tests/real/caches/test_paths.py",
+    "tests/real/caches/test_readme.py",
+    "tests/real/caches/test_shipped_stacks.py",
+)
+NOT_REAL = "not e2e and not offline and not talos and not private"
+QUICK = (
     Tier(
         "check",
         (
@@ -50,45 +80,24 @@ TIERS = (
     ),
     Tier(
         "unit",
-        (
-            (
-                *PYTEST,
-                *(
-                    "-m",
-                    "not e2e and not offline and not talos and not private",
-                    "--ignore=tests/unit/plan",
-                ),
-                *("-n", "2", "--dist", "loadfile"),
-            ),
-        ),
+        ((*PYTEST, "-m", NOT_REAL, "--ignore=tests/unit/plan", "-n", "2", "--dist", "loadfile"),),
     ),
-    # Two modules at a time: most of the time goes into starting the engine and its plugins.
-    Tier(
-        "e2e",
-        (
-            (PYTHON, "-m", "tests.real.caches.sweep"),
-            (*PYTEST, "-m", "e2e", "-n", "2", "--dist", "loadfile", "--durations=10"),
-        ),
-    ),
+    Tier("e2e", (SWEEP, (*PYTEST, *PARALLEL, *WHOLE_STACKS))),
 )
-# By itself only: it waits for time-outs, fills disks and kills caches.
-OFFLINE = Tier(
-    "offline",
+# Stacks that change, break, move and are shared; the fallback plugins beside recorded answers.
+CACHES = Tier(
+    "caches",
     (
-        (PYTHON, "-m", "tests.real.caches.sweep"),
-        (*PYTEST, "-m", "offline", "-n", "2", "--dist", "loadfile", "--durations=15"),
+        SWEEP,
+        (*PYTEST, "-m", "e2e", *PARALLEL, *(f"--ignore={module}" for module in WHOLE_STACKS)),
     ),
 )
-# By itself only, so that the others stay quick: real registries that ask who one is.
-PRIVATE = Tier(
-    "private",
-    (
-        (PYTHON, "-m", "tests.real.caches.sweep"),
-        (*PYTEST, "-m", "private", "-n", "2", "--dist", "loadfile", "--durations=10"),
-    ),
-)
-# By itself only: the modules that make, change and read containers, on another Docker than the
-# machine's. What an image store changes is images: on the second one run those that use them most.
+# Waits for time-outs, fills disks and kills caches.
+OFFLINE = Tier("offline", (SWEEP, (*PYTEST, "-m", "offline", *PARALLEL)))
+# Real registries that ask who one is.
+PRIVATE = Tier("private", (SWEEP, (*PYTEST, "-m", "private", *PARALLEL)))
+# The modules that make, change and read containers, on another Docker than the machine's. What an
+# image store changes is images: on the second one run those that use them most.
 IMAGES = (
     "tests/real/caches/test_shipped_stacks.py",
     "tests/real/offline/test_execute.py",
@@ -101,8 +110,6 @@ CONTAINERS = (
     "tests/real/caches/test_trouble.py",
     "tests/real/fallback_plugins/test_transcripts_live.py",
 )
-ENGINE = (PYTHON, "-m", "tests.real.engines")
-PARALLEL = ("-n", "2", "--dist", "loadfile", "--durations=10")
 ENGINES = Tier(
     "engines",
     (
@@ -111,27 +118,28 @@ ENGINES = Tier(
     ),
     docker=None,
 )
-# By itself only: it builds Talos, containerd and Kubernetes first, once.
+# Builds Talos, containerd and Kubernetes first, once.
 TALOS = Tier(
     "talos",
     (
-        (PYTHON, "-m", "tests.real.caches.sweep"),
+        SWEEP,
         (PYTHON, "-m", "tests.real.talos.parts"),
         (*PYTEST, "-m", "talos", "--durations=15", "tests/real/talos"),
     ),
     docker="talos",
 )
-
-
-ALL = (*TIERS, OFFLINE, PRIVATE, ENGINES, TALOS)
+ALL = (*QUICK, CACHES, OFFLINE, PRIVATE, ENGINES, TALOS)
 
 
 def main() -> int:
     """Run the tiers asked for; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.tiers", description=__doc__)
     parser.add_argument("--only", choices=[tier.name for tier in ALL])
-    only = parser.parse_args().only
-    chosen = [tier for tier in ALL if tier.name == only] if only else TIERS
+    parser.add_argument("--apart", action="store_true", help="on a Docker of its own")
+    arguments = parser.parse_args()
+    chosen = [tier for tier in ALL if tier.name == arguments.only] or list(QUICK)
+    if arguments.apart:
+        chosen = [tier.apart() for tier in chosen]
     try:
         failed = [tier.name for tier in chosen if not _passes(tier)]
     finally:

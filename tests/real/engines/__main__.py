@@ -1,17 +1,19 @@
-"""Tests on Debian 13's Docker, with an image store: `python -m tests.real.engines STORE PYTEST...`.
+"""Tests on a Docker of their own: `python -m tests.real.engines DOCKER PYTEST...`.
 
-That Docker runs beside the machine's own and shares nothing with it, in namespaces of its own for
-mounts, network and processes; so do the tests, which reach its published ports from nowhere else.
-Whatever ends this, all of it ends with it.
+That Docker is Debian 13's, with an image store, or another daemon of the machine's own version. It
+runs beside the machine's and shares nothing with it, in namespaces of its own for mounts, network
+and processes; so do the tests, which reach its published ports from nowhere else. Whatever ends
+this, all of it ends with it.
 """
 
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from host.console import say
 from host.errors import SetupError
-from tests.real.engines.inside import STORES
+from tests.real.engines.inside import MACHINES, STORES
 from tests.real.engines.root import ensure
 from toolchain import registry_image
 
@@ -19,10 +21,10 @@ from toolchain import registry_image
 def main() -> None:
     """Run pytest there; its exit status is this program's."""
     parser = argparse.ArgumentParser(prog="python -m tests.real.engines", description=__doc__)
-    parser.add_argument("store", choices=STORES)
+    parser.add_argument("docker", choices=(MACHINES, *STORES))
     arguments, pytest = parser.parse_known_args()
     try:
-        root = ensure()
+        root = Path("/") if arguments.docker == MACHINES else ensure()
         # Built here if it has to be: in there is no network.
         registry_image.server()
         registry_image.busybox()
@@ -32,7 +34,7 @@ def main() -> None:
     namespaces = ["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     # The first process of such a namespace inherits all orphans, and has to reap them.
     init = [root / "usr/bin/docker-init", "--"]
-    inside = [sys.executable, "-m", "tests.real.engines.inside", root, arguments.store, *pytest]
+    inside = [sys.executable, "-m", "tests.real.engines.inside", root, arguments.docker, *pytest]
     env = {key: value for key, value in os.environ.items() if not key.startswith("DOCKER_")}
     # This process becomes the one that ends them: killed, it takes all the others along.
     os.execvpe("unshare", ["unshare", *namespaces, *init, *inside], env)

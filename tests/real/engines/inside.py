@@ -1,7 +1,7 @@
 """Runs in namespaces of its own: starts the other Docker there, looks at it, runs pytest.
 
-Only that Docker has Debian 13 as its root, and everything but Debian's own folders is the machine's
-there too: a path means the same to it as to the tests.
+If it is Debian 13's, only that Docker has Debian 13 as its root, and everything but Debian's own
+folders is the machine's there too: a path means the same to it as to the tests.
 """
 
 import json
@@ -18,9 +18,11 @@ from host.locks import only_one
 from host.paths import WORK
 from tests.dockerd import Dockerd
 from tests.real.engines.root import VERSION
-from toolchain import registry_image
+from toolchain import node_runtime, registry_image
 
-# Name -> the storage driver that Docker reports with it.
+# The machine's own Docker programs; the image store is the one they choose.
+MACHINES = "machine"
+# Image store of Debian 13's Docker -> the storage driver that Docker reports with it.
 STORES = {"overlay2": "overlay2", "containerd": "overlayfs"}
 # What the other Docker has of its own; the rest is the machine's.
 DEBIAN = {"bin", "boot", "etc", "lib", "lib32", "lib64", "libx32", "lost+found", "sbin", "usr"}
@@ -30,23 +32,23 @@ PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
 def main() -> int:
-    """Run pytest on one image store; returns its exit status."""
-    root, store, *arguments = sys.argv[1:]
-    with only_one(WORK / "engines" / f"{store}.lock"):
-        return _run(Path(root), store, arguments)
+    """Run pytest on one Docker; returns its exit status."""
+    root, name, *arguments = sys.argv[1:]
+    with only_one(WORK / "engines" / f"{name}.lock"):
+        return _run(Path(root), name, arguments)
 
 
-def _run(debian: Path, store: str, arguments: Sequence[str]) -> int:
-    folder = WORK / "engines" / store
+def _run(debian: Path, name: str, arguments: Sequence[str]) -> int:
+    folder = WORK / "engines" / name
     if folder.exists():  # of a run that was killed
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     _mount("--types", "tmpfs", "tmpfs", "/run")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    engine = _docker(_root(debian, folder), store, folder)
+    engine = _machines(folder) if name == MACHINES else _debians(debian, name, folder)
     engine.start()
     try:
-        check(engine, store)
+        check(engine, name)
         registry_image.ensure()
         status = subprocess.run([*PYTEST, *arguments]).returncode
         if status < 0:
@@ -76,7 +78,15 @@ def _root(debian: Path, folder: Path) -> Path:
     return root
 
 
-def _docker(root: Path, store: str, folder: Path) -> Dockerd:
+def _machines(folder: Path) -> Dockerd:
+    # As the set-up starts it for Talos nodes: other containers don't mind.
+    options = node_runtime.dockerd_options() if node_runtime.capability_missing() else []
+    argv = ["dockerd", "--data-root", str(folder / "data"), *options]
+    return Dockerd(f"unix://{DEFAULT_SOCKET}", argv, folder / "log")
+
+
+def _debians(debian: Path, store: str, folder: Path) -> Dockerd:
+    root = _root(debian, folder)
     config = folder / "daemon.json"
     config.write_text(json.dumps({"features": {"containerd-snapshotter": store == "containerd"}}))
     # Not by chroot: `docker exec` enters the root of a container's mount namespace, which would
@@ -86,7 +96,7 @@ def _docker(root: Path, store: str, folder: Path) -> Dockerd:
     return Dockerd(f"unix://{DEFAULT_SOCKET}", [str(part) for part in argv], folder / "log")
 
 
-def check(engine: Dockerd, store: str) -> None:
+def check(engine: Dockerd, name: str) -> None:
     """Say which Docker and image store it is.
 
     Raises:
@@ -94,12 +104,13 @@ def check(engine: Dockerd, store: str) -> None:
     """
     client = engine.client()
     version, driver = client.version()["Version"], client.info()["Driver"]
-    if not version.startswith(VERSION) or driver != STORES[store]:
+    wanted = STORES.get(name)
+    if wanted and (driver != wanted or not version.startswith(VERSION)):
         raise SetupError(
             f"this is Docker {version} with the storage driver {driver}, "
-            f"and not Docker {VERSION}* with {STORES[store]}"
+            f"and not Docker {VERSION}* with {wanted}"
         )
-    say(f"these tests run on Docker {version}, image store {store} (storage driver {driver})")
+    say(f"these tests run on a Docker {version} of their own ({name}, storage driver {driver})")
 
 
 def _mount(*arguments: str) -> None:

@@ -90,10 +90,15 @@ def daemon(version, driver):
     return SimpleNamespace(client=lambda: client)
 
 
-def test_the_docker_and_the_image_store_asked_for_are_said(capsys):
-    inside.check(daemon("26.1.5+dfsg1", "overlayfs"), "containerd")
-    said = "these tests run on Docker 26.1.5+dfsg1, image store containerd (storage driver overlay"
-    assert said in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "version", "driver"),
+    [("containerd", "26.1.5+dfsg1", "overlayfs"), ("machine", "20.10.24+dfsg1", "btrfs")],
+)
+def test_the_docker_and_the_image_store_asked_for_are_said(name, version, driver, capsys):
+    inside.check(daemon(version, driver), name)
+    said = capsys.readouterr().err
+    assert f"Docker {version}" in said
+    assert f"{name}, storage driver {driver}" in said
 
 
 @pytest.mark.parametrize(
