@@ -116,6 +116,6 @@ def _required_version(plugin: Plugin) -> str:
 
 def launcher_text(plugin: Plugin, root: Path = ROOT, python: Path = VENV / "bin" / "python") -> str:
     """A program that runs a stand-in."""
-    program = f"from toolchain.fallback_plugins.{plugin.fallback} import main; main()"
+    program = f"from toolchain.fallback_plugins.start import start; start('{plugin.fallback}')"
     comment = f"Launches the stand-in for the official {plugin.program}; made by make setup."
     return launchers.text(program, comment, root, python)
