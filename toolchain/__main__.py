@@ -31,15 +31,15 @@ from toolchain import (
 from toolchain.environment import exports, shell_lines
 from toolchain.versions import TALOSCTL
 
-# Tests that start a Docker of their own: the machine's is left to whoever uses it meanwhile.
+# Tests that start their own Docker: the machine's stays free for others.
 OWN_DOCKER = "engines"
-# Two runs in one checkout would build the same environment into each other's.
+# Two runs in one checkout would overwrite each other's virtual environment.
 LOCK = WORK / "set-up.lock"
-# Of the engine's states; with PULUMI_DIY_BACKEND_GZIP or _ZSTD it packs them.
+# Of the engine's state files; PULUMI_DIY_BACKEND_GZIP and _ZSTD make it compress them.
 ENDINGS = (".json", ".json.gz", ".json.zst")
-# By project; and, as the engine kept them before it knew of projects, all in one folder.
+# A folder per project; before the engine had projects, it kept them all in one folder.
 STACKS = ".pulumi/stacks/**/*"
-# For the Python of the project's own environment: it has what this one may lack.
+# Runs in the project's own Python, which has zstandard: this one may not.
 UNPACK_ZSTD = """
 import sys, zstandard
 packed = sys.stdin.buffer.read()
@@ -63,8 +63,8 @@ def main() -> int:
 
 
 def setup(stack: str, purpose: str, *, dev: bool) -> str:
-    """Bring everything in place, one run at a time; returns the lines to export."""
-    found = places.check()  # first: what comes after looks into the home folder
+    """Put everything in place, one run at a time; returns the lines to export."""
+    home = places.check()  # first: all other steps use the home folder
     endpoint = docker_engine.choose()
     with only_one(LOCK):
         python_env.ensure(dev=dev)
@@ -75,11 +75,11 @@ def setup(stack: str, purpose: str, *, dev: bool) -> str:
         pulumi = engine.ensure()
         missing = plugins.ensure(pulumi)
         say(f"using: {pulumi}; plugins {plugins.describe(missing)}; {docker}")
-        return shell_lines({**found, **exports(stack, endpoint)})
+        return shell_lines({**home, **exports(stack, endpoint)})
 
 
 def _ensure_docker(endpoint: Endpoint, purpose: str) -> str:
-    """Docker, with the registry's image in it; returns phrases that say which they are."""
+    """Make sure of Docker and the registry's image; returns a phrase that describes both."""
     if purpose == OWN_DOCKER:
         docker_engine.ensure_client()
         return "a Docker that the tests start"
@@ -87,10 +87,10 @@ def _ensure_docker(endpoint: Endpoint, purpose: str) -> str:
 
 
 def clean() -> None:
-    """Remove the working folder, but for a passphrase that stack files are encrypted with.
+    """Remove the working folder, except a passphrase that stack files are encrypted with.
 
     Raises:
-        SetupError: a stack still has resources, which could not be destroyed any more.
+        SetupError: a stack still has resources, which could not be destroyed afterwards.
     """
     with only_one(LOCK):
         _clean()
@@ -105,18 +105,18 @@ def _clean() -> None:
         raise SetupError("the demo is up (kept with KEEP=1, or killed): make demo takes it down")
     docker_engine.stop_if_ours("use")
     needed_by = passphrases.stacks_that_need_it()
-    kept = PRIVATE / passphrases.OWN
-    # What says which dockerd is to be stopped some day stays while that runs.
-    noted = {LOCK, *docker_engine.noted_files()}
-    _empty(WORK, {*noted, PRIVATE} if needed_by else noted)
+    passphrase = PRIVATE / passphrases.OWN
+    # The record of a dockerd that still runs is needed to stop it later.
+    in_use = {LOCK, *docker_engine.files_in_use()}
+    _empty(WORK, {*in_use, PRIVATE} if needed_by else in_use)
     if needed_by:
-        _empty(PRIVATE, {kept})
+        _empty(PRIVATE, {passphrase})
         say(
-            f"kept {kept}: what {_named(needed_by)} can hold is encrypted with "
-            "this passphrase, and nothing else opens it. Keep a copy of it, or remove both when "
-            "you need neither any more"
+            f"kept {passphrase}: any secrets in {_listed(needed_by)} are encrypted with this "
+            "passphrase, and nothing else can decrypt them. Keep a copy of it, or remove both "
+            "when you no longer need them"
         )
-    LOCK.unlink()  # the last: whoever comes now finds nothing that is being removed
+    LOCK.unlink()  # last: a run that was waiting for it finds nothing half removed
     with suppress(OSError):  # it is not empty
         WORK.rmdir()
 
@@ -133,21 +133,21 @@ def _empty(folder: Path, kept: Collection[Path]) -> None:
             path.unlink()
 
 
-def _named(files: Sequence[Path]) -> str:
+def _listed(files: Sequence[Path]) -> str:
     return ", ".join(str(file.relative_to(ROOT)) for file in files)
 
 
 def has_resources(state: Path) -> bool:
-    """Whether a file of the engine's holds a stack with resources.
+    """Whether a state file of the engine has a stack with resources.
 
     Raises:
-        SetupError: it can't be read, so that nobody knows.
+        SetupError: it can't be read, so there is no way to tell.
     """
     try:
         content = json.loads(_unpacked(state))
         latest = (content.get("checkpoint") or {}).get("latest") if content is not None else None
         return bool(latest and latest.get("resources"))
-    # A ValueError: no JSON, or no text.
+    # A ValueError: not JSON, or not text.
     except (
         OSError,
         EOFError,
@@ -158,8 +158,8 @@ def has_resources(state: Path) -> bool:
         subprocess.CalledProcessError,
     ) as error:
         raise SetupError(
-            f"{state} can't be read: it is empty or cut off, and what its stack has made may still "
-            f"be there. Take the stack down; if that fails, copy the state before it over it "
+            f"{state} can't be read: it is empty or truncated, and its stack's resources may still "
+            f"exist. Take the stack down; if that fails, replace the file with the previous state "
             f"({state}.bak) and try again, or remove it"
         ) from error
 
@@ -172,8 +172,8 @@ def _unpacked(state: Path) -> bytes:
         python = VENV / "bin" / "python"
         if not python.exists():
             raise SetupError(
-                f"{state} is packed with zstd, which this Python can't read, and the one in {VENV} "
-                f"is not there to do it. Have it made, then clean again: make setup"
+                f"{state} is compressed with zstd, which this Python can't read, and {VENV}, whose "
+                f"Python can, does not exist. Run make setup, then make clean again"
             )
         return subprocess.run(
             [python, "-c", UNPACK_ZSTD], input=packed, capture_output=True, check=True

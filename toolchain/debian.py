@@ -1,7 +1,7 @@
-"""Debian packages, installed only as root and only where something is missing.
+"""Debian packages, installed only as root and only if something is missing.
 
-Another apt-get may be at work: a new cloud machine runs one in its first minutes. apt itself waits
-for dpkg's lock only (`DPkg::Lock::Timeout`), and on old releases for none, so the wait is ours.
+Another apt-get may be running: a new cloud machine runs one in its first minutes. apt itself waits
+for dpkg's lock only (`DPkg::Lock::Timeout`), and on old releases for none, so we wait.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ from toolchain.steps import (
     run,
 )
 
-# All that `apt-get update` and `apt-get install` lock, as fcntl has it.
+# Every file that `apt-get update` and `apt-get install` lock, with fcntl.
 LOCKS = tuple(
     map(
         Path,
@@ -34,19 +34,19 @@ LOCKS = tuple(
 )
 LOCK_SECONDS = 600
 POLL_SECONDS = 0.5
-# What apt says to a lock that somebody took between our look and its own. That it "Could not open
-# lock file" is another thing, which no wait ends: the file system may be read-only.
-REFUSED = re.compile(r"Could not get lock .*")
+# apt's error if a lock was taken between our check and its own. "Could not open lock file" is
+# another one, for which waiting does not help: the file system may be read-only.
+LOCK_TAKEN = re.compile(r"Could not get lock .*")
 # struct flock: type, whence, start, length, process.
 FLOCK = "hhqqi"
 
 
 def install(packages: tuple[str, ...], why: str) -> None:
-    """Install packages with apt-get, when nobody else is at it.
+    """Install packages with apt-get, once no other program holds apt's locks.
 
     Raises:
-        SetupError: not root, or no apt-get; says what to install by hand. Or another holds one of
-            apt's locks for too long; says who.
+        SetupError: not root, or no apt-get: says what to install by hand. Or another program
+            holds one of apt's locks for too long: says which.
     """
     names = " ".join(packages)
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
@@ -62,43 +62,43 @@ def install(packages: tuple[str, ...], why: str) -> None:
 
 def _apt(doing: str, arguments: list[str], deadline: float) -> None:
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-    told = False
+    reported = False
     while True:
         _wait_for_locks(deadline)
         try:
             return run(doing, ["apt-get", "-y", "-q", *arguments], env=env)
         except StepFailedError as failure:
-            refused = REFUSED.search(str(failure))
-            if not refused or time.monotonic() > deadline:
+            taken = LOCK_TAKEN.search(str(failure))
+            if not taken or time.monotonic() > deadline:
                 raise
-            if not told:
-                say(f"{refused[0]}: trying again until that ends")
-            told = True
+            if not reported:
+                say(f"{taken[0]}: trying again until it is free")
+            reported = True
             time.sleep(POLL_SECONDS)
 
 
 def _wait_for_locks(deadline: float) -> None:
-    """Wait until nobody holds any of apt's locks.
+    """Wait until all of apt's locks are free.
 
     Raises:
-        SetupError: somebody does until the deadline.
+        SetupError: one of them is still held at the deadline.
     """
-    told = ""
+    reported = ""
     with progress("waiting for another program to install packages"):
-        while held := _held():
+        while conflict := _held_lock():
             if time.monotonic() > deadline:
                 raise SetupError(
-                    f"{held}, and has for {LOCK_SECONDS / 60:.0f} minutes. Let it end, or end it, "
-                    "then run this again"
+                    f"{conflict}, and has for {LOCK_SECONDS / 60:.0f} minutes. Wait for it to end, "
+                    "or stop it, then run this again"
                 )
-            if held != told:
-                say(f"{held}: waiting for it to end")
-                told = held
+            if conflict != reported:
+                say(f"{conflict}: waiting for it to end")
+                reported = conflict
             time.sleep(POLL_SECONDS)
 
 
-def _held() -> str | None:
-    """Who holds which of apt's locks, None if nobody holds any."""
+def _held_lock() -> str | None:
+    """Which process holds which of apt's locks; None if all are free."""
     for lock in LOCKS:
         if (process := _holder(lock)) is not None:
             return f"{_described(process)} holds {lock}"
@@ -108,12 +108,12 @@ def _held() -> str | None:
 def _holder(lock: Path) -> int | None:
     """The process that holds a lock; 0 for one that can't be seen from here."""
     try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)  # also where nothing can be written
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)  # also on a read-only file system
     except FileNotFoundError:
         return None
     try:
-        asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, process = struct.unpack(FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+        query = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, process = struct.unpack(FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, query))
     finally:
         os.close(descriptor)
     return None if kind == fcntl.F_UNLCK else max(int(process), 0)
@@ -123,7 +123,7 @@ def _described(process: int) -> str:
     if not process:
         return "another program"
     try:
-        words = Path(f"/proc/{process}/cmdline").read_text(errors="replace").replace("\0", " ")
+        command = Path(f"/proc/{process}/cmdline").read_text(errors="replace").replace("\0", " ")
     except OSError:
         return f"process {process}"
-    return f"process {process} ({' '.join(words.split())[:80]})"
+    return f"process {process} ({' '.join(command.split())[:80]})"

@@ -1,4 +1,4 @@
-"""Docker: used where it answers; where it does not, installed and started if this is root."""
+"""Docker: used if it answers; if it does not, installed and started when run as root."""
 
 import json
 import os
@@ -25,20 +25,21 @@ from toolchain import debian, node_runtime
 from toolchain.files import write_if_different
 from toolchain.steps import progress
 
-# What a dockerd may be for that people use, too; the others are for tests.
+# Purposes for which people may use a dockerd too; the others are for tests.
 SHARED = ("use", "demo")
 STARTED = WORK / "dockerd.json"
 START_SECONDS = 90
 STOP_SECONDS = 60
-# systemd may start Docker only when it is asked, and a machine may have much to do.
+# systemd may start Docker only on the first request, and the machine may be busy.
 SLOW_SECONDS = 60
 
 
 def choose() -> Endpoint:
-    """Which Docker is used; everything that this process starts goes there too.
+    """Choose the Docker that this process, and everything that it starts, uses.
 
     Raises:
-        SetupError: one was chosen that does not answer. Only the usual one is ever started here.
+        SetupError: the user has chosen one that does not answer. Only the default one is ever
+            started here.
     """
     endpoint = docker_endpoint.chosen()
     if endpoint.source:
@@ -48,8 +49,8 @@ def choose() -> Endpoint:
         except NoAnswerError as error:
             raise SetupError(
                 f"{error}. Start it, or choose another (docker context use NAME, DOCKER_HOST). "
-                f"The only Docker that this project starts is the one at "
-                f"{docker_endpoint.DEFAULT_SOCKET}, and only where no other is chosen."
+                f"This project starts only the Docker at {docker_endpoint.DEFAULT_SOCKET}, and "
+                "only if no other is chosen."
             ) from error
     for name, value in endpoint.environment.items():
         os.environ.pop(name, None)
@@ -64,19 +65,19 @@ def ensure(endpoint: Endpoint, purpose: str = "use") -> str:
     Args:
         endpoint: where it is.
         purpose: what a dockerd started here is for; only `stop_if_ours` with the same purpose
-            stops it. One that was started for something shorter-lived is kept for "use".
+            stops it. "use" takes over one that was started for something shorter-lived.
             One for "talos" can run privileged nodes on any machine.
 
     Raises:
-        SetupError: it does not and can't be started from here, or runs and can't do what
-            "talos" asks for; says what to do.
+        SetupError: it does not answer and can't be started from here, or it can't do what
+            "talos" needs; says what to do.
     """
     try:
         version = _version(endpoint)
     except NobodyListensError:
         if endpoint.source:
             raise
-        # Another checkout may be starting it this very moment.
+        # Another checkout may be starting it at this very moment.
         with only_one(user_cache() / "locks" / "dockerd.lock"):
             try:
                 version = _version(endpoint)
@@ -96,11 +97,11 @@ def ensure(endpoint: Endpoint, purpose: str = "use") -> str:
 def stop_if_ours(purpose: str) -> None:
     """Stop the dockerd that `ensure` started for this purpose, and no other.
 
-    Another checkout may use it too, of which nothing is noted here: its containers tell. What tests
-    have left running is nobody's, and the next ones may need a dockerd of another kind.
+    Another checkout may use it too, which is not recorded here: only its containers show it. What
+    tests leave running is not in use, and the next tests may need a dockerd of another kind.
     """
     pid = _running_pid()
-    if pid is None or _noted().get("purpose") != purpose:
+    if pid is None or _recorded().get("purpose") != purpose:
         return
     if purpose in SHARED and (running := _containers_running()):
         say(
@@ -119,17 +120,17 @@ def stop_if_ours(purpose: str) -> None:
             time.sleep(0.1)
 
 
-def noted_files() -> tuple[Path, ...]:
-    """What is kept of a dockerd that was started here and runs; nothing where there is none."""
+def files_in_use() -> tuple[Path, ...]:
+    """The record and the logs of a dockerd that was started here; none if none runs."""
     return () if _running_pid() is None else (STARTED, LOGS)
 
 
 def _version(endpoint: Endpoint) -> str:
-    """Which Docker answers; one that is slow is waited for.
+    """The version of the Docker that answers, waiting for a slow one.
 
     Raises:
-        NoAnswerError: it does not.
-        SetupError: it is too slow, or this user may not ask; says what to do.
+        NoAnswerError: it does not answer.
+        SetupError: it is too slow, or this user may not use it; says what to do.
     """
     try:
         try:
@@ -139,36 +140,36 @@ def _version(endpoint: Endpoint) -> str:
             return docker_endpoint.ask(endpoint, "/version", "Version", seconds=SLOW_SECONDS)
     except SlowError as error:
         raise SetupError(
-            f"{error}. It hangs, or this machine has too much to do: see what it says (sudo "
-            "journalctl -u docker), restart it (sudo systemctl restart docker, or Docker Desktop), "
-            "or choose another (docker context use NAME, DOCKER_HOST)"
+            f"{error}. It hangs, or this machine is overloaded: look at its log (sudo journalctl "
+            "-u docker), restart it (sudo systemctl restart docker, or Docker Desktop), or choose "
+            "another (docker context use NAME, DOCKER_HOST)"
         ) from error
     except NotAllowedError as error:
         raise SetupError(
-            f"{error}. The socket is there, and this user may not use it: join its group (sudo "
-            "usermod -aG docker $USER), log in anew, then run this again. Everybody in that group "
+            f"{error}. The socket exists, but this user may not use it: join its group (sudo "
+            "usermod -aG docker $USER), log in again, then run this again. Anyone in that group "
             "can become root on this machine"
         ) from error
 
 
 def _containers_running() -> int:
-    """How many run in the Docker that is started here; one that does not answer serves nobody."""
-    usual = Endpoint(url=f"unix://{docker_endpoint.DEFAULT_SOCKET}")
+    """How many containers run in the Docker that is started here; 0 if it does not answer."""
+    default = Endpoint(url=f"unix://{docker_endpoint.DEFAULT_SOCKET}")
     try:
-        return int(docker_endpoint.ask(usual, "/info", "ContainersRunning", seconds=SLOW_SECONDS))
+        return int(docker_endpoint.ask(default, "/info", "ContainersRunning", seconds=SLOW_SECONDS))
     except NoAnswerError:
         return 0
 
 
 def _require_node_runtime(endpoint: Endpoint) -> None:
     if docker_endpoint.ask(endpoint, "/info", "DefaultRuntime") != node_runtime.RUNTIME:
-        how = "as it was started: this checkout has not"
+        how = "the way it was started: this checkout did not start it"
         if _running_pid() is not None:
-            how = f"python3 -m toolchain stop-docker --for {_noted().get('purpose')}"
+            how = f"python3 -m toolchain stop-docker --for {_recorded().get('purpose')}"
         raise SetupError(
-            f"the Docker at {endpoint} can't run Talos nodes: this machine lacks "
-            f"{node_runtime.CAPABILITY}, so dockerd has to be started with a runtime that leaves "
-            f"it out, and this one was not. Stop it ({how}), then run this again."
+            f"the Docker at {endpoint} can't run Talos nodes: this machine does not have "
+            f"{node_runtime.CAPABILITY}, so dockerd must be started with a runtime that drops it, "
+            f"and this one was not. Stop it ({how}), then run this again."
         )
 
 
@@ -177,7 +178,7 @@ def _start(endpoint: Endpoint, purpose: str) -> None:
     if os.geteuid() != 0:
         raise SetupError(
             f"Docker does not answer at {path}. Start it (sudo systemctl start docker, or Docker "
-            "Desktop), or point DOCKER_HOST to it. As root this would install and start it for you."
+            "Desktop), or point DOCKER_HOST at it. Run as root, this installs and starts it."
         )
     if shutil.which("dockerd") is None:
         debian.install(("docker.io",), f"Docker does not answer at {path} and is not installed")
@@ -225,13 +226,13 @@ def ensure_client() -> None:
 
 def _running_pid() -> int | None:
     """The dockerd that we started, if it still runs (a number alone may be reused)."""
-    record = _noted()
+    record = _recorded()
     pid, started = record.get("pid"), record.get("started")
     return pid if pid and started is not None and _started(pid) == started else None
 
 
-def _noted() -> dict[str, Any]:
-    """What was noted of the dockerd that we started; nothing where that can't be read."""
+def _recorded() -> dict[str, Any]:
+    """The record of the dockerd that we started; empty if it can't be read."""
     try:
         record = json.loads(STARTED.read_text())
     except (OSError, ValueError):
@@ -251,7 +252,7 @@ def _is_zombie(pid: int) -> bool:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields behind the command's name, which may hold blanks and brackets itself."""
+    """The fields after the command's name, which may contain blanks and brackets itself."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -31,12 +31,12 @@ class Engine:
 
 def ensure() -> Engine:
     """Find or build an engine that is new enough."""
-    found = shims.which("pulumi", path=foreign_path())
-    if found:
-        printed = (output_of([found, "version"]) or "").removeprefix("v")
-        if _numbers(printed) >= _numbers(PULUMI):
-            return Engine(program=Path(found), version=printed, official=True)
-        say(f"pulumi {printed or '(no version)'} on PATH is older than {PULUMI}: not used")
+    official = shims.which("pulumi", path=foreign_path())
+    if official:
+        version = (output_of([official, "version"]) or "").removeprefix("v")
+        if _numbers(version) >= _numbers(PULUMI):
+            return Engine(program=Path(official), version=version, official=True)
+        say(f"pulumi {version or '(no version)'} on PATH is older than {PULUMI}: not used")
     program = go.build("pulumi", PULUMI, PACKAGE, f"-X {VERSION_VARIABLE}={PULUMI}")
     return Engine(program=program, version=PULUMI, official=False)
 

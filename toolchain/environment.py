@@ -31,18 +31,18 @@ Variables = dict[str, str | Copy]
 
 
 def exports(stack: str, docker: Endpoint) -> Variables:
-    """Environment variables for a stack; empty text: unset it; PATH: only what goes in front."""
+    """Environment variables for a stack; empty text unsets one, PATH has what goes in front."""
     variables = {**_passphrase(stack), **docker.environment}
     if str(BIN) not in os.environ.get("PATH", "").split(os.pathsep):
         variables["PATH"] = str(BIN)
-    make_own_folder()  # also in a shell of an earlier set-up, whose state was lost since
+    make_own_folder()  # also in a shell of an earlier set-up, whose state has been lost since
     if not backend():
         variables["PULUMI_BACKEND_URL"] = state_url()
     return variables
 
 
 def _passphrase(stack: str) -> Variables:
-    """What the user has chosen, in this shell or before it had a public stack's, else a file."""
+    """The user's own choice, in this shell or set aside for a public stack's; else a file."""
     chosen = users_own()
     aside = [name for name, place in ASIDE.items() if place in os.environ and not chosen]
     if is_public(stack):
@@ -65,7 +65,7 @@ def _passphrase(stack: str) -> Variables:
 
 
 def _moved(names: list[str], places: dict[str, str]) -> Variables:
-    """Copies of these variables in their places; the other places are emptied."""
+    """Copy these variables to their places; empty the other places."""
     copies: Variables = {places[name]: Copy(name) for name in names}
     return {**_unset(*places.values()), **copies}
 

@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, also where two runs write the same one at once."""
+"""Writes files whole or not at all, even if two runs write the same file at once."""
 
 import tempfile
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from host.private_files import written
 
 
 def write_if_different(path: Path, text: str, mode: int = 0o644) -> None:
-    """Have a file with this content and mode: one that others may be reading is not touched."""
+    """Write a file, unless it has this content and mode already: others may be reading it."""
     with suppress(FileNotFoundError, UnicodeDecodeError):
         if path.read_text() == text and path.stat().st_mode & 0o777 == mode:
             return
@@ -17,7 +17,7 @@ def write_if_different(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def link_if_different(link: Path, target: Path) -> None:
-    """Have a symbolic link to this target."""
+    """Make a symbolic link, unless it has this target already."""
     if link.is_symlink() and link.readlink() == target:
         return
     _put(link, lambda temporary: temporary.symlink_to(target))
@@ -25,6 +25,6 @@ def link_if_different(link: Path, target: Path) -> None:
 
 def _put(path: Path, make: Callable[[Path], object]) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        make(made)
-        made.replace(path)
+        temporary = Path(folder) / path.name
+        make(temporary)
+        temporary.replace(path)

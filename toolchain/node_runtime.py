@@ -1,8 +1,8 @@
-"""Lets Docker run privileged containers, as Talos nodes are, where CAP_SYS_RESOURCE is missing.
+"""Lets Docker run privileged containers, such as Talos nodes, without CAP_SYS_RESOURCE.
 
-Nobody can give a container a capability that he does not have himself: runc refuses to start a
-privileged one in such a place (a container, or a sandbox, mostly). There, and only there, dockerd
-is started with a wrapper around runc as its default runtime, which leaves that capability out.
+No process can grant a capability that it does not have. Where this one is missing (mostly inside a
+container or a sandbox), runc refuses to start a privileged container. There, and only there,
+dockerd is started with a wrapper around runc as its default runtime, which drops the capability.
 """
 
 from pathlib import Path
@@ -16,12 +16,12 @@ PROCESS_STATUS = Path("/proc/self/status")
 
 
 def capability_missing() -> bool:
-    """Whether this process can't hand on the capability."""
+    """Whether this process can't grant the capability."""
     return not _grants(PROCESS_STATUS.read_text())
 
 
 def dockerd_options() -> list[str]:
-    """What dockerd needs here; makes the wrapper."""
+    """Write the wrapper; returns the options that make dockerd use it."""
     wrapper = WORK / "bin-docker" / RUNTIME
     wrapper.parent.mkdir(parents=True, exist_ok=True)
     wrapper.write_text(wrapper_script("runc"))
@@ -30,11 +30,11 @@ def dockerd_options() -> list[str]:
 
 
 def wrapper_script(runc: str) -> str:
-    """A shell script in front of `runc`; it runs in Debian's smallest system too, inside a node.
+    """A shell script that wraps `runc`; it also runs in a minimal Debian, inside a node.
 
-    It edits what containerd hands over, on one line each: `config.json` in the folder behind
-    `--bundle`, and the file behind `--process` of an exec. The capability goes, and a negative
-    OOM score becomes 0: without the capability a score can't be lowered.
+    It edits the JSON that containerd passes, which is on one line: `config.json` in the folder
+    after `--bundle`, and the file after `--process` of an exec. It drops the capability, and sets
+    a negative OOM score to 0: without the capability a score can't be lowered.
     """
     return f"""\
 #!/bin/sh
@@ -58,6 +58,6 @@ exec {runc} "$@"
 
 
 def _grants(status: str) -> bool:
-    """Whether both sets in the text of /proc/PID/status hold the capability."""
+    """Whether both sets in the text of /proc/PID/status include the capability."""
     sets = dict(line.split(":\t", 1) for line in status.splitlines() if line.startswith("Cap"))
     return all(int(sets[name], 16) >> CAPABILITY_BIT & 1 for name in ("CapBnd", "CapEff"))

@@ -1,7 +1,7 @@
-"""The three plugins: official ones where they are found or can be fetched, else the stand-ins.
+"""The three plugins: the official ones if they are found or can be fetched, else the fallbacks.
 
-A plugin on PATH beats Pulumi's own plugin folder, so a stand-in gets a launcher on PATH only when
-its official counterpart is not there.
+A plugin on PATH takes precedence over Pulumi's own plugin folder, so a fallback plugin gets a
+launcher on PATH only if the official one is missing.
 """
 
 import re
@@ -18,11 +18,11 @@ from toolchain.engine import Engine, foreign_path
 from toolchain.files import link_if_different
 from toolchain.steps import run
 
-# A failed download is not tried again before this: `make up` has to be quick without a network.
+# A failed download is not retried sooner: `make up` must be quick without a network.
 RETRY_AFTER_SECONDS = 24 * 3600
 FETCH_SECONDS = 60
-# The engine warns of every plugin on PATH, and can't be told that it is meant.
-EXPECTED = 'its warnings "using ... from $PATH" are about stand-ins, and expected'
+# The engine warns of every plugin on PATH, and the warning can't be switched off.
+EXPECTED = 'its warnings "using ... from $PATH" are about fallback plugins, and expected'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +68,11 @@ def ensure(engine: Engine) -> tuple[Plugin, ...]:
 
 
 def describe(missing: Sequence[Plugin]) -> str:
-    """`python: stand-in, docker: official, command: official`; what the engine says of them."""
-    found = ", ".join(
-        f"{plugin.name}: {'stand-in' if plugin in missing else 'official'}" for plugin in PLUGINS
+    """`python: fallback, docker: official, command: official`, and which warnings to expect."""
+    origins = ", ".join(
+        f"{plugin.name}: {'fallback' if plugin in missing else 'official'}" for plugin in PLUGINS
     )
-    return f"{found} ({EXPECTED})" if missing else found
+    return f"{origins} ({EXPECTED})" if missing else origins
 
 
 def _official(plugin: Plugin, engine: Engine) -> bool:
@@ -116,6 +116,5 @@ def _required_version(plugin: Plugin) -> str:
 
 def launcher_text(plugin: Plugin, root: Path = ROOT, python: Path = VENV / "bin" / "python") -> str:
     """A program that runs a stand-in."""
-    program = f"from toolchain.fallback_plugins.start import start; start('{plugin.fallback}')"
-    comment = f"Launches the stand-in for the official {plugin.program}; made by make setup."
+    comment = f"Runs the fallback for the official {plugin.program}; made by make setup."
     return launchers.text(program, comment, root, python)

@@ -1,4 +1,4 @@
-"""The project's own virtual environment, made again when a requirement changes."""
+"""The project's own virtual environment, brought up to date when a requirement changes."""
 
 import hashlib
 import shutil
@@ -16,7 +16,7 @@ def ensure(*, dev: bool) -> Path:
     """Make sure that the packages are there; returns the environment's interpreter.
 
     Args:
-        dev: whether the tools for working on the project are wanted too.
+        dev: whether to install the tools for working on the project too.
     """
     python = VENV / "bin" / "python"
     files = ["requirements.txt", "requirements-dev.txt"] if dev else ["requirements.txt"]

@@ -1,4 +1,4 @@
-"""The registry's image: pulled; where that fails, the same server built here from its Go module."""
+"""The registry's image: pulled; if that fails, the same server built here from its Go module."""
 
 import io
 import subprocess
@@ -17,15 +17,15 @@ from toolchain.steps import (
 from toolchain.versions import REGISTRY
 
 IMAGE = f"registry:{REGISTRY}"
-# What the registry's makers publish themselves; Docker Hub refuses those who have pulled much.
-# plan/caches/cache_plan.py sets what this one's configuration has otherwise.
+# Published by the registry's own project, for when Docker Hub's pull limit is reached.
+# plan/caches/cache_plan.py sets what its configuration has otherwise.
 IMAGE_ON_GHCR = f"ghcr.io/distribution/distribution:{REGISTRY}"
 PACKAGE = "github.com/distribution/distribution/v3/cmd/registry"
 VERSION_VARIABLE = "github.com/distribution/distribution/v3/version.version"
 BUSYBOX = Path("/bin/busybox")
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 PULL_SECONDS = 300
-# Marks an image that was not pulled. The registry never reads it.
+# Marks an image that was not pulled. The registry itself ignores it.
 BUILT_HERE = "TALOS_CACHE_IMAGE=built-here"
 # The official image has more of busybox; this is what the health check, the credential helper and a
 # curious user need.
@@ -54,8 +54,8 @@ health:
 
 
 def ensure() -> str:
-    """Make sure that the default image is there; returns one phrase that says where it is from."""
-    if not _there() and not _pulled(IMAGE):
+    """Make sure that the default image is there; returns a phrase that says where it is from."""
+    if not _exists() and not _pulled(IMAGE):
         if _pulled(IMAGE_ON_GHCR):
             run(f"naming it {IMAGE}", ["docker", "tag", IMAGE_ON_GHCR, IMAGE])
         else:
@@ -76,7 +76,7 @@ def busybox() -> Path:
     return BUSYBOX
 
 
-def _there() -> bool:
+def _exists() -> bool:
     return bool(_inspected("{{.Id}}"))
 
 

@@ -18,7 +18,7 @@ SHOWN_LINES = 25
 
 
 class _Steps(threading.local):
-    """The steps within steps that a thread is at."""
+    """The nested steps that a thread is running."""
 
     def __init__(self) -> None:
         self.running: list[object] = []
@@ -28,7 +28,7 @@ _steps = _Steps()
 
 
 class StepFailedError(SetupError):
-    """A command failed; `last_line` is the last that it said."""
+    """A command failed; `last_line` is the last line of its output."""
 
     def __init__(self, text: str, last_line: str) -> None:
         super().__init__(text)
@@ -37,7 +37,7 @@ class StepFailedError(SetupError):
 
 @contextlib.contextmanager
 def progress(doing: str) -> Iterator[None]:
-    """Say what takes so long, after two seconds and then every ten; only the innermost says it."""
+    """Report what takes so long, after two seconds and then every ten; only the innermost does."""
     running, mine = _steps.running, object()
     running.append(mine)
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""talosctl: the user's own where there is one, else one built from its Go module."""
+"""talosctl: the user's own if there is one, else one built from its Go module."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ PACKAGE = "github.com/siderolabs/talos/cmd/talosctl"
 
 
 def ensure(version: str) -> Path:
-    """The program `talosctl` in this version (as in `1.13.0`), built unless it was before.
+    """The program `talosctl` in this version (such as `1.13.0`), built unless it exists already.
 
     Raises:
         SetupError: no module here pins this version.
@@ -27,7 +27,7 @@ def ensure(version: str) -> Path:
 
 
 def offer() -> None:
-    """Put a talosctl on PATH where the user has none: `.work/bin` is on it, in front."""
+    """Put a talosctl into `.work/bin`, which is first on PATH, if the user has none."""
     link = BIN / "talosctl"
     if shutil.which("talosctl", path=foreign_path()) is not None:
         link.unlink(missing_ok=True)  # the user may have installed one since

@@ -182,7 +182,9 @@ def test_clean_refuses_while_a_stack_is_up_and_keeps_the_passphrase_that_one_nee
     )
     named = ", ".join(f"stacks/{path.name}" for path in own)
     assert "stacks/Pulumi.mine.yaml" in named
-    assert f"kept {mine.path}/.work/private/passphrase: what {named} can" in kept
+    assert re.search(
+        rf"kept {re.escape(str(mine.path))}/\.work/private/passphrase: .*{named}", kept
+    )
     for path in own:
         path.unlink()
     mine.run("make", "clean")

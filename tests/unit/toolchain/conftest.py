@@ -1,4 +1,4 @@
-"""No test of the set-up touches what this checkout's own set-up has started."""
+"""No test of the set-up touches the dockerd that this checkout's own set-up has started."""
 
 import pytest
 
@@ -6,6 +6,6 @@ from toolchain import docker_engine
 
 
 @pytest.fixture(autouse=True)
-def no_dockerd_is_noted(tmp_path, monkeypatch):
-    """The tests themselves run on it: whoever takes a note of it, or stops it, ends them all."""
+def no_dockerd_is_recorded(tmp_path, monkeypatch):
+    """The tests themselves run on it: a test that records or stops it ends them all."""
     monkeypatch.setattr(docker_engine, "STARTED", tmp_path / "dockerd.json")

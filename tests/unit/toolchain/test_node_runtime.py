@@ -26,7 +26,7 @@ ALL_BUT_ONE = "000001fffeffffff"
         (ALL, "0000000000000000", True),
     ],
 )
-def test_the_capability_counts_only_where_it_can_be_handed_on(
+def test_the_capability_counts_only_if_it_can_be_granted(
     tmp_path, monkeypatch, bounding, effective, missing
 ):
     status = tmp_path / "status"
@@ -48,15 +48,15 @@ def process(*capabilities, score=None):
 
 @pytest.fixture
 def run_wrapper(tmp_path):
-    """Runs the wrapper in front of a program that only tells what it was called with."""
+    """Runs the wrapper around a program that only prints its arguments."""
     runc = tmp_path / "runc"
     runc.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     runc.chmod(0o755)
     wrapper = tmp_path / "wrapper"
     wrapper.write_text(node_runtime.wrapper_script(str(runc)))
 
-    def run(*words):
-        argv = ["sh", str(wrapper), *map(str, words)]
+    def run(*arguments):
+        argv = ["sh", str(wrapper), *map(str, arguments)]
         return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
 
     return run
@@ -76,8 +76,8 @@ def run_wrapper(tmp_path):
 def test_a_container_starts_with_everything_but_the_capability(tmp_path, run_wrapper, granted):
     config = tmp_path / "config.json"
     config.write_text(compact({"process": process(*granted, score=-999), "root": {"path": "/r"}}))
-    words = ["--root", "/run/x", "create", "--bundle", str(tmp_path), "--pid-file", "p", "a name"]
-    assert run_wrapper(*words) == words
+    argv = ["--root", "/run/x", "create", "--bundle", str(tmp_path), "--pid-file", "p", "a name"]
+    assert run_wrapper(*argv) == argv
     kept = [name for name in granted if name != "CAP_SYS_RESOURCE"]
     assert json.loads(config.read_text()) == {
         "process": process(*kept, score=0),
@@ -118,24 +118,24 @@ def running_docker(monkeypatch):
 
 def test_a_docker_that_can_not_run_nodes_is_refused_with_what_to_do(running_docker, monkeypatch):
     monkeypatch.setattr(node_runtime, "capability_missing", lambda: True)
-    with pytest.raises(SetupError, match=r"lacks CAP_SYS_RESOURCE.* this checkout has not\)"):
+    with pytest.raises(SetupError, match=r"CAP_SYS_RESOURCE.* this checkout did not start it"):
         docker_engine.ensure(USUAL, "talos")
     assert docker_engine.ensure(USUAL, "test") == SAID, "only nodes need it"
     with monkeypatch.context() as patch:
         patch.setattr(docker_engine, "_running_pid", lambda: 1)
-        patch.setattr(docker_engine, "_noted", lambda: {"purpose": "demo"})
+        patch.setattr(docker_engine, "_recorded", lambda: {"purpose": "demo"})
         with pytest.raises(SetupError, match="-m toolchain stop-docker --for demo"):
             docker_engine.ensure(USUAL, "talos")
     running_docker["DefaultRuntime"] = node_runtime.RUNTIME
     assert docker_engine.ensure(USUAL, "talos") == SAID
 
 
-def test_where_the_capability_is_there_any_docker_will_do(running_docker, monkeypatch):
+def test_with_the_capability_any_docker_will_do(running_docker, monkeypatch):
     monkeypatch.setattr(node_runtime, "capability_missing", lambda: False)
     assert docker_engine.ensure(USUAL, "talos") == SAID
 
 
-def test_dockerd_is_told_of_a_wrapper_that_can_be_run(tmp_path, monkeypatch):
+def test_dockerd_gets_a_wrapper_that_can_be_run(tmp_path, monkeypatch):
     monkeypatch.setattr(node_runtime, "WORK", tmp_path)
     options = node_runtime.dockerd_options()
     name, _, path = options[1].partition("=")

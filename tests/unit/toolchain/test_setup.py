@@ -96,15 +96,15 @@ def plugin_folders(tmp_path, monkeypatch, bare_path):
     return tmp_path, chosen
 
 
-def test_a_missing_plugin_gets_a_stand_in_on_path(plugin_folders):
+def test_a_missing_plugin_gets_a_fallback_on_path(plugin_folders):
     tmp_path, chosen = plugin_folders
     missing = plugins.ensure(chosen)
     assert [plugin.name for plugin in missing] == ["python", "docker", "command"]
     launcher = tmp_path / "own" / "pulumi-resource-docker"
     assert os.access(launcher, os.X_OK)
-    assert "stand-in" in launcher.read_text()
+    assert "fallback" in launcher.read_text()
     described = plugins.describe(missing)
-    assert described.startswith("python: stand-in, docker: stand-in, command: stand-in (")
+    assert described.startswith("python: fallback, docker: fallback, command: fallback (")
 
 
 @pytest.mark.parametrize("plugin", plugins.PLUGINS, ids=lambda plugin: plugin.name)
@@ -160,7 +160,7 @@ def test_the_set_up_puts_the_command_where_its_lines_lead(monkeypatch, tmp_path,
     assert command.name == "talos-cache"
 
 
-def test_stand_ins_are_put_on_path_one_by_one(plugin_folders):
+def test_fallbacks_are_put_on_path_one_by_one(plugin_folders):
     tmp_path, chosen = plugin_folders
     plugins.ensure(chosen)
     program(tmp_path / "sdk", "pulumi-language-python", "exit 0")
@@ -200,7 +200,7 @@ def test_without_root_a_docker_that_does_not_answer_is_explained(monkeypatch, tm
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(errors.SetupError, match=r"at .*/none\.sock\. Start it") as caught:
         docker_engine.ensure(Endpoint(url=f"unix://{tmp_path}/none.sock"))
-    assert "group" not in str(caught.value), "nobody is there to refuse anybody"
+    assert "group" not in str(caught.value), "it is not about permissions"
 
 
 def test_a_go_that_another_process_is_still_installing_is_not_used(
@@ -216,7 +216,7 @@ def test_a_go_that_another_process_is_still_installing_is_not_used(
 
 @pytest.fixture
 def started(monkeypatch, tmp_path):
-    """A process in the place of dockerd, at a socket where nobody answers yet."""
+    """A process in the place of dockerd, and a socket at which nothing answers yet."""
     monkeypatch.setattr(docker_endpoint, "DEFAULT_SOCKET", str(tmp_path / "docker.sock"))
     process = subprocess.Popen(["sleep", "600"])
     yield process
@@ -225,17 +225,18 @@ def started(monkeypatch, tmp_path):
 
 
 def test_a_dockerd_in_which_containers_run_is_not_stopped(started, monkeypatch, tmp_path, capsys):
-    """They may be another checkout's, which found this dockerd running and noted nothing."""
+    """They may be another checkout's, which found this dockerd running and recorded nothing."""
     docker_engine._record(started.pid, "demo")
     with unix_server(tmp_path / "docker.sock"):
         monkeypatch.setattr(Answer, "body", b'{"Containers": 3, "ContainersRunning": 2}')
         docker_engine.stop_if_ours("demo")
         assert started.poll() is None
-        left = f"dockerd (process {started.pid}), which this project started, is left running"
-        assert capsys.readouterr().err == f"{left}: containers run in it (2)\n"
+        printed = capsys.readouterr().err
+        assert f"process {started.pid}" in printed
+        assert "(2)" in printed
         docker_engine._record(started.pid, "test")
         docker_engine.stop_if_ours("test")
-        assert started.wait(timeout=60) != 0, "what tests have left is nobody's"
+        assert started.wait(timeout=60) != 0, "what tests leave behind is not in use"
 
 
 def test_a_dockerd_in_which_nothing_runs_is_stopped(started, monkeypatch, tmp_path):
@@ -274,29 +275,29 @@ def test_a_step_that_takes_long_says_so(monkeypatch, tmp_path, capsys):
     assert "... waiting (0 s)" in capsys.readouterr().err
 
 
-def test_of_steps_within_steps_only_the_innermost_says_how_long(monkeypatch, tmp_path, capsys):
+def test_of_nested_steps_only_the_innermost_reports_its_time(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(steps, "LOGS", tmp_path)
     monkeypatch.setattr(steps, "FIRST_PROGRESS_SECONDS", 0.02)
     monkeypatch.setattr(steps, "PROGRESS_EVERY_SECONDS", 0.02)
-    told = []
+    printed = []
 
     def wait_for(text):
         deadline = time.monotonic() + 30
-        while f"... {text} (" not in told[-1]:
-            assert time.monotonic() < deadline, told
+        while f"... {text} (" not in printed[-1]:
+            assert time.monotonic() < deadline, printed
             time.sleep(0.01)
-            told[-1] += capsys.readouterr().err
+            printed[-1] += capsys.readouterr().err
 
     with steps.progress("outer"):
-        told.append("")
+        printed.append("")
         wait_for("outer")
         with steps.progress("inner"):
             capsys.readouterr()
-            told.append("")
+            printed.append("")
             wait_for("inner")
-        told.append("")
+        printed.append("")
         wait_for("outer")
-    assert "outer" not in told[1]
+    assert "outer" not in printed[1]
 
 
 def test_own_stacks_have_a_secret_passphrase_and_shipped_ones_the_public_one(monkeypatch, tmp_path):
@@ -319,7 +320,7 @@ def no_login(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_state_is_kept_in_the_project_only_where_nobody_is_logged_in(no_login):
+def test_state_is_kept_in_the_project_only_without_a_login(no_login):
     assert (
         environment.exports("docker", USUAL)["PULUMI_BACKEND_URL"] == f"file://{no_login / 'state'}"
     )
@@ -338,13 +339,13 @@ def test_the_engine_finds_its_state_in_any_folder(no_login, monkeypatch, folder,
     assert exported == f"file://{no_login}/{url}"
 
 
-def test_state_that_was_lost_is_begun_again_also_in_a_shell_that_was_set_up(no_login, monkeypatch):
+def test_the_folder_of_a_lost_state_is_recreated_in_a_shell_that_was_set_up(no_login, monkeypatch):
     monkeypatch.setenv(
         "PULUMI_BACKEND_URL", environment.exports("docker", USUAL)["PULUMI_BACKEND_URL"]
     )
     (no_login / "state").rmdir()
     assert "PULUMI_BACKEND_URL" not in environment.exports("docker", USUAL), "it is set already"
-    assert (no_login / "state").is_dir(), "or the engine could not begin"
+    assert (no_login / "state").is_dir(), "the engine needs it"
 
 
 def test_a_passphrase_in_the_environment_would_win_over_the_file_so_it_is_unset(
@@ -402,8 +403,8 @@ def test_two_checkouts_do_not_build_the_same_thing_at_once(tmp_path):
         process.communicate()
 
 
-def test_who_waited_for_a_lock_that_was_removed_takes_the_new_one(tmp_path, monkeypatch):
-    """As a set-up that waits for the end of a `make clean`."""
+def test_a_run_that_waited_for_a_removed_lock_takes_the_new_one(tmp_path, monkeypatch):
+    """Such as a set-up that waits for the end of a `make clean`."""
     lock = tmp_path / "work" / "lock"
     waits = threading.Event()
     monkeypatch.setattr(locks, "say", lambda _: waits.set())
@@ -430,14 +431,14 @@ def test_who_waited_for_a_lock_that_was_removed_takes_the_new_one(tmp_path, monk
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "5", "{}", '{"pid": 1}'])
-def test_a_note_of_a_dockerd_that_was_cut_off_means_that_none_is_ours(monkeypatch, content):
+def test_a_truncated_record_of_a_dockerd_means_that_none_is_ours(monkeypatch, content):
     docker_engine.STARTED.write_text(content)
     monkeypatch.setattr(docker_engine.os, "kill", pytest.fail)
     docker_engine.stop_if_ours("use")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "5", '{"current": null}', "{"])
-def test_a_login_that_was_cut_off_is_none(tmp_path, monkeypatch, content):
+def test_a_truncated_login_is_not_a_login(tmp_path, monkeypatch, content):
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
     (tmp_path / "credentials.json").write_text(content)
@@ -467,7 +468,7 @@ def checkout_with(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", ["", '{"version":3,"checkp', "[]", '{"checkpoint": 5}'])
 def test_clean_keeps_a_state_that_can_not_be_read(checkout_with, content):
     state = checkout_with(content)
-    with pytest.raises(errors.SetupError, match="it is empty or cut off") as caught:
+    with pytest.raises(errors.SetupError, match="can't be read") as caught:
         toolchain.clean()
     assert f"{state}.bak" in str(caught.value)
     assert state.exists()
@@ -484,35 +485,43 @@ def test_clean_removes_a_state_that_never_had_anything(checkout_with, content):
 
 
 UP = '{"checkpoint": {"latest": {"resources": [{}]}}}'
-PACKED = {
+COMPRESSED = {
     ".json": bytes,
     ".json.gz": gzip.compress,
     ".json.zst": zstandard.ZstdCompressor().compress,
 }
 
 
-@pytest.mark.parametrize("ending", PACKED)
-def test_clean_reads_every_state_however_it_is_packed(checkout_with, ending):
+@pytest.mark.parametrize("ending", COMPRESSED)
+def test_clean_reads_every_state_however_it_is_compressed(checkout_with, ending):
     first = checkout_with(UP)
     first.unlink()
     state = first.with_name(f"mine{ending}")
-    state.write_bytes(PACKED[ending](UP.encode()))
-    with pytest.raises(errors.SetupError, match="the stack 'mine' is up: make down STACK=mine"):
+    state.write_bytes(COMPRESSED[ending](UP.encode()))
+    with pytest.raises(errors.SetupError, match="'mine' is up: make down STACK=mine"):
         toolchain.clean()
     assert state.exists()
-    state.write_bytes(PACKED[ending](b'{"checkpoint": {"latest": {"resources": []}}}'))
+    state.write_bytes(COMPRESSED[ending](b'{"checkpoint": {"latest": {"resources": []}}}'))
     toolchain.clean()
     assert not toolchain.WORK.exists()
 
 
+def test_clean_finds_a_stack_in_the_engines_old_layout(checkout_with):
+    in_project = checkout_with(UP)
+    state = in_project.rename(in_project.parent.parent / "mine.json")
+    with pytest.raises(errors.SetupError, match="'mine' is up"):
+        toolchain.clean()
+    assert state.exists()
+
+
 @pytest.mark.parametrize("ending", [".json.gz", ".json.zst"])
-def test_clean_keeps_a_packed_state_that_was_cut_off(checkout_with, ending):
+def test_clean_keeps_a_truncated_compressed_state(checkout_with, ending):
     first = checkout_with(UP)
     state = first.with_name(f"mine{ending}")
     first.rename(state)
-    for content in (b"", PACKED[ending](UP.encode())[:-5]):
+    for content in (b"", COMPRESSED[ending](UP.encode())[:-5]):
         state.write_bytes(content)
-        with pytest.raises(errors.SetupError, match="it is empty or cut off"):
+        with pytest.raises(errors.SetupError, match="can't be read"):
             toolchain.clean()
         assert state.exists()
 
@@ -524,7 +533,7 @@ def test_clean_says_what_it_needs_for_a_state_that_only_the_projects_python_read
     state = first.with_name("mine.json.zst")
     first.rename(state)
     monkeypatch.setattr(toolchain, "VENV", tmp_path / "none")
-    with pytest.raises(errors.SetupError, match=r"packed with zstd.* make setup") as caught:
+    with pytest.raises(errors.SetupError, match=r"zstd.* make setup") as caught:
         toolchain.clean()
     assert ".bak" not in str(caught.value), "nothing is wrong with the state"
     assert state.exists()
@@ -532,7 +541,7 @@ def test_clean_says_what_it_needs_for_a_state_that_only_the_projects_python_read
 
 def test_clean_keeps_what_a_demo_has_left_up(checkout_with):
     state = checkout_with(UP, "demo/state")
-    with pytest.raises(errors.SetupError, match=r"the demo is up .*: make demo takes it down"):
+    with pytest.raises(errors.SetupError, match=r"the demo is up .*: make demo"):
         toolchain.clean()
     assert state.exists()
     state.write_text("{}")
@@ -540,7 +549,7 @@ def test_clean_keeps_what_a_demo_has_left_up(checkout_with):
     assert not toolchain.WORK.exists()
 
 
-def test_clean_keeps_the_note_of_a_dockerd_that_it_leaves_running(checkout_with, monkeypatch):
+def test_clean_keeps_the_record_of_a_dockerd_that_it_leaves_running(checkout_with, monkeypatch):
     checkout_with("{}")
     monkeypatch.setattr(docker_engine, "_containers_running", lambda: 1)
     process = subprocess.Popen(["sleep", "600"])
@@ -557,7 +566,7 @@ def test_clean_keeps_the_note_of_a_dockerd_that_it_leaves_running(checkout_with,
     assert not toolchain.WORK.exists()
 
 
-def test_clean_lets_go_of_its_lock_last(checkout_with, monkeypatch):
+def test_clean_removes_its_lock_last(checkout_with, monkeypatch):
     checkout_with("{}")
     left = []
 

@@ -29,9 +29,9 @@ def together(tmp_path, *scripts):
         for script in scripts
     ]
     (tmp_path / "go").touch()
-    said = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(scripts), said
-    return [out for out, _ in said]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(scripts), outputs
+    return [out for out, _ in outputs]
 
 
 PLUGINS = f"""

@@ -38,10 +38,10 @@ def test_the_patch_changes_one_condition_in_a_copy(talos_copy):
 
 
 @pytest.mark.parametrize("count", [0, 2])
-def test_a_source_that_the_patch_is_not_for_is_an_error(talos_copy, count):
+def test_a_source_that_the_patch_does_not_fit_is_an_error(talos_copy, count):
     source, module, work = talos_copy
     source.write_text(f"{binaries.OOM_CONDITION}\n" * count)
-    with pytest.raises(SetupError, match=r"process\.go of Talos 1\.0\.0 is not what the patch"):
+    with pytest.raises(SetupError, match=r"process\.go of Talos 1\.0\.0"):
         binaries._patched_module(module, work)
 
 
@@ -72,7 +72,7 @@ def test_a_layer_is_the_same_bytes_every_time_and_holds_every_folder(tmp_path):
         assert archive.extractfile("usr/bin/apid").read() == b"x" * 100_000
 
 
-def test_the_kubelet_is_talked_into_cgroup_v1_only_where_there_is_no_other(tmp_path, monkeypatch):
+def test_the_kubelet_accepts_cgroup_v1_only_if_there_is_no_v2(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "CGROUP", tmp_path)
     quick = {"httpCheckFrequency": "1s"}
     _, patch = cluster.node_patches()
@@ -82,7 +82,7 @@ def test_the_kubelet_is_talked_into_cgroup_v1_only_where_there_is_no_other(tmp_p
     assert patch["machine"]["kubelet"] == {"extraConfig": quick}
 
 
-def test_what_is_made_once_is_there_whole_or_not_at_all(tmp_path):
+def test_a_folder_that_is_made_once_is_there_whole_or_not_at_all(tmp_path):
     target = tmp_path / "tool" / "folder"
 
     def fail(path):

@@ -1,6 +1,6 @@
 //go:build tools
 
-// Package tools pins talosctl 1.12.0, which the tests of clusters run.
+// Package tools pins talosctl 1.12.0, which the cluster tests run.
 package tools
 
 import _ "github.com/siderolabs/talos/cmd/talosctl"
