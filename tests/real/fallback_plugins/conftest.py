@@ -1,4 +1,4 @@
-"""The real engine with the stand-ins on PATH, and small Pulumi projects to run it on."""
+"""The real engine with the fallback plugins on PATH, and small Pulumi projects to run it on."""
 
 import json
 import os
@@ -19,8 +19,8 @@ import pytest
 
 from toolchain.plugins import PLUGINS, launcher_text
 
-# One for each worker: who ends first takes its image away.
-IMAGE = f"standin-test-busybox:{os.getpid()}"
+# One for each worker: the first to end removes its image.
+IMAGE = f"fallback-test-busybox:{os.getpid()}"
 # Twenty for each worker.
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 PORTS = range(15400 + WORKER * 20, 15420 + WORKER * 20)
@@ -40,9 +40,9 @@ class Project:
     prefix: str
 
     def write(self, program: str, *, options: str = "", config: str = "") -> None:
-        """Sets the program, and what Pulumi.yaml says besides the runtime."""
+        """Writes the program, and Pulumi.yaml with these parts besides the runtime."""
         lines = [
-            "name: standins",
+            "name: fallbacks",
             f"runtime: {{name: python, options: {{virtualenv: {sys.prefix}}}}}",
             f"options: {{{options}}}" if options else "",
             f"config: {config}" if config else "",
@@ -51,7 +51,7 @@ class Project:
         (self.directory / "__main__.py").write_text(PREAMBLE + textwrap.dedent(program))
 
     def pulumi(self, *arguments: str, fails: bool = False) -> str:
-        """Runs the CLI and gives what it printed; whether it succeeds must be as expected."""
+        """Runs the CLI, which must succeed or fail as expected; returns its output."""
         done = subprocess.run(
             ["pulumi", *arguments, "--non-interactive"],
             cwd=self.directory,
@@ -84,13 +84,13 @@ class Project:
 
 
 def has_traceback_of_a_plugin(shown: str) -> bool:
-    """Whether a resource plugin shows its own; a program that is interrupted may show one."""
+    """Whether a resource plugin printed a traceback; an interrupted program may print its own."""
     of_a_plugin = r'File "[^"]*/toolchain/fallback_plugins/(?!python/program\.py)'
     return re.search(of_a_plugin, shown) is not None
 
 
 def docker(*arguments: str) -> str:
-    """What the Docker CLI prints."""
+    """The output of the Docker CLI."""
     done = subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
@@ -121,7 +121,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def made_image(folder: Path) -> str:
-    """Makes it, by way of this folder; gives its name."""
+    """Makes the image in this folder; returns its name."""
     root = folder / "root"
     (root / "bin").mkdir(parents=True)
     (root / "tmp").mkdir()
@@ -142,8 +142,8 @@ def prefix() -> Iterator[str]:
 
 @contextmanager
 def removed() -> Iterator[str]:
-    """A start of names that is the caller's own; what has such a name is removed afterwards."""
-    own = f"standin-test-{uuid4().hex[:8]}"
+    """A prefix for the caller's own names; everything in Docker with it is removed afterwards."""
+    own = f"fallback-test-{uuid4().hex[:8]}"
     yield own
     for kind, listed in (("container", "ps -aq"), ("volume", "volume ls -q")):
         found = docker(*listed.split(), "--filter", f"name={own}").split()
@@ -159,7 +159,7 @@ def removed() -> Iterator[str]:
 def project(
     tmp_path: Path, pulumi_binary: Path, launchers: Path, image: str, prefix: str
 ) -> Project:
-    """A project with the stack `dev`; its program can use the image `standin-test-busybox:1`."""
+    """A project with the stack `dev`; its program can use the image `fallback-test-busybox:1`."""
     for folder in ("program", "home", "state"):
         (tmp_path / folder).mkdir()
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")}
@@ -171,10 +171,10 @@ def project(
         "PULUMI_CONFIG_PASSPHRASE": "test",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
     }
-    made = Project(tmp_path / "program", environment, prefix)
-    made.write("")
-    made.pulumi("stack", "init", "dev")
-    return made
+    project = Project(tmp_path / "program", environment, prefix)
+    project.write("")
+    project.pulumi("stack", "init", "dev")
+    return project
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def _is_free(port: int) -> bool:
 
 
 def words_for(image: str, prefix: str, folder: Path | str) -> dict[str, Any]:
-    """What stands for the words in braces of a scenario, in this run."""
+    """The values of the words in braces of a scenario, in this run."""
     ports = free_ports()
     return {
         "image": image,

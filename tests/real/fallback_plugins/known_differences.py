@@ -1,4 +1,4 @@
-"""In what the fallback plugins are known to answer otherwise than the official ones.
+"""Known differences between the answers of the fallback plugins and the official ones.
 
 `docs/fallback-plugins.md` prints the reasons.
 """
@@ -11,7 +11,7 @@ KNOWN = (
     Known(
         types=BRIDGED,
         path=r".*\.__(defaults|meta|pulumi_raw_state_delta)",
-        reason="`__defaults`, `__meta` and the like, which the official one keeps for itself.",
+        reason="`__defaults`, `__meta` and similar, which the official one keeps for itself.",
         seen_in="what a cache has",
     ),
     Known(
@@ -24,7 +24,7 @@ KNOWN = (
         types=(COMMAND,),
         path=r"\d+ Update\.answered\.properties\.(stdout|stderr)",
         reason=(
-            "A preview with an unknown inside of `environment` calls a command's output unknown; "
+            "A preview with an unknown inside `environment` shows a command's output as unknown; "
             "the official one shows the output of the last run."
         ),
         seen_in="an unknown",

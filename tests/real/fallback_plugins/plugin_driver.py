@@ -1,7 +1,7 @@
-"""Speaks to a resource plugin as the engine does, and writes down what was asked and answered.
+"""Talks to a resource plugin as the engine does, and records requests and answers.
 
 The same scenarios run against Pulumi's official plugins (whose answers are in `tests/fixtures`) and
-against the fallback plugins, which have to answer alike.
+against the fallback plugins, which must give the same answers.
 """
 
 import json
@@ -36,7 +36,7 @@ SECRET_SIGN = "1b47061264138c4ac30d75fd1eb44270"
 class Scenario:
     """What happens to one resource, step by step.
 
-    Texts may hold `{words}` that are filled in for each run: names, ports, folders.
+    Texts may contain `{words}` that are filled in for each run: names, ports, folders.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Plugin:
     stub: Any
     version: str
     shown: list[str]
-    """What it asked the engine to show."""
+    """The lines that it asked the engine to show."""
 
 
 @dataclass
@@ -123,7 +123,7 @@ class Run:
     _hurry: float = 0
 
     def play(self) -> list[Record]:
-        """Takes all steps; gives what was asked and answered, as it will be in every run."""
+        """Takes all steps; returns requests and answers, without what differs from run to run."""
         for step in self.scenario.steps:
             ((kind, value),) = step.items()
             getattr(self, f"_{kind}")(filled(value, self.words))
@@ -154,7 +154,7 @@ class Run:
         self._up(inputs, preview=True)
 
     def _made(self, inputs: Any) -> None:
-        """An `up` of which only the calls and whether they fail are the same in each run."""
+        """An `up` whose answers differ from run to run; only the calls and failures do not."""
         before = len(self.records)
         self._up(inputs)
         for record in self.records[before:]:
@@ -180,7 +180,7 @@ class Run:
             self._state = None
 
     def _run(self, command: str) -> None:
-        """Something that happens outside; what it prints is part of the transcript."""
+        """Something that happens outside the plugin; its output is part of the transcript."""
         done = subprocess.run(
             ["/bin/sh", "-ec", command], capture_output=True, text=True, timeout=PATIENCE
         )
@@ -243,14 +243,14 @@ class Run:
             record = {"failed": error.details(), **({"left": _plain(partial)} if partial else {})}
             self.records.append({"call": rpc, "asked": asked, **record})
             return partial
-        # Two streams are shown as they come, by two threads.
+        # Two threads show two streams, in any order.
         shown = {"shown": sorted(self.plugin.shown)} if self.plugin.shown else {}
         self.records.append({"call": rpc, "asked": asked, "answered": _plain(answer), **shown})
         return answer
 
 
 def _partial_failure(error: Any) -> Any:
-    """The resource that is there although making or changing it failed."""
+    """The resource that exists although creating or changing it failed."""
     packed = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
     if packed is None:
         return None
@@ -304,7 +304,7 @@ PATTERNS: Sequence[tuple[re.Pattern[str], str]] = (
 
 
 def normalised(value: Any, words: Mapping[str, Any]) -> Any:
-    """The value without what differs from run to run, and without nulls, which mean nothing."""
+    """The value without what differs from run to run, and without nulls, which mean absent."""
     if isinstance(value, dict):
         return {
             key: _part(key, normalised(item, words))
@@ -331,7 +331,7 @@ def _part(key: str, value: Any) -> Any:
     if key == "external" and isinstance(value, int) and value >= FIRST_CHOSEN_PORT:
         return "<a port that Docker chose>"
     if key.startswith("__"):
-        return "..."  # what a plugin keeps in the state for itself
+        return "..."  # private data that a plugin keeps in the state
     if key == "repoDigest" and (value == "" or "@sha256:" in value):
         return "<as Docker has it>"  # containerd's image store gives every image one
     if key in UNORDERED and isinstance(value, list):

@@ -17,7 +17,7 @@ from tests.real.fallback_plugins.scenarios import SCENARIOS
 
 
 def main() -> None:
-    """Play the scenarios of the types named, or of all, and write down what was answered."""
+    """Play the scenarios of the given types, or of all, and record the answers."""
     chosen = set(sys.argv[1:])
     types = sorted({scenario.type for scenario in SCENARIOS})
     for kind in types:
@@ -29,7 +29,7 @@ def _record(kind: str) -> None:
     name = f"pulumi-resource-{kind.partition(':')[0]}"
     executable = Path(shutil.which(name) or sys.exit(f"no {name} on PATH"))
     if executable.read_bytes()[:2] == b"#!":
-        sys.exit(f"{executable} is a script: only what the official plugin answers is recorded")
+        sys.exit(f"{executable} is a script: only answers of the official plugin are recorded")
     runs = {}
     with tempfile.TemporaryDirectory() as folder, started(executable, os.environ) as plugin:
         image = made_image(Path(folder))

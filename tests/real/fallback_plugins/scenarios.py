@@ -1,7 +1,7 @@
-"""What is tried on the plugins: some sixty small stories of one resource each, as data.
+"""What is tried on the plugins: some sixty small scenarios with one resource each, as data.
 
 A step is one of: `up` and `preview` (with the program's inputs), `refresh`, `destroy`, `run`
-(something that somebody does outside) and `invoke`. Words in braces are filled in for each run.
+(a command outside the plugin) and `invoke`. Words in braces are filled in for each run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,14 @@ IMAGE = "docker:index/remoteImage:RemoteImage"
 NETWORK = "docker:index/getNetwork:getNetwork"
 COMMAND = "command:local:Command"
 
-# What stands for an unknown on the wire.
+# An unknown value in Pulumi's wire format.
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 REFRESH: Step = {"refresh": None}
 DESTROY: Step = {"destroy": None}
 
 
 def container(**more: Any) -> Inputs:
-    """The inputs of a container that goes on running."""
+    """The inputs of a container that keeps running."""
     return {"name": "{name}", "image": "{image}", **more}
 
 
@@ -42,7 +42,7 @@ def port(ip: str = "127.0.0.1", internal: int = 5000, external: str = "{port}") 
 
 
 def lasting(*inputs: Inputs) -> tuple[Step, ...]:
-    """Made, unchanged, refreshed and unchanged, for all inputs one after the other; destroyed."""
+    """Created, unchanged, refreshed, unchanged, for all inputs one after another; destroyed."""
     steps: list[Step] = []
     for one in inputs:
         steps += [up(one), up(one), REFRESH, up(one)]

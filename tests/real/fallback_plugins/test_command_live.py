@@ -1,4 +1,4 @@
-"""The command stand-in under the real engine."""
+"""The fallback command plugin under the real engine."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def wait_for(condition, seconds=120):
 
 
 def alive(pid):
-    """Whether the process runs; a zombie that nobody reaped does not."""
+    """Whether the process runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2]
     except FileNotFoundError:
@@ -77,14 +77,14 @@ def test_create_update_and_delete_follow_the_official_rules(project, log):
     project.up()
     assert ran(log)[4:] == ["update", "3", "out"]
 
-    told = changed + ", triggers=[1]"
-    project.write(command(f"{create}, {update}, {told}", log))
+    triggered = changed + ", triggers=[1]"
+    project.write(command(f"{create}, {update}, {triggered}", log))
     assert "1 to replace" in project.preview()
     project.up()
     assert ran(log)[7:] == ["create", "3", "delete", "3"]
 
-    told = told.replace("[1]", "[2]").replace('"3"', '"4"')
-    project.write(command(f"{create}, {update}, {told}", log))
+    triggered = triggered.replace("[1]", "[2]").replace('"3"', '"4"')
+    project.write(command(f"{create}, {update}, {triggered}", log))
     project.up()
     assert ran(log)[11:] == ["create", "4", "delete", "3"], "delete runs with the old inputs"
     project.pulumi("destroy", "--yes", "--skip-preview")
@@ -92,7 +92,7 @@ def test_create_update_and_delete_follow_the_official_rules(project, log):
 
 
 def test_a_change_that_is_ignored_is_no_change_but_a_replacement_gets_it(project, log):
-    """As the components count on, for the time that a create may take."""
+    """The components rely on this for the time that a create may take."""
     steps = ", ".join(f'{step}=f"echo {step} $X >> {{LOG}}"' for step in ("create", "delete"))
     ignored = 'opts=pulumi.ResourceOptions(ignore_changes=["environment.X"])'
 
@@ -111,7 +111,7 @@ def test_a_change_that_is_ignored_is_no_change_but_a_replacement_gets_it(project
     assert ran(log)[2:] == ["create", "new", "delete", "old"]
 
 
-def test_only_update_and_delete_see_what_was_printed_before(project, log):
+def test_only_update_and_delete_get_the_previous_output(project, log):
     see = "echo {} [$PULUMI_COMMAND_STDOUT][$PULUMI_COMMAND_STDERR]"
     arguments = ", ".join(
         f'{step}=f"{see.format(step)} >> {{LOG}}; echo {step}-out; echo {step}-err >&2"'
@@ -163,11 +163,11 @@ def test_only_one_newline_is_cut_off(project, log):
     assert project.outputs()["out"] == "a\n"
 
 
-def test_a_failing_command_fails_the_up_with_what_it_printed_and_is_not_recorded(project, log):
-    project.write(command('create="echo said; exit 3"', log))
+def test_a_failing_command_fails_the_up_with_its_output_and_is_not_recorded(project, log):
+    project.write(command('create="echo printed; exit 3"', log))
     shown = project.up(fails=True)
     assert "exit status 3" in shown
-    assert "said" in shown
+    assert "printed" in shown
     assert not has_traceback_of_a_plugin(shown)
     assert "c" not in project.resources()
 
@@ -184,14 +184,14 @@ def test_secret_inputs_stay_secret_in_the_state(project, log):
     assert "hunter2" not in project.state_file()
 
 
-def test_as_in_the_official_plugin_stdout_is_secret_only_on_request(project, log):
+def test_like_the_official_plugin_stdout_is_secret_only_on_request(project, log):
     arguments = 'create="cat", stdin=config.require_secret("word")'
     project.write(command(arguments, log))
     project.pulumi("config", "set", "--secret", "word", "hunter2-in-clear")
     project.up()
     assert "hunter2" in project.state_file()
-    asked = 'opts=pulumi.ResourceOptions(additional_secret_outputs=["stdout"])'
-    project.write(command(f'{arguments}, {asked}, environment={{"A": "1"}}', log))
+    secret = 'opts=pulumi.ResourceOptions(additional_secret_outputs=["stdout"])'
+    project.write(command(f'{arguments}, {secret}, environment={{"A": "1"}}', log))
     project.up()
     assert "hunter2" not in project.state_file()
 
@@ -206,7 +206,7 @@ BACKGROUND = 'create=f"sleep 300 >/dev/null 2>&1 & echo $! $$ >> {LOG}; wait"'
 
 @pytest.fixture
 def orphans(log):
-    """What commands have started is ended after the test, whoever should have done that."""
+    """Ends, after the test, whatever its commands have left running."""
     yield
     for pid in map(int, ran(log)):
         if alive(pid):
@@ -221,7 +221,7 @@ def test_a_command_over_its_time_is_killed_but_not_what_it_started(project, log)
     assert "signal: killed" in project.up(fails=True)
     child, leader = map(int, ran(log))
     assert not alive(leader)
-    assert alive(child), "as with the official plugin: who wants more, has to see to it"
+    assert alive(child), "as with the official plugin: the command must end it itself"
 
 
 @pytest.mark.usefixtures("orphans")
@@ -245,7 +245,7 @@ def test_plugins_end_when_the_engine_is_killed(project, log):
     engine.wait(10)
     for pid in plugins:
         wait_for(lambda pid=pid: not alive(pid))
-    assert all(alive(int(pid)) for pid in ran(log)), "it is for the command itself to notice"
+    assert all(alive(int(pid)) for pid in ran(log)), "the command must notice it itself"
 
 
 def start_up(project):

@@ -1,4 +1,4 @@
-"""The docker stand-in under the real engine, on real Docker."""
+"""The fallback docker plugin under the real engine, on real Docker."""
 
 import json
 import re
@@ -108,7 +108,7 @@ def test_an_env_replaces_and_a_restart_policy_updates_the_live_container(project
     project.write(container(project, port, "memory=32").replace('"always"', '"no"'))
     shown = project.preview()
     assert "~ 1 to update" in shown
-    # Beside it stands the memorySwap that Docker has set by itself: the engine lines them up.
+    # The engine lines it up with memorySwap, which Docker has set by itself.
     assert re.search(r'~ restart *: "always" => "no"', shown)
     project.up()
     assert inspect(name)["HostConfig"]["RestartPolicy"]["Name"] == "no"
@@ -123,7 +123,7 @@ def test_an_env_replaces_and_a_restart_policy_updates_the_live_container(project
     assert "A=3" in inspect(name)["Config"]["Env"]
 
 
-def test_a_refresh_heals_what_was_removed_stopped_and_changed(project, ports):
+def test_a_refresh_restores_what_was_removed_stopped_or_changed(project, ports):
     port = next(ports)
     project.write(container(project, port), options="refresh: always")
     name = f"{project.prefix}-cache"
@@ -187,8 +187,8 @@ def test_a_retained_volume_is_adopted_with_its_data(project):
     docker("run", "--rm", "-v", f"{name}:/data", IMAGE, "/bin/sh", "-c", "echo kept > /data/f")
     project.pulumi("destroy", "--yes", "--skip-preview")
     project.up()
-    said = docker("run", "--rm", "-v", f"{name}:/data", IMAGE, "/bin/cat", "/data/f")
-    assert said == "kept"
+    content = docker("run", "--rm", "-v", f"{name}:/data", IMAGE, "/bin/cat", "/data/f")
+    assert content == "kept"
     project.preview("--expect-no-changes")
 
 
@@ -217,12 +217,12 @@ def test_an_unimplemented_property_and_resource_are_refused_by_name(project):
         f'docker.Container("c", name="{project.prefix}", image="{IMAGE}", privileged=True)'
     )
     shown = project.preview(fails=True)
-    assert "the stand-in plugin does not implement the property 'privileged' of Container" in shown
+    assert "the property 'privileged' of Container" in shown
     assert "install the official plugin" in shown
     assert not has_traceback_of_a_plugin(shown)
     project.write('docker.Tag("t", source_image="a", target_image="b")')
     shown = project.preview(fails=True)
-    assert "does not implement the resource type 'docker:index/tag:Tag'" in shown
+    assert "the resource type 'docker:index/tag:Tag'" in shown
     project.write('docker.get_plugin(alias="x")')
     assert "docker:index/getPlugin:getPlugin" in project.preview(fails=True)
     project.write('docker.Provider("p", cert_path="/x")')
@@ -234,7 +234,7 @@ def test_a_name_that_is_taken_is_one_clear_line_and_leaves_nothing(project, port
     docker("run", "-d", "--name", name, IMAGE)
     project.write(container(project, next(ports)))
     shown = project.up(fails=True)
-    assert f"can't create the container '{name}': the name is already in use" in shown
+    assert f"'{name}': the name is already in use" in shown
     assert not has_traceback_of_a_plugin(shown)
     assert "cache" not in project.resources()
 
@@ -246,22 +246,20 @@ def test_a_container_whose_port_is_taken_stays_and_the_next_up_replaces_it(proje
     docker("run", "-d", "--name", holder, "-p", f"127.0.0.1:{port}:5000", IMAGE)
     project.write(container(project, port), options=refresh)
     shown = project.up(fails=True)
-    assert (
-        f"can't start the container '{name}': port 127.0.0.1:{port} is already allocated" in shown
-    )
+    assert f"'{name}': port 127.0.0.1:{port} is already allocated" in shown
     assert not has_traceback_of_a_plugin(shown)
-    half_made = inspect(name)
-    assert half_made["State"]["Status"] == "created"
-    assert project.resources()["cache"]["id"] == half_made["Id"]
+    partly_created = inspect(name)
+    assert partly_created["State"]["Status"] == "created"
+    assert project.resources()["cache"]["id"] == partly_created["Id"]
     assert project.resources()["cache"]["initErrors"]
     docker("rm", "-f", holder)
     project.up()
     assert inspect(name)["State"]["Running"]
-    assert inspect(name)["Id"] != half_made["Id"]
+    assert inspect(name)["Id"] != partly_created["Id"]
     project.preview("--expect-no-changes")
 
 
-def test_a_container_that_exits_at_once_counts_as_made(project):
+def test_a_container_that_exits_at_once_counts_as_created(project):
     name = f"{project.prefix}-c"
     project.write(f'docker.Container("c", name="{name}", image="{IMAGE}", command=["/bin/false"])')
     project.up()
@@ -274,19 +272,19 @@ def test_a_container_that_exits_at_once_counts_as_made(project):
 
 def test_an_image_that_is_not_there_and_can_not_be_pulled_is_named(project):
     project.write('docker.RemoteImage("i", name="127.0.0.1:1/nowhere:1")')
-    assert "can't pull the image '127.0.0.1:1/nowhere:1'" in project.up(fails=True)
+    assert "'127.0.0.1:1/nowhere:1'" in project.up(fails=True)
 
 
-def test_unreachable_docker_is_said_in_one_line_with_what_to_do(project):
+def test_unreachable_docker_is_reported_in_one_line_with_what_to_do(project):
     project.environment["DOCKER_HOST"] = "unix:///nowhere/docker.sock"
     project.write(container(project, 15499))
     shown = project.preview(fails=True)
-    assert "Docker can't be reached at" in shown
-    assert "set DOCKER_HOST" in shown
+    assert "can't be reached at unix:///nowhere/docker.sock" in shown
+    assert "DOCKER_HOST" in shown
     assert not has_traceback_of_a_plugin(shown)
 
 
-def test_the_plugins_find_what_is_gone_already_when_they_destroy(project, ports):
+def test_a_destroy_accepts_what_is_gone_already(project, ports):
     project.write(
         container(project, next(ports)) + f'\ndocker.Volume("v", name="{project.prefix}-v")'
     )
@@ -296,7 +294,7 @@ def test_the_plugins_find_what_is_gone_already_when_they_destroy(project, ports)
     project.pulumi("destroy", "--yes", "--skip-preview")
 
 
-def test_get_network_gives_what_docker_says(project):
+def test_get_network_returns_what_docker_reports(project):
     project.write("""
         net = docker.get_network(name="bridge")
         pulumi.export("net", {"name": net.name, "driver": net.driver, "scope": net.scope,
@@ -304,11 +302,11 @@ def test_get_network_gives_what_docker_says(project):
             "gateways": [pool.gateway for pool in net.ipam_configs]})
     """)
     project.up()
-    told = project.outputs()["net"]
+    net = project.outputs()["net"]
     real = json.loads(docker("network", "inspect", "bridge"))[0]
-    assert told["id"] == real["Id"]
-    assert told["scope"] == "local"
-    assert told["subnets"] == [pool["Subnet"] for pool in real["IPAM"]["Config"]]
-    assert told["gateways"] == [pool.get("Gateway", "") for pool in real["IPAM"]["Config"]]
-    project.write('docker.get_network(name="standin-test-no-such-network")')
-    assert "standin-test-no-such-network" in project.preview(fails=True)
+    assert net["id"] == real["Id"]
+    assert net["scope"] == "local"
+    assert net["subnets"] == [pool["Subnet"] for pool in real["IPAM"]["Config"]]
+    assert net["gateways"] == [pool.get("Gateway", "") for pool in real["IPAM"]["Config"]]
+    project.write('docker.get_network(name="fallback-test-no-such-network")')
+    assert "fallback-test-no-such-network" in project.preview(fails=True)

@@ -1,4 +1,4 @@
-"""The language host under the real engine: configuration, errors, and what the engine is told."""
+"""The language host under the real engine: configuration, errors, and what the engine learns."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ def test_typed_defaults_and_secrets_reach_the_program(project):
         pulumi.export("flags", config.require_object("flags"))
         pulumi.export("word", config.require_secret("word"))
         is_secret = pulumi.runtime.is_config_secret
-        pulumi.export("secret", [k for k in ("word", "count") if is_secret(f"standins:{k}")])
+        pulumi.export("secret", [k for k in ("word", "count") if is_secret(f"fallbacks:{k}")])
         pulumi.export("where", [os.getcwd(), sys.path[0], sys.argv, __name__])
         pulumi.export("names", [pulumi.get_project(), pulumi.get_stack()])
         import helper
@@ -43,7 +43,7 @@ def test_typed_defaults_and_secrets_reach_the_program(project):
     assert outputs["word"] == "hunter2-in-clear"
     here = str(project.directory)
     assert outputs["where"] == [here, here, [f"{here}/__main__.py"], "__main__"]
-    assert outputs["names"] == ["standins", "dev"]
+    assert outputs["names"] == ["fallbacks", "dev"]
     assert "hunter2" not in project.state_file()
 
 
@@ -107,7 +107,7 @@ def test_any_other_error_is_shown_with_its_traceback(project):
     assert "Traceback" in shown
     assert diagnostics(shown).count("ZeroDivisionError: division by zero") == 1
     assert "1 / 0" in shown
-    assert "program.py" not in shown, "the language host's own frames help nobody"
+    assert "program.py" not in shown, "the language host's own frames do not help"
 
 
 def test_what_the_program_prints_reaches_the_user(project):
@@ -120,16 +120,16 @@ def test_what_the_program_prints_reaches_the_user(project):
     shown = project.up()
     for line in ("on stdout", "on stderr"):
         assert line in shown
-    assert "warning: a warning" in shown, "the engine knows it as one"
+    assert "warning: a warning" in shown, "the engine treats it as a warning"
 
 
-def test_the_engine_knows_an_error_as_one(project):
-    project.write('pulumi.log.error("told"); raise pulumi.RunError("and this")')
+def test_the_engine_treats_an_error_as_one(project):
+    project.write('pulumi.log.error("logged"); raise pulumi.RunError("and this")')
     shown = project.pulumi("up", "--yes", "--skip-preview", "--json", fails=True)
     events = [json.loads(line) for line in shown.splitlines() if line.startswith("{")]
-    found = [event["diagnosticEvent"] for event in events if "diagnosticEvent" in event]
-    errors = [event["message"].strip() for event in found if event["severity"] == "error"]
-    assert errors[:2] == ["told", "and this"]
+    diagnostics = [event["diagnosticEvent"] for event in events if "diagnosticEvent" in event]
+    errors = [event["message"].strip() for event in diagnostics if event["severity"] == "error"]
+    assert errors[:2] == ["logged", "and this"]
 
 
 def test_a_program_that_exits_with_a_code_fails(project):
@@ -137,12 +137,12 @@ def test_a_program_that_exits_with_a_code_fails(project):
     assert "exited with code 7" in project.up(fails=True)
 
 
-def test_the_engine_is_told_which_plugins_in_which_versions(project):
+def test_the_engine_learns_which_plugins_in_which_versions(project):
     shown = project.pulumi("about", "--json")
     about = json.loads(shown[shown.index("{") :])
-    told = {plugin["name"]: plugin["version"] for plugin in about["plugins"]}
-    assert told["docker"] == metadata.version("pulumi_docker")
-    assert told["command"] == metadata.version("pulumi_command")
+    versions = {plugin["name"]: plugin["version"] for plugin in about["plugins"]}
+    assert versions["docker"] == metadata.version("pulumi_docker")
+    assert versions["command"] == metadata.version("pulumi_command")
     assert about["runtime"]["executable"] == f"{sys.prefix}/bin/python"
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def fallback_plugins(launchers) -> Iterator[dict[str, Plugin]]:
-    """By package: always the fallback ones, whichever are on PATH."""
+    """By package; always the fallback plugins, whichever are on PATH."""
     with (
         started(launchers / "pulumi-resource-docker", os.environ) as docker,
         started(launchers / "pulumi-resource-command", os.environ) as command,
@@ -39,4 +39,4 @@ def test_it_answers_as_the_official_plugin(scenario, fallback_plugins, image, pr
         transcripts.differences(recorded, answered), KNOWN, scenario
     )
     assert not unexpected, "\n".join(map(str, unexpected))
-    assert not unseen, f"no difference any more: {unseen}"
+    assert not unseen, f"no longer different: {unseen}"

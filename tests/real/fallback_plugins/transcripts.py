@@ -1,8 +1,8 @@
-"""The recorded answers of the official plugins: how they are kept, and how others compare to them.
+"""The recorded answers of the official plugins: how they are stored and compared with others.
 
-In a file, what an earlier call of the scenario answered is not repeated: `"<1.properties>"` is the
-same word for word, `{"like": "<1.properties>", "restart": "no", "memory": null}` is the same but
-for one part that is other and one that is not there.
+In a file, the answer of an earlier call of the scenario is not repeated: `"<1.properties>"` is
+exactly the same, `{"like": "<1.properties>", "restart": "no", "memory": null}` is the same except
+for one part that differs and one that is absent.
 """
 
 import json
@@ -16,13 +16,13 @@ from host.paths import ROOT
 from tests.real.fallback_plugins.plugin_driver import Record, Scenario
 
 FOLDER = ROOT / "tests/fixtures/plugins"
-# What is the same in every request of a scenario.
+# The same in every request of a scenario.
 NAMES = ("name", "type", "urn", "randomSeed")
 Seen = tuple[str, Any]
 LIKE = "like"
 PARTS = ("asked", "answered", "left")
 ORDER = ("run", "printed", "call", "asked", "answered", "failed", "left", "shown")
-# What an error is about. Texts are each plugin's own.
+# What an error is about: each plugin has its own texts.
 KINDS: Mapping[str, str] = {
     "port taken": r"port (\S+ )?is already allocated|address already in use",
     "name taken": r"name .*is already in use",
@@ -34,7 +34,7 @@ KINDS: Mapping[str, str] = {
     "no network": r"network .*not found",
     "upload": r"upload",
 }
-NO_KIND = "of no kind that is known"
+NO_KIND = "of no known kind"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Place:
     """Where two transcripts of a scenario differ, and how."""
 
     path: str
-    """Say `3 Diff.answered.replaces`: the number of the call, its name, and the part of it."""
+    """For example `3 Diff.answered.replaces`: the call's number, its name, and the part of it."""
     official: Any
     other: Any
 
@@ -60,11 +60,11 @@ class Known:
     reason: str
     """As the documentation has it."""
     seen_in: str
-    """The scenario in which it must be seen, so that nothing stays here that is no more."""
+    """The scenario in which it must occur, so that no outdated difference stays here."""
 
 
 def differences(official: Sequence[Record], other: Sequence[Record]) -> list[Place]:
-    """All places where what was answered differs; texts of errors count by what they are about."""
+    """All places in which the answers differ; errors are compared by what they are about."""
     calls = [[_call(record) for record in records] for records in (official, other)]
     if calls[0] != calls[1]:
         return [Place(path="calls", official=calls[0], other=calls[1])]
@@ -80,22 +80,22 @@ def kind_of(text: str) -> str:
     exact = re.match(r"(exit status \d+|signal: \w+): running ", text)
     if exact:
         return exact[1]
-    found = (kind for kind, pattern in KINDS.items() if re.search(pattern, text))
-    return next(found, NO_KIND)
+    kinds = (kind for kind, pattern in KINDS.items() if re.search(pattern, text))
+    return next(kinds, NO_KIND)
 
 
 def read(package_type: str) -> dict[str, list[Record]]:
     """The recorded scenarios of one resource type, by name, with references resolved."""
-    found = {}
+    scenarios = {}
     usual: list[Seen] = []
     for name, records in json.loads(_file(package_type).read_text())["scenarios"].items():
-        found[name], seen = _expanded(records, usual)
+        scenarios[name], seen = _expanded(records, usual)
         usual = usual or _usual(seen)
-    return found
+    return scenarios
 
 
 def write(package_type: str, versions: Mapping[str, str], runs: Mapping[str, list[Record]]) -> None:
-    """Keeps what was recorded, a call a line."""
+    """Writes the recorded answers, one call per line."""
     scenarios = []
     usual: list[Seen] = []
     for name, records in runs.items():
@@ -108,7 +108,7 @@ def write(package_type: str, versions: Mapping[str, str], runs: Mapping[str, lis
 
 
 def _usual(seen: Sequence[Seen]) -> list[Seen]:
-    """What all scenarios of a file may refer to: what the first one answered."""
+    """The answers that all scenarios of a file may refer to: those of the first one."""
     return [(f"<usual {name[1:]}", value) for name, value in seen]
 
 
@@ -133,7 +133,7 @@ def _answer(record: Record) -> Any:
 
 
 def _comparable(answered: Record) -> Record:
-    """With properties only, where a plugin says in which part of one something is."""
+    """An answer with whole properties, although a plugin may name a part of one."""
     made = dict(answered)
     if "failures" in made:
         # Of what is refused, the engine takes nothing.
@@ -208,7 +208,7 @@ def _expanded(records: Sequence[Record], usual: Sequence[Seen]) -> tuple[list[Re
 
 
 def _referable(number: int, record: Record) -> list[Seen]:
-    """The objects of an answer, by what they are called in references."""
+    """The objects of an answer, by their name in references."""
     parts = [record[part] for part in ("answered", "left") if isinstance(record.get(part), dict)]
     return [
         (f"<{number}.{key}>", value)
@@ -219,7 +219,7 @@ def _referable(number: int, record: Record) -> list[Seen]:
 
 
 def _reference(value: Any, seen: Sequence[Seen]) -> Any:
-    """The value as what it is like, and what is other; None stands for what is not there."""
+    """The value as a reference plus its differences; None means absent."""
     if not isinstance(value, dict | list) or not value:
         return value
     if isinstance(value, list):
@@ -249,7 +249,7 @@ def _resolved(value: Any, known: Mapping[str, Any]) -> Any:
 def sorted_out(
     places: Sequence[Place], known: Sequence[Known], scenario: Scenario
 ) -> tuple[list[Place], list[Known]]:
-    """The differences that nobody knows of, and the known ones that should be here and are not."""
+    """The unknown differences, and the known ones that should occur here and do not."""
     here = [one for one in known if scenario.type in one.types]
     pairs = [(place, one) for place in places for one in here if re.fullmatch(one.path, place.path)]
     explained = [place for place, _ in pairs]

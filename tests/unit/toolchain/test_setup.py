@@ -348,15 +348,6 @@ def test_the_folder_of_a_lost_state_is_recreated_in_a_shell_that_was_set_up(no_l
     assert (no_login / "state").is_dir(), "the engine needs it"
 
 
-def test_a_passphrase_in_the_environment_would_win_over_the_file_so_it_is_unset(
-    no_login, monkeypatch
-):
-    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "x")
-    assert "unset PULUMI_CONFIG_PASSPHRASE" in environment.shell_lines(
-        environment.exports("docker", USUAL)
-    )
-
-
 def test_the_lines_lead_to_the_docker_that_was_chosen(no_login):
     chosen = Endpoint(url="tcp://lab:2376", source="a test", certificates=no_login / "a b")
     lines = environment.shell_lines(environment.exports("docker", chosen))

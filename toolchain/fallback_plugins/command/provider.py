@@ -1,16 +1,16 @@
-"""The stand-in for Pulumi's `command` plugin: `command:local:Command`.
+"""The fallback for Pulumi's `command` plugin: `command:local:Command`.
 
-Behaviour of the official one that surprises, and is the same here:
-- changed inputs run `update`, or `create` again where there is none; `triggers` that come or go
-  replace the resource, and so do changed ones, but by an option that the SDK sets
-  (`replace_on_changes`): the plugin itself calls their parts changed in place;
-- `update` and `delete` see what the run before printed as `PULUMI_COMMAND_STDOUT` and `_STDERR`;
+Surprising behaviour of the official plugin, which is the same here:
+- changed inputs run `update`, or `create` again if there is none; `triggers` that are added or
+  removed replace the resource, and so do changed ones, but by an option that the SDK sets
+  (`replace_on_changes`): the plugin itself reports their parts as changed in place;
+- `update` and `delete` get the previous run's output as `PULUMI_COMMAND_STDOUT` and `_STDERR`;
 - `stdin` and `environment` stay secret in the state if they came as secrets, but `stdout` and
-  `stderr` do not become secret because an input was: a program has to ask for that
+  `stderr` do not become secret because an input is: a program must ask for that
   (`additional_secret_outputs`);
-- there is no read: what the command made can vanish without a diff;
-- a command that is cancelled or past its time is killed, but not what it started; it counts as
-  running until the last of these has closed its output.
+- nothing is read back: what the command created can vanish without a diff;
+- a command that is cancelled or times out is killed, but not its child processes; it counts as
+  running until the last of them has closed its output.
 """
 
 import json
@@ -63,11 +63,11 @@ class EngineLog:
         self._lock = threading.Lock()
 
     def connect(self, address: str) -> None:
-        """Remembers where the engine is."""
+        """Remember the engine's address."""
         self._address = address
 
     def show(self, urn: str, line: str) -> None:
-        """One line of progress. Nobody fails because it can't be shown."""
+        """Show one line of progress; a line that can't be shown is no reason to fail."""
         request = engine_pb2.LogRequest(
             severity=engine_pb2.INFO, message=line, urn=urn, ephemeral=True
         )
@@ -92,9 +92,9 @@ class Commands:
         self._stopped = False
 
     def run(self, target: Target, command: str, settings: Values, previous: Values) -> Values:
-        """Runs `command` and gives what it printed; an error if it fails."""
+        """Run `command`; returns its output, raises an error if it fails."""
         process = self._start(command, settings, previous)
-        # The official plugin cuts fractions of a second off.
+        # The official plugin drops fractions of a second.
         timer = threading.Timer(int(target.timeout), process.kill)
         if target.timeout:
             timer.start()
@@ -109,7 +109,7 @@ class Commands:
         return {name: printed[name].removesuffix("\n") for name in ("stdout", "stderr")}
 
     def kill_all(self) -> None:
-        """Kills what runs; nothing starts any more."""
+        """Kill everything that runs; nothing starts after that."""
         with self._lock:
             self._stopped = True
             for process in self._running:
@@ -136,7 +136,7 @@ class Commands:
     def _follow(
         self, urn: str, process: subprocess.Popen[bytes], settings: Values
     ) -> dict[str, str]:
-        """Feeds and reads the process until it ends: its stdout, stderr, and both as they came."""
+        """Feed and read the process until it ends; returns stdout, stderr, and both in order."""
         printed: dict[str, list[bytes]] = {"stdout": [], "stderr": [], "both": []}
         logged = LOGGED.get(settings.get("logging", "stdoutAndStderr"), ())
 
@@ -181,37 +181,37 @@ class Command(Resource):
         self._commands = commands
 
     def changes(self, state: Values, old: Values, new: Values) -> Mapping[str, Change]:
-        """Every difference counts, also of defaults and order; each part has its own path."""
+        """Every difference, also in defaults and order; each part has its own path."""
         del state
-        found: dict[str, Change] = {}
+        changes: dict[str, Change] = {}
         for key, spec in self.fields.items():
             for path, before, after in _differences(key, old.get(key), new.get(key)):
                 replaces = path == key and not spec.in_place
-                found[path] = plain_change(before, after, replaces=replaces)
-        return found
+                changes[path] = plain_change(before, after, replaces=replaces)
+        return changes
 
     def planned(self, target: Target, inputs: Values) -> Made:
         """Nothing runs in a preview."""
         return Made(id=_new_id(target), state=self.planned_update({}, inputs))
 
     def planned_update(self, state: Values, inputs: Values) -> Values:
-        """What it prints is not known before."""
+        """The command's output is not known in advance."""
         del state
         return {**inputs, "stdout": UNKNOWN, "stderr": UNKNOWN}
 
     def create(self, target: Target, inputs: Values) -> Made:
-        """Runs `create`, if there is one."""
+        """Run `create`, if there is one."""
         printed = {"stdout": "", "stderr": ""}
         if inputs.get("create") is not None:
             printed = self._commands.run(target, inputs["create"], inputs, {})
         return Made(id=_new_id(target), state={**inputs, **printed})
 
     def read(self, target: Target, state: Values) -> Made | None:
-        """There is nothing to look at: a command's effect can't be read back."""
+        """The state as it is: a command's effect can't be read back."""
         return Made(id=target.id, state=state)
 
     def update(self, target: Target, state: Values, inputs: Values) -> Values:
-        """Runs `update`, or `create` again where there is none."""
+        """Run `update`, or `create` again if there is none."""
         printed = {name: state.get(name, "") for name in ("stdout", "stderr")}
         command = inputs.get("update", inputs.get("create"))
         if command is not None:
@@ -219,7 +219,7 @@ class Command(Resource):
         return {**inputs, **printed}
 
     def delete(self, target: Target, state: Values) -> None:
-        """Runs `delete` as it was when the resource was last changed."""
+        """Run `delete` as it was when the resource was last changed."""
         if state.get("delete") is not None:
             self._commands.run(target, state["delete"], state, state)
 
@@ -238,7 +238,7 @@ def _environment(settings: Values, previous: Values) -> dict[str, str]:
 
 
 def _feed(process: subprocess.Popen[bytes], stdin: str) -> None:
-    """A command that does not read its stdin to the end is no failure."""
+    """Write to stdin; a command that does not read all of it has not failed."""
     if process.stdin is None:
         return
     with suppress(BrokenPipeError):
@@ -263,7 +263,7 @@ def _not_started(error: OSError, settings: Values) -> str:
 
 
 def _differences(path: str, old: Value, new: Value) -> Iterable[tuple[str, Value, Value]]:
-    """Where two values differ, as deep as both have the same shape."""
+    """The paths at which two values differ, as deep as both have the same shape."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             part = f".{key}" if key.isidentifier() else f"[{json.dumps(key)}]"
@@ -278,7 +278,7 @@ def _differences(path: str, old: Value, new: Value) -> Iterable[tuple[str, Value
 
 
 def main() -> None:
-    """Serves as `pulumi-resource-command`."""
+    """Run as `pulumi-resource-command`."""
     log = EngineLog()
     commands = Commands(log.show)
     provider = Provider(

@@ -1,4 +1,4 @@
-"""Container inputs in Docker's words, a container's real state in Pulumi's. No I/O here."""
+"""Translates container inputs to Docker's API, and Docker's answers to Pulumi state. No I/O."""
 
 import base64
 import binascii
@@ -33,7 +33,7 @@ PLAIN_MODE = 0o644
 
 
 def problems(inputs: Values) -> Iterator[Problem]:
-    """What is wrong with inputs that fit the table."""
+    """What is wrong with inputs whose fields and types are right."""
     for index, volume in enumerate(_known(inputs, "volumes")):
         if not str(volume.get("hostPath") or "/").startswith("/"):
             yield Problem(f"volumes[{index}].hostPath", "hostPath must be an absolute path")
@@ -45,12 +45,12 @@ def problems(inputs: Values) -> Iterator[Problem]:
     for key in DURATIONS:
         value = (_known(inputs, "healthcheck") or {}).get(key)
         if value is not None and nanoseconds(value) is None:
-            where = f"healthcheck.{key}"
-            yield Problem(where, f"{where!r} must be a duration such as 500ms, 5s or 1m30s")
+            path = f"healthcheck.{key}"
+            yield Problem(path, f"{path!r} must be a duration such as 500ms, 5s or 1m30s")
 
 
 def planned(inputs: Values) -> Values:
-    """The state as far as the inputs tell."""
+    """The state as far as the inputs determine it."""
     state: Values = {**NOT_IMPLEMENTED, **{key: [] for key in EMPTY_WHERE_ABSENT}, **inputs}
     for key, empty in (("uploads", EMPTY_UPLOAD), ("volumes", EMPTY_VOLUME)):
         if isinstance(state[key], list):
@@ -59,7 +59,7 @@ def planned(inputs: Values) -> Values:
 
 
 def planned_in_preview(inputs: Values) -> Values:
-    """The same, and what only Docker will tell."""
+    """The same, with unknowns for what only Docker knows."""
     return {**planned(inputs), **{k: UNKNOWN for k in UNKNOWN_WHERE_ABSENT if k not in inputs}}
 
 
@@ -76,10 +76,10 @@ def planned_update(fields: Mapping[str, Field], state: Values, inputs: Values) -
 
 
 def ports_differ(state: list[Values], wanted: list[Values]) -> bool:
-    """Whether other ports replace a container.
+    """Whether a change of ports replaces the container.
 
-    As in the official plugin: each port of the state is compared with the first wanted one that has
-    the same internal port. So another order counts where a port is published on several addresses.
+    As in the official plugin, each port of the state is compared with the first wanted port that
+    has the same internal port. So the order counts if a port is published on several addresses.
     """
     if len(state) != len(wanted):
         return True
@@ -87,7 +87,7 @@ def ports_differ(state: list[Values], wanted: list[Values]) -> bool:
 
 
 def with_chosen_ports(state: list[Values], wanted: list[Values]) -> list[Values]:
-    """The wanted ports; those whose number is left to Docker with the one that it chose."""
+    """The wanted ports, with the number that Docker chose if none is given."""
     chosen = [port.get("external") for port in state] + [None] * len(wanted)
     return [
         port if port.get("external") else {**port, "external": number}
@@ -96,7 +96,7 @@ def with_chosen_ports(state: list[Values], wanted: list[Values]) -> list[Values]
 
 
 def nanoseconds(duration: str) -> int | None:
-    """A Go duration (`1m30s`) in nanoseconds; None if it is none."""
+    """A Go duration (`1m30s`) in nanoseconds; None if it is not one."""
     if duration == "0":
         return 0
     parts = DURATION_PART.findall(duration)
@@ -106,7 +106,7 @@ def nanoseconds(duration: str) -> int | None:
 
 
 def go_duration(nanoseconds_: int) -> str:
-    """As Go prints it, which is how it is read back: a minute is `1m0s`."""
+    """A duration as Go prints it, and as it is read back: a minute is `1m0s`."""
     if nanoseconds_ < NANOSECONDS["s"]:
         unit = next((u for u in ("ms", "µs") if nanoseconds_ >= NANOSECONDS[u]), "ns")
         return f"{_decimal(nanoseconds_, unit)}{unit}" if nanoseconds_ else "0s"
@@ -148,26 +148,26 @@ def upload_archive(uploads: list[Values]) -> bytes:
     return buffer.getvalue()
 
 
-def read_back(state: Values, info: dict[str, Any], *, made: bool) -> Values:
-    """The state of a container that Docker reports so.
+def read_back(state: Values, info: dict[str, Any], *, created: bool) -> Values:
+    """The state of a container, from Docker's report.
 
     Args:
-        state: what it was so far.
+        state: the state so far.
         info: Docker's report.
-        made: whether it was made just now: then an empty set is nothing.
+        created: whether it has just been created: then empty sets are left out.
     """
-    found = {**state, "id": info["Id"], **{key: read(info) for key, read in READ_BACK.items()}}
+    real = {**state, "id": info["Id"], **{key: read(info) for key, read in READ_BACK.items()}}
     for key, (name, empty) in READ_BACK_OR_EMPTY.items():
-        found[key] = info["HostConfig"].get(name) or (None if made else empty)
+        real[key] = info["HostConfig"].get(name) or (None if created else empty)
     options = info["HostConfig"]["LogConfig"].get("Config") if state.get("logOpts") else None
-    found["logOpts"] = options or (None if made else {})
+    real["logOpts"] = options or (None if created else {})
     by_id = str(state.get("image")).startswith("sha256:")
-    found["image"] = info["Image"] if by_id else info["Config"]["Image"]
+    real["image"] = info["Image"] if by_id else info["Config"]["Image"]
     if info["Config"].get("Healthcheck"):
-        found["healthcheck"] = _real_healthcheck(info["Config"]["Healthcheck"])
-    if not made:
-        found["volumes"] = [{"readOnly": False, **volume} for volume in state.get("volumes") or []]
-    return {**found, **_running(state, info)}
+        real["healthcheck"] = _real_healthcheck(info["Config"]["Healthcheck"])
+    if not created:
+        real["volumes"] = [{"readOnly": False, **volume} for volume in state.get("volumes") or []]
+    return {**real, **_running(state, info)}
 
 
 def real_ports(info: dict[str, Any]) -> list[Values]:
@@ -187,15 +187,15 @@ def real_ports(info: dict[str, Any]) -> list[Values]:
 
 
 def _running(state: Values, info: dict[str, Any]) -> Values:
-    """What depends on whether it runs."""
+    """The part of the state that depends on whether the container runs."""
     running, must_run = info["State"]["Running"], state.get("mustRun") is not False
-    found: Values = {}
+    real: Values = {}
     if state.get("ports") and (running or must_run):
-        found["ports"] = real_ports(info)
+        real["ports"] = real_ports(info)
     if not running:
-        found["exitCode"] = info["State"]["ExitCode"]
-        found["mustRun"] = False
-    return found
+        real["exitCode"] = info["State"]["ExitCode"]
+        real["mustRun"] = False
+    return real
 
 
 def _is_first_of(port: Values, wanted: list[Values]) -> bool:
@@ -222,13 +222,13 @@ def _decimal(nanoseconds_: int, unit: str) -> str:
 
 
 def _known(inputs: Values, key: str) -> Any:
-    """An input that can be looked into; nothing if it is absent or has unknown parts."""
+    """An input whose parts are all known; an empty list if it is absent or has unknown parts."""
     value = inputs.get(key)
     return [] if value is None or holds_unknown(value) else value
 
 
 def _put(config: dict[str, Any], key: str, value: Any) -> None:
-    """Docker takes an empty list for "override with nothing", so nothing is left out."""
+    """Set a value unless it is empty: Docker reads an empty list as "override with nothing"."""
     if value:
         config[key] = value
 

@@ -94,7 +94,7 @@ FIELDS: Mapping[str, Field] = {
     "destroyGraceSeconds": whole(in_place=True),
     "removeVolumes": flag(default=True, in_place=True),
 }
-# What the official plugin's state says about inputs that this one does not have.
+# The official plugin's state of inputs that this one does not implement.
 NOT_IMPLEMENTED: Values = {
     **dict.fromkeys(("attach", "logs", "readOnly", "rm", "stdinOpen", "tty", "wait"), False),
     **{f"device{way}{unit}": [] for way in ("Read", "Write") for unit in ("Bps", "Iops")},
@@ -117,7 +117,7 @@ EMPTY_UPLOAD: Values = {
     "sourceHash": "",
 }
 EMPTY_VOLUME: Values = {"fromContainer": "", "hostPath": "", "selinuxRelabel": "", "volumeName": ""}
-# What a refresh reads back, besides ports, healthcheck, image and what only it says.
+# What a refresh reads back, besides ports, healthcheck, image and READ_BACK_OR_EMPTY.
 READ_BACK: Mapping[str, Callable[[dict[str, Any]], Value]] = {
     "name": lambda info: info["Name"].lstrip("/"),
     "bridge": lambda info: info["NetworkSettings"].get("Bridge") or "",
@@ -151,7 +151,7 @@ READ_BACK: Mapping[str, Callable[[dict[str, Any]], Value]] = {
         for entry in info["HostConfig"].get("ExtraHosts") or []
     ],
 }
-# Where Docker has none: nothing right after it was made, and empty after a refresh.
+# If Docker has none: absent right after the container is created, empty after a refresh.
 READ_BACK_OR_EMPTY: Mapping[str, tuple[str, Value]] = {
     "dns": ("Dns", []),
     "dnsOpts": ("DnsOptions", []),

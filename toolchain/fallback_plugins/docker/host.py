@@ -1,4 +1,4 @@
-"""The way to Docker: one connection for all calls, and Docker's errors in words that help."""
+"""The connection to Docker, one for all calls, and Docker's errors as messages that help."""
 
 import threading
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ ANSWER_SECONDS = 600
 
 
 class DockerHost:
-    """The Docker daemon of the provider option `host`, or of DOCKER_HOST, or the usual one."""
+    """The Docker daemon of the provider option `host`, or of DOCKER_HOST, or the default one."""
 
     def __init__(self) -> None:
         self._address: str | None = None
@@ -24,7 +24,7 @@ class DockerHost:
         self._lock = threading.Lock()
 
     def configure(self, config: Values) -> None:
-        """Takes the provider options; fails if Docker does not answer, as the official one does."""
+        """Take the provider options; like the official plugin, fail if Docker does not answer."""
         self._address = config.get("host") or None
         self.connect()
 
@@ -38,20 +38,20 @@ class DockerHost:
 
 @contextmanager
 def explained(failed: str) -> Iterator[None]:
-    """Turns Docker's errors into one line that begins with what `failed`."""
+    """Turn Docker's errors into one line that begins with `failed`, which says what did."""
     from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException
 
     try:
         yield
     except APIError as error:
-        raise PluginError(f"{failed}: {_words(error)}") from error
+        raise PluginError(f"{failed}: {_one_line(error)}") from error
     except (DockerException, RequestException) as error:
-        raise PluginError(f"{failed}: Docker does not answer any more ({error})") from error
+        raise PluginError(f"{failed}: Docker no longer answers ({error})") from error
 
 
 def absent(error: Exception) -> bool:
-    """Whether Docker says that what was asked for does not exist."""
+    """Whether Docker reports that the object does not exist."""
     from docker.errors import NotFound
 
     return isinstance(error, NotFound)
@@ -62,7 +62,7 @@ def status_of(error: Exception) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def _words(error: Any) -> str:
+def _one_line(error: Any) -> str:
     return " ".join(str(error.explanation or error).split())
 
 
@@ -72,11 +72,11 @@ def _connect(address: str | None) -> Any:
     from requests.exceptions import RequestException
 
     try:
-        # Like the official provider it knows no contexts.
-        where = Endpoint(url=address) if address else docker_endpoint.without_context()
+        # Like the official provider, it ignores Docker contexts.
+        endpoint = Endpoint(url=address) if address else docker_endpoint.without_context()
         return docker.APIClient(
-            where.url,
-            tls=docker_tls.config(where),
+            endpoint.url,
+            tls=docker_tls.config(endpoint),
             version="auto",
             timeout=ANSWER_SECONDS,
             max_pool_size=CALLS_AT_ONCE,
@@ -85,13 +85,13 @@ def _connect(address: str | None) -> Any:
         raise PluginError(str(error)) from error
     except (DockerException, RequestException) as error:
         raise PluginError(
-            f"Docker can't be reached at {where.url}. Start it (`systemctl start docker`, or "
-            "`dockerd` as root where there is no systemd), or set DOCKER_HOST to where it runs."
+            f"Docker can't be reached at {endpoint.url}. Start it (`systemctl start docker`, or "
+            "`dockerd` as root if there is no systemd), or point DOCKER_HOST at it."
         ) from error
 
 
 def or_none(action: Any) -> Any:
-    """What the action gives; None if what it is about does not exist."""
+    """The action's result; None if Docker reports that the object does not exist."""
     try:
         return action()
     except Exception as error:

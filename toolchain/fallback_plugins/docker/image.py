@@ -1,10 +1,10 @@
-"""Images that are pulled and kept."""
+"""Images: pulled, and kept if the program says so."""
 
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from toolchain.fallback_plugins.docker import container as words
+from toolchain.fallback_plugins.docker import container as conversion
 from toolchain.fallback_plugins.docker.host import DockerHost, explained, or_none
 from toolchain.fallback_plugins.protocol.resource import (
     Made,
@@ -39,33 +39,33 @@ class RemoteImage(Resource):
         self._host = host
 
     def planned(self, target: Target, inputs: Values) -> Made:
-        """Which image it is, only Docker knows."""
-        told = ("id", "imageId", "repoDigest")
-        return Made(id="", state={**inputs, **dict.fromkeys(told, UNKNOWN)})
+        """The inputs; only Docker knows which image it is."""
+        unknown = ("id", "imageId", "repoDigest")
+        return Made(id="", state={**inputs, **dict.fromkeys(unknown, UNKNOWN)})
 
     def planned_update(self, state: Values, inputs: Values) -> Values:
-        """Only what a later removal does can change."""
-        return words.planned_update(self.fields, state, inputs)
+        """The state after an update, which changes only how the image is removed later."""
+        return conversion.planned_update(self.fields, state, inputs)
 
     def create(self, target: Target, inputs: Values) -> Made:
-        """Uses the local image of this name, or pulls it."""
+        """Use the local image of this name, or pulls it."""
         api = self._host.connect()
         with explained(f"can't get the image {inputs['name']!r}"):
             return _image(inputs, local_or_pulled(api, inputs["name"], inputs.get("platform")))
 
     def read(self, target: Target, state: Values) -> Made | None:
-        """What Docker says about the image now."""
+        """The image as Docker reports it now."""
         api = self._host.connect()
         with explained(f"can't read the image {state['name']!r}"):
             info = or_none(lambda: api.inspect_image(state["name"]))
         return None if info is None else _image(state, info)
 
     def update(self, target: Target, state: Values, inputs: Values) -> Values:
-        """As create: the image may have gone meanwhile."""
+        """The same as create: the image may have been removed meanwhile."""
         return self.create(target, self.planned_update(state, inputs)).state
 
     def delete(self, target: Target, state: Values) -> None:
-        """Removes this name of it from Docker's store, unless it is to be kept."""
+        """Remove this name of the image from Docker's store, unless it is to be kept."""
         if state.get("keepLocally"):
             return
         api = self._host.connect()
@@ -75,7 +75,7 @@ class RemoteImage(Resource):
 
 
 def local_or_pulled(api: Any, name: str, platform: str | None = None) -> dict[str, Any]:
-    """What Docker says of an image, which it pulls if it does not have it."""
+    """Docker's report on an image, which is pulled if Docker does not have it."""
     info = or_none(lambda: api.inspect_image(name))
     if info is None:
         _pull(api, name, platform)
@@ -85,7 +85,7 @@ def local_or_pulled(api: Any, name: str, platform: str | None = None) -> dict[st
 
 def _pull(api: Any, name: str, platform: str | None) -> None:
     with explained(f"can't pull the image {name!r}"):
-        # An empty login: the official plugin does not look into ~/.docker/config.json either.
+        # An empty login: the official plugin does not read ~/.docker/config.json either.
         for line in api.pull(name, stream=True, decode=True, platform=platform, auth_config={}):
             if "error" in line:
                 raise PluginError(f"can't pull the image {name!r}: {line['error']}")

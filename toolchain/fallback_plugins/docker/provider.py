@@ -1,12 +1,12 @@
-"""The stand-in for Pulumi's `docker` plugin: containers, volumes, images, and what networks are.
+"""The fallback for Pulumi's `docker` plugin: containers, volumes, images, and network lookups.
 
-What replaces a resource and what changes in place, what is read back, how things are made and
-removed, and what is left when that fails follow the official plugin; its recorded answers are in
-`tests/fixtures/plugins`. Behaviour that surprises, and is the same here:
-- a container's ports have an order, and what is read back has Docker's;
-- a container that exits at once counts as made; one that can't start stays in Docker and in the
-  state, as half made, and so a later `up` can replace it;
-- what is not said about a command, variables, labels or a healthcheck is no change;
+What replaces a resource and what changes in place, what is read back, how resources are created
+and removed, and what is left if that fails follow the official plugin; its recorded answers are in
+`tests/fixtures/plugins`. Surprising behaviour that is the same here:
+- a container's ports have an order, and Docker's order is read back;
+- a container that exits at once counts as created; one that can't start stays in Docker and in the
+  state, as partly created, so that a later `up` can replace it;
+- leaving out a command, variables, labels or a healthcheck is not a change;
 - a changed healthcheck or tmpfs only reaches the state, and comes back with the next refresh.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from pulumi.runtime.proto import provider_pb2_grpc
 
-from toolchain.fallback_plugins.docker import container as words
+from toolchain.fallback_plugins.docker import container as conversion
 from toolchain.fallback_plugins.docker import container_fields
 from toolchain.fallback_plugins.docker.host import DockerHost, explained, or_none, status_of
 from toolchain.fallback_plugins.docker.image import RemoteImage, local_or_pulled
@@ -26,8 +26,8 @@ from toolchain.fallback_plugins.docker.volume import Volume
 from toolchain.fallback_plugins.protocol.provider import Provider
 from toolchain.fallback_plugins.protocol.resource import (
     Function,
-    HalfMadeError,
     Made,
+    PartlyCreatedError,
     Resource,
     Target,
 )
@@ -40,7 +40,7 @@ from toolchain.fallback_plugins.protocol.schema import (
 from toolchain.fallback_plugins.protocol.server import PluginError, serve
 from toolchain.fallback_plugins.protocol.values import UNKNOWN, Values
 
-# By another container; by a program, in the words of Docker up to 27, of 28, and of 29.
+# Taken by another container; by a program, as Docker up to 27, 28, and 29 report it.
 PORT_TAKEN = re.compile(
     r"Bind for (\S+) failed: port is already allocated"
     r"|listen \w+ (\S+): bind: address already in use"
@@ -50,7 +50,7 @@ REACHES_THE_LIVE_CONTAINER = ("restart", "maxRetryCount", "memory", "memorySwap"
 
 
 class Container(Resource):
-    """A container, made and started from inputs."""
+    """A container, created and started from inputs."""
 
     type_name = "docker:index/container:Container"
     fields = container_fields.FIELDS
@@ -61,79 +61,78 @@ class Container(Resource):
         self._host = host
 
     def problems(self, inputs: Values) -> Iterable[Problem]:
-        """See `docker_container.problems`."""
-        return words.problems(inputs)
+        """See `container.problems`."""
+        return conversion.problems(inputs)
 
     def checked(self, inputs: Values) -> Values:
-        """With defaults."""
+        """The inputs with defaults."""
         return dict(with_defaults(self.fields, inputs))
 
     def changes(self, state: Values, old: Values, new: Values) -> Mapping[str, Change]:
-        """See `docker_container.ports_differ` for ports.
+        """What differs; see `container.ports_differ` for ports.
 
-        A list that a half-made container's state lacks is called a change, as long as the inputs
-        do not have it.
+        A list that is missing from a partly created container's state is reported as a change, as
+        long as the inputs do not have it.
         """
-        lacking = {
+        missing = {
             key: Change("ADD", replaces=key != "networkDatas")
             for key in ("command", "entrypoints", "networkDatas")
             if key not in state and key not in new
         }
-        return {**lacking, **self._changed_inputs(state, old, new)}
+        return {**missing, **self._changed_inputs(state, old, new)}
 
     def _changed_inputs(self, state: Values, old: Values, new: Values) -> Mapping[str, Change]:
         before, after = state.get("ports"), new.get("ports")
         if not isinstance(before, list) or not isinstance(after, list) or UNKNOWN in after:
             return super().changes(state, old, new)
-        after = words.with_chosen_ports(before, after)
-        found = super().changes(state, old, {**new, "ports": after})
-        if words.ports_differ(
+        after = conversion.with_chosen_ports(before, after)
+        changes = super().changes(state, old, {**new, "ports": after})
+        if conversion.ports_differ(
             before,
             [{**port, "ip": port["ip"] or container_fields.ALL_INTERFACES} for port in after],
         ):
-            return found
-        return {path: change for path, change in found.items() if not path.startswith("ports")}
+            return changes
+        return {path: change for path, change in changes.items() if not path.startswith("ports")}
 
     def planned(self, target: Target, inputs: Values) -> Made:
-        """See `docker_container.planned_in_preview`."""
-        return Made(id="", state=words.planned_in_preview(inputs))
+        """See `container.planned_in_preview`."""
+        return Made(id="", state=conversion.planned_in_preview(inputs))
 
     def planned_update(self, state: Values, inputs: Values) -> Values:
-        """See `docker_container.planned_update`."""
-        return words.planned_update(self.fields, state, inputs)
+        """See `container.planned_update`."""
+        return conversion.planned_update(self.fields, state, inputs)
 
     def create(self, target: Target, inputs: Values) -> Made:
-        """Creates, fills and starts it; pulls its image if Docker has none of this name."""
+        """Create, fill and start it; pull its image if Docker has none of this name."""
         api = self._host.connect()
         with explained(f"can't create the container {inputs['name']!r}"):
             local_or_pulled(api, inputs["image"])
         id_ = _create_container(api, inputs)
-        state = {**words.planned(inputs), "id": id_}
-        with _half_made(Made(id=id_, state=state)):
+        state = {**conversion.planned(inputs), "id": id_}
+        with _partly_created(Made(id=id_, state=state)):
             _fill(api, id_, inputs)
             if inputs.get("start") is not False:
                 _start(api, id_, inputs["name"])
             with explained(f"can't read the container {inputs['name']!r}"):
-                return Made(
-                    id=id_, state=words.read_back(state, api.inspect_container(id_), made=True)
-                )
+                info = api.inspect_container(id_)
+                return Made(id=id_, state=conversion.read_back(state, info, created=True))
 
     def read(self, target: Target, state: Values) -> Made | None:
-        """What Docker says about the container now."""
+        """The container as Docker reports it now."""
         api = self._host.connect()
         with explained(f"can't read the container {state.get('name')!r}"):
             info = or_none(lambda: api.inspect_container(target.id))
         if info is None:
             return None
-        return Made(id=target.id, state=words.read_back(state, info, made=False))
+        return Made(id=target.id, state=conversion.read_back(state, info, created=False))
 
     def update(self, target: Target, state: Values, inputs: Values) -> Values:
-        """Changes on the live container what Docker can change; the rest only reaches the state."""
+        """Change on the live container what Docker can change; the rest only in the state."""
         api = self._host.connect()
         name = inputs["name"]
         changed = self.planned_update(state, inputs)
         must_run = state.get("mustRun") is False and changed.get("mustRun") is True
-        with _half_made(Made(id=target.id, state=changed)):
+        with _partly_created(Made(id=target.id, state=changed)):
             if must_run and changed.get("start") is not False:
                 _start(api, target.id, name)
             if any(state.get(key) != changed.get(key) for key in REACHES_THE_LIVE_CONTAINER):
@@ -142,7 +141,7 @@ class Container(Resource):
         return changed
 
     def delete(self, target: Target, state: Values) -> None:
-        """Stops it, at once unless `destroyGraceSeconds` says otherwise, and removes it."""
+        """Stop it, at once unless `destroyGraceSeconds` says otherwise, and remove it."""
         api = self._host.connect()
         volumes = state.get("removeVolumes") is not False
         with explained(f"can't remove the container {state.get('name')!r}"):
@@ -153,7 +152,7 @@ class Container(Resource):
 
 
 def get_network(host: DockerHost, arguments: Values) -> Values:
-    """A network by name or id, as Docker reports it: without a gateway where Docker knows none."""
+    """A network by name or id, as Docker reports it: without a gateway if Docker has none."""
     api = host.connect()
     with explained(f"can't read the network {arguments['name']!r}"):
         info = api.inspect_network(arguments["name"])
@@ -178,7 +177,7 @@ def _create_container(api: Any, inputs: Values) -> str:
     name = inputs["name"]
     with explained(f"can't create the container {name!r}"):
         try:
-            made = api.create_container_from_config(words.container_config(inputs), name)
+            created = api.create_container_from_config(conversion.container_config(inputs), name)
         except Exception as error:
             if status_of(error) == 409:
                 raise PluginError(
@@ -186,30 +185,30 @@ def _create_container(api: Any, inputs: Values) -> str:
                     f"container; remove that one (`docker rm -f {name}`) or choose another name"
                 ) from error
             raise
-    return str(made["Id"])
+    return str(created["Id"])
 
 
 @contextmanager
-def _half_made(made: Made) -> Iterator[None]:
-    """What goes wrong now leaves something that the engine has to know of."""
+def _partly_created(resource: Made) -> Iterator[None]:
+    """A failure in here leaves a resource that the engine must know about."""
     try:
         yield
     except PluginError as error:
-        raise HalfMadeError(str(error), made) from error
+        raise PartlyCreatedError(str(error), resource) from error
 
 
 def _fill(api: Any, container: str, inputs: Values) -> None:
     uploads = inputs.get("uploads") or []
     for upload in uploads:
-        given = [key for key in ("content", "contentBase64") if upload.get(key)]
-        if len(given) != 1:
+        contents = [key for key in ("content", "contentBase64") if upload.get(key)]
+        if len(contents) != 1:
             raise PluginError(
-                f"the upload {upload['file']!r} needs exactly one of content and contentBase64, "
-                "not empty"
+                f"the upload {upload['file']!r} must have exactly one of content and "
+                "contentBase64, and it must not be empty"
             )
     if uploads:
         with explained(f"can't upload files to the container {inputs['name']!r}"):
-            api.put_archive(container, "/", words.upload_archive(uploads))
+            api.put_archive(container, "/", conversion.upload_archive(uploads))
 
 
 def _start(api: Any, container: str, name: str) -> None:
@@ -217,22 +216,22 @@ def _start(api: Any, container: str, name: str) -> None:
         try:
             api.start(container)
         except Exception as error:
-            if where := port_taken(str(error)):
+            if address := port_taken(str(error)):
                 raise PluginError(
-                    f"can't start the container {name!r}: port {where} is already allocated; "
+                    f"can't start the container {name!r}: port {address} is already allocated; "
                     "stop what uses it, or choose another port"
                 ) from error
             raise
 
 
-def port_taken(said: str) -> str | None:
+def port_taken(error_text: str) -> str | None:
     """The address and port that Docker could not publish because something else has it."""
-    taken = PORT_TAKEN.search(said)
+    taken = PORT_TAKEN.search(error_text)
     return next(filter(None, taken.groups())) if taken else None
 
 
 def _update_container(api: Any, container: str, state: Values) -> None:
-    config = words.container_config(state)["HostConfig"]
+    config = conversion.container_config(state)["HostConfig"]
     api.update_container(
         container,
         restart_policy=config["RestartPolicy"],
@@ -270,9 +269,9 @@ def _attached_container(id_: str, container: dict[str, Any]) -> Values:
 
 
 def main() -> None:
-    """Serves as `pulumi-resource-docker`."""
+    """Run as `pulumi-resource-docker`."""
     host = DockerHost()
-    # The client library takes as long to import as the engine needs for its first calls.
+    # Importing the client library takes as long as the engine's first calls.
     threading.Thread(target=__import__, args=("docker",), daemon=True).start()
     provider = Provider(
         package="docker",

@@ -25,7 +25,7 @@ IN_USE_POLL_SECONDS = 0.5
 
 
 class Volume(Resource):
-    """A named volume. Making one that exists adopts it, as Docker does."""
+    """A named volume. Like Docker, it adopts one that exists already."""
 
     type_name = "docker:index/volume:Volume"
     fields: ClassVar[Mapping[str, Field]] = {
@@ -40,12 +40,12 @@ class Volume(Resource):
         self._host = host
 
     def planned(self, target: Target, inputs: Values) -> Made:
-        """Where it is, only Docker knows."""
-        told = ("id", "driver", "mountpoint")
-        return Made(id="", state={"labels": [], **dict.fromkeys(told, UNKNOWN), **inputs})
+        """The inputs; only Docker knows where the volume is."""
+        unknown = ("id", "driver", "mountpoint")
+        return Made(id="", state={"labels": [], **dict.fromkeys(unknown, UNKNOWN), **inputs})
 
     def create(self, target: Target, inputs: Values) -> Made:
-        """Makes it, or adopts the one that has this name, whose labels only a refresh shows."""
+        """Create it, or adopt the one of this name, whose labels show only after a refresh."""
         api = self._host.connect()
         name = inputs["name"]
         labels = {label["label"]: label["value"] for label in inputs.get("labels") or []}
@@ -57,18 +57,18 @@ class Volume(Resource):
         return Made(id=name, state={**real, "labels": [], **inputs})
 
     def read(self, target: Target, state: Values) -> Made | None:
-        """What Docker says about the volume now."""
+        """The volume as Docker reports it now."""
         api = self._host.connect()
         with explained(f"can't read the volume {target.id!r}"):
             info = or_none(lambda: api.inspect_volume(target.id))
         return None if info is None else Made(id=target.id, state={**state, **_volume_state(info)})
 
     def update(self, target: Target, state: Values, inputs: Values) -> Values:
-        """Never happens: every input forces replacement."""
+        """Never called: every input forces replacement."""
         raise PluginError("nothing about a volume can change in place")
 
     def delete(self, target: Target, state: Values) -> None:
-        """Removes the volume of this name, with all that it holds; waits while it is in use."""
+        """Remove the volume of this name and everything in it; wait while it is in use."""
         api = self._host.connect()
         deadline = time.monotonic() + IN_USE_SECONDS
         with explained(f"can't remove the volume {target.id!r}"):
@@ -77,7 +77,7 @@ class Volume(Resource):
 
 
 def _removed_volume(api: Any, name: str, *, last: bool) -> bool:
-    """Whether it is gone; False while something uses it, an error if it still does at `last`."""
+    """Whether it is gone; False while something uses it, or an error if this try is the `last`."""
     try:
         or_none(lambda: api.remove_volume(name))
     except Exception as error:

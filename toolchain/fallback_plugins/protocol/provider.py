@@ -1,7 +1,7 @@
-"""The resource provider protocol as the engine speaks it, for both resource stand-ins.
+"""The resource provider protocol as the engine speaks it, for both resource plugins.
 
-A `Resource` says what one resource type accepts and how it is made, read, changed and removed, in
-plain Python values. `Provider` does the rest: it refuses what is not implemented, keeps secrets
+A `Resource` says what one resource type accepts and how it is created, read, changed and removed,
+in plain Python values. `Provider` does the rest: it refuses what is not implemented, keeps secrets
 secret (an input that came in as a secret goes out as one) and runs nothing in a preview.
 
 The SDK's own `pulumi.provider.experimental` is not used: it appends tracebacks to errors.
@@ -21,8 +21,8 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 from toolchain.fallback_plugins.protocol import schema
 from toolchain.fallback_plugins.protocol.resource import (
     Function,
-    HalfMadeError,
     Made,
+    PartlyCreatedError,
     Resource,
     Target,
 )
@@ -48,7 +48,7 @@ ENGINE_CONFIG_KEYS = frozenset({"version", "pluginDownloadURL"})
 AUTONAME_HEX_DIGITS = 7
 
 
-@refusing(  # what no program of this kind needs
+@refusing(  # calls that no program of this project needs
     *("Parameterize", "GetSchema", "Call", "Construct", "List"),
     *("Attach", "GetMapping", "GetMappings"),
 )
@@ -66,7 +66,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         cancel: Callable[[], None] = lambda: None,
         engine: Callable[[str], None] = lambda _address: None,
     ) -> None:
-        """`engine` is told the engine's address, `configure` the provider options."""
+        """`engine` is called with the engine's address, `configure` with the provider options."""
         self._package = package
         self._resources = {resource.type_name: resource for resource in resources}
         self._functions = functions or {}
@@ -75,13 +75,13 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         self._cancel = cancel
         self._engine = engine
 
-    # The engine starts here.
+    # Called when the engine starts the plugin.
 
     @answering
     def Handshake(
         self, request: provider_pb2.ProviderHandshakeRequest, context: Any
     ) -> provider_pb2.ProviderHandshakeResponse:
-        """The first call: who calls, and what this provider can take."""
+        """Take the engine's address; say what this provider supports."""
         self._engine(request.engine_address)
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=True)
 
@@ -94,7 +94,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def CheckConfig(
         self, request: provider_pb2.CheckRequest, context: Any
     ) -> provider_pb2.CheckResponse:
-        """Refuses provider options that are not implemented."""
+        """Refuse provider options that are not implemented."""
         unknown = sorted(set(request.news.fields) - self._config_keys - ENGINE_CONFIG_KEYS)
         what = f"the provider option {self._package}:{{}}"
         failures = [
@@ -107,7 +107,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def DiffConfig(
         self, request: provider_pb2.DiffRequest, context: Any
     ) -> provider_pb2.DiffResponse:
-        """A changed provider option never replaces anything."""
+        """The provider options that changed, which never replaces anything."""
         old, new = decode(request.old_inputs), decode(request.news)
         changed = [key for key in self._config_keys if reveal(old.get(key)) != reveal(new.get(key))]
         kind = (
@@ -119,101 +119,101 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Configure(
         self, request: provider_pb2.ConfigureRequest, context: Any
     ) -> provider_pb2.ConfigureResponse:
-        """Takes the provider options."""
+        """Take the provider options."""
         self._configure(reveal(decode(request.args)))
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
     @answering
     def Cancel(self, request: empty_pb2.Empty, context: Any) -> empty_pb2.Empty:
-        """Stops what runs."""
+        """Stop everything that runs."""
         self._cancel()
         return empty_pb2.Empty()
 
-    # What programs ask for.
+    # Called for what a program declares.
 
     @answering
     def Invoke(
         self, request: provider_pb2.InvokeRequest, context: Any
     ) -> provider_pb2.InvokeResponse:
-        """Calls a function."""
+        """Call a function."""
         function = self._functions.get(request.tok)
         if function is None:
             raise PluginError(not_implemented(f"the function {request.tok!r}"))
         args = decode(request.args)
-        found = list(schema.problems(function.fields, args, request.tok.rpartition(":")[2]))
-        if found:
-            return provider_pb2.InvokeResponse(failures=_failures(found))
+        problems = list(schema.problems(function.fields, args, request.tok.rpartition(":")[2]))
+        if problems:
+            return provider_pb2.InvokeResponse(failures=_failures(problems))
         result = encode(function.call(reveal(args)))
         return provider_pb2.InvokeResponse(**{"return": result})
 
     @answering
     def Check(self, request: provider_pb2.CheckRequest, context: Any) -> provider_pb2.CheckResponse:
-        """Refuses what is wrong or not implemented, and names what has no name."""
+        """Refuse what is wrong or not implemented; give a resource without a name one."""
         resource = self._resource(request.urn)
         inputs = decode(request.news)
         if resource.autonamed and inputs.get("name") in (None, ""):
             inputs["name"] = decode(request.olds).get("name") or _autoname(request.urn)
-        found = list(schema.problems(resource.fields, inputs, resource.title))
-        found = found or list(resource.problems(reveal(inputs)))
-        if found:
-            return provider_pb2.CheckResponse(failures=_failures(found))
+        problems = list(schema.problems(resource.fields, inputs, resource.title))
+        problems = problems or list(resource.problems(reveal(inputs)))
+        if problems:
+            return provider_pb2.CheckResponse(failures=_failures(problems))
         return provider_pb2.CheckResponse(inputs=encode(resource.checked(inputs)))
 
     @answering
     def Diff(self, request: provider_pb2.DiffRequest, context: Any) -> provider_pb2.DiffResponse:
-        """What an `up` would have to do about changed inputs."""
+        """What an `up` would do about changed inputs."""
         resource = self._resource(request.urn)
         state, old, new = (
             reveal(decode(part)) for part in (request.olds, request.old_inputs, request.news)
         )
         delete_first = resource.delete_before_replace or _has_fixed_name(resource, request.urn, new)
-        # The engine has put old inputs in the place of ignored ones, but what Docker has set by
-        # itself is in none.
-        counted = {
+        # The engine replaces ignored inputs with the old ones, but what Docker has set by itself
+        # is not among those.
+        changes = {
             path: change
             for path, change in resource.changes(state, old, new).items()
             if re.split(r"[.\[]", path)[0] not in request.ignoreChanges
         }
-        return _diff_response(counted, delete_first)
+        return _diff_response(changes, delete_first)
 
     @answering
     def Create(
         self, request: provider_pb2.CreateRequest, context: Any
     ) -> provider_pb2.CreateResponse:
-        """Makes a resource; in a preview only says what is not known yet."""
+        """Create a resource; in a preview only say what is not known yet."""
         resource = self._resource(request.urn)
         inputs = decode(request.properties)
-        make = resource.planned if request.preview else resource.create
+        create = resource.planned if request.preview else resource.create
         try:
-            made = make(_target(request), reveal(inputs))
-        except HalfMadeError as error:
+            created = create(_target(request), reveal(inputs))
+        except PartlyCreatedError as error:
             raise _partial_failure(error, inputs) from error
         return provider_pb2.CreateResponse(
-            id=made.id, properties=encode(_keeping_secrets(made.state, inputs))
+            id=created.id, properties=encode(_keeping_secrets(created.state, inputs))
         )
 
     @answering
     def Read(self, request: provider_pb2.ReadRequest, context: Any) -> provider_pb2.ReadResponse:
-        """Looks at a resource as it is now (a refresh)."""
+        """Read a resource as it is now (a refresh)."""
         resource = self._resource(request.urn)
         if not request.inputs.fields and not request.properties.fields:
             raise PluginError(not_implemented(f"import or get of {resource.title}"))
         inputs, state = decode(request.inputs), decode(request.properties)
-        found = resource.read(_target(request), reveal(state))
-        if found is None:
+        real = resource.read(_target(request), reveal(state))
+        if real is None:
             return provider_pb2.ReadResponse()
-        real = _drift(resource, inputs, state, found)
+        drifted = _drift(resource, inputs, state, real)
         return provider_pb2.ReadResponse(
-            id=found.id,
-            inputs=encode({**inputs, **_keeping_secrets(real, inputs)}),
-            properties=encode(_keeping_secrets(found.state, state, inputs)),
+            id=real.id,
+            inputs=encode({**inputs, **_keeping_secrets(drifted, inputs)}),
+            properties=encode(_keeping_secrets(real.state, state, inputs)),
         )
 
     @answering
     def Update(
         self, request: provider_pb2.UpdateRequest, context: Any
     ) -> provider_pb2.UpdateResponse:
-        """Changes a resource in place; in a preview only says what is not known yet."""
+        """Change a resource in place; in a preview only say what is not known yet."""
         resource = self._resource(request.urn)
         old, new = decode(request.olds), decode(request.news)
         try:
@@ -221,13 +221,13 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
                 state = resource.planned_update(reveal(old), reveal(new))
             else:
                 state = resource.update(_target(request), reveal(old), reveal(new))
-        except HalfMadeError as error:
+        except PartlyCreatedError as error:
             raise _partial_failure(error, new, old) from error
         return provider_pb2.UpdateResponse(properties=encode(_keeping_secrets(state, new, old)))
 
     @answering
     def Delete(self, request: provider_pb2.DeleteRequest, context: Any) -> empty_pb2.Empty:
-        """Removes a resource."""
+        """Remove a resource."""
         resource = self._resource(request.urn)
         resource.delete(_target(request), reveal(decode(request.properties)))
         return empty_pb2.Empty()
@@ -254,7 +254,7 @@ def _logical_name(urn: str) -> str:
 
 
 def _autoname(urn: str) -> str:
-    """A name in the form of Pulumi's own: the logical name and some random digits."""
+    """A name in Pulumi's own form: the logical name and some random digits."""
     return f"{_logical_name(urn)}-{token_hex(AUTONAME_HEX_DIGITS)[:AUTONAME_HEX_DIGITS]}"
 
 
@@ -274,41 +274,41 @@ def _as_recorded(plain: Value, recorded: list[Value]) -> Value:
     return same
 
 
-def _drift(resource: Resource, inputs: Values, state: Values, found: Made) -> Values:
-    """What those inputs are now that are not any more what they were when the state was written."""
+def _drift(resource: Resource, inputs: Values, state: Values, real: Made) -> Values:
+    """The real values of inputs that have changed since the state was written."""
     return {
-        key: _said(inputs[key], found.state.get(key))
+        key: _without_empty_parts(inputs[key], real.state.get(key))
         for key, spec in resource.fields.items()
         if key in inputs
-        and schema.normalise(spec, state.get(key)) != schema.normalise(spec, found.state.get(key))
+        and schema.normalise(spec, state.get(key)) != schema.normalise(spec, real.state.get(key))
     }
 
 
-def _said(before: Value, now: Value) -> Value:
-    """An object without the parts that say nothing and that nobody had asked for."""
+def _without_empty_parts(before: Value, now: Value) -> Value:
+    """An object without its empty parts, unless the input had them."""
     if not isinstance(now, dict) or not isinstance(before, dict):
         return now
     return {key: part for key, part in now.items() if part or key in before}
 
 
-def _partial_failure(error: HalfMadeError, *recorded: Values) -> PluginError:
+def _partial_failure(error: PartlyCreatedError, *recorded: Values) -> PluginError:
     failure = PluginError(str(error))
     failure.details = provider_pb2.ErrorResourceInitFailed(
-        id=error.made.id,
-        properties=encode(_keeping_secrets(error.made.state, *recorded)),
+        id=error.resource.id,
+        properties=encode(_keeping_secrets(error.resource.state, *recorded)),
         reasons=[str(error)],
     )
     return failure
 
 
-def _failures(found: Iterable[Problem]) -> list[provider_pb2.CheckFailure]:
-    return [provider_pb2.CheckFailure(property=path, reason=reason) for path, reason in found]
+def _failures(problems: Iterable[Problem]) -> list[provider_pb2.CheckFailure]:
+    return [provider_pb2.CheckFailure(property=path, reason=reason) for path, reason in problems]
 
 
 def _has_fixed_name(resource: Resource, urn: str, new: Values) -> bool:
-    """Whether the program chose the name: old and new might not be able to exist side by side."""
-    at_random = rf"{re.escape(_logical_name(urn))}-[0-9a-f]{{{AUTONAME_HEX_DIGITS}}}"
-    return resource.autonamed and re.fullmatch(at_random, str(new.get("name"))) is None
+    """Whether the program chose the name: then old and new may not be able to coexist."""
+    automatic = rf"{re.escape(_logical_name(urn))}-[0-9a-f]{{{AUTONAME_HEX_DIGITS}}}"
+    return resource.autonamed and re.fullmatch(automatic, str(new.get("name"))) is None
 
 
 def _diff_response(changes: Mapping[str, Change], delete_first: bool) -> provider_pb2.DiffResponse:

@@ -1,4 +1,4 @@
-"""What a plugin's resource has to do; the provider does the rest."""
+"""What a plugin's resource must implement; the provider does the rest."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -24,32 +24,32 @@ class Target:
     name: str
     id: str = ""
     timeout: float = 0
-    """Seconds the user allows (`custom_timeouts`); 0 means no limit."""
+    """Seconds that the user allows (`custom_timeouts`); 0 means no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A resource as it is: its id, and what the state says about it."""
+    """A resource as the engine records it: its id and its state."""
 
     id: str
     state: Values = field(default_factory=dict)
 
 
-class HalfMadeError(PluginError):
-    """It is there but not as it should be: the engine keeps it, and the next `up` sees to it."""
+class PartlyCreatedError(PluginError):
+    """A resource exists, but is not complete: the engine keeps it, and the next `up` repairs it."""
 
-    def __init__(self, message: str, made: Made) -> None:
+    def __init__(self, message: str, resource: Made) -> None:
         super().__init__(message)
-        self.made = made
+        self.resource = resource
 
 
 class Resource(ABC):
-    """One resource type. All values that its methods see are plain, without secret marks."""
+    """One resource type. Its methods get plain values, without secret marks."""
 
     type_name: ClassVar[str]
     fields: ClassVar[Mapping[str, Field]]
     autonamed: ClassVar[bool] = False
-    """It gets a name at random if the program gives none."""
+    """Whether it gets a random name if the program gives none."""
     delete_before_replace: ClassVar[bool] = False
 
     @property
@@ -58,12 +58,12 @@ class Resource(ABC):
         return self.type_name.rpartition(":")[2]
 
     def problems(self, inputs: Values) -> Iterable[Problem]:
-        """What the table of fields can't express. The inputs fit it but may hold `UNKNOWN`."""
+        """Problems that `fields` can't express. The inputs fit it, but may contain `UNKNOWN`."""
         del inputs
         return ()
 
     def checked(self, inputs: Values) -> Values:
-        """The inputs as the state will hold them: with defaults, say."""
+        """The inputs as the state keeps them: with defaults, for example."""
         return inputs
 
     def changes(self, state: Values, old: Values, new: Values) -> Mapping[str, Change]:
@@ -72,28 +72,28 @@ class Resource(ABC):
         return schema.changes(self.fields, state, new)
 
     def planned(self, target: Target, inputs: Values) -> Made:
-        """What is known before it is made; `UNKNOWN` is what is not."""
+        """The resource before it is created; `UNKNOWN` for what is not known yet."""
         raise NotImplementedError
 
     def planned_update(self, state: Values, inputs: Values) -> Values:
-        """What the state will be after an update."""
+        """The state after an update."""
         raise NotImplementedError
 
     @abstractmethod
     def create(self, target: Target, inputs: Values) -> Made:
-        """Makes it. On failure nothing is left, or it is a `HalfMadeError`."""
+        """Create it. A failure leaves nothing behind, or is a `PartlyCreatedError`."""
 
     @abstractmethod
     def read(self, target: Target, state: Values) -> Made | None:
-        """Looks what it is now; None if it is gone."""
+        """Read it as it is now; None if it is gone."""
 
     @abstractmethod
     def update(self, target: Target, state: Values, inputs: Values) -> Values:
-        """Changes it in place; gives the new state."""
+        """Change it in place; returns the new state."""
 
     @abstractmethod
     def delete(self, target: Target, state: Values) -> None:
-        """Removes it. What is gone already counts as removed."""
+        """Remove it. One that is gone already counts as removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class Function:
 
 
 def plain_change(old: Value, new: Value, *, replaces: bool) -> Change:
-    """A change of a value that is or was absent where it is None."""
+    """A change of a value; None means absent."""
     if old is None:
         return Change("ADD", replaces)
     return Change("DELETE" if new is None else "UPDATE", replaces)

@@ -1,8 +1,8 @@
-"""What a resource accepts: checking inputs and comparing them, without knowing what they are for.
+"""What a resource accepts: checks and compares inputs, without knowing what they are for.
 
 A table of `Field`s describes the inputs of one resource type. `problems` finds everything in the
 inputs that the table does not allow. `changes` compares what a resource is with what it should be:
-the order of a set does not matter, and a default is the same as nothing.
+the order of a set does not matter, and a default counts as absent.
 """
 
 import json
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Literal, NamedTuple
 
-from toolchain.fallback_plugins.protocol.server import OFFICIAL_HINT
+from toolchain.fallback_plugins.protocol.server import not_implemented
 from toolchain.fallback_plugins.protocol.values import UNKNOWN, Secret, Value, holds_unknown, reveal
 
 Kind = Literal["text", "whole", "flag", "list", "set", "map", "record", "any"]
@@ -41,9 +41,9 @@ class Field:
     in_place: bool = False
     """A change of it does not replace the resource."""
     computed: bool = False
-    """Where nothing is said, it stays as it is."""
+    """An absent value leaves it as it is."""
     as_one: bool = False
-    """A set that differs in any part is called changed as a whole."""
+    """A set that differs in any part is reported as changed as a whole."""
     choices: tuple[str, ...] = ()
     pattern: str = ""
 
@@ -52,7 +52,7 @@ ANYTHING = Field(kind="any")
 
 
 class Problem(NamedTuple):
-    """Why an input is refused. `path` is where it is, say `ports[0].internal`."""
+    """Why an input is refused. `path` says where it is, such as `ports[0].internal`."""
 
     path: str
     reason: str
@@ -126,23 +126,19 @@ def problems(
     """Everything in `values` that the table does not allow. `owner` is the resource type's name."""
     for key in values:
         if key not in fields:
-            where = _join(path, key)
-            yield Problem(
-                where,
-                f"the stand-in plugin does not implement the property {where!r} of {owner}; "
-                f"{OFFICIAL_HINT}",
-            )
+            full_path = _join(path, key)
+            yield Problem(full_path, not_implemented(f"the property {full_path!r} of {owner}"))
     for key, spec in fields.items():
         value = values.get(key)
         if value is not None:
             yield from _value_problems(spec, value, owner, _join(path, key))
         elif spec.required:
-            where = _join(path, key)
-            yield Problem(where, f"{owner} needs the property {where!r}")
+            full_path = _join(path, key)
+            yield Problem(full_path, f"{owner} needs the property {full_path!r}")
 
 
 def normalise(spec: Field, value: Value) -> Value:
-    """The value in the one form in which equal values are equal; None where it says nothing."""
+    """The value in a form in which equal values compare equal; None if it is absent."""
     if isinstance(value, Secret):
         return normalise(spec, value.value)
     if value is UNKNOWN:
@@ -163,25 +159,25 @@ def changes(
     fields: Mapping[str, Field], old: Mapping[str, Value], new: Mapping[str, Value]
 ) -> dict[str, Change]:
     """What differs, by property path. An unknown differs from everything, also from itself."""
-    found: dict[str, Change] = {}
+    changed: dict[str, Change] = {}
     for key, spec in fields.items():
         before, after = normalise(spec, old.get(key)), normalise(spec, new.get(key))
         if spec.computed and after == spec.default:
             continue
         if before != after or holds_unknown(after):
             kinds = _kinds(spec, (old.get(key), new.get(key)), (before, after))
-            found |= {key + part: Change(kind, not spec.in_place) for part, kind in kinds}
-    return found
+            changed |= {key + part: Change(kind, not spec.in_place) for part, kind in kinds}
+    return changed
 
 
 def with_defaults(fields: Mapping[str, Field], values: Mapping[str, Value]) -> Value:
-    """The values, and the defaults of what they do not say, as far as these say something."""
-    filled = {key: spec.default for key, spec in fields.items() if spec.default}
-    given = {
+    """The values, with defaults for the absent ones if these are not empty."""
+    defaults = {key: spec.default for key, spec in fields.items() if spec.default}
+    present = {
         key: _with_defaults_inside(fields[key], value) if key in fields else value
         for key, value in values.items()
     }
-    return {**filled, **given}
+    return {**defaults, **present}
 
 
 def _with_defaults_inside(spec: Field, value: Value) -> Value:
@@ -258,11 +254,11 @@ def _kinds(
 
 
 def _items(old: list[Value], new: list[Value]) -> Iterator[tuple[str, ChangeKind]]:
-    gone = [index for index, item in enumerate(old) if item not in new]
-    come = [index for index, item in enumerate(new) if item not in old]
-    if not gone and not come:
+    removed = [index for index, item in enumerate(old) if item not in new]
+    added = [index for index, item in enumerate(new) if item not in old]
+    if not removed and not added:
         yield "", "UPDATE"
-    for before, after in zip_longest(gone, come):
+    for before, after in zip_longest(removed, added):
         if before is None:
             yield f"[{after}]", "ADD"
         else:

@@ -1,7 +1,7 @@
-"""What all stand-ins share: one gRPC server, the plugin protocol's start and end, and errors.
+"""What all fallback plugins share: one gRPC server, starting and stopping, and errors.
 
 The protocol: the plugin listens on a free port of the loopback interface and prints that port as
-its first line. The engine ends it by a signal, or by dying.
+its first line. The engine stops it with a signal, or by ending itself.
 """
 
 import functools
@@ -21,11 +21,10 @@ from pulumi.runtime.proto import status_pb2
 
 from host.errors import TalosCacheError
 
-OFFICIAL_HINT = "install the official plugin for it"
-# The engine makes as many resources at once as it can; each call waits for Docker, not for the
+# The engine creates as many resources at once as it can; each call waits for Docker, not for the
 # processor.
 CALLS_AT_ONCE = 32
-# A killed engine sends no signal, so its plugins have to look for themselves whether it is there.
+# A killed engine sends no signal, so its plugins check for themselves whether it still runs.
 PARENT_CHECK_SECONDS = 0.5
 
 Rpc = TypeVar("Rpc", bound=Callable[..., Any])
@@ -33,19 +32,19 @@ Servicer = TypeVar("Servicer")
 
 
 class PluginError(TalosCacheError):
-    """Something went wrong that the user can understand: shown as it is, without a traceback."""
+    """A failure that the user can understand: shown as it is, without a traceback."""
 
     details: Message | None = None
     """More about it, for the engine."""
 
 
 def not_implemented(what: str) -> str:
-    """The one wording for everything that a stand-in leaves to the official plugin."""
-    return f"the stand-in plugin does not implement {what}; {OFFICIAL_HINT}"
+    """The message for everything that only the official plugin implements."""
+    return f"the fallback plugin does not implement {what}; install the official plugin for it"
 
 
 def abort(context: Any, message: str, code: Any = None, details: Message | None = None) -> NoReturn:
-    """Ends this call with `message`."""
+    """Fail this call with `message`."""
     code = code or grpc.StatusCode.FAILED_PRECONDITION
     if details is not None:
         status = status_pb2.Status(code=code.value[0], message=message)
@@ -57,10 +56,10 @@ def abort(context: Any, message: str, code: Any = None, details: Message | None 
 
 
 def answering(method: Rpc) -> Rpc:
-    """Makes an RPC method report its errors in the engine's way.
+    """Make an RPC method report its errors in the engine's way.
 
-    A `PluginError` is shown as it is. Anything else is a defect of the stand-in: one line for the
-    user, the traceback on stderr, which the engine keeps for its debug log.
+    A `PluginError` is shown as it is. Anything else is a bug in the plugin: one line for the user,
+    the traceback on stderr, which the engine keeps for its debug log.
     """
 
     @functools.wraps(method)
@@ -73,7 +72,7 @@ def answering(method: Rpc) -> Rpc:
             traceback.print_exc()
             abort(
                 context,
-                f"defect in the stand-in plugin: {method.__name__}: {error!r}",
+                f"bug in the fallback plugin: {method.__name__}: {error!r}",
                 grpc.StatusCode.INTERNAL,
             )
 
@@ -94,7 +93,7 @@ def answering_stream(method: Rpc) -> Rpc:
 
 
 def refusing(*rpcs: str) -> Callable[[type[Servicer]], type[Servicer]]:
-    """Gives a servicer methods that say, each by its name, that they are not implemented."""
+    """Give a servicer methods that fail with a message that they are not implemented."""
 
     def refused(rpc: str) -> Any:
         def refuse(_self: Any, _request: Any, context: Any) -> NoReturn:
@@ -111,7 +110,7 @@ def refusing(*rpcs: str) -> Callable[[type[Servicer]], type[Servicer]]:
 
 
 def serve(register: Callable[[Any], None], on_stop: Callable[[], None] = lambda: None) -> None:
-    """Serves until a signal comes or the engine is gone, then calls `on_stop` and ends the process.
+    """Serve until a signal arrives or the engine is gone, then call `on_stop` and exit.
 
     `register` adds the servicer to the server.
     """
@@ -143,7 +142,7 @@ def _stop_on_signals(stop: threading.Event) -> None:
 
 
 def _exit() -> NoReturn:
-    """Ends at once: the usual end would wait for calls whose caller is gone."""
+    """Exit at once: a normal exit would wait for calls whose caller is gone."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -34,7 +34,7 @@ UNKNOWN_TEXTS = frozenset(
 
 @dataclass(frozen=True)
 class Secret:
-    """A value that the state must hold encrypted and that nobody prints."""
+    """A value that the state must keep encrypted and that is never printed."""
 
     value: Value
 
@@ -43,7 +43,7 @@ class Secret:
 
 
 class Unknown:
-    """A value that only an `up` will tell."""
+    """A value that is known only after an `up`."""
 
     def __repr__(self) -> str:
         return "UNKNOWN"
@@ -53,7 +53,7 @@ UNKNOWN = Unknown()
 
 
 def decode(struct: struct_pb2.Struct) -> Values:
-    """A struct from the engine as Python values. A null is the same as absence."""
+    """A struct from the engine as Python values. A null counts as absent."""
     return {
         key: _decode(value)
         for key, value in struct.fields.items()
@@ -70,7 +70,7 @@ def encode(values: Mapping[str, Value]) -> struct_pb2.Struct:
 
 
 def reveal(value: Value) -> Value:
-    """The value without its secret marks, for acting on it. Never for giving it back."""
+    """The value without its secret marks, to act on; it must never be returned to the engine."""
     if isinstance(value, Secret):
         return reveal(value.value)
     if isinstance(value, dict):
@@ -142,4 +142,4 @@ def _encode(value: Value) -> struct_pb2.Value:
         return struct_pb2.Value(list_value=struct_pb2.ListValue(values=items))
     if isinstance(value, dict):
         return struct_pb2.Value(struct_value=encode(value))
-    raise TypeError(f"no Pulumi value: {type(value).__name__}")
+    raise TypeError(f"not a Pulumi value: {type(value).__name__}")

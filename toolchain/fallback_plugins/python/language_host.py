@@ -1,7 +1,7 @@
-"""The stand-in for Pulumi's Python language host: tells the engine about a program and runs it.
+"""The fallback for Pulumi's Python language host: describes a program to the engine and runs it.
 
 The program runs in a child process (`program.py`), with the interpreter of the project's virtual
-environment, and gets its configuration by a pipe: a secret in argv could be read by every user.
+environment, and gets its configuration through a pipe: any user could read a secret in argv.
 """
 
 # ruff: noqa: N802 -- the RPCs have the protocol's names
@@ -32,7 +32,7 @@ from toolchain.fallback_plugins.python.program import EXIT_REPORTED
 PROGRAM_RUNNER = Path(__file__).with_name("program.py")
 Dependency = TypeVar("Dependency")
 OPTIONS = frozenset({"virtualenv", "toolchain"})
-# How long an interrupted program has to end by itself, as with the official language host.
+# How long an interrupted program may take to end, as with the official language host.
 END_SECONDS = 5
 
 
@@ -51,12 +51,12 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
     def Handshake(
         self, request: language_pb2.LanguageHandshakeRequest, context: Any
     ) -> language_pb2.LanguageHandshakeResponse:
-        """Says that this is a language host."""
+        """Say that this is a language host."""
         return language_pb2.LanguageHandshakeResponse()
 
     @answering
     def GetPluginInfo(self, request: empty_pb2.Empty, context: Any) -> plugin_pb2.PluginInfo:
-        """A stand-in has no version of its own."""
+        """Nothing: a fallback plugin has no version of its own."""
         return plugin_pb2.PluginInfo()
 
     @answering
@@ -88,12 +88,12 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         self, request: language_pb2.GetProgramDependenciesRequest, context: Any
     ) -> language_pb2.GetProgramDependenciesResponse:
         """The packages of the program's environment."""
-        found = sorted(
+        packages = sorted(
             path.name.removesuffix(".dist-info").rpartition("-")
             for path in _site_packages(request.info).glob("*.dist-info")
         )
         dependencies = [
-            language_pb2.DependencyInfo(name=name, version=version) for name, _, version in found
+            language_pb2.DependencyInfo(name=name, version=version) for name, _, version in packages
         ]
         return language_pb2.GetProgramDependenciesResponse(dependencies=dependencies)
 
@@ -101,7 +101,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
     def InstallDependencies(
         self, request: language_pb2.InstallDependenciesRequest, context: Any
     ) -> Iterator[language_pb2.InstallDependenciesResponse]:
-        """Makes the virtual environment if the project wants one, and installs requirements.txt."""
+        """Create the virtual environment if the project has one, and install requirements.txt."""
         virtualenv = _virtualenv(request.info)
         if virtualenv is not None and not virtualenv.exists():
             yield from _output_of([sys.executable, "-m", "venv", str(virtualenv)])
@@ -114,12 +114,12 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
     def RuntimeOptionsPrompts(
         self, request: language_pb2.RuntimeOptionsRequest, context: Any
     ) -> language_pb2.RuntimeOptionsResponse:
-        """`pulumi new` needs to ask nothing."""
+        """Nothing: `pulumi new` needs no prompts."""
         return language_pb2.RuntimeOptionsResponse()
 
     @answering
     def Run(self, request: language_pb2.RunRequest, context: Any) -> language_pb2.RunResponse:
-        """Runs the program until it ends."""
+        """Run the program until it ends."""
         if request.attach_debugger:
             raise PluginError(not_implemented("a debugger for the program"))
         _refuse_unknown_options(request.info)
@@ -132,12 +132,12 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
 
     @answering
     def Cancel(self, request: empty_pb2.Empty, context: Any) -> empty_pb2.Empty:
-        """Ends the program: the engine asks for it when a resource has failed."""
+        """End the program, as the engine requests when a resource has failed."""
         self.stop()
         return empty_pb2.Empty()
 
     def stop(self) -> None:
-        """Ends the programs that run."""
+        """End all running programs."""
         with self._lock:
             running = tuple(self._programs)
         for program in running:
@@ -160,8 +160,8 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
 
 
 def _interrupt(program: subprocess.Popen[bytes]) -> None:
-    """End a program: by itself if it can, as the official language host has it."""
-    program.send_signal(signal.SIGINT)  # does nothing where it has ended
+    """Interrupt a program, and kill it if that takes too long, as the official one does."""
+    program.send_signal(signal.SIGINT)  # does nothing if it has ended
     try:
         program.wait(END_SECONDS)
     except subprocess.TimeoutExpired:
@@ -169,7 +169,7 @@ def _interrupt(program: subprocess.Popen[bytes]) -> None:
 
 
 def _job(request: language_pb2.RunRequest) -> dict[str, Any]:
-    """What `program.py` needs to know."""
+    """The input of `program.py`."""
     directory = Path(request.info.program_directory)
     entry = directory / request.info.entry_point
     return {
@@ -181,7 +181,7 @@ def _job(request: language_pb2.RunRequest) -> dict[str, Any]:
             "stack": request.stack,
             "organization": request.organization or "organization",
             "monitor_address": request.monitor_address,
-            # What the engine has started this host with: the program's messages go there.
+            # The argument that the engine passes to this host: the program's messages go there.
             "engine_address": sys.argv[-1] if len(sys.argv) > 1 else "",
             "parallel": request.parallel,
             "preview": request.dryRun,
@@ -221,21 +221,21 @@ def _site_packages(info: language_pb2.ProgramInfo) -> Path:
     virtualenv = _virtualenv(info)
     if virtualenv is None:
         return Path(sysconfig.get_path("purelib"))
-    found = sorted(virtualenv.glob("lib/python3*/site-packages"))
-    return found[-1] if found else virtualenv
+    folders = sorted(virtualenv.glob("lib/python3*/site-packages"))
+    return folders[-1] if folders else virtualenv
 
 
 def _plugins(
     info: language_pb2.ProgramInfo, dependency: Callable[..., Dependency]
 ) -> list[Dependency]:
-    """A dependency for each plugin that an installed package says it needs."""
-    found = (
+    """A dependency for each plugin that an installed package declares."""
+    declarations = (
         json.loads(path.read_text())
         for path in sorted(_site_packages(info).glob("*/pulumi-plugin.json"))
     )
     return [
         dependency(name=about["name"], kind="resource", version=about["version"])
-        for about in found
+        for about in declarations
         if about.get("resource") and about.get("name") and about.get("version")
     ]
 
@@ -249,7 +249,7 @@ def _output_of(command: list[str]) -> Iterator[language_pb2.InstallDependenciesR
 
 
 def main() -> None:
-    """Serves as `pulumi-language-python`."""
+    """Run as `pulumi-language-python`."""
     host = LanguageHost()
     serve(
         lambda server: language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server),

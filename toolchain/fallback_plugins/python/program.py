@@ -1,7 +1,7 @@
 """Runs one Pulumi program: the language host's child process, in the program's environment.
 
-It is started as a script and imports nothing of this project, since the program's virtual
-environment may know only Pulumi. What to run comes as JSON on stdin.
+It is started as a script and imports nothing from this project, since the program's virtual
+environment may have only Pulumi. Its job comes as JSON on stdin.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-# What went wrong is on the user's screen already; the engine adds nothing.
+# The error is on the user's screen already; the engine adds nothing.
 EXIT_REPORTED = 32
 # The SDK makes one thread wait for each resource call.
 THREADS_PER_PARALLEL_STEP = 4
 
 
 def main() -> int:
-    """Reads the job, runs its program, and gives the exit code."""
+    """Read the job and run its program; returns the exit code."""
     job = json.load(sys.stdin)
     _configure(job)
-    # A failed program leaves tasks that nobody awaits; asyncio's words about them help no user.
+    # A failed program leaves tasks that are never awaited; asyncio's warnings help no user.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     return _run(job["program"], job["settings"]["parallel"])
 
@@ -46,10 +46,10 @@ def _configure(job: dict[str, Any]) -> None:
 def _run(program: str, parallel: int) -> int:
     from pulumi import log, runtime
 
-    def story() -> None:
+    def run_program() -> None:
         runpy.run_path(program, run_name="__main__")
 
-    # Not the folder of this file, whose modules are none of the program's business.
+    # Instead of this file's folder, whose modules the program must not see.
     sys.path[0] = str(Path(program).parent)
     sys.argv = [program]
     loop = asyncio.new_event_loop()
@@ -57,7 +57,7 @@ def _run(program: str, parallel: int) -> int:
     threads = max(parallel, 1) * THREADS_PER_PARALLEL_STEP
     loop.set_default_executor(ThreadPoolExecutor(max_workers=threads))
     try:
-        loop.run_until_complete(runtime.run_in_stack(story))
+        loop.run_until_complete(runtime.run_in_stack(run_program))
     except Exception as error:
         message = _explain(error, program)
         if message:
@@ -71,7 +71,7 @@ def _run(program: str, parallel: int) -> int:
 
 
 def _explain(error: BaseException, program: str) -> str:
-    """What the user is told: a `RunError`'s words, or a traceback; nothing if the engine went."""
+    """The message for the user: a `RunError`'s, or a traceback; none if the engine is gone."""
     import grpc
     from pulumi import RunError
 
@@ -90,7 +90,7 @@ def _explain(error: BaseException, program: str) -> str:
 
 
 def _from_program_on(trace: TracebackType | None, program: str) -> TracebackType | None:
-    """The traceback without what lies above the program; all of it if the program is not in it."""
+    """The traceback from the program's frame on; all of it if the program is not in it."""
     part = trace
     while part is not None:
         if part.tb_frame.f_code.co_filename == program:

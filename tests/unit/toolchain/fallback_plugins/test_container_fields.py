@@ -27,7 +27,7 @@ OTHER = {**PORT, "ip": "172.17.0.1"}
 
 
 def report(ports=None, *, running=True, **host):
-    """What Docker says about a container, as far as it is read back."""
+    """Docker's report on a container, as far as it is read back."""
     return {
         "Id": "abc",
         "Name": "/n",
@@ -69,7 +69,7 @@ def test_a_second_address_in_another_order_replaces_but_a_second_port_does_not()
 def test_the_order_of_addresses_shows_as_a_replacement():
     container = Container(None)
     state = read_back(
-        planned({**INPUTS, "ports": [PORT, OTHER]}), report(bindings(OTHER, PORT)), made=True
+        planned({**INPUTS, "ports": [PORT, OTHER]}), report(bindings(OTHER, PORT)), created=True
     )
     assert state["ports"] == [OTHER, PORT]
     changed = container.changes(state, {}, {**INPUTS, "ports": [PORT, OTHER]})
@@ -80,25 +80,25 @@ def test_the_order_of_addresses_shows_as_a_replacement():
 def test_memory_brings_a_swap_that_is_read_back_and_differs_for_ever():
     inputs = {**INPUTS, "memory": 64}
     megabytes = {"Memory": 64 << 20, "MemorySwap": 128 << 20}
-    state = read_back(planned(inputs), report(**megabytes), made=True)
+    state = read_back(planned(inputs), report(**megabytes), created=True)
     (change,) = Container(None).changes(state, {}, inputs).items()
     assert change == ("memorySwap", ("DELETE", False))
 
 
 def test_a_stopped_container_loses_its_ports_and_need_not_run():
     state = planned({**INPUTS, "mustRun": True, "ports": [PORT]})
-    found = read_back(state, report(running=False), made=False)
+    found = read_back(state, report(running=False), created=False)
     assert (found["mustRun"], found["ports"], found["exitCode"]) == (False, [], 2)
-    at_rest = read_back({**state, "mustRun": False}, report(running=False), made=False)
+    at_rest = read_back({**state, "mustRun": False}, report(running=False), created=False)
     assert at_rest["ports"] == [PORT]
 
 
-def test_a_refresh_reads_empty_sets_back_where_making_it_said_nothing():
+def test_a_refresh_reads_back_empty_sets_that_creating_left_out():
     state = planned({**INPUTS, "volumes": [{"containerPath": "/data"}]})
-    made = read_back(state, report(), made=True)
-    refreshed = read_back(made, report(), made=False)
+    created = read_back(state, report(), created=True)
+    refreshed = read_back(created, report(), created=False)
     noise = {"dns", "dnsOpts", "dnsSearches", "groupAdds", "logOpts", "storageOpts", "sysctls"}
-    changed = {key for key in refreshed if refreshed[key] != made.get(key)}
+    changed = {key for key in refreshed if refreshed[key] != created.get(key)}
     assert changed == noise | {"tmpfs", "volumes"}
     assert refreshed["volumes"][0]["readOnly"] is False
     assert not Container(None).changes(
@@ -108,7 +108,7 @@ def test_a_refresh_reads_empty_sets_back_where_making_it_said_nothing():
 
 def test_an_image_id_is_read_back_as_the_id_of_the_image():
     state = planned({"name": "n", "image": "sha256:2"})
-    assert read_back(state, report(), made=False)["image"] == "sha256:1"
+    assert read_back(state, report(), created=False)["image"] == "sha256:1"
 
 
 def test_a_preview_does_not_know_what_docker_will_say():
@@ -118,7 +118,7 @@ def test_a_preview_does_not_know_what_docker_will_say():
     assert state["hostname"] is UNKNOWN
 
 
-def test_a_number_that_is_not_asked_for_any_more_is_nothing():
+def test_a_number_that_is_left_out_becomes_zero():
     state = {"memory": 64, "restart": "always", "tmpfs": {"/a": ""}, "labels": []}
     fields = Container.fields
     assert planned_update(fields, state, {"restart": "no"}) == {
@@ -128,7 +128,7 @@ def test_a_number_that_is_not_asked_for_any_more_is_nothing():
     }
 
 
-def test_what_a_half_made_containers_state_lacks_replaces_it():
+def test_lists_missing_from_a_partly_created_containers_state_replace_it():
     changed = Container(None).changes(planned(INPUTS), {}, INPUTS)
     assert {path: change.replaces for path, change in changed.items()} == {
         "command": True,
@@ -164,7 +164,7 @@ def test_durations_are_read_back_as_go_prints_them(duration, expected):
     assert go_duration(int(duration)) == expected
 
 
-def test_uploads_have_the_official_modes_unless_told_otherwise():
+def test_uploads_have_the_official_modes_unless_permissions_are_given():
     uploads = [
         {"file": "/a", "content": "x"},
         {"file": "/b/c", "contentBase64": "eHk=", "executable": True},
@@ -196,9 +196,9 @@ def test_other_durations_are_not(duration):
         ({"healthcheck": {"interval": "5"}}, "healthcheck.interval"),
     ],
 )
-def test_what_docker_would_not_take_is_refused_with_its_path(inputs, path):
+def test_an_input_that_docker_would_refuse_is_refused_with_its_path(inputs, path):
     assert [problem.path for problem in problems({**INPUTS, **inputs})] == [path]
 
 
-def test_unknown_inputs_are_not_looked_into():
+def test_unknown_inputs_are_not_checked():
     assert list(problems({**INPUTS, "envs": [UNKNOWN], "ports": UNKNOWN})) == []

@@ -9,8 +9,8 @@ from toolchain.fallback_plugins.docker.host import DockerHost
 from toolchain.fallback_plugins.docker.provider import Container, port_taken
 from toolchain.fallback_plugins.protocol.provider import Provider
 from toolchain.fallback_plugins.protocol.resource import (
-    HalfMadeError,
     Made,
+    PartlyCreatedError,
     Resource,
 )
 from toolchain.fallback_plugins.protocol.schema import mapping, text
@@ -24,7 +24,7 @@ class AbortedError(Exception):
 
 
 class Context:
-    """A call's context that remembers how the call ended."""
+    """A call's context that records how the call ended."""
 
     metadata = ()
 
@@ -36,7 +36,7 @@ class Context:
 
 
 class Thing(Resource):
-    """Remembers what it was asked to do."""
+    """Records its calls."""
 
     type_name = "test:index:Thing"
     fields = {"name": text(required=True), "size": text(in_place=True), "env": mapping()}  # noqa: RUF012
@@ -118,7 +118,7 @@ def test_a_secret_input_goes_out_as_a_secret(provider, thing):
     assert outputs == {"name": "n", "env": {"P": Secret("hunter2")}, "address": "here"}
 
 
-def test_a_preview_makes_nothing_and_says_what_is_unknown(provider, thing):
+def test_a_preview_creates_nothing_and_says_what_is_unknown(provider, thing):
     request = provider_pb2.CreateRequest(urn=URN, properties=encode({"name": "n"}), preview=True)
     outputs = decode(provider.Create(request, Context()).properties)
     assert outputs == {"name": "n", "address": UNKNOWN}
@@ -134,7 +134,7 @@ def test_drift_of_a_secret_stays_secret(provider, thing):
     assert decode(response.properties)["size"] == Secret("changed")
 
 
-def test_a_read_without_drift_gives_back_the_state_to_the_letter(provider):
+def test_a_read_without_drift_returns_exactly_the_state(provider):
     inputs = encode({"name": "n", "env": {"P": Secret("x"), "A": "y"}})
     request = provider_pb2.ReadRequest(id="id", urn=URN, inputs=inputs, properties=inputs)
     response = provider.Read(request, Context())
@@ -142,9 +142,9 @@ def test_a_read_without_drift_gives_back_the_state_to_the_letter(provider):
     assert response.properties == inputs
 
 
-def test_what_is_half_made_is_kept_with_its_id_state_and_secrets(provider, thing):
+def test_a_partly_created_resource_is_kept_with_its_id_state_and_secrets(provider, thing):
     state = {"name": "n", "env": {"P": "hunter2"}}
-    thing.error = HalfMadeError("it does not start", Made(id="abc", state=state))
+    thing.error = PartlyCreatedError("it does not start", Made(id="abc", state=state))
     inputs = encode({"name": "n", "env": {"P": Secret("hunter2")}})
     requests = (
         (provider.Create, provider_pb2.CreateRequest(urn=URN, properties=inputs)),
@@ -162,14 +162,14 @@ def test_what_is_half_made_is_kept_with_its_id_state_and_secrets(provider, thing
         assert decode(left.properties) == {"name": "n", "env": {"P": Secret("hunter2")}}
 
 
-def test_what_was_not_said_and_is_not_so_does_not_become_an_input(provider, thing):
+def test_an_empty_part_that_no_input_had_does_not_become_an_input(provider, thing):
     thing.drift = {"env": {"A": "x", "B": ""}, "size": "1"}
     inputs = encode({"name": "n", "env": {"A": "y"}})
     request = provider_pb2.ReadRequest(id="id", urn=URN, inputs=inputs, properties=inputs)
     assert decode(provider.Read(request, Context()).inputs) == {"name": "n", "env": {"A": "x"}}
 
 
-def test_what_is_gone_has_no_id(provider, thing):
+def test_a_resource_that_is_gone_has_no_id(provider, thing):
     thing.gone = True
     inputs = encode({"name": "n"})
     request = provider_pb2.ReadRequest(id="id", urn=URN, inputs=inputs, properties=inputs)
@@ -177,7 +177,7 @@ def test_what_is_gone_has_no_id(provider, thing):
 
 
 def test_an_import_is_refused(provider):
-    with pytest.raises(AbortedError, match="does not implement import or get of Thing"):
+    with pytest.raises(AbortedError, match="import or get of Thing"):
         provider.Read(provider_pb2.ReadRequest(id="id", urn=URN), Context())
 
 
@@ -195,7 +195,7 @@ def test_a_chosen_name_is_freed_before_the_replacement_is_made(provider):
     assert not diff(provider, made_up, {**made_up, "env": {"A": "1"}}).deleteBeforeReplace
 
 
-def test_a_container_always_goes_before_its_replacement_comes():
+def test_a_container_is_always_deleted_before_its_replacement_is_created():
     container = Container(DockerHost())
     provider = Provider(package="docker", resources=[container])
     urn = URN.replace("test:index:Thing", container.type_name)
@@ -227,7 +227,8 @@ def test_no_change_is_no_diff(provider):
 def test_an_unknown_property_fails_the_check_by_name(provider):
     (failure,) = check(provider, {"name": "n", "colour": "red"}).failures
     assert failure.property == "colour"
-    assert "does not implement the property 'colour' of Thing" in failure.reason
+    assert "'colour' of Thing" in failure.reason
+    assert "install the official plugin" in failure.reason
 
 
 def test_an_unknown_resource_type_is_refused_by_name(provider):
@@ -256,11 +257,11 @@ def test_an_unknown_provider_option_is_refused_by_name(provider):
 
 @pytest.mark.parametrize("rpc", ["GetSchema", "Construct", "Call", "Parameterize", "GetMapping"])
 def test_a_call_that_is_not_implemented_is_refused_by_name(provider, rpc):
-    with pytest.raises(AbortedError, match=f"does not implement the call {rpc}"):
+    with pytest.raises(AbortedError, match=f"the call {rpc}"):
         getattr(provider, rpc)(None, Context())
 
 
-def test_a_defect_is_one_line_without_a_traceback(provider, thing):
+def test_a_bug_is_one_line_without_a_traceback(provider, thing):
     thing.error = ValueError("boom")
     request = provider_pb2.CreateRequest(urn=URN, properties=encode({"name": "n"}))
     with pytest.raises(AbortedError) as caught:
@@ -271,9 +272,9 @@ def test_a_defect_is_one_line_without_a_traceback(provider, thing):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("where", ["127.0.0.1:5000", "[::1]:5000"])
+@pytest.mark.parametrize("address", ["127.0.0.1:5000", "[::1]:5000"])
 @pytest.mark.parametrize(
-    "said",
+    "error",
     [
         "Bind for {} failed: port is already allocated",
         "Error starting userland proxy: listen tcp4 {}: bind: address already in use",
@@ -282,14 +283,14 @@ def test_a_defect_is_one_line_without_a_traceback(provider, thing):
     ],
     ids=["another container", "up to Docker 27", "Docker 28", "Docker 29"],
 )
-def test_a_port_that_something_else_has_is_known_by_the_words_of_each_docker(said, where):
+def test_a_taken_port_is_recognised_in_the_error_of_each_docker(error, address):
     endpoint = "driver failed programming external connectivity on endpoint name (0123)"
-    assert port_taken(f"500 Server Error: {endpoint}: {said.format(where)}") == where
+    assert port_taken(f"500 Server Error: {endpoint}: {error.format(address)}") == address
     assert port_taken(f"{endpoint}: cannot assign requested address") is None
 
 
-def test_what_is_ignored_is_no_difference_also_where_no_input_ever_had_it(provider):
-    """The engine can put only old inputs in its place; Docker may have set it by itself."""
+def test_an_ignored_property_is_no_difference_even_if_no_input_ever_had_it(provider):
+    """The engine can replace it only with an old input; Docker may have set it by itself."""
     state = {"name": "n", "env": {"SET": "by itself"}}
     request = provider_pb2.DiffRequest(
         id="id",

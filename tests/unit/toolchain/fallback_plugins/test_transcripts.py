@@ -12,20 +12,20 @@ from tests.real.fallback_plugins.plugin_driver import filled, normalised
 from tests.real.fallback_plugins.scenarios import SCENARIOS, TABLES
 from tests.real.fallback_plugins.transcripts import Known, Place, differences, kind_of
 
-WORDS = {"name": "standin-test-1", "port": 15400, "folder": "/tmp/a b"}
+WORDS = {"name": "fallback-test-1", "port": 15400, "folder": "/tmp/a b"}
 ID = "0123456789abcdef" * 4
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (f"sha256:{ID}standin-test-1:1", "sha256:<id>{name}:1"),
+        (f"sha256:{ID}fallback-test-1:1", "sha256:<id>{name}:1"),
         ("thing01234567", "thing<id>"),
         ("thing-0123abc", "thing-<random>"),
         ("0123456789ab", "<short id>"),
         ("172.17.0.12/16", "<address>/16"),
         ("02:42:ac:11:00:02", "<mac>"),
-        ("/var/lib/docker/volumes/standin-test-1/_data", "<docker>/volumes/{name}/_data"),
+        ("/var/lib/docker/volumes/fallback-test-1/_data", "<docker>/volumes/{name}/_data"),
         ("127.0.0.1:15400 in /tmp/a b/x", "127.0.0.1:{port} in {folder}/x"),
         (15400, "{port}"),
         (15400.0, "{port}"),
@@ -156,7 +156,7 @@ def test_recordings_say_with_what_they_were_made_and_hold_nothing_of_one_run():
         versions = json.loads(text)["recorded with"]
         assert all(re.match(r"\d+\.\d+", version) for version in versions.values())
         assert {"docker", f"pulumi-resource-{table.partition(':')[0]}"} == set(versions)
-        assert not re.search(r"[0-9a-f]{40}|standin-test|/tmp/tmp|/root|154\d\d", text)
+        assert not re.search(r"[0-9a-f]{40}|fallback-test|/tmp/tmp|/root|154\d\d", text)
 
 
 def test_a_known_difference_explains_its_place_and_is_missed_where_it_must_be():
