@@ -115,6 +115,7 @@ def _required_version(plugin: Plugin) -> str:
 
 
 def launcher_text(plugin: Plugin, root: Path = ROOT, python: Path = VENV / "bin" / "python") -> str:
-    """A program that runs a stand-in."""
+    """A program that runs a fallback plugin."""
+    program = f"from toolchain.fallback_plugins.start import start; start('{plugin.fallback}')"
     comment = f"Runs the fallback for the official {plugin.program}; made by make setup."
     return launchers.text(program, comment, root, python)
