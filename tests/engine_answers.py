@@ -1,8 +1,8 @@
-"""What the real engine makes of YAML, asked and kept: tests/fixtures/engine_yaml.json.
+"""How the real engine reads YAML, recorded in tests/fixtures/engine_yaml.json.
 
-`python -m tests.engine_answers` asks it again, with the `pulumi` on PATH; tests/real/caches
-compares what is kept with what that one says, tests/unit/plan what this project's own reading says
-with what is kept.
+`python -m tests.engine_answers` records it again, with the `pulumi` on PATH; tests/real/caches
+compares the record with that engine, tests/unit/plan compares this project's own reading with the
+record.
 """
 
 import json
@@ -59,29 +59,29 @@ BYTES_TEXT = "config:\n  talos-cache:prefix: ä\n"
 
 
 def kept() -> dict[str, dict[str, object]]:
-    """What the engine said when it was asked last."""
+    """The recorded answers."""
     content: dict[str, dict[str, object]] = json.loads(FIXTURE.read_text())
     return content
 
 
 def answers() -> dict[str, dict[str, object]]:
-    """Text -> what the engine makes of it, or why it refuses it."""
+    """Text -> how the engine reads it, or why it refuses it."""
     with tempfile.TemporaryDirectory() as name:
         engine = _Engine(Path(name))
         alone = {text: engine.scalars([text]) for text in SCALARS}
-        taken = {text: found[0] for text, found in alone.items() if isinstance(found, list)}
-        refused = {text: found for text, found in alone.items() if text not in taken}
+        taken = {text: answer[0] for text, answer in alone.items() if isinstance(answer, list)}
+        refused = {text: answer for text, answer in alone.items() if text not in taken}
         return {"taken": taken, "refused": refused, "files": _files(engine)}
 
 
 def answers_again() -> dict[str, dict[str, object]]:
-    """The same, asked in fewer questions: what was taken before is asked about in one."""
+    """The same with fewer runs of the engine: one for all texts that it accepted before."""
     before = kept()
     with tempfile.TemporaryDirectory() as name:
         engine = _Engine(Path(name))
         texts = list(before["taken"])
-        found = engine.scalars(texts)
-        taken = dict(zip(texts, found, strict=True)) if isinstance(found, list) else {"": found}
+        values = engine.scalars(texts)
+        taken = dict(zip(texts, values, strict=True)) if isinstance(values, list) else {"": values}
         refused = {text: engine.scalars([text]) for text in before["refused"]}
         return {"taken": taken, "refused": refused, "files": _files(engine)}
 
@@ -93,7 +93,7 @@ def file_of(scalars: Sequence[str]) -> bytes:
 
 
 def contents() -> dict[str, bytes]:
-    """Every whole file that the engine is asked about."""
+    """Every whole file that the engine reads."""
     encoded = {name: BYTES_TEXT.encode(code) for name, code in BYTES.items()}
     return {name: text.encode() for name, text in FILES.items()} | encoded
 
@@ -103,7 +103,7 @@ def _files(engine: "_Engine") -> dict[str, object]:
 
 
 class _Engine:
-    """A project of the name of this one, without its defaults."""
+    """A project with this one's name, without its defaults."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -118,11 +118,11 @@ class _Engine:
             "PULUMI_CONFIG_PASSPHRASE": "asked",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
         }
-        made = self._run("stack", "init", STACK)
-        assert made.returncode == 0, made.stderr
+        done = self._run("stack", "init", STACK)
+        assert done.returncode == 0, done.stderr
 
     def config(self, content: bytes) -> object:
-        """The configuration that it reads in a stack file, as it hands it to a program."""
+        """The configuration in a stack file, as the engine passes it to a program."""
         self._stack.write_bytes(content)
         done = self._run("config", "--json", "--stack", STACK)
         if done.returncode != 0:
@@ -130,11 +130,11 @@ class _Engine:
         return {key: entry["value"] for key, entry in json.loads(done.stdout).items()}
 
     def scalars(self, texts: Sequence[str]) -> object:
-        """What it makes of each; or why it takes not all of them."""
-        found = self.config(file_of(texts))
-        if isinstance(found, dict) and "refused" in found:
-            return found["refused"]
-        value = json.loads(found["talos-cache:cluster"])
+        """The value of each text; or why the engine refuses them."""
+        answer = self.config(file_of(texts))
+        if isinstance(answer, dict) and "refused" in answer:
+            return answer["refused"]
+        value = json.loads(answer["talos-cache:cluster"])
         return [value[f"a{number}"] for number in range(len(texts))]
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""A double of apt-get: `update` and `install` want one lock, as the real ones do, and note it.
+"""A fake apt-get: `update` and `install` need one lock, as the real ones do, and are recorded.
 
 Its refusal is that of apt 2.6.
 """
@@ -15,10 +15,10 @@ E: Unable to lock directory {folder}/
 
 
 def main(lock: Path, refuse: Path, notes: Path, arguments: list[str]) -> int:
-    """Take the lock and note the command; refuses where it is held, or the test asks for it."""
+    """Take the lock and record the command; refuse if it is taken, or if the test says so."""
     command = next(word for word in arguments if not word.startswith("-"))
     if command not in ("update", "install"):
-        sys.exit(f"the double of apt-get does not implement: {command}")
+        sys.exit(f"the fake apt-get does not implement: {command}")
     refusal = REFUSAL.format(lock=lock, folder=lock.parent)
     if left := int(refuse.read_text()) if refuse.exists() else 0:
         refuse.write_text(str(left - 1))

@@ -1,17 +1,17 @@
-"""Test double: the servers around an upstream registry. A name server, and a gate for tokens.
+"""Fake servers around an upstream registry: a name server, and a gate for tokens.
 
 Started inside the network namespace of a registry's container, with the container's address:
 `python away_double.py ADDRESS NAMES MOOD`. The registry behind the gates is a real one.
 
 - UDP port 53: every name has that address; SERVFAIL for as long as the file NAMES exists.
-- TCP port 5001: the registry of port 5000, for those who come with a token. The challenge sends
-  them to another name for it, as Docker Hub does; to the same where they came by its address.
-- TCP port 5002: the same for everybody.
+- TCP port 5001: the registry of port 5000, for clients with a token. The challenge sends
+  them to another name for it, as Docker Hub does, or to the same if they used its address.
+- TCP port 5002: the same for all clients.
 
-The file MOOD says what both gates are like, and is not there while they are well:
-`hangs` (requests are read and never answered), `hangs on manifests` (only those for them; `/v2/`,
-tokens and blobs are answered), `basic` (401, and they want a user name and a
-password), `slow` (`/v2/` takes 0.9 s, a token 3 s, the HEAD of a blob 1.5 s, a blob its time).
+The file MOOD says how both gates behave, and does not exist while they are healthy:
+`hangs` (requests are read and never answered), `hangs on manifests` (only those for manifests;
+`/v2/`, tokens and blobs are answered), `basic` (401, and they require a user name and a
+password), `slow` (`/v2/` takes 0.9 s, a token 3 s, the HEAD of a blob 1.5 s, a blob some seconds).
 """
 
 import http.client
@@ -56,12 +56,12 @@ class NameServer(socketserver.BaseRequestHandler):
 
 
 class Gate(BaseHTTPRequestHandler):
-    """Passes requests on, as it is in the mood to."""
+    """Passes requests on, as the file MOOD says."""
 
     protocol_version = "HTTP/1.1"
 
     def handle(self):
-        # A cache that has had enough.
+        # A cache that hangs up.
         with suppress(ConnectionError):
             super().handle()
 
@@ -72,11 +72,11 @@ class Gate(BaseHTTPRequestHandler):
         self.mood = read(sys.argv[3])
         about_manifests = "/manifests/" in self.path
         if self.mood == "hangs" or (self.mood == "hangs on manifests" and about_manifests):
-            # Until the other side has had enough.
+            # Until the other side hangs up.
             self.rfile.read()
             self.close_connection = True
         elif self.mood == "basic":
-            self.answer(401, [("WWW-Authenticate", 'Basic realm="sick"')], b"{}")
+            self.answer(401, [("WWW-Authenticate", 'Basic realm="gateway"')], b"{}")
         else:
             if self.mood == "slow":
                 time.sleep(self.slowness())
@@ -117,11 +117,11 @@ class Gate(BaseHTTPRequestHandler):
             time.sleep(1)
 
     def log_message(self, *arguments):
-        """Nobody reads it."""
+        """No one reads it."""
 
 
 class TokenGate(Gate):
-    """Hands out tokens, and passes requests on that carry one."""
+    """Issues tokens, and passes on requests that carry one."""
 
     def pass_on(self):
         if self.path.startswith("/token"):

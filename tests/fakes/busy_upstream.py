@@ -1,6 +1,6 @@
-"""A double of an upstream that is busy: it refuses some requests before it answers them.
+"""A fake upstream that is busy: it refuses some requests before it answers them.
 
-Real ones can't be made to; what a real cache makes of it is seen by the tests.
+Real ones can't be made to do so; the tests show how a real cache reacts.
 """
 
 import hashlib
@@ -43,12 +43,12 @@ class BusyUpstream:
     """Has one image in every repository, as `v1`.
 
     Attributes:
-        url: where it is.
+        url: its address.
         status: of its refusals.
-        refusing: which requests it refuses: a word in their path, or nothing for none.
-        method: which method of these alone, or nothing for all.
+        refusing: which requests it refuses: a part of their path, or empty for none.
+        method: refuse only requests with this method; empty for all.
         says: media type and content of its refusals.
-        lacks: the same where it does not have something.
+        lacks: the same for content that it does not have.
         seen: (method, path) of all requests.
     """
 
@@ -62,18 +62,18 @@ class BusyUpstream:
         self.seen: list[tuple[str, str]] = []
 
     def answer(self, method: str, path: str) -> tuple[int, str, bytes]:
-        """Status, media type and content of what is answered."""
+        """Status, media type and content of the answer."""
         self.seen.append((method, path))
         if self.refusing and self.refusing in path and self.method in ("", method):
             return self.status, *self.says
         if path == "/v2/":
             return 200, "application/json", b"{}"
-        blobs = {digest_of(one): one for one in (CONFIG, LAYER)}
-        wanted = path.rpartition("/")[2]
-        if "/manifests/" in path and wanted in ("v1", digest_of(MANIFEST)):
+        blobs = {digest_of(blob): blob for blob in (CONFIG, LAYER)}
+        reference = path.rpartition("/")[2]
+        if "/manifests/" in path and reference in ("v1", digest_of(MANIFEST)):
             return 200, MANIFEST_TYPE, MANIFEST
-        if "/blobs/" in path and wanted in blobs:
-            return 200, "application/octet-stream", blobs[wanted]
+        if "/blobs/" in path and reference in blobs:
+            return 200, "application/octet-stream", blobs[reference]
         return 404, *self.lacks
 
 
@@ -104,7 +104,7 @@ def running() -> Iterator[BusyUpstream]:
         do_HEAD = do_GET  # noqa: N815  # the name that the library looks for
 
         def handle(self) -> None:
-            with suppress(ConnectionError):  # a cache that has what it wanted closes it
+            with suppress(ConnectionError):  # a cache closes it when it has what it needs
                 super().handle()
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -1,4 +1,4 @@
-"""A double of the `docker` command, for the few lines that the set-up says about images.
+"""A fake `docker` command, for the few commands with which the set-up handles images.
 
 It keeps images in a JSON file, pulls what the test says can be pulled, and refuses every command
 that it does not implement. Its answers have the form of docker 20.10's.
@@ -20,7 +20,7 @@ exec '{python}' '{program}' '{state}' "$@"
 
 def install(folder: Path, *, can_be_pulled: tuple[str, ...]) -> Path:
     """Put it into a folder of PATH; returns the file with its state."""
-    state = folder / "docker-double.json"
+    state = folder / "fake-docker.json"
     state.write_text(json.dumps({"can_be_pulled": can_be_pulled, "images": {}, "asked": []}))
     command = folder / "docker"
     command.write_text(SCRIPT.format(python=sys.executable, program=__file__, state=state))
@@ -29,7 +29,7 @@ def install(folder: Path, *, can_be_pulled: tuple[str, ...]) -> Path:
 
 
 def main(state_file: Path, arguments: list[str]) -> str:
-    """Answer one command; what can't be answered ends the program with docker's words."""
+    """Answer one command; if that is impossible, exit with docker's own message."""
     state = json.loads(state_file.read_text())
     state["asked"].append(arguments)
     try:
@@ -61,7 +61,7 @@ def _answer(state: dict, arguments: list[str]) -> str:
             images[reference] = [word[4:] for word in options if word.startswith("ENV ")]
             return "sha256:0"
         case _:
-            sys.exit(f"the double of docker does not implement: {' '.join(arguments)}")
+            sys.exit(f"the fake docker does not implement: {' '.join(arguments)}")
 
 
 if __name__ == "__main__":

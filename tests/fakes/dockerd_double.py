@@ -1,4 +1,4 @@
-"""A double of dockerd: it says one version, whatever it is asked, and does nothing."""
+"""A fake dockerd: it answers every request with one version, and does nothing."""
 
 import contextlib
 import http.server
@@ -39,7 +39,7 @@ def unix_server(path):
 
 @contextlib.contextmanager
 def tls_server(folder):
-    """Asks for a client's certificate; `folder` gets what a client needs. Returns the URL."""
+    """Requires a client certificate; `folder` gets what a client needs. Returns the URL."""
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)

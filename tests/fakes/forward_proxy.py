@@ -1,7 +1,7 @@
-"""A double of a corporate HTTP proxy: tunnels for https (CONNECT), whole URLs for http (GET, HEAD).
+"""A fake corporate HTTP proxy: tunnels for https (CONNECT), whole URLs for http (GET, HEAD).
 
-It knows the servers it leads to by names that nothing else on this machine can look up, so that
-what arrives there has gone through it.
+It knows its servers by names that nothing else on this machine can resolve, so that requests that
+arrive there have gone through it.
 """
 
 import base64
@@ -46,13 +46,13 @@ def running(
     port: int = 0,
     login: tuple[str, str] | None = None,
 ) -> Iterator[ForwardProxy]:
-    """Run it as long as the block takes.
+    """Run it for the duration of the block.
 
     Args:
         names: host name -> address behind it; it refuses all others.
         address: to listen on.
-        port: to listen on; 0 for one that is free.
-        login: user name and password to ask for.
+        port: to listen on; 0 for a free one.
+        login: user name and password to require.
     """
     server = http.server.ThreadingHTTPServer((address, port), _Handler)
     server.daemon_threads = True
@@ -95,13 +95,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
 
     def log_message(self, *args: Any) -> None:
-        """Nothing to standard error; `asked` tells."""
+        """Nothing to standard error; see `asked`."""
 
     def _let_through(self, host: str, port: int) -> tuple[str, int] | None:
-        """Where to; None where it has said no."""
+        """The server's address; None if the request was refused."""
         if self.server.login:
-            wanted = base64.b64encode(":".join(self.server.login).encode()).decode()
-            if self.headers.get("Proxy-Authorization") != f"Basic {wanted}":
+            login = base64.b64encode(":".join(self.server.login).encode()).decode()
+            if self.headers.get("Proxy-Authorization") != f"Basic {login}":
                 self.send_error(407)
                 return None
         if host not in self.server.names:
@@ -117,11 +117,11 @@ def hand_on(
     path: str,
     headers: Iterable[tuple[str, str]],
 ) -> None:
-    """Ask a server what the handler was asked, and give its answer."""
+    """Send the handler's request to a server, and return its answer."""
     onward = http.client.HTTPConnection(*server, timeout=IDLE_SECONDS)
     try:
         onward.putrequest(handler.command, path, skip_host=True, skip_accept_encoding=True)
-        for name, value in headers:  # some stand several times
+        for name, value in headers:  # some occur several times
             onward.putheader(name, value)
         onward.endheaders()
         answer = onward.getresponse()
@@ -142,7 +142,7 @@ def _host_and_port(url: str) -> tuple[str, int]:
 
 
 def _tunnel(one: socket.socket, other: socket.socket) -> None:
-    """Hand on whatever comes, both ways, until one side has ended."""
+    """Pass on data in both directions until one side closes."""
     onward = {one: other, other: one}
     while ready := select.select(list(onward), [], [], IDLE_SECONDS)[0]:
         for side in ready:

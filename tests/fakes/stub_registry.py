@@ -1,14 +1,14 @@
-"""Test double: what the watch sees of a registry. `python stub_registry.py FOLDER`.
+"""A fake registry, as far as the watchdog sees it. `python stub_registry.py FOLDER`.
 
 The files in FOLDER say what happens:
 
 - `waiting`: what the first registry's list of goroutines shows, but not with an upstream that
-  refuses; `{asked}` in it is the number of questions so far.
-- `steps`: what the second one shows when it is asked a question: pairs of a call and of how many
-  looks see it, 0 for ever. The calls of a look-up of a tag are left out where a blob is asked for.
-- `downloading`: while it is there, something is written with every question.
+  refuses; `{asked}` in it is the number of requests so far.
+- `steps`: what the second one shows during a request: pairs of a call and of how many checks see
+  it, 0 for ever. The calls of a look-up of a tag are left out if a blob is requested.
+- `downloading`: while it exists, something is written with every request.
 
-Every start of a first one stands in `starts`, every question in `questions`.
+Every start of a first one is recorded in `starts`, every request in `questions`.
 """
 
 import json
@@ -44,7 +44,7 @@ class Questions(BaseHTTPRequestHandler):
         self.send_error(404)
 
     def log_message(self, *arguments):
-        """Nobody reads it."""
+        """No one reads it."""
 
 
 class Goroutines(Questions):
@@ -89,7 +89,7 @@ def main():
     if not (FOLDER / "no-debug").exists():
         serve("REGISTRY_HTTP_DEBUG_ADDR", Goroutines)
     address = serve("REGISTRY_HTTP_ADDR", Questions)
-    # The watch looks closer only while there are connections.
+    # The watchdog reads the goroutines only while there are connections.
     with socket.create_connection(address):
         time.sleep(LONG)
 

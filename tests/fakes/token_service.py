@@ -1,6 +1,6 @@
 """A token service in front of the real registry, both at one host and port.
 
-A double of what Docker Hub, Harbor and others have: the registry sends clients to it, it gives out
+A fake of what Docker Hub, Harbor and others have: the registry sends clients to it, and it issues
 signed tokens for a user name and a password. It implements what distribution's client uses of it,
 `GET /token` with basic authentication. They share an address because a cache gives its password
 only to a token service at the upstream's own (or in its domain, and tests have none).
@@ -29,21 +29,21 @@ from tests.real.private import registry_process
 from tests.real.private.authority import ServerFiles
 from tests.real.private.registry_process import LOOPBACK, POLL_SECONDS, RegistryProcess
 
-SERVICE, ISSUER, KEY_ID = "private registry", "token service double", "the-only-key"
+SERVICE, ISSUER, KEY_ID = "private registry", "fake token service", "the-only-key"
 TOKEN_PATH = "/token"
 WRONG, DENIED = "incorrect username or password", "access of this account is suspended"
 
 
 @dataclass(kw_only=True)
 class TokenService:
-    """Gives out tokens.
+    """Issues tokens.
 
     Attributes:
         accounts: user name -> password; may be changed at any time.
         denied: user names that are answered with 403.
-        expires_in: seconds that a token is good for, and is said to be. The registry gives 60 more
-            for clocks that differ, so that one below -60 is of no use from the start.
-        echo: whether it says in its refusals what it was sent, as no service should.
+        expires_in: seconds that a token is valid, as its answer says. The registry allows 60 more
+            for clocks that differ, so that one below -60 is useless from the start.
+        echo: whether its refusals repeat the request's login, as no service should.
         issued: user name and scopes of every token.
     """
 
@@ -58,7 +58,7 @@ class TokenService:
 
     @property
     def keys(self) -> dict[str, Any]:
-        """What the registry has to trust, as a JSON Web Key Set."""
+        """The keys that the registry must trust, as a JSON Web Key Set."""
         key = jwt.algorithms.ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         return {"keys": [{**key, "kid": KEY_ID, "alg": "ES256", "use": "sig"}]}
 
@@ -68,8 +68,8 @@ class TokenService:
         if name in self.denied:
             return 403, {"errors": [{"code": "DENIED", "message": DENIED}]}
         if not name or self.accounts.get(name) != password:
-            said = f"{WRONG}: {authorization} is {name}:{password}" if self.echo else WRONG
-            return 401, {"details": said}
+            details = f"{WRONG}: {authorization} is {name}:{password}" if self.echo else WRONG
+            return 401, {"details": details}
         scopes = tuple(scope for part in query.get("scope", []) for scope in part.split())
         self.issued.append((name, scopes))
         return 200, {"token": self._token(name, scopes), "expires_in": self.expires_in}
@@ -96,8 +96,8 @@ class PrivateUpstream:
     Attributes:
         url: of both.
         tokens: the service.
-        registry: what it stands before, open to nobody without a token.
-        asked: path of every request, as they came.
+        registry: the one behind it, which requires a token.
+        asked: path of every request, in order.
     """
 
     url: str
@@ -118,15 +118,15 @@ def running(
     tls: ServerFiles | None = None,
     realm: str = "",
 ) -> Iterator[PrivateUpstream]:
-    """Run both as long as the block takes.
+    """Run both for the duration of the block.
 
     Args:
         folder: of the registry.
         tokens: the service.
         data: of the registry (see `registry_process.filled`).
         address: to listen on.
-        port: to listen on; 0 for one that is free.
-        name: in the URL instead of the address, where clients know it.
+        port: to listen on; 0 for a free one.
+        name: in the URL instead of the address, if clients know it.
         tls: absent: http.
         realm: where clients are sent for tokens; absent: here.
     """
@@ -135,7 +135,7 @@ def running(
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(tls.certificate, tls.key)
-        # The handshake is for the thread of the connection, not for the one that takes it.
+        # The handshake is done in the connection's thread, not in the one that accepts it.
         front.socket = context.wrap_socket(
             front.socket, server_side=True, do_handshake_on_connect=False
         )
@@ -159,15 +159,15 @@ class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that do not trust the certificate, or speak no TLS, are what some tests want."""
+        """Ignore clients that do not trust the certificate, or speak no TLS: tests use such."""
         if not isinstance(sys.exc_info()[1], (ssl.SSLError, ConnectionError)):
             super().handle_error(request, client_address)
 
 
 class _Front(http.server.BaseHTTPRequestHandler):
-    """Answers for the token service itself, and hands everything else on to the registry.
+    """Answers for the token service itself, and passes everything else on to the registry.
 
-    GET and HEAD only: to anything else BaseHTTPRequestHandler says 501.
+    GET and HEAD only: BaseHTTPRequestHandler answers 501 to anything else.
     """
 
     protocol_version = "HTTP/1.1"
@@ -187,7 +187,7 @@ class _Front(http.server.BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
 
     def log_message(self, *args: Any) -> None:
-        """Nothing to standard error; `asked` tells."""
+        """Nothing to standard error; see `asked`."""
 
     def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)

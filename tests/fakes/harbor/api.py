@@ -1,4 +1,4 @@
-"""The double of Harbor's REST API: what this project uses of it, and not one operation more.
+"""The fake's REST API: what this project uses of Harbor's, and not one operation more.
 
 Behaviour as read in the handlers of goharbor/harbor; see openapi_subset.yaml for the source. Every
 request and every answer is checked against that subset.
@@ -54,7 +54,7 @@ class Harbor:
     Args:
         folder: for blobs.
         upstreams: URL of a registry endpoint -> where that upstream really is.
-        users: name -> password, of users that are no administrators.
+        users: name -> password, of users that are not administrators.
         pace: what one of Harbor's seconds lasts, in seconds: it stores 20 to 600 of them later.
     """
 
@@ -80,7 +80,7 @@ class Harbor:
     # Who asks -------------------------------------------------------------------------------
 
     def user(self, basic):
-        """The name behind a user name and a password; empty where they do not fit."""
+        """The name behind a user name and a password; empty if they do not match."""
         if basic is None:
             return ""
         name, password = basic
@@ -92,7 +92,7 @@ class Harbor:
         return ""
 
     def may_pull(self, user, project):
-        """Whether a user, or nobody in particular, may pull from a project."""
+        """Whether a user, or an anonymous client, may pull from a project."""
         if project["metadata"]["public"] == "true" or user == self.admin[0]:
             return True
         return any(
@@ -107,7 +107,7 @@ class Harbor:
             raise FailedError(403, "FORBIDDEN", user)
 
     def _reader(self, user, name):
-        """The project of this name, for somebody who may read it: no robot that only pulls may."""
+        """The project of this name, for a user who may read it, as pull-only robots may not."""
         project = self.project(name)
         if not self._may_read(user, project):
             if user:
@@ -209,7 +209,7 @@ class Harbor:
         del self.registries[there["id"]]
 
     def upstream(self, registry):
-        """Where the upstream of an endpoint really is, and who asks it; None if nowhere."""
+        """Where the upstream of an endpoint really is, and the login for it; None if nowhere."""
         real = self.upstreams.get(registry["url"])
         credential = registry["credential"]
         auth = None
@@ -225,7 +225,7 @@ class Harbor:
             status = httpx.get(f"{real}/v2/", auth=auth, trust_env=False).status_code if real else 0
         except httpx.HTTPError:
             status = 0
-        # Without credentials it is enough that the upstream wants some.
+        # Without credentials it is enough that the upstream requires some.
         if status != 200 and not (auth is None and status in (401, 403)):
             raise bad("the registry is unhealthy")
 
@@ -390,7 +390,7 @@ class Harbor:
         ]
 
     def limit(self, project):
-        """Bytes that a project may hold; -1 for any number."""
+        """Bytes that a project may store; -1 for any number."""
         mine = (one["storage"] for one in self.quotas.values() if one["project"] == project)
         return next(mine, -1)
 
@@ -432,7 +432,7 @@ class Harbor:
                 del project["metadata"]["retention_id"]
 
     def _policy(self, id, error):
-        """One retention policy; Harbor says in many ways that there is none, never by 404."""
+        """One retention policy; Harbor reports in many ways that there is none, never with 404."""
         if id.isdigit() and int(id) not in self.retentions:
             raise error
         return self._one(self.retentions, id, "retention policy")
@@ -489,7 +489,7 @@ class Harbor:
         del self.robots[self._one(self.robots, id, "robot")["id"]]
 
     def _robot(self, body):
-        """What a request says of a robot, its projects by id."""
+        """The robot in a request, with its projects by id."""
         if body["level"] != "system":
             raise not_implemented("robots of one project")
         duration = body["duration"]
@@ -585,7 +585,7 @@ def _parts(method, done):
 
 
 def _page(items, path, query):
-    """One page of a list, and the headers that tell of the others."""
+    """One page of a list, and the headers that link to the others."""
     number = int(query.get("page", 1))
     size = int(query.get("page_size", description.SUBSET["page_size_default"]))
     links = []
@@ -612,7 +612,7 @@ def _shown_registry(registry):
 
 
 def _numbered(policy):
-    """A retention policy as Harbor gives it back: its rules have numbers."""
+    """A retention policy as Harbor returns it: its rules have numbers."""
     rules = [{"id": number, "priority": 0, **one} for number, one in enumerate(policy["rules"])]
     return {**copy.deepcopy(policy), "rules": rules}
 

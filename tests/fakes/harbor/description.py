@@ -11,7 +11,7 @@ PLAIN = {"string": str, "integer": int, "boolean": bool, "object": dict}
 
 
 class WrongError(Exception):
-    """A request, or an answer of the double, is not as described."""
+    """A request, or an answer of the fake, is not as described."""
 
 
 class Operation:
@@ -70,7 +70,7 @@ OPERATIONS = [Operation(key, described) for key, described in SUBSET["operations
 
 
 def operation(method, path):
-    """(operation, parameters of its path) of a request below the API; None where it is none."""
+    """(operation, parameters of its path) of a request below the API; None if there is none."""
     for one in OPERATIONS:
         if one.method == method and (parameters := one.match(path)) is not None:
             return one, parameters

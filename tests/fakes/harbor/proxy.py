@@ -1,8 +1,8 @@
-"""What a proxy cache of the double does with a pull: when it stores what, and what it answers.
+"""What a proxy cache of the fake does with a pull: when it stores what, and what it answers.
 
 As in `src/server/middleware/repoproxy` and `src/controller/proxy` of goharbor/harbor, step by step,
-and as a running one was seen to answer. What Harbor does 10 to 600 seconds later is done so many
-times `pace` later here.
+and as observed on a running one. What Harbor does 10 to 600 seconds later is done so many times
+`pace` later here.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ class UpstreamError(Exception):
 
 
 class _EndedError(Exception):
-    """The double has been stopped."""
+    """The fake has been stopped."""
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Background:
             raise _EndedError
 
     def wait(self):
-        """Until there is nothing more to come."""
+        """Wait until nothing runs any more."""
         while self._running:
             self._running.pop().join()
 
@@ -85,7 +85,7 @@ class Proxy:
         harbor: that it is in.
         project: that it is in.
         name: of the repository, upstream's.
-        count: told the number of bytes of all that came from upstream.
+        count: called with the number of bytes of everything that came from upstream.
     """
 
     def __init__(self, harbor, project, name, count):
@@ -109,16 +109,16 @@ class Proxy:
         if digest in self.there.blobs:
             return self._held_blob(digest, wanted)
         if method == "HEAD":
-            raise not_found(f"blob {digest}")  # no proxy stands before it
+            raise not_found(f"blob {digest}")  # there is no proxy in front of it
         return self._cold_blob(digest)
 
     def tags(self):
-        """Those that are held, and those of the upstream."""
-        found = set(self.there.tags)
+        """Those that are stored, and those of the upstream."""
+        tags = set(self.there.tags)
         with contextlib.suppress(UpstreamError), self._upstream("GET", "tags/list") as answer:
             if answer.status_code == httpx.codes.OK:
-                found |= set(json.loads(answer.read())["tags"])
-        return sorted(found)
+                tags |= set(json.loads(answer.read())["tags"])
+        return sorted(tags)
 
     # Manifests ------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class Proxy:
         return _manifest_answer(media_type, content, reference if by_digest else "")
 
     def _head(self, reference):
-        """Media type, size and digest, by the upstream's word."""
+        """Media type, size and digest, as the upstream reports them."""
         with self._upstream("HEAD", f"manifests/{reference}", ACCEPT) as answer:
             if answer.status_code == httpx.codes.NOT_FOUND:
                 raise not_found(f"repo {self.full_name}, tag {reference}")
@@ -161,7 +161,7 @@ class Proxy:
         return answer
 
     def _ensure_tag(self, tag, digest):
-        """Set a tag as soon as what it is for is there."""
+        """Set a tag as soon as its manifest is stored."""
         for _ in range(TAG_LOOKS):
             self.harbor.background.sleep(TAG_SECONDS)
             found = self.harbor.store.trimmed.get(digest, digest)
@@ -186,7 +186,7 @@ class Proxy:
         if not found:
             return  # and it stays remembered
         stored = written_anew(found)
-        # Whoever asked by tag has it noted under no digest at all, so that no tag is set to it.
+        # After a request by tag it is recorded under no digest at all, so that no tag is set to it.
         store.trimmed[reference if reference.startswith("sha256:") else ""] = digest_of(stored)
         self._put_manifest(json.loads(stored)["mediaType"], stored)
 

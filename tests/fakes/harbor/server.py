@@ -1,7 +1,7 @@
-"""A double of Harbor: a server with the used part of its API, its token service and proxy caches.
+"""A fake Harbor: a server with the used part of its API, its token service and proxy caches.
 
-As a program, for a try by hand: `python -m tests.fakes.harbor.server --upstream URL=REAL ...`
-prints its URL. It says what it is in its Server header and in its log, and answers 501 to all else.
+As a program, to try by hand: `python -m tests.fakes.harbor.server --upstream URL=REAL ...`
+prints its URL. It names itself in its Server header and in its log, and answers 501 to all else.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from tests.fakes.harbor.api import Harbor
 from tests.fakes.harbor.proxy import Proxy, UpstreamError
 from tests.real.private.harbor.failures import FailedError, internal, not_implemented
 
-NAME = "double-of-Harbor/2.16"
+NAME = "fake-Harbor/2.16"
 SERVICE = "harbor-registry"
 BASIC = 'Basic realm="harbor"'
 PULL = re.compile(r"/v2/([^/]+)/(.+)/(manifests|blobs|tags)/([^/]+)")
@@ -36,15 +36,15 @@ TOKEN_SECONDS = 1800
 
 @dataclass
 class Token:
-    """What a token opens: the projects that its owner may pull from."""
+    """What a token allows: the projects that its owner may pull from."""
 
     projects: set
     ends: float
-    user: str  # empty for nobody
+    user: str  # empty for an anonymous token
 
 
 class Server(ThreadingHTTPServer):
-    """The double, on an address; `harbor` is what it knows.
+    """The fake, on an address; `harbor` is its state.
 
     Args:
         harbor: the state.
@@ -64,7 +64,7 @@ class Server(ThreadingHTTPServer):
         self.token_seconds = TOKEN_SECONDS
         self.realm = ""  # another token service than its own, for tests
         self.log = log
-        self.pulls = []  # (method, path) of what was asked of proxy caches
+        self.pulls = []  # (method, path) of requests to proxy caches
         self.upstream_bytes = 0
         self.sent_bytes = 0
         self.scheme = "http"
@@ -75,7 +75,7 @@ class Server(ThreadingHTTPServer):
             self.scheme = "https"
 
     def finish_request(self, request, client_address):
-        # In the thread of the request: a client that breaks off its handshake stops no other.
+        # In the request's thread: a client that aborts its handshake blocks no other.
         with contextlib.suppress(ssl.SSLError, ConnectionError):
             if self.context:
                 request = self.context.wrap_socket(request, server_side=True)
@@ -104,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # head and body go in two pieces
+    disable_nagle_algorithm = True  # head and body are sent in two pieces
     server_version = NAME
     sys_version = ""
 
@@ -117,7 +117,7 @@ class Handler(BaseHTTPRequestHandler):
         except FailedError as error:
             self._json(error.status, error.body, error.headers)
         except description.WrongError as error:
-            self._json(500, {"errors": [{"code": "DOUBLE", "message": f"the double: {error}"}]})
+            self._json(500, {"errors": [{"code": "FAKE", "message": f"the fake: {error}"}]})
 
     def _route(self, content):
         url = urlsplit(self.path)
@@ -128,7 +128,7 @@ class Handler(BaseHTTPRequestHandler):
             self._token(parse_qsl(url.query))
         elif url.path == "/service/token" and self.command == "POST":
             # Harbor has a handler for GET alone; containerd, given a login, tries POST first and
-            # goes by this status.
+            # falls back on this status.
             raise FailedError(405, "METHOD_NOT_ALLOWED", "Method Not Allowed")
         elif url.path == "/v2/" and self.command == "GET":
             self._ping()
@@ -148,7 +148,7 @@ class Handler(BaseHTTPRequestHandler):
         status, headers, given = answer
         self._json(status, given, {**headers, "Set-Cookie": "sid=a-session; Path=/; HttpOnly"})
 
-    # The token service, and what is asked with its tokens ------------------------------------
+    # The token service, and requests with its tokens -----------------------------------------
 
     def _token(self, query):
         if dict(query).get("service") != SERVICE:
@@ -157,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
         user = self.server.harbor.user(self._basic())
         if not user and not scopes:
             raise FailedError(401, "UNAUTHORIZED", "unauthorized")
-        # Also for those whose password is wrong: they are nobody, and get what is public.
+        # Also with a wrong password: such a client is anonymous, and gets what is public.
         projects = set()
         for scope in scopes:
             project = self.server.harbor.project(scope.split(":")[1].split("/")[0])
@@ -170,7 +170,7 @@ class Handler(BaseHTTPRequestHandler):
         self._json(200, given)
 
     def _ping(self):
-        # A token that anybody gets is nobody's (`IsAuthenticated` in `v2auth`).
+        # An anonymous token does not count as a login (`IsAuthenticated` in `v2auth`).
         token = self._bearer()
         if self.server.harbor.user(self._basic()) or (token and token.user):
             self._json(200, {})
@@ -178,7 +178,7 @@ class Handler(BaseHTTPRequestHandler):
             raise self._challenge("", "unauthorized")
 
     def _allowed(self, project_name, repository):
-        """The project, if who asks may pull from it."""
+        """The project, if the client may pull from it."""
         name = f"{project_name}/{repository}"
         if "Authorization" not in self.headers:
             raise self._challenge(f"repository:{name}:pull", "authorize header needed")

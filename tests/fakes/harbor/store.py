@@ -1,7 +1,7 @@
-"""What the double of Harbor stores, and what its API lists: as Harbor's own registry takes it.
+"""What the fake Harbor stores, and what its API lists: as Harbor's own registry accepts it.
 
-A manifest is taken with all of its blobs, an index with all of its manifests, a blob while the
-project has room for it, and nothing is taken for a project that is gone.
+A manifest is accepted with all of its blobs, an index with all of its manifests, a blob while the
+project has room for it, and nothing is accepted for a project that is gone.
 """
 
 import hashlib
@@ -33,20 +33,20 @@ class Repository:
     tags: dict = field(default_factory=dict)
 
     def artifacts(self):
-        """Digest -> what is held."""
+        """Digest -> artifact."""
         return {
             digest: _artifact(digest, media_type, content)
             for digest, (media_type, content) in list(self.manifests.items())
         }
 
     def find(self, reference):
-        """What is held under a tag or a digest; None where nothing is."""
+        """The artifact with a tag or a digest; None if there is none."""
         return self.artifacts().get(self.tags.get(reference, reference))
 
 
 @dataclass
 class Artifact:
-    """What is held: `references` are (digest, platform) of an index's manifests."""
+    """A stored artifact: `references` are (digest, platform) of an index's manifests."""
 
     digest: str
     media_type: str
@@ -61,7 +61,7 @@ class Store:
     Attributes:
         remembered: (repository with its project's name, digest) -> (media type, content) of every
             index that was sent; stays when the project goes.
-        trimmed: digest of an index that was asked for -> digest that it was stored under.
+        trimmed: digest of an index that was requested -> digest that it was stored under.
     """
 
     def __init__(self, folder):
@@ -73,7 +73,7 @@ class Store:
         self.lock = threading.RLock()
 
     def repository(self, project, name):
-        """The repository, made if there is none: it is listed once it holds something."""
+        """The repository, created if there is none: it is listed once it has a manifest."""
         with self.lock:
             if (project, name) not in self.repositories:
                 self._ids += 1
@@ -81,7 +81,7 @@ class Store:
             return self.repositories[project, name]
 
     def listed(self, project):
-        """(name, repository) of those that hold something, by name."""
+        """(name, repository) of those with a manifest, by name."""
         with self.lock:
             return sorted(
                 (name, one)
@@ -104,7 +104,7 @@ class Store:
         return sum(file.stat().st_size for file in files if file.exists())
 
     def forget(self, key):
-        """Delete what is under a key of its Redis."""
+        """Delete a key of its Redis."""
         _, kind, name = key.split(":", 2)
         repository, _, digest = name.rpartition(":sha256:")
         if kind == "manifestlist":
@@ -115,7 +115,7 @@ class Store:
             raise KeyError(key)
 
     def put_manifest(self, repository, media_type, content, tag=""):
-        """Take a manifest or an index, and set a tag to it."""
+        """Store a manifest or an index, and set a tag to it."""
         digest = digest_of(content)
         manifest = manifests.parse(content)
         there = repository.manifests if manifest.is_index else repository.blobs

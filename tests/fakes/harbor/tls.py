@@ -1,8 +1,8 @@
-"""A private CA and a certificate for 127.0.0.1, made by openssl."""
+"""A private CA and a certificate for 127.0.0.1, created with openssl."""
 
 import subprocess
 
-# As Harbor's own documents make a CA: without a key usage.
+# A CA as in Harbor's own documentation: without a key usage.
 CA = """\
 [req]
 distinguished_name=dn

@@ -1,6 +1,6 @@
 """Real nodes behind caches that answer by https and ask for a login, and behind Harbor.
 
-Talos 1.13, one control plane and one worker. docker.io's images come from a double of Harbor
+Talos 1.13, one control plane and one worker. docker.io's images come from a fake Harbor
 (tests/fakes/harbor/server.py) by its project's path; those of the other upstreams from local caches
 with a certificate of the stack's own CA. One story, in order.
 """

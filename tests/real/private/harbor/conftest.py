@@ -1,4 +1,4 @@
-"""A double of Harbor on loopback, a real registry behind it, and plans for both."""
+"""A fake Harbor on loopback, a real registry behind it, and plans for both."""
 
 import io
 import json

@@ -33,4 +33,4 @@ def internal():
 
 
 def not_implemented(what):
-    return FailedError(501, "NOT_IMPLEMENTED", f"this double of Harbor does not implement {what}")
+    return FailedError(501, "NOT_IMPLEMENTED", f"this fake Harbor does not implement {what}")

@@ -1,4 +1,4 @@
-"""The double refuses what it does not implement, and what Harbor would refuse."""
+"""The fake refuses what it does not implement, and what Harbor would refuse."""
 
 import hashlib
 import subprocess
@@ -89,7 +89,7 @@ def said(answer):
 def test_what_is_not_implemented_is_501_and_says_who_speaks(api, method, path):
     answer = api.request(method, path)
     assert answer.status_code == 501
-    assert said(answer) == f"this double of Harbor does not implement {method} {path}"
+    assert f"fake Harbor does not implement {method} {path}" in said(answer)
     assert answer.headers["Server"] == NAME
 
 
