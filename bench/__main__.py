@@ -1,15 +1,15 @@
 """How long `up`, `preview` and `destroy` take, as ratios to what a user would do without this.
 
-And how long `verify` of a node's images takes, in seconds: nothing there is to compare it with; and
-`export` and `import` of many small images, as ratios to `verify --deep` of the same, which reads
-every byte too. `--carry` measures these alone.
+And how long `verify` of a node's images takes, in seconds, as there is nothing to compare it with;
+and `export` and `import` of many small images, as ratios to `verify --deep` of the same images,
+which reads every byte too. `--carry` measures these alone.
 
 Every pair is measured in turn, five times, in one run on one machine; only ratios are compared with
-targets. The caches' upstream is a registry on this machine, because the guide's containers end when
-theirs does not answer. The targets bind on the official plugins; with stand-ins they are reported.
+targets. The caches' upstream is a registry on this machine, because the guide's containers exit if
+theirs does not answer. The targets apply to the official plugins; with fallbacks they are reported.
 
 The floor of each is that of `bench/bare`, which declares the same resources and does nothing else:
-the rest is the engine's and its plugins'. docs/speed.md says where the time goes.
+it is the share of the engine and its plugins. docs/speed.md says where the time goes.
 """
 
 import argparse
@@ -47,7 +47,7 @@ RUNS = 5
 SIZES = (6, 24)
 VERIFIED = 40
 VERIFY_LIMIT_SECONDS = 2.0
-# Small images are the worst case: what each blob costs counts, and hardly what its bytes do.
+# Small images are the worst case: the cost per blob counts, the cost per byte hardly does.
 CARRIED = 500
 PREFIX = "talos-cache-bench"
 FOLDER = WORK / "bench"
@@ -94,7 +94,7 @@ class Bench:
     def __init__(self, client: docker.DockerClient, upstream: Upstream) -> None:
         self.client = client
         self.upstream = upstream
-        # As on a user's machine: some forbid Python to keep what it has compiled.
+        # As on a user's machine: some environments forbid Python to cache compiled files.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         self.memory = 0.0
         self.verify: list[float] = []
@@ -157,12 +157,12 @@ class Bench:
         self._pulumi(*arguments, size=size, project=project)
 
     def _preview(self, size: int, project: Path = ROOT) -> None:
-        # The bare program exports nothing, which counts as no change of a resource.
+        # The bare program exports nothing, which does not count as a change of a resource.
         arguments = ("preview", "--expect-no-changes", "--config-file", _config(size))
         self._pulumi(*arguments, size=size, project=project)
 
     def _write_state(self, size: int) -> None:
-        """What the bare program declares: after a second `up`, which has the ports' order."""
+        """Write what the bare program declares, after a second `up`, which has the ports' order."""
         self._up(size)
         state = FOLDER / "state.json"
         self._pulumi("stack", "export", "--file", str(state), size=size)
@@ -181,14 +181,14 @@ class Bench:
         _run(argv, cwd=project)
 
     def _memory(self) -> float:
-        """MiB that the idle set takes, file cache left out."""
+        """MiB that the idle caches use, without the file cache."""
         containers = self.client.containers.list(filters={"name": f"{PREFIX}-cache"})
         usages = [container.stats(stream=False)["memory_stats"] for container in containers]
         used = sum(int(usage["usage"]) - _file_cache(usage["stats"]) for usage in usages)
         return used / (1 << 20)
 
     def _verify(self, size: int) -> list[float]:
-        """Seconds for a list of images that the first cache holds, without hashing them."""
+        """Seconds for a list of images that the first cache has, without hashing them."""
         host = "host0.example.com"
         made = [
             images.multi_platform(host, f"team/app{number}", "v1", b"app %d" % number)
@@ -221,8 +221,8 @@ class Bench:
         times: dict[str, list[float]] = {"verify": [], "export": [], "import": []}
         deep = ("verify", "bench1", "--deep", "--images", str(list_))
         export = ("export", "bench1", str(archive), "--no-boot-assets", "--images", str(list_))
-        # Each import has a volume of its own, removed when all is measured: ext4 without a journal
-        # makes a file more slowly, the more files were deleted within the last minutes.
+        # Each import has a volume of its own, removed at the end: ext4 without a journal creates
+        # files more slowly, the more were deleted within the last minutes.
         for run in range(RUNS):
             say(f"{CARRIED} small images, run {run + 1} of {RUNS}")
             into = f"carried{run}"
@@ -238,7 +238,7 @@ class Bench:
         ]
 
     def _write_stack(self, stack: str, prefix: str) -> None:
-        """The stack file of one cache, where commands look for it."""
+        """Write the stack file of one cache where commands look for it."""
         content = yaml.safe_load(Path(_config(1)).read_text())
         content["config"][f"{PROJECT}:prefix"] = prefix
         (ROOT / "stacks" / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump(content))
@@ -276,13 +276,13 @@ _DELETE = {"onDestroy": "delete"}
 
 
 def main() -> int:
-    """Measure, print a table, write the results; the exit status says only whether it could."""
+    """Measure, print a table, write the results; the exit status does not depend on them."""
     parser = argparse.ArgumentParser(prog="bench")
     parser.add_argument("--carry", action="store_true", help="export and import alone")
     only_carry = parser.parse_args().carry
     client = api.connect()
     used = plugins.describe(plugins.ensure(engine.ensure()))
-    say(f"measuring on the plugins {used}")
+    say(f"measuring with the plugins {used}")
     address = api.bridge_gateway(client)
     upstream = Upstream(
         client=client,

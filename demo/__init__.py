@@ -1,4 +1,4 @@
-"""The main job on an embedded default: `make demo`, and what the end-to-end tests build on."""
+"""`make demo`: the caches proved on an embedded registry; the end-to-end tests build on it."""
 
 from host import installed
 

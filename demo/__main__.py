@@ -1,8 +1,8 @@
-"""`make demo`: the main job on an embedded default, proved line by line, and nothing left behind.
+"""`make demo`: the caches proved on an embedded registry, line by line, with nothing left behind.
 
-An upstream registry on this machine is filled with images made here. The stack `demo` brings up a
+An upstream registry on this machine is filled with images made here. The stack `demo` starts a
 cache per upstream; a real client pulls everything through them; then the upstream is unplugged and
-everything has to come from the caches alone, also after a destroy and a new `up`.
+everything must come from the caches alone, also after a destroy and another `up`.
 """
 
 import argparse
@@ -99,7 +99,7 @@ class Demo:
         return cli.stack_outputs(STACK)
 
     def pull_everything(self, outputs: dict[str, Any]) -> str:
-        """Pull every image through its cache, by tag and by digest; returns what was proved."""
+        """Pull every image through its cache, by tag and by digest; returns their references."""
         with progress("pulling"):
             for image in IMAGES:
                 for by_digest in (False, True):
@@ -108,9 +108,9 @@ class Demo:
         return ", ".join(image.reference for image in IMAGES)
 
     def containers(self) -> list[str]:
-        """The stack's containers that there are, running or not."""
-        there = api.containers(self.client)
-        return [container.name for container in there if container.has_labels(LABELS)]
+        """Names of the stack's containers, running or not."""
+        containers = api.containers(self.client)
+        return [container.name for container in containers if container.has_labels(LABELS)]
 
 
 def main() -> int:
@@ -121,7 +121,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` runs
     # Its ports and names are the same in every checkout.
     with only_one(user_cache() / "locks" / "demo.lock"):
-        # Another one's demo, which was waited for, may have stopped the dockerd that it started.
+        # Another checkout's demo, for which this one waited, may have stopped its dockerd.
         docker_engine.ensure(docker_engine.choose(), "demo")
         _run(keep=keep)
     return 0
@@ -141,7 +141,7 @@ def _run(*, keep: bool) -> None:
 
 
 def _prepared() -> Demo:
-    """A clean start, also after a demo that was killed, and the stack file for this machine."""
+    """Clean up after a demo that was killed, and write the stack file for this machine."""
     client = api.connect()
     settings = parse(stack_files.read(stack_files.path_of(STACK)))
     template = settings.upstreams[0].remote_url
@@ -156,7 +156,7 @@ def _prepared() -> Demo:
         labels={**LABELS, CHECKOUT_LABEL: CHECKOUT},
     )
     demo = Demo(client=client, upstream=upstream)
-    _refuse_others(client)
+    _refuse_leftovers_of_others(client)
     _remove_everything(demo, stop_docker=False)
     private_folder(DEMO_STATE)
     text = stack_files.path_of(STACK).read_text()
@@ -165,18 +165,18 @@ def _prepared() -> Demo:
     return demo
 
 
-def _refuse_others(client: docker.DockerClient) -> None:
-    """Stop before what the demo of another checkout has left: it may have been kept on purpose."""
+def _refuse_leftovers_of_others(client: docker.DockerClient) -> None:
+    """Stop if the demo of another checkout has left containers: they may be kept on purpose."""
     left: dict[str, list[str]] = {}
     for container in api.containers(client):
-        # The folder alone tells: the name of a machine changes, and what it left stays its own.
+        # The folder alone identifies a checkout: a machine's name may change.
         folder = dict(container.labels).get(CHECKOUT_LABEL, CHECKOUT).partition(":")[2]
         if container.has_labels(LABELS) and folder != str(ROOT):
             left.setdefault(folder, []).append(container.name)
     if left:
         names = " ".join(sorted(name for names in left.values() for name in names))
         raise DemoError(
-            f"containers are left of a demo in {', '.join(sorted(left))} (kept with KEEP=1, or "
+            f"a demo in {', '.join(sorted(left))} has left containers (kept with KEEP=1, or "
             f"killed): make demo there removes them, or docker rm -f {names}"
         )
 
@@ -186,7 +186,7 @@ def _prove(demo: Demo) -> None:
     demo.upstream.start()
     for image in IMAGES:
         demo.upstream.push(image)
-    kinds = "an image, an index for two platforms, and an artifact that is no image"
+    kinds = "an image, an index for two platforms, and an artifact that is not an image"
     step.proved(f"an upstream registry holds {kinds}, made here")
 
     cli.select(STACK)
@@ -206,7 +206,7 @@ def _prove(demo: Demo) -> None:
 
     demo.pulumi("destroying the stack", "destroy", "--yes", "--skip-preview")
     if left := [name for name in demo.containers() if name != UPSTREAM_NAME]:
-        raise DemoError(f"destroyed, yet there are still: {', '.join(left)}")
+        raise DemoError(f"the stack was destroyed, yet these are left: {', '.join(left)}")
     step.proved("pulumi destroy: no container is left, the volumes are kept")
     outputs = demo.up("bringing the caches up again")
     demo.pull_everything(outputs)
@@ -237,7 +237,7 @@ def _restart(demo: Demo, outputs: dict[str, Any]) -> None:
 
 
 def _remove_everything(demo: Demo, *, stop_docker: bool = True) -> None:
-    """Containers, volumes, state, and the dockerd that was started for this."""
+    """Remove containers, volumes, state, and the dockerd that was started for this."""
     demo.upstream.remove()
     for name in demo.containers():
         demo.client.containers.get(name).remove(force=True, v=True)

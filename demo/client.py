@@ -1,4 +1,4 @@
-"""Pulls through a cache with skopeo, and compares what arrives with what was made, byte by byte."""
+"""Pulls through a cache with skopeo, and compares the result with the original, byte by byte."""
 
 import subprocess
 import tempfile
@@ -12,30 +12,30 @@ PULL_SECONDS = 60
 
 
 class PullError(TalosCacheError):
-    """A pull failed, or something else arrived than was made."""
+    """A pull failed, or its content differs from the original."""
 
 
 def pull(endpoint: str, image: Image, *, by_digest: bool, options: Sequence[str] = ()) -> None:
     """Pull all of an image (every platform of an index) and check every byte.
 
     Args:
-        endpoint: URL of the cache, and the path that stands before its repositories.
-        image: what has to arrive.
-        by_digest: whether to ask for the digest instead of the tag.
+        endpoint: URL of the cache, with the path prefix of its repositories.
+        image: the expected image.
+        by_digest: whether to pull by digest instead of by tag.
         options: more of skopeo's own.
 
     Raises:
-        PullError: with skopeo's words, or with what differs.
+        PullError: with skopeo's message, or with what differs.
     """
-    wanted = f"@{image.digest}" if by_digest else f":{image.tag}"
-    source = f"docker://{endpoint.partition('://')[2]}/{image.repository}{wanted}"
+    reference = f"@{image.digest}" if by_digest else f":{image.tag}"
+    source = f"docker://{endpoint.partition('://')[2]}/{image.repository}{reference}"
     with tempfile.TemporaryDirectory() as folder:
         copy = ("copy", "--all", "--src-tls-verify=false", *options)
         _run_skopeo(*copy, source, f"dir:{folder}")
         arrived = {Blob(path.read_bytes()).digest for path in Path(folder).iterdir()}
-    made = {manifest.digest for manifest in image.manifests}
-    made |= {blob.digest for blob in image.blobs}
-    if missing := made - arrived:
+    expected = {manifest.digest for manifest in image.manifests}
+    expected |= {blob.digest for blob in image.blobs}
+    if missing := expected - arrived:
         raise PullError(f"{source}: not byte for byte what was made: {', '.join(sorted(missing))}")
 
 

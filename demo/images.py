@@ -1,7 +1,7 @@
-"""Small OCI images made from nothing: an image, an index for two platforms, and an artifact.
+"""Small OCI images made from scratch: an image, an index for two platforms, and an artifact.
 
-Everything is made in memory and byte for byte the same every time, so their digests are known
-before any registry has seen them. Formats: the OCI image specification, v1.1.
+Everything is made in memory and byte for byte the same every time, so the digests are known before
+any registry has seen them. Formats: the OCI image specification, v1.1.
 """
 
 import gzip
@@ -51,10 +51,10 @@ class Image:
 
     Attributes:
         host: upstream registry in the image reference.
-        repository: name behind the host.
+        repository: name after the host.
         tag: tag of the last of `manifests`.
-        manifests: those that others refer to first, the tagged one last.
-        blobs: configurations and layers.
+        manifests: the tagged one last, after those that it refers to.
+        blobs: configs and layers.
     """
 
     host: str
@@ -75,7 +75,7 @@ class Image:
 
 
 def single(host: str, repository: str, tag: str, payload: bytes) -> Image:
-    """An image for one platform with one layer that holds `payload`."""
+    """An image for one platform with one layer that contains `payload`."""
     manifest, blobs = _platform_image("amd64", payload)
     return Image(host=host, repository=repository, tag=tag, manifests=(manifest,), blobs=blobs)
 
@@ -105,7 +105,7 @@ def multi_platform(host: str, repository: str, tag: str, payload: bytes) -> Imag
 
 
 def artifact(host: str, repository: str, tag: str, payload: bytes) -> Image:
-    """An OCI artifact: no image, its layer is no archive and its configuration is empty."""
+    """An OCI artifact: not an image, its layer is not an archive and its config is empty."""
     config, content = Blob(b"{}"), Blob(payload)
     manifest = {
         "schemaVersion": 2,

@@ -25,9 +25,9 @@ class Upstream:
     Attributes:
         name: of the container.
         image: of the registry.
-        address: where the caches reach it, beside loopback.
+        address: where the caches reach it, besides loopback.
         port: on both addresses.
-        data: folder of this machine that holds its images already, only read.
+        data: folder of this machine that has its images already, mounted read-only.
     """
 
     client: docker.DockerClient
@@ -49,7 +49,7 @@ class Upstream:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it, made anew, and wait until it answers; empty, but for its data folder."""
+        """Create and start it, empty except for its data folder, and wait until it answers."""
         self.client.containers.run(
             self.image,
             name=self.name,
@@ -65,7 +65,7 @@ class Upstream:
         """Wait until it answers.
 
         Raises:
-            TimeoutError: it does not in time.
+            TimeoutError: it does not answer in time.
         """
         if why := wait_for_answer(self.local_url, START_SECONDS):
             raise TimeoutError(f"the upstream {self.name} does not answer: {why}")
@@ -75,7 +75,7 @@ class Upstream:
         push(self.local_url, image)
 
     def stop(self) -> None:
-        """Unplug it; its images are there again after `plug_in`."""
+        """Unplug it; its images are back after `plug_in`."""
         self._container().stop(timeout=1)
 
     def plug_in(self) -> None:
@@ -84,7 +84,7 @@ class Upstream:
         self.wait()
 
     def remove(self) -> None:
-        """Remove it with its images; fine when it is not there."""
+        """Remove it with its images, if it exists."""
         try:
             self._container().remove(force=True, v=True)
         except docker.errors.NotFound:
@@ -95,7 +95,7 @@ class Upstream:
 
 
 def push(url: str, image: Image) -> None:
-    """Store an image in a registry, blobs first, as the distribution specification wants it."""
+    """Store an image in a registry, blobs first, as the distribution specification requires."""
     base = f"{url}/v2/{image.repository}"
     for blob in image.blobs:
         started = requests.post(f"{base}/blobs/uploads/", timeout=REQUEST_SECONDS)

@@ -1,4 +1,4 @@
-"""What the demo and the bench tell, and whose containers the demo leaves alone; no Docker."""
+"""What the demo and the bench report, and whose containers the demo leaves alone; no Docker."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from plan.ownership import CHECKOUT_LABEL
 
 
 @pytest.mark.parametrize("command", [bench, demo, ops])
-def test_what_the_set_up_says_is_told_by_everyone_who_calls_it(command, capsys):
+def test_an_error_of_the_set_up_is_shown_by_every_command_that_calls_it(command, capsys):
     def fail():
         raise SetupError("what to do")
 
@@ -21,9 +21,9 @@ def test_what_the_set_up_says_is_told_by_everyone_who_calls_it(command, capsys):
 
 
 def left(name, checkout, **labels):
-    found = {**demo.LABELS, CHECKOUT_LABEL: checkout, **labels}
+    labels = {**demo.LABELS, CHECKOUT_LABEL: checkout, **labels}
     return Container(
-        id=name, name=name, image="i", status="exited", labels=tuple(found.items()), published=()
+        id=name, name=name, image="i", status="exited", labels=tuple(labels.items()), published=()
     )
 
 
@@ -31,19 +31,19 @@ def left(name, checkout, **labels):
 def refuse(monkeypatch):
     def among(*containers):
         monkeypatch.setattr(demo.api, "containers", lambda _: containers)
-        demo._refuse_others(None)
+        demo._refuse_leftovers_of_others(None)
 
     return among
 
 
-def test_what_this_checkout_has_left_is_its_own_under_any_name_of_the_machine(refuse):
+def test_this_checkouts_leftovers_are_its_own_under_any_name_of_the_machine(refuse):
     folder = demo.ROOT
     refuse(left("a", f"before:{folder}"), left("b", f"after:{folder}"))
     refuse(left("c", "host:/elsewhere", **{"talos-cache.stack": "docker"}))
 
 
-def test_all_that_others_have_left_is_named_in_one_line(refuse):
+def test_all_leftovers_of_others_are_named_in_one_line(refuse):
     with pytest.raises(demo.DemoError) as caught:
         refuse(left("b", "host:/two"), left("mine", demo.CHECKOUT), left("a", "host:/one"))
-    assert "left of a demo in /one, /two (" in str(caught.value)
+    assert "/one, /two" in str(caught.value)
     assert str(caught.value).endswith("docker rm -f a b")
