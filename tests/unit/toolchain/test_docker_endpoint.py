@@ -1,4 +1,4 @@
-"""Which Docker is meant, and how one answers; the daemons are doubles."""
+"""Which Docker is chosen, and how one answers; the daemons are fakes."""
 
 import dataclasses
 import errno
@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import socket
 import threading
 
@@ -66,7 +67,7 @@ def machine(tmp_path, monkeypatch):
 
 
 class TestChosen:
-    def test_nothing_chosen_is_the_usual_socket(self, machine):
+    def test_without_a_choice_it_is_the_default_socket(self, machine):
         assert docker_endpoint.chosen() == Endpoint(url=USUAL)
         machine.configure(auths={})
         assert docker_endpoint.chosen() == Endpoint(url=USUAL)
@@ -77,12 +78,11 @@ class TestChosen:
     def test_the_active_context(self, machine):
         machine.configure(currentContext="colima")
         machine.context("colima", "unix:///home/me/.colima/docker.sock")
-        found = docker_endpoint.chosen()
-        config = machine.folder / "config.json"
-        assert str(found) == (
-            f"unix:///home/me/.colima/docker.sock (from the docker context 'colima' in {config})"
-        )
-        assert found.environment == {"DOCKER_HOST": "unix:///home/me/.colima/docker.sock", **NO_TLS}
+        endpoint = docker_endpoint.chosen()
+        assert endpoint.url == "unix:///home/me/.colima/docker.sock"
+        assert "'colima'" in endpoint.source
+        assert str(machine.folder / "config.json") in endpoint.source
+        assert endpoint.environment == {"DOCKER_HOST": endpoint.url, **NO_TLS}
 
     def test_variables_win_in_the_docker_commands_order(self, machine):
         machine.configure(currentContext="colima")
@@ -91,7 +91,7 @@ class TestChosen:
         machine.set(DOCKER_CONTEXT="desktop")
         assert docker_endpoint.chosen().url == "unix:///desktop.sock"
         machine.set(DOCKER_HOST="unix:///mine.sock")
-        assert str(docker_endpoint.chosen()) == "unix:///mine.sock (from DOCKER_HOST)"
+        assert docker_endpoint.chosen() == Endpoint(url="unix:///mine.sock", source="DOCKER_HOST")
         machine.set(DOCKER_HOST="", DOCKER_CONTEXT="default")
         assert docker_endpoint.chosen() == Endpoint(url=USUAL)
 
@@ -106,38 +106,38 @@ class TestChosen:
             ("tcp://[fd00::1]", "tcp://[fd00::1]:2375"),
         ],
     )
-    def test_every_part_gets_a_form_that_it_understands(self, machine, host, url):
+    def test_every_part_gets_a_form_that_it_accepts(self, machine, host, url):
         machine.set(DOCKER_HOST=host)
         assert docker_endpoint.chosen().environment["DOCKER_HOST"] == url
 
     @pytest.mark.parametrize(
         ("host", "shown"),
         [
-            ("ssh://me:secret@build.lan", r"ssh://\.\.\.@build\.lan .*no way through ssh"),
-            ("npipe:////./pipe/docker_engine", r"npipe:////\./pipe/docker_engine .* has to be"),
-            ("/var/run/docker.sock", r"/var/run/docker\.sock \(from DOCKER_HOST\): it has to be"),
-            ("tcp://", "has to be"),
-            ("tcp://host:port", "has to be"),
-            ("tcp://host/path", "has to be"),
-            ("tcp://me:secret@host", r"tcp://\.\.\.@host .* has to be"),
+            ("ssh://me:secret@build.lan", "ssh://...@build.lan"),
+            ("npipe:////./pipe/docker_engine", "npipe:////./pipe/docker_engine"),
+            ("/var/run/docker.sock", "/var/run/docker.sock"),
+            ("tcp://", "tcp://"),
+            ("tcp://host:port", "tcp://host:port"),
+            ("tcp://host/path", "tcp://host/path"),
+            ("tcp://me:secret@host", "tcp://...@host"),
         ],
     )
-    def test_what_some_part_can_not_use_is_refused(self, machine, host, shown):
+    def test_an_address_that_some_part_can_not_use_is_refused(self, machine, host, shown):
         machine.set(DOCKER_HOST=host)
-        with pytest.raises(SetupError, match=shown) as caught:
+        with pytest.raises(SetupError, match=rf"{re.escape(shown)} .*DOCKER_HOST") as caught:
             docker_endpoint.chosen()
         assert "secret" not in str(caught.value)
 
     def test_tls_of_variables(self, machine):
         for name in docker_endpoint.TLS_FILES:
             (machine.folder / name).touch()
-        # A folder alone turns nothing on, for the docker command.
+        # A folder alone does not turn on TLS, as for the docker command.
         machine.set(DOCKER_HOST="tcp://host", DOCKER_CERT_PATH="/nowhere")
         assert docker_endpoint.chosen().environment == {
             "DOCKER_HOST": "tcp://host:2375",
             **NO_TLS,
         }
-        # Without one it takes its own, where the Go client would speak in the clear.
+        # Without one it uses its own folder; the Go client would use no TLS.
         machine.set(DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH="")
         assert docker_endpoint.chosen().environment == {
             "DOCKER_HOST": "tcp://host:2376",
@@ -146,7 +146,7 @@ class TestChosen:
             "DOCKER_CERT_PATH": str(machine.folder),
         }
         machine.set(DOCKER_TLS_VERIFY="", DOCKER_TLS="1")
-        with pytest.raises(SetupError, match="DOCKER_TLS without DOCKER_TLS_VERIFY takes any"):
+        with pytest.raises(SetupError, match="DOCKER_TLS without DOCKER_TLS_VERIFY"):
             docker_endpoint.chosen()
 
     def test_tls_of_a_context(self, machine):
@@ -160,11 +160,11 @@ class TestChosen:
         }
 
     @pytest.mark.parametrize("tls", [docker_endpoint.TLS_FILES, ()])
-    def test_tls_with_whoever_answers_is_refused(self, machine, tls):
-        """Pulumi's provider can't be told to, and without certificates it was taken for no TLS."""
+    def test_tls_without_verification_is_refused(self, machine, tls):
+        """Pulumi's provider can't do that, and without certificates it was taken for no TLS."""
         machine.set(DOCKER_CONTEXT="lab")
         machine.context("lab", "tcp://lab:2376", tls=tls, skips=True)
-        with pytest.raises(SetupError, match=r"'lab' in .*: skip-tls-verify of this context takes"):
+        with pytest.raises(SetupError, match=r"'lab' in .*skip-tls-verify"):
             docker_endpoint.chosen()
 
     @pytest.mark.parametrize("tls", [docker_endpoint.TLS_FILES, ()])
@@ -176,33 +176,33 @@ class TestChosen:
         machine.set(DOCKER_TLS="1", DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH="/nowhere")
         machine.set(DOCKER_CONTEXT="some")
         machine.context("some", host, tls=tls)
-        found = docker_endpoint.chosen()
-        machine.set(**found.environment)
+        endpoint = docker_endpoint.chosen()
+        machine.set(**endpoint.environment)
         again = docker_endpoint.chosen()
-        assert again == dataclasses.replace(found, source="DOCKER_HOST")
+        assert again == dataclasses.replace(endpoint, source="DOCKER_HOST")
         assert again == docker_endpoint.without_context()
 
-    def test_half_of_the_certificates_is_none(self, machine):
+    def test_incomplete_certificates_are_refused(self, machine):
         machine.set(DOCKER_CONTEXT="lab")
         machine.context("lab", "tcp://lab:2376", tls=["ca.pem"])
-        with pytest.raises(SetupError, match=r"lacks cert\.pem, key\.pem\. With TLS"):
+        with pytest.raises(SetupError, match=r"cert\.pem, key\.pem"):
             docker_endpoint.chosen()
 
     def test_a_context_that_is_not_there_or_not_readable(self, machine):
         machine.configure(currentContext="gone")
-        with pytest.raises(SetupError, match=r"'gone' in .* does not exist .* context use default"):
+        with pytest.raises(SetupError, match=r"'gone' in .* context use default"):
             docker_endpoint.chosen()
         machine.context("gone", "unix:///x")
         for text in ("{", "[]", "{}", '{"Endpoints": {"docker": 1}}'):
             [meta] = machine.folder.glob("contexts/meta/*/meta.json")
             meta.write_text(text)
-            with pytest.raises(SetupError, match=r"'gone' in .* can't be read"):
+            with pytest.raises(SetupError, match=r"'gone' in .* read"):
                 docker_endpoint.chosen()
 
     @pytest.mark.parametrize("text", ["{", "[]"])
     def test_a_configuration_that_is_not_readable(self, machine, text):
         (machine.folder / "config.json").write_text(text)
-        with pytest.raises(SetupError, match=r"config\.json, where .* can't be read"):
+        with pytest.raises(SetupError, match=r"config\.json.* read"):
             docker_endpoint.chosen()
 
     def test_the_provider_knows_no_context(self, machine):
@@ -228,7 +228,7 @@ def version_of(endpoint):
 
 @pytest.fixture
 def forbidden(monkeypatch):
-    """As for a user who is not in the group; the tests may run as root, whom nothing stops."""
+    """As for a user who is not in the group; the tests may run as root, who is never refused."""
 
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -263,14 +263,14 @@ class TestAsk:
             version_of(at(tmp_path / "s"))
         with pytest.raises(NoAnswerError, match="Permission denied") as caught:
             version_of(Endpoint(url="tcp://127.0.0.1:1", source="x"))
-        assert not isinstance(caught.value, NotAllowedError), "a firewall asks for no group"
+        assert not isinstance(caught.value, NotAllowedError), "a firewall has no group"
 
     @pytest.mark.parametrize("host", ["build..lan", f"{'a' * 64}.lan", ".lan", "a b"])
     @pytest.mark.parametrize("folder", [None, "with TLS"])
-    def test_what_is_no_name_of_a_host_is_told(self, tmp_path, host, folder):
+    def test_a_wrong_host_name_is_reported(self, tmp_path, host, folder):
         if folder:
             with tls_server(tmp_path):
-                pass  # its certificates are what is wanted
+                pass  # for its certificates
         endpoint = Endpoint(url=f"tcp://{host}:1", source="x", certificates=folder and tmp_path)
         with pytest.raises(NoAnswerError, match=rf"tcp://{host}:1 \(from x\): "):
             version_of(endpoint)
@@ -280,7 +280,7 @@ class TestAsk:
         monkeypatch.setattr(Answer, "body", body)
         with (
             unix_server(tmp_path / "s"),
-            pytest.raises(NoAnswerError, match=r"is no Docker \(it says: HTTP 200"),
+            pytest.raises(NoAnswerError, match="HTTP 200"),
         ):
             version_of(at(tmp_path / "s"))
 
@@ -306,12 +306,12 @@ def never_started(monkeypatch):
 
 @pytest.fixture
 def slow_server(tmp_path, monkeypatch):
-    """Does not answer whoever came first, as one that systemd starts only when it is asked."""
-    asked, second = [], threading.Event()
+    """Does not answer the first request, like one that systemd starts on the first request."""
+    requests, second = [], threading.Event()
 
     def answer(self):
-        asked.append(self.path)
-        if len(asked) > 1:
+        requests.append(self.path)
+        if len(requests) > 1:
             second.set()
             plain(self)
         else:
@@ -321,17 +321,16 @@ def slow_server(tmp_path, monkeypatch):
     monkeypatch.setattr(Answer, "do_GET", answer)
     with unix_server(tmp_path / "slow"):
         yield tmp_path / "slow"
-    assert len(asked) == 2
+    assert len(requests) == 2
 
 
 class TestChoose:
     def test_a_dead_one_that_was_chosen_stops_everything(self, machine, never_started, capsys):
         machine.configure(currentContext="colima")
         machine.context("colima", f"unix://{machine.folder}/none.sock")
-        with pytest.raises(SetupError, match=r"none\.sock \(from the docker context 'colima' in"):
+        with pytest.raises(SetupError, match=r"none\.sock .*'colima'"):
             docker_engine.choose()
-        told = capsys.readouterr().err
-        assert told.startswith(f"Docker: unix://{machine.folder}/none.sock (from the docker contex")
+        assert f"unix://{machine.folder}/none.sock" in capsys.readouterr().err
 
     def test_every_child_goes_to_the_chosen_one(self, machine, never_started, capsys):
         machine.set(DOCKER_CONTEXT="colima", DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH="/x")
@@ -343,7 +342,7 @@ class TestChoose:
             "DOCKER_HOST": f"unix://{path}",
             **NO_TLS,
         }
-        assert capsys.readouterr().err == f"Docker: {endpoint}\n"
+        assert str(endpoint) in capsys.readouterr().err
 
     def test_beside_a_dockerd_that_is_busy_no_second_one_is_started(
         self, tmp_path, monkeypatch, never_started, capsys
@@ -353,9 +352,9 @@ class TestChoose:
         with socket.socket(socket.AF_UNIX) as silent:
             silent.bind(str(tmp_path / "s"))
             silent.listen()
-            with pytest.raises(SetupError, match=r"nothing came in 0\.2 s\. .*systemctl restart"):
+            with pytest.raises(SetupError, match=r"0\.2 s\. .*systemctl restart"):
                 docker_engine.ensure(at(tmp_path / "s", source=""))
-        assert capsys.readouterr().err.endswith("nothing came in 0.1 s: waiting up to 0.2 s more\n")
+        assert "waiting up to 0.2 s more" in capsys.readouterr().err
 
     @pytest.mark.parametrize("source", ["", "DOCKER_HOST"])
     def test_one_that_is_slow_is_waited_for(
@@ -367,11 +366,10 @@ class TestChoose:
             machine.set(DOCKER_HOST=f"unix://{slow_server}")
             docker_engine.choose()
         else:
-            said = docker_engine.ensure(at(slow_server, source))
-            assert said.startswith("Docker 27.1.0")
+            assert "27.1.0" in docker_engine.ensure(at(slow_server, source))
 
     @pytest.mark.parametrize("source", ["", "DOCKER_HOST"])
-    def test_who_may_not_use_it_is_told_the_group(
+    def test_a_user_who_may_not_use_it_learns_about_the_group(
         self, machine, never_started, forbidden, source, tmp_path
     ):
         machine.set(DOCKER_HOST=f"unix://{tmp_path}/s")

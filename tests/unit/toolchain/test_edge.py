@@ -1,4 +1,4 @@
-"""What comes past every other handler is told in a line; the traceback is kept for its user."""
+"""An error that nothing else handles is reported in one line; its traceback goes into a file."""
 
 import ast
 import errno
@@ -47,7 +47,7 @@ def test_a_status_is_passed_on():
     assert entry_point.run("x", lambda: 3) == 3
 
 
-def test_a_known_error_is_told_as_it_is(capsys, errors):
+def test_a_known_error_is_shown_as_it_is(capsys, errors):
     assert entry_point.run("x", raising(KnownError("so it is")), (KnownError,)) == 1
     assert capsys.readouterr().err == "x: so it is\n"
     assert not errors.exists()
@@ -63,40 +63,37 @@ def test_an_exit_is_left_alone():
         entry_point.run("x", raising(SystemExit(5)))
 
 
-def test_a_defect_is_told_in_a_line_and_its_traceback_kept_for_its_user_alone(capsys, errors):
+def test_a_bug_is_reported_in_one_line_and_its_traceback_kept_in_a_private_file(capsys, errors):
     assert entry_point.run("x", raising(ValueError("hunter2"))) == entry_point.SOFTWARE_ERROR
-    said = capsys.readouterr().err
-    assert len(said.splitlines()) == 1
-    assert "ValueError at tests/unit/toolchain/test_edge.py:" in said
-    assert "Please report it" in said
-    assert "hunter2" not in said, "nobody knows what the text of an unknown error holds"
-    (kept,) = errors.iterdir()
-    assert str(kept) in said
-    assert "ValueError: hunter2" in kept.read_text()
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    printed = capsys.readouterr().err
+    assert len(printed.splitlines()) == 1
+    assert "ValueError at tests/unit/toolchain/test_edge.py:" in printed
+    assert "report it" in printed
+    assert "hunter2" not in printed, "the text of an unknown error may contain a secret"
+    (traceback,) = errors.iterdir()
+    assert str(traceback) in printed
+    assert "ValueError: hunter2" in traceback.read_text()
+    assert stat.S_IMODE(traceback.stat().st_mode) == 0o600
     assert stat.S_IMODE(errors.stat().st_mode) == 0o700
 
 
-def test_what_the_system_refuses_is_told_in_its_words(capsys, errors):
+def test_an_error_of_the_system_is_shown_with_its_text(capsys, errors):
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/var/lib/x")
     assert entry_point.run("x", raising(error)) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("x: No space left on device: /var/lib/x (")
+    assert "No space left on device: /var/lib/x" in capsys.readouterr().err
     assert list(errors.iterdir())
 
 
-def test_a_traceback_goes_elsewhere_where_the_checkout_is_not_writable(
-    capsys, tmp_path, monkeypatch
-):
+def test_a_traceback_goes_elsewhere_if_the_checkout_is_not_writable(capsys, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(entry_point, "ERRORS", tmp_path / "file" / "errors")
     monkeypatch.setattr(entry_point.tempfile, "tempdir", str(tmp_path))
     assert entry_point.run("x", raising(ValueError())) == entry_point.SOFTWARE_ERROR
-    (kept,) = tmp_path.glob("*.log")
-    assert str(kept) in capsys.readouterr().err
+    (traceback,) = tmp_path.glob("*.log")
+    assert str(traceback) in capsys.readouterr().err
 
 
-def test_a_traceback_that_can_go_nowhere_hides_no_error(capsys, tmp_path, monkeypatch):
+def test_a_traceback_that_can_not_be_written_hides_no_error(capsys, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(entry_point, "ERRORS", tmp_path / "file" / "errors")
     monkeypatch.setattr(entry_point.tempfile, "tempdir", str(tmp_path / "file"))
@@ -120,7 +117,7 @@ entry_point.ERRORS = pathlib.Path("{errors}")
 
 def work():
     for _ in range({count}):
-        print("a line of output that somebody reads or not")
+        print("a line of output that may be read or not")
     {end}
 
 sys.exit(entry_point.run("x", work))
@@ -134,7 +131,7 @@ def python(script, **options):
 # Few lines are still in the buffer when the work is done, many are not.
 @pytest.mark.parametrize("count", [1, 100_000])
 @pytest.mark.parametrize("end", ["return 0", "sys.exit(0)", "raise ValueError"])
-def test_a_reader_that_has_read_enough_is_no_error(count, end, tmp_path):
+def test_a_reader_that_has_read_enough_is_not_an_error(count, end, tmp_path):
     read, write = os.pipe()
     os.close(read)  # gone before the first line: no race with `head`
     script = PRINTS.format(errors=tmp_path, count=count, end=end)
@@ -143,7 +140,7 @@ def test_a_reader_that_has_read_enough_is_no_error(count, end, tmp_path):
     assert process.wait(timeout=60) == entry_point.READER_GONE
 
 
-def test_a_reader_that_has_read_enough_is_told_nothing(tmp_path):
+def test_a_reader_that_has_read_enough_causes_no_output(tmp_path):
     read, write = os.pipe()
     os.close(read)
     script = PRINTS.format(errors=tmp_path, count=100_000, end="return 0")
@@ -153,13 +150,13 @@ def test_a_reader_that_has_read_enough_is_told_nothing(tmp_path):
     assert process.returncode == entry_point.READER_GONE
 
 
-def test_a_connection_that_breaks_is_no_reader_that_has_gone(capsys, errors):
+def test_a_broken_connection_is_not_a_reader_that_is_gone(capsys, errors):
     error = BrokenPipeError(errno.EPIPE, "Broken pipe")
     assert entry_point.run("x", raising(error)) == 1
-    assert capsys.readouterr().err.startswith("x: Broken pipe (")
+    assert "Broken pipe" in capsys.readouterr().err
 
 
-def test_closed_output_is_no_error(tmp_path):
+def test_closed_output_is_not_an_error(tmp_path):
     script = PRINTS.format(errors=tmp_path, count=1, end="return 0")
     line = f"{sys.executable} -c '{script}' >&- 2>&-"
     assert subprocess.run(["sh", "-c", line], cwd=ROOT).returncode == 0
@@ -182,8 +179,8 @@ def test_the_commands_are_found():
 
 
 @pytest.mark.parametrize("module", ["toolchain", "ops", "demo", "bench", "ops.cluster"])
-def test_an_old_python_is_told_which_one_is_needed(module):
-    # No Python as old as that is at hand: this one says that it is.
+def test_an_old_python_is_refused_with_the_version_that_is_needed(module):
+    # No Python as old as that is at hand: this one claims to be.
     script = (
         "import runpy, sys; sys.version_info = (3, 9, 2, 'final', 0); sys.version = '3.9.2 (old)'; "
         f"sys.argv = ['x']; runpy.run_module('{module}', run_name='__main__')"
@@ -192,12 +189,10 @@ def test_an_old_python_is_told_which_one_is_needed(module):
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 1
-    assert re.fullmatch(
-        r"talos-cache needs Python 3\.10 or newer, and .* is 3\.9\.2\..*\n", done.stderr
-    )
+    assert re.fullmatch(r".* 3\.10 or newer.* 3\.9\.2.*\n", done.stderr)
 
 
-def test_an_old_python_can_read_what_tells_it():
+def test_an_old_python_can_parse_the_check():
     for package in ("host", "toolchain", "ops", "demo", "bench"):
         text = (ROOT / package / "__init__.py").read_text()
         ast.parse(text, feature_version=(3, 6))
@@ -213,8 +208,8 @@ def test_an_old_python_can_read_what_tells_it():
     ("command", "stack"),
     [(("ops", "doctor", "--stack", "x"), "x"), (("demo",), "docker"), (("bench",), "docker")],
 )
-def test_another_python_than_the_projects_is_told_where_that_is(command, stack):
-    # -S and -I leave out what is installed: so it is with the system's own Python.
+def test_another_python_than_the_projects_is_refused_with_the_way_to_it(command, stack):
+    # -S and -I leave out what is installed, as in the system's own Python.
     script = f"import sys; sys.path.insert(0, '.'); sys.argv = {list(command)}; " + (
         f"import runpy; runpy.run_module('{command[0]}', run_name='__main__')"
     )
@@ -226,12 +221,12 @@ def test_another_python_than_the_projects_is_told_where_that_is(command, stack):
         timeout=60,
     )
     assert done.returncode == 1
-    assert "lacks pulumi, pulumi_command" in done.stderr
+    assert "pulumi, pulumi_command" in done.stderr
     assert f'eval "$(make -s setup STACK={stack})"' in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_all_that_is_required_is_asked_for():
+def test_every_requirement_is_checked_for():
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     required = [line for line in lines if line and not line.startswith("#")]
     assert len(installed.NEEDED) == len(required)
