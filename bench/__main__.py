@@ -190,14 +190,14 @@ class Bench:
     def _verify(self, size: int) -> list[float]:
         """Seconds for a list of images that the first cache has, without hashing them."""
         host = "host0.example.com"
-        made = [
+        team = [
             images.multi_platform(host, f"team/app{number}", "v1", b"app %d" % number)
             for number in range(VERIFIED)
         ]
-        for image in made:
+        for image in team:
             self.upstream.push(image)
         list_ = FOLDER / "images.txt"
-        list_.write_text("\n".join(image.reference for image in made))
+        list_.write_text("\n".join(image.reference for image in team))
         stack = f"bench{size}"
         shutil.copy(_config(size), ROOT / "stacks" / f"Pulumi.{stack}.yaml")
         _ops("warm", stack, "--images", str(list_))
@@ -208,14 +208,14 @@ class Bench:
         self._pulumi("stack", "init", size=1)
         self._write_config(1)
         self._up(1)
-        made = [
+        small = [
             images.single("host0.example.com", f"small/app{number}", "v1", b"app %d" % number)
             for number in range(CARRIED)
         ]
-        for image in made:
+        for image in small:
             self.upstream.push(image)
         list_, archive = FOLDER / "small.txt", FOLDER / "small.tar.zst"
-        list_.write_text("\n".join(image.reference for image in made))
+        list_.write_text("\n".join(image.reference for image in small))
         self._write_stack("bench1", f"{PREFIX}-cache")
         _ops("warm", "bench1", "--images", str(list_))
         times: dict[str, list[float]] = {"verify": [], "export": [], "import": []}

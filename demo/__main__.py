@@ -187,7 +187,7 @@ def _prove(demo: Demo) -> None:
     for image in IMAGES:
         demo.upstream.push(image)
     kinds = "an image, an index for two platforms, and an artifact that is not an image"
-    step.proved(f"an upstream registry holds {kinds}, made here")
+    step.proved(f"an upstream registry has {kinds}, made here")
 
     cli.select(STACK)
     outputs = demo.up("bringing up the caches")

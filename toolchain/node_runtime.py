@@ -1,8 +1,8 @@
 """Lets Docker run privileged containers, such as Talos nodes, without CAP_SYS_RESOURCE.
 
-No process can grant a capability that it does not have. Where this one is missing (mostly inside a
-container or a sandbox), runc refuses to start a privileged container. There, and only there,
-dockerd is started with a wrapper around runc as its default runtime, which drops the capability.
+No process can grant a capability that it does not have. If this one is missing (mostly inside a
+container or a sandbox), runc refuses to start a privileged container. Then, and only then, dockerd
+is started with a wrapper around runc as its default runtime, which drops the capability.
 """
 
 from pathlib import Path

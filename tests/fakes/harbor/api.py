@@ -351,8 +351,8 @@ class Harbor:
             "references": [
                 {
                     "child_digest": digest,
-                    # What an index does not say is left out, and an empty word is not said.
-                    "platform": {name: said for name, said in asdict(platform).items() if said},
+                    # Fields that are absent or empty in an index are left out.
+                    "platform": {name: text for name, text in asdict(platform).items() if text},
                 }
                 for digest, platform in held.references
             ]
@@ -503,8 +503,8 @@ class Harbor:
                 raise not_implemented("permissions but to pull from projects, and read them")
             allowed.append(self._project(one["namespace"])["project_id"])
         known = ("name", "description", "level", "duration", "disable")
-        said = {key: body[key] for key in known if key in body}
-        return {**said, "permissions": allowed, "access": body["permissions"][0]["access"]}
+        fields = {key: body[key] for key in known if key in body}
+        return {**fields, "permissions": allowed, "access": body["permissions"][0]["access"]}
 
     def _projects_of(self, robot):
         return [number for number in robot["permissions"] if number in self.projects]

@@ -213,7 +213,7 @@ class Handler(BaseHTTPRequestHandler):
         project = self._allowed(project_name, repository)
         registry = self.server.harbor.registries.get(project.get("registry_id"))
         if registry is None:
-            raise not_implemented("projects that are no proxy caches")
+            raise not_implemented("projects that are not proxy caches")
         if registry["type"] == "docker-hub" and "/" not in repository:
             place = f"/v2/{project_name}/library/{repository}/{kind}/{reference}"
             self._send(301, {"Location": place}, b"")

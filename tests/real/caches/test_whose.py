@@ -156,7 +156,7 @@ def test_a_renamed_stack_goes_on_with_what_it_has_made(up):
 
 @contextmanager
 def as_it_was(checkout):
-    """An older version of this project: two labels, and a stand-in that tells the state no ids."""
+    """An older version of this project: two labels, and a fallback plugin without state ids."""
     lines = {
         "plan/ownership.py": "            IDENTITY_LABEL: self.identity,\n"
         "            CHECKOUT_LABEL: self.checkout,\n",

@@ -62,8 +62,8 @@ EXITS_SOON = container(command=["/bin/sleep", "5"], ports=[ONE])
 SAID = {"command": ["60"], "entrypoints": ["/bin/sleep"], "ports": [ONE]}
 
 CONTAINERS: Mapping[str, Sequence[Step]] = {
-    "nothing but a name and an image": lasting(container()),
-    "a preview of making, changing and replacing it": (
+    "only a name and an image": lasting(container()),
+    "a preview of creating, changing and replacing it": (
         {"preview": container()},
         {"preview": container(image=UNKNOWN)},
         up(container()),
@@ -84,7 +84,7 @@ CONTAINERS: Mapping[str, Sequence[Step]] = {
         container(ports=[ONE, port(internal=5001, external="{port2}")]),
         container(ports=[port(internal=5001, external="{port2}"), ONE]),
     ),
-    "an address more and one less": (
+    "an address added and one removed": (
         up(container(ports=[ONE])),
         up(container(ports=[ONE, TWO])),
         up(container(ports=[TWO])),
@@ -100,7 +100,7 @@ CONTAINERS: Mapping[str, Sequence[Step]] = {
         up(container(ports=[ONE, THREE])),
         DESTROY,
     ),
-    "ports come and go": (
+    "ports added and removed": (
         up(container()),
         up(container(ports=[ONE])),
         up(container()),
@@ -124,23 +124,23 @@ CONTAINERS: Mapping[str, Sequence[Step]] = {
     "environment variables": lasting(
         container(envs=["B=2", "A=1"]), container(envs=["A=1", "B=2"]), container(envs=["A=1"])
     ),
-    "an environment variable that is none": (up(container(envs=["A"])),),
+    "a malformed environment variable": (up(container(envs=["A"])),),
     "another restart policy": lasting(
         container(),
         container(restart="always"),
         container(restart="on-failure", maxRetryCount=3),
         container(restart="no"),
     ),
-    "a restart policy that there is not": (up(container(restart="sometimes")),),
+    "an unknown restart policy": (up(container(restart="sometimes")),),
     "memory": lasting(container(memory=64), container(memory=32), container(memory=128)),
-    "memory less than nothing": (up(container(memory=-1)),),
+    "negative memory": (up(container(memory=-1)),),
     "a healthcheck": lasting(
         container(healthcheck=HEALTH), container(healthcheck={**HEALTH, "interval": "1m"})
     ),
-    "a healthcheck that is read back in other words, then none": lasting(
+    "a healthcheck that is read back in another form, then none": lasting(
         container(healthcheck={"tests": ["CMD", "/bin/true"], "interval": "60s"}), container()
     ),
-    "a healthcheck that is no duration": (
+    "a healthcheck with a wrong duration": (
         up(container(healthcheck={**HEALTH, "interval": "5 parsecs"})),
     ),
     "uploads": lasting(
@@ -156,14 +156,14 @@ CONTAINERS: Mapping[str, Sequence[Step]] = {
         run("docker exec {name} /bin/stat -c %a /tmp/file"),
         DESTROY,
     ),
-    "an upload of nothing": (up(container(uploads=[{"file": "/tmp/file"}])), STATE),
-    "an upload that is no base64": (
+    "an empty upload": (up(container(uploads=[{"file": "/tmp/file"}])), STATE),
+    "an upload that is not base64": (
         up(container(uploads=[{"file": "/tmp/file", "contentBase64": "not!"}])),
     ),
     "an upload of two contents": (up(container(uploads=[BOTH])), STATE),
     "no inputs": (up({}),),
     "no image": (up({"name": "{name}"}),),
-    "an image that is not there": (up(container(image="127.0.0.1:1/nowhere:1")), STATE),
+    "a missing image": (up(container(image="127.0.0.1:1/nowhere:1")), STATE),
     "a name that is taken": (
         run("docker run -d --name {name} {image}"),
         up(container()),
@@ -224,7 +224,7 @@ CONTAINERS: Mapping[str, Sequence[Step]] = {
         STATE,
         DESTROY,
     ),
-    "a command that is not there, then mended": (
+    "a missing command, then fixed": (
         up(container(command=["/bin/not-there"])),
         STATE,
         REFRESH,
@@ -249,7 +249,7 @@ CONTAINERS: Mapping[str, Sequence[Step]] = {
         STATE,
         DESTROY,
     ),
-    "stopped by hand, which is all right": (
+    "stopped by hand, which is allowed": (
         up(container(ports=[ONE], mustRun=False)),
         run("docker stop -t 0 {name}"),
         REFRESH,
@@ -258,7 +258,7 @@ CONTAINERS: Mapping[str, Sequence[Step]] = {
         STATE,
         DESTROY,
     ),
-    "made but not started": lasting(container(start=False)),
+    "created but not started": lasting(container(start=False)),
     "removed by hand": (
         up(container()),
         run("docker rm -f {name}"),
@@ -326,14 +326,14 @@ CONTAINERS: Mapping[str, Sequence[Step]] = {
         container(dnsOpts=["attempts:2", "timeout:1"]),
         container(dnsOpts=["attempts:2"]),
     ),
-    "where the log goes": lasting(
+    "a log driver and its options": lasting(
         container(logDriver="json-file", logOpts={"max-size": "10m"}),
         container(logOpts={"max-size": "20m"}),
         container(logDriver="none"),
     ),
-    "files in memory": lasting(container(tmpfs={"/run": ""}), container(tmpfs={"/run": "size=1m"})),
+    "tmpfs": lasting(container(tmpfs={"/run": ""}), container(tmpfs={"/run": "size=1m"})),
     "hosts": lasting(container(hosts=[{"host": "h", "ip": "10.0.0.1"}]), container()),
-    "time to stop": lasting(
+    "a stop timeout": lasting(
         container(stopTimeout=3), container(stopTimeout=3, destroyGraceSeconds=1)
     ),
     "anonymous volumes are kept": (
@@ -356,16 +356,16 @@ VOLUMES: Mapping[str, Sequence[Step]] = {
         {"name": "{name}", "labels": [{"label": "a", "value": "2"}]},
         {"name": "{name}"},
     ),
-    "one that is there already": (
+    "a volume that exists already": (
         run("docker volume create {name}"),
         *lasting({"name": "{name}"}),
     ),
-    "one that is there already, with other labels": (
+    "a volume that exists already, with other labels": (
         run("docker volume create --label by=hand {name}"),
         *lasting({"name": "{name}", "labels": LABELS}),
     ),
     "a driver": lasting({"name": "{name}"}, {"name": "{name}", "driver": "local"}),
-    "a driver that there is not": (up({"name": "{name}", "driver": "no-such-driver"}),),
+    "an unknown driver": (up({"name": "{name}", "driver": "no-such-driver"}),),
     "options of the driver": lasting(
         {"name": "{name}", "driverOpts": {"type": "tmpfs", "device": "tmpfs"}},
         {"name": "{name}"},
@@ -400,10 +400,10 @@ TAG = run("docker tag {image} {name}:1; docker tag {image} {name}:2")
 TAGS = run("docker images --format '{{.Tag}}' {name} | sort")
 
 IMAGES: Mapping[str, Sequence[Step]] = {
-    "an image that is there": (TAG, *lasting({**TAGGED, "keepLocally": True}), TAGS),
+    "an image that exists already": (TAG, *lasting({**TAGGED, "keepLocally": True}), TAGS),
     "an image that is not kept": (TAG, up(TAGGED), DESTROY, TAGS),
     "a preview of an image": ({"preview": TAGGED}, TAG, up(TAGGED), {"preview": {"name": "b"}}),
-    "an image to be pulled from nowhere": (up({"name": "127.0.0.1:1/nowhere:1"}),),
+    "an image that can't be pulled": (up({"name": "127.0.0.1:1/nowhere:1"}),),
     "how an image is removed changes": (
         TAG,
         up({**TAGGED, "keepLocally": True}),
@@ -441,7 +441,7 @@ NETWORKS: Mapping[str, Sequence[Step]] = {
         {"invoke": {"name": "{name}"}},
         run("docker network rm {name}"),
     ),
-    "a network that there is not": ({"invoke": {"name": "{name}"}},),
+    "a missing network": ({"invoke": {"name": "{name}"}},),
     "no name": ({"invoke": {}},),
 }
 
@@ -504,7 +504,7 @@ COMMANDS: Mapping[str, Sequence[Step]] = {
         {"create": "cat", "stdin": "typed\n\n"}, {"create": "cat", "stdin": ""}, {"create": "cat"}
     ),
     "standard input that is not read": (up({"create": "true", "stdin": "{long}"}), DESTROY),
-    "what is shown": (
+    "what is logged": (
         *(
             up({**PRINTS, "create": f"sleep 0.{n}; {PRINTS['create']}", "logging": shown})
             for n, shown in enumerate(("none", "stdout", "stderr"))
@@ -523,19 +523,19 @@ COMMANDS: Mapping[str, Sequence[Step]] = {
         up({"create": "pwd", "dir": "{folder}/none"}),
         DESTROY,
     ),
-    "past its time": (
+    "a timeout": (
         {"hurried": {"create": "echo begun; exec sleep 60"}},
         # The leader is killed; what it started is not, and is waited for.
         {"hurried": {"create": "(sleep 3; touch {folder}/done; echo done) & echo begun; sleep 60"}},
         run("ls {folder}"),
     ),
-    "what is no text": (
+    "output that is not text": (
         up({"create": 1}),
         up({"create": True}),
         up({"create": ["true"]}),
         up({"environment": {"A": 1}}),
     ),
-    "a property that there is not": (up({**PRINTS, "colour": "red"}),),
+    "an unknown property": (up({**PRINTS, "colour": "red"}),),
     "an unknown": (
         {"preview": {"create": UNKNOWN}},
         up(PRINTS),

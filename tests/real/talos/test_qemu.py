@@ -1,7 +1,7 @@
 """Clusters of QEMU machines, as far as they go where there is no Talos to boot.
 
 Real are talosctl, QEMU, its firmware, the CNI plugins of Debian, bridge, namespaces and firewall.
-The machines start from a boot image without anything in it, so they never become nodes. Stand-ins:
+The machines start from a boot image without anything in it, so they never become nodes. Fakes:
 the boot image; `tc-redirect-tap`, a CNI plugin that no package registry has; and a front of QEMU
 that leaves KVM out, which a machine for tests may have and not be able to use.
 """
@@ -333,7 +333,7 @@ class Host:
         plugins.mkdir(parents=True)
         for name in ("bridge", "firewall", "static"):
             shutil.copy(DEBIAN_PLUGINS / name, plugins)
-        self.put(plugins / "tc-redirect-tap", TAP_STAND_IN)
+        self.put(plugins / "tc-redirect-tap", FAKE_TAP)
 
     def left(self):
         """Everything of the cluster that there is on this machine."""
@@ -362,7 +362,7 @@ QEMU_WITHOUT_KVM = """#!/bin/bash
 exec -a "$0" /usr/bin/qemu-system-x86_64 "${@//,accel=kvm/}"
 """
 # Makes the tap interface for the machine, and leaves it unconnected: nothing talks through it.
-TAP_STAND_IN = f"""#!{sys.executable}
+FAKE_TAP = f"""#!{sys.executable}
 import json, os, subprocess, sys
 request = json.load(sys.stdin)
 namespace, machine = os.environ.get("CNI_NETNS"), os.environ.get("CNI_CONTAINERID")

@@ -51,10 +51,10 @@ def test_a_home_that_is_not_set_is_what_the_system_says(home, monkeypatch, capsy
 def homeless(home, monkeypatch):
     """As in a container that runs under a number without a name."""
 
-    def nobody(_):
+    def unknown(_):
         raise KeyError("uid not found")
 
-    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
     monkeypatch.delenv("HOME")
     with pytest.raises(RuntimeError):
         Path.home()
@@ -119,6 +119,6 @@ def test_the_command_ends_at_once_with_these_lines(home, tmp_path):
         timeout=60,
     )
     assert done.returncode == 1
-    assert done.stdout == "", "no line to take over"
+    assert done.stdout == "", "no lines for the shell"
     assert done.stderr.startswith("set-up: nothing was done:\n  the tool cache ")
     assert len(done.stderr.splitlines()) == 2

@@ -68,7 +68,7 @@ def test_a_layer_is_the_same_bytes_every_time_and_holds_every_folder(tmp_path):
         modes = {member.name: oct(member.mode) for member in archive}
         assert list(modes) == ["usr", "usr/bin", "usr/bin/init", "usr/bin/apid", *list(modes)[4:]]
         assert modes["usr"] == "0o755"
-        assert modes["tmp"] == "0o1777", "said once, not again for what is in it"
+        assert modes["tmp"] == "0o1777", "set once, not again for its content"
         assert archive.extractfile("usr/bin/apid").read() == b"x" * 100_000
 
 
