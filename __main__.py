@@ -19,23 +19,23 @@ from plan.stack import StackPlan, build
 
 
 def main() -> None:
-    """Bring up this stack's caches and clusters; export what nodes and people need."""
+    """Declare this stack's caches and clusters; export what nodes and users need."""
     stack = pulumi.get_stack()
-    chosen, files = config.read(stack)
+    settings, files = config.read(stack)
     which.check(stack, config.given())
     recorded = stack_state.read(stack)
     us = whose.we_are(stack, recorded)
-    bridge = gateway() if addressing.needs_bridge_gateway(chosen) else None
+    bridge = gateway() if addressing.needs_bridge_gateway(settings) else None
     host = preflight.look()
-    facts = machine_facts.gather(stack, chosen, files, bridge, host.published)
-    plan = build(stack, chosen, facts)
+    facts = machine_facts.gather(stack, settings, files, bridge, host.published)
+    plan = build(stack, settings, facts)
     preview = pulumi.runtime.is_dry_run()
     warnings = preflight.check(host, plan.caches, plan.clusters, recorded, us, preview=preview)
     for warning in (*plan.warnings, *warnings):
         pulumi.log.warn(warning)
     ready = CacheSet("caches", plan.caches, us.labels, probe=unready).ready
     if plan.behind:
-        ready = _behind_harbor(stack, chosen, plan, recorded, ready)
+        ready = _behind_harbor(stack, settings, plan, recorded, ready)
     for cluster in plan.clusters:
         TalosCluster(cluster.settings.slug, cluster, ready)
     for name, value in plan.outputs.items():
@@ -43,19 +43,19 @@ def main() -> None:
 
 
 def _behind_harbor(
-    stack: str, chosen: Settings, plan: StackPlan, recorded: Recorded, ready: pulumi.Output[bool]
+    stack: str, settings: Settings, plan: StackPlan, recorded: Recorded, ready: pulumi.Output[bool]
 ) -> pulumi.Output[bool]:
-    """True once nodes may pull from Harbor too; with what this stack makes there."""
-    from ops.harbor import access, drift  # a quarter of a second, and most stacks have none
+    """Declare this stack's Harbor projects; true once nodes can pull through Harbor as well."""
+    from ops.harbor import access, drift  # slow to import (0.25 s), and most stacks have no Harbor
 
     if plan.harbor:
-        seen = drift.look(plan.harbor, recorded.harbor)
-        if seen.warning:
-            pulumi.log.warn(seen.warning)
-        projects = HarborProjects("harbor", plan.harbor, seen.repairs).ready
+        found_drift = drift.look(plan.harbor, recorded.harbor)
+        if found_drift.warning:
+            pulumi.log.warn(found_drift.warning)
+        projects = HarborProjects("harbor", plan.harbor, found_drift.repairs).ready
         ready = pulumi.Output.all(ready, projects).apply(all)
-    assert chosen.harbor is not None  # noqa: S101 - an upstream behind it needs one (plan/settings/stack.py)
-    probe = functools.partial(access.report, chosen.harbor, plan.behind)
+    assert settings.harbor is not None  # noqa: S101 - plan/settings/stack.py has checked it
+    probe = functools.partial(access.report, settings.harbor, plan.behind)
     return may_pull(ready, probe)
 
 

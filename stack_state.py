@@ -1,7 +1,7 @@
-"""What the stack's state holds already, as the engine tells it; the only place that asks.
+"""Reads from the engine what is already in the stack's state; nothing else does.
 
-The engine knows it before the program declares anything, and tells it without another connection:
-by the same call it answers programs that read the outputs of other stacks.
+The engine has it before the program declares anything, and no further connection is needed: it is
+the call behind stack references, with which programs read the outputs of other stacks.
 """
 
 import time
@@ -13,29 +13,30 @@ from plan import ownership
 from plan.ownership import Recorded
 
 READ_STATE = "pulumi:pulumi:readStackResourceOutputs"
-# The organization's name where state is not kept by a service that has some.
+# The organization's name in backends that have no organizations.
 NO_ORGANIZATION = "organization"
-# The engine is writing the very same state. It replaces it in one step, but not the attributes that
-# its storage library keeps beside it, and reading those half written ends in this.
+# The error while the engine writes the same state. It replaces the state file atomically, but not
+# the attributes file that its storage library keeps next to it; reading half of that fails so.
 BEING_WRITTEN = "EOF"
 RETRY_FOR_SECONDS = 10.0
 RETRY_EVERY_SECONDS = 0.05
 
 
 def read(stack: str) -> Recorded:
-    """What the state of this stack knows of its own.
+    """What this stack's state records of the stack's own resources.
 
     Raises:
         pulumi.RunError: the engine can't read it.
     """
-    resources = _asked(_name(stack))
+    resources = _resources(_name(stack))
     return ownership.recorded(
-        (one["type"], {**(one.get("outputs") or {}), "urn": urn}) for urn, one in resources.items()
+        (resource["type"], {**(resource.get("outputs") or {}), "urn": urn})
+        for urn, resource in resources.items()
     )
 
 
-def _asked(name: str) -> dict[str, Any]:
-    """URN -> type and outputs of all that the state has."""
+def _resources(name: str) -> dict[str, Any]:
+    """URN -> type and outputs of every resource in the state."""
     deadline = time.monotonic() + RETRY_FOR_SECONDS
     while True:
         try:
@@ -51,7 +52,7 @@ def _asked(name: str) -> dict[str, Any]:
 
 
 def _name(stack: str) -> str:
-    """As the engine wants it: with its organization where that is not the user's usual one."""
+    """The name as the engine expects it: with the organization unless that is the default."""
     organization = pulumi.get_organization()
     if not organization or organization == NO_ORGANIZATION:
         return stack

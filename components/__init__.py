@@ -1,4 +1,4 @@
-"""Pulumi resources, and nothing else: no config is read here and nothing is decided."""
+"""Pulumi resources and nothing else: no config is read and nothing is decided here."""
 
 from components.cache_set import CacheSet
 from components.harbor_projects import HarborProjects, may_pull

@@ -1,4 +1,4 @@
-"""All pull-through caches of a stack, and the wait until every one of them answers."""
+"""All pull-through caches of a stack, and the wait until every one of them responds."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,15 +15,16 @@ Probe = Callable[[Sequence[CachePlan], Warn], str | None]
 class CacheSet(pulumi.ComponentResource):
     """One `PullThroughCache` per upstream, and the image that they share.
 
-    The set takes no properties per upstream, so that one upstream more shows in a preview as
-    exactly its component, its volume and its container.
+    The set has no properties per upstream, so that a preview shows a new upstream as exactly its
+    component, its volume and its container.
 
     Args:
         name: logical name.
         plans: one per upstream, all with the same image; may be none.
         labels: labels of every container.
-        probe: waits until every cache answers and returns a report on what does not work, None
-            if all does; tells the second argument what may not; never called in a preview.
+        probe: waits until every cache responds; returns a report on what does not work, None if
+            everything does; passes what may not work to its second argument; never called in a
+            preview.
 
     Raises (from `ready`):
         pulumi.RunError: with the probe's report, so that `pulumi up` fails with it.
@@ -33,7 +34,7 @@ class CacheSet(pulumi.ComponentResource):
     """Upstream host -> its cache."""
 
     ready: pulumi.Output[bool]
-    """True once every cache has answered; unknown in a preview that changes one."""
+    """True once every cache has responded; unknown in a preview that changes one."""
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class CacheSet(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("talos-cache:index:CacheSet", name, {}, opts)
-        if not plans:  # Harbor takes the place of all of them
+        if not plans:  # Harbor replaces all of them
             self.caches, self.ready = {}, pulumi.Output.from_input(True)
             self.register_outputs({"ready": self.ready})
             return
@@ -68,7 +69,7 @@ class CacheSet(pulumi.ComponentResource):
 
 
 def _probed(probe: Probe, plans: Sequence[CachePlan]) -> bool:
-    """Ask on every update, also where nothing changed: a cache may be sick since the last one."""
+    """Probe on every update, even if nothing changed: a cache may have failed since the last."""
     if not pulumi.runtime.is_dry_run() and (report := probe(plans, pulumi.log.warn)):
         raise pulumi.RunError(report)
     return True

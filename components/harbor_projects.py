@@ -1,4 +1,4 @@
-"""What a stack wants of a Harbor: one command that makes, updates and removes it."""
+"""What a stack needs in a Harbor: one command that creates, updates and removes it."""
 
 from collections.abc import Callable
 
@@ -19,20 +19,20 @@ RUN = "exec .work/venv/bin/python -m ops.harbor"
 class HarborProjects(pulumi.ComponentResource):
     """A `local.Command` that runs `python -m ops.harbor` (see there).
 
-    Another Harbor, or another owner, replaces it; everything else is brought up to date in place.
+    Another Harbor or another owner replaces it; anything else is updated in place.
 
     Args:
         name: logical name.
-        plan: of the projects.
-        repairs: how often Harbor was found to differ from what the command had left there: one
-            more runs it again.
+        plan: the plan of the projects.
+        repairs: how often Harbor differed from what the command had left there; a higher number
+            runs the command again.
     """
 
     command: local.Command
-    """What made the projects; its output says which those are."""
+    """The command that creates the projects; its output lists them."""
 
     ready: pulumi.Output[bool]
-    """True once they are there; unknown in a preview that changes them."""
+    """True once they exist; unknown in a preview that changes them."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class HarborProjects(pulumi.ComponentResource):
             logging=local.Logging.STDERR,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                # The names in one Harbor can't be held by the old and the new one at once.
+                # Names are unique in a Harbor: the old one must go before the new one is created.
                 delete_before_replace=True,
             ),
         )
@@ -64,20 +64,20 @@ class HarborProjects(pulumi.ComponentResource):
 def may_pull(
     ready: pulumi.Output[bool], probe: Callable[[Callable[[str], object]], str | None]
 ) -> pulumi.Output[bool]:
-    """True once Harbor lets nodes pull; it is asked at every update, and in no preview.
+    """True once Harbor lets nodes pull; checked at every update, but never in a preview.
 
     Args:
-        ready: true once everything is there that they pull from.
-        probe: gives a report on what they can't pull, None if all is well; tells its argument
-            what is not known.
+        ready: true once everything that they pull from exists.
+        probe: returns a report on what they can't pull, None if all is well; passes what it could
+            not find out to its argument.
 
     Raises (from the output):
         pulumi.RunError: with the probe's report.
     """
 
-    def asked(is_ready: bool) -> bool:
+    def probed(is_ready: bool) -> bool:
         if not pulumi.runtime.is_dry_run() and (report := probe(pulumi.log.warn)):
             raise pulumi.RunError(report)
         return is_ready
 
-    return ready.apply(asked)
+    return ready.apply(probed)

@@ -1,7 +1,7 @@
 """One pull-through cache: a registry container in front of one upstream, and its volume.
 
-It does not know the other caches, does not pull the image (the set does, once), and does not wait:
-the set probes all of its caches together.
+It knows nothing of the other caches and does not pull the image (the set does, once). Nor does it
+wait: the set probes all of its caches together.
 """
 
 from dataclasses import dataclass
@@ -21,22 +21,22 @@ from plan.caches.cache_plan import (
 )
 from plan.caches.upstream_watchdog import DEBUG_ADDRESS
 
-# Docker's default keeps logs without limit, and a limit added later replaces every container.
+# By default Docker's logs grow without limit, and adding one later replaces every container.
 LOG_OPTS = {"max-size": "10m", "max-file": "3"}
-# An upstream that swallows packets is given up after three seconds, instead of half a minute for a
-# new connection and a quarter of an hour for one that was in use. So is a node that does.
+# Connections to an upstream that drops packets fail after three seconds, instead of 30 seconds for
+# a new one and 15 minutes for an established one. The same goes for connections from nodes.
 SYSCTLS = {"net.ipv4.tcp_syn_retries": "1", "net.ipv4.tcp_retries2": "2"}
-# The same for a name server; the second attempt is for a packet that is lost.
+# The same for name servers; the second attempt covers a lost packet.
 DNS_OPTS = ("timeout:1", "attempts:2")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PullThroughCacheArgs:
-    """What one cache is made from.
+    """Inputs of one cache.
 
     Attributes:
         plan: names, ports and environment.
-        image_id: id of the registry's image ("sha256:..."), already on this machine.
+        image_id: ID of the registry's image ("sha256:..."), already on this machine.
         labels: labels of the container.
     """
 
@@ -46,7 +46,7 @@ class PullThroughCacheArgs:
 
 
 class PullThroughCache(pulumi.ComponentResource):
-    """A `registry` container and the volume that holds what it has cached."""
+    """A `registry` container and the volume with what it has cached."""
 
     volume: docker.Volume
     """The volume with the cached images."""
@@ -73,8 +73,8 @@ class PullThroughCache(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 retain_on_delete=plan.keep_data,
-                # A volume that was there before may have other labels and lie on a disk of its own;
-                # taking these off would replace it, and with it everything that it holds.
+                # An existing volume may have other labels, or be on a disk of its own. Removing
+                # these would replace it, and everything in it would be lost.
                 ignore_changes=["labels", "driver", "driverOpts"],
             ),
         )
@@ -102,7 +102,7 @@ class PullThroughCache(pulumi.ComponentResource):
                 docker.ContainerVolumeArgs(volume_name=self.volume.name, container_path=DATA_PATH)
             ],
             uploads=_uploads(plan),
-            # The watch starts the command, and starts it anew where nothing else helps.
+            # The watchdog starts the command, and restarts it if nothing else helps.
             entrypoints=[UPSTREAM_WATCH_PATH] if plan.upstream_watch else None,
             command=list(REGISTRY_COMMAND) if plan.upstream_watch else None,
             sysctls=SYSCTLS,
@@ -117,10 +117,10 @@ class PullThroughCache(pulumi.ComponentResource):
             log_opts=LOG_OPTS,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                # One name and one port can't be held by the old and the new one at once.
+                # Both would need the same name and the same port.
                 delete_before_replace=True,
-                # They say who made it, and replace nothing; a container that is made anew for
-                # another reason gets what they are then.
+                # They name the owner. A change of them alone replaces nothing; a container that
+                # is recreated for another reason gets the current ones.
                 ignore_changes=["labels"],
             ),
         )

@@ -1,4 +1,4 @@
-"""A Talos cluster behind the caches: one command that makes, updates and removes it."""
+"""A Talos cluster behind the caches: one command that creates, updates and destroys it."""
 
 import shlex
 
@@ -14,27 +14,27 @@ from plan.talos.cluster_transport import (
     warm_environment,
 )
 
-# Relative to the project, so that a second checkout shows no difference. In the shell's place: the
-# engine ends only the process that it started, and that has to be ours.
+# Relative to the project, so that a second checkout shows no difference. `exec` replaces the shell:
+# the engine ends only the process that it has started, and that must be ours.
 PYTHON = "exec .work/venv/bin/python"
 RUN = f"{PYTHON} -m ops.cluster"
-# What the command needs after its own timeout to remove what it has made.
+# Time for the command to clean up after its own timeout.
 TIDY_UP_SECONDS = 120
 
 
 class TalosCluster(pulumi.ComponentResource):
     """A `local.Command` that runs `python -m ops.cluster` (see there).
 
-    A change of the cluster's identity replaces it; another mirror or patch updates its live nodes.
+    A change of the cluster's identity replaces it; changed mirrors or patches update live nodes.
 
     Args:
         name: logical name.
-        plan: of the cluster.
-        ready: true once every cache answers.
+        plan: the plan of the cluster.
+        ready: true once every cache responds.
     """
 
     command: local.Command
-    """What made the cluster; its output says what that was."""
+    """The command that creates the cluster; its output says what it has created."""
 
     def __init__(
         self,
@@ -52,17 +52,17 @@ class TalosCluster(pulumi.ComponentResource):
             update=f"{RUN} update",
             delete=f"{RUN} delete",
             environment=_once(ready, environment(plan)),
-            # A patch may hold anything.
+            # A patch may contain secrets.
             stdin=pulumi.Output.secret(secret_input(plan)),
             triggers=[identity(plan)],
             logging=local.Logging.STDERR,
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=warm,
-                # One name and one network can't be held by the old and the new one at once.
+                # Both would need the same name and the same network.
                 delete_before_replace=True,
-                # How long a create may take changes nothing about a cluster that there is; one
-                # that is made anew gets the new value.
+                # The timeout of a create does not concern an existing cluster; one that is
+                # recreated gets the new value.
                 ignore_changes=[f"environment.{TIMEOUT_VARIABLE}"],
                 custom_timeouts=pulumi.CustomTimeouts(create=f"{longest:.0f}s"),
             ),
@@ -73,7 +73,7 @@ class TalosCluster(pulumi.ComponentResource):
 def _warm(
     name: str, plan: ClusterPlan, ready: pulumi.Output[bool], parent: TalosCluster
 ) -> local.Command:
-    """Fills the caches; made anew with every cluster, and run again when the list changes."""
+    """Fills the caches; recreated with every cluster, and run again when the list changes."""
     line = f"{PYTHON} -m ops warm --stack {shlex.quote(plan.stack)} --cluster {plan.name}"
     return local.Command(
         f"{name}-warm",
@@ -87,7 +87,7 @@ def _warm(
 def _once(
     ready: pulumi.Output[bool], variables: dict[str, str]
 ) -> dict[str, str] | pulumi.Output[dict[str, str]]:
-    """The variables, held back until the caches answer; in a preview at once, to be compared."""
+    """The variables, held back until the caches respond; available at once to a preview's diff."""
     if pulumi.runtime.is_dry_run():
         return variables
     return ready.apply(lambda _: variables)
