@@ -1,8 +1,8 @@
-"""This machine, whatever runs on it: paths, locks, private files, the console.
+"""This machine, independent of stacks: paths, locks, private files, the console.
 
-Only the standard library is imported at the top of these modules: the set-up uses them.
+At the top of these modules, only the standard library is imported: the set-up uses them.
 
-This file is read by any Python since 3.6; all others need the oldest that is supported.
+This file must parse on any Python since 3.6; all others require the oldest supported version.
 """
 
 import sys
@@ -12,5 +12,5 @@ PYTHON_MINIMUM = (3, 10)
 if sys.version_info[:2] < PYTHON_MINIMUM:
     sys.exit(
         f"talos-cache needs Python 3.10 or newer, and {sys.executable} is "
-        f"{sys.version.split()[0]}. Install one, and name it: make PYTHON=python3.11 ..."
+        f"{sys.version.split()[0]}. Install one and name it: make PYTHON=python3.11 ..."
     )

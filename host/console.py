@@ -1,8 +1,8 @@
-"""What is said to the user while something else may be printed."""
+"""Messages to the user that must not mix with a command's output."""
 
 import sys
 
 
 def say(text: str) -> None:
-    """One line for the user; standard output is kept for the lines to export."""
+    """Print a line on standard error; a shell may evaluate standard output."""
     print(text, file=sys.stderr, flush=True)

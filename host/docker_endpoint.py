@@ -1,8 +1,8 @@
-"""Which Docker is meant, found out as the `docker` command does, and said to every part alike.
+"""Which Docker to use: found as the `docker` command finds it, and the same for every program.
 
-The parts go by different rules: the `docker` command and the `docker` package follow contexts,
-Pulumi's provider and talosctl only DOCKER_HOST. So the answer travels as DOCKER_HOST and its
-companions, which all of them know. docs/adr/0024 says more.
+The programs follow different rules: the `docker` command and the `docker` package know contexts,
+Pulumi's provider and talosctl only DOCKER_HOST. So the result is passed on as DOCKER_HOST and its
+companions, which all of them understand. See docs/adr/0024.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ DEFAULT_SOCKET = "/var/run/docker.sock"
 DEFAULT_CONTEXT = "default"
 ANSWER_SECONDS = 5
 PORT, TLS_PORT = 2375, 2376
-# All three, or Pulumi's provider and talosctl can't use them.
+# Pulumi's provider and talosctl need all three.
 TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
 VARIABLES = ("DOCKER_HOST", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 
@@ -34,9 +34,9 @@ class Endpoint:
 
     Attributes:
         url: `unix:///...` or `tcp://host:port`.
-        source: what chose it, for the user; empty where nothing did and it is the usual socket.
-        certificates: folder of the client's certificate and of the CA, which has to have signed the
-            server's too; None: no TLS.
+        source: what chose it, for messages; empty if nothing did and it is the default socket.
+        certificates: folder with the client's certificate and the CA, which must have signed the
+            server's certificate too; None: no TLS.
     """
 
     url: str
@@ -45,12 +45,12 @@ class Endpoint:
 
     @property
     def socket_path(self) -> str | None:
-        """Path of the socket; None for one that is reached by network."""
+        """Path of the socket; None if it is reached over the network."""
         return self.url.removeprefix("unix://") if self.url.startswith("unix://") else None
 
     @property
     def environment(self) -> dict[str, str]:
-        """What leads every part there; empty text: the variable must not be set."""
+        """The variables that point every program there; an empty one must not be set."""
         return {
             "DOCKER_HOST": self.url if self.source else "",
             "DOCKER_TLS": "",
@@ -70,11 +70,11 @@ class NoAnswerError(SetupError):
 
 
 class NobodyListensError(NoAnswerError):
-    """It is certain that no dockerd is there."""
+    """Certainly no dockerd is listening there."""
 
 
 class SlowError(NoAnswerError):
-    """Somebody listens, and says nothing."""
+    """Something listens there, but does not respond."""
 
 
 class NotAllowedError(NoAnswerError):
@@ -85,7 +85,7 @@ def chosen() -> Endpoint:
     """The Docker that the `docker` command would talk to.
 
     Raises:
-        SetupError: what chooses it can't be read, or not every part can use what it chooses.
+        SetupError: its source can't be read, or some program can't use that endpoint.
     """
     if host := os.environ.get("DOCKER_HOST"):
         return _from_variables(host)
@@ -112,39 +112,45 @@ def without_context() -> Endpoint:
 
 
 def same(one: Endpoint, other: Endpoint) -> bool:
-    """Whether two lead to the same place; a socket may be a link to another."""
+    """Whether both are the same Docker; a socket may be a link to another."""
     if one.socket_path and other.socket_path:
         return os.path.realpath(one.socket_path) == os.path.realpath(other.socket_path)
     return one.url == other.url
 
 
-def ask(endpoint: Endpoint, question: str, key: str, *, seconds: float = 0) -> str:
-    """One value of what Docker answers to a GET, within so many seconds or the usual few.
+def ask(endpoint: Endpoint, path: str, key: str, *, seconds: float = 0) -> str:
+    """GET a path of Docker's API and return one value of the response.
+
+    Args:
+        endpoint: where Docker is.
+        path: of the API.
+        key: of the value.
+        seconds: timeout; 0: ANSWER_SECONDS.
 
     Raises:
-        NoAnswerError: it does not, or something else than Docker does.
+        NoAnswerError: nothing responds, or something other than Docker.
     """
     seconds = seconds or ANSWER_SECONDS
     try:
         with contextlib.closing(_connection(endpoint, seconds)) as connection:
-            connection.request("GET", question)
+            connection.request("GET", path)
             answer = connection.getresponse()
             content = answer.read()
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NobodyListensError(endpoint, str(error.strerror)) from error
     except TimeoutError as error:
-        raise SlowError(endpoint, f"nothing came in {seconds:g} s") from error
+        raise SlowError(endpoint, f"no response within {seconds:g} s") from error
     except PermissionError as error:
         kind = NotAllowedError if endpoint.socket_path else NoAnswerError
         raise kind(endpoint, str(error.strerror)) from error
     except (OSError, http.client.HTTPException) as error:
         raise NoAnswerError(endpoint, str(error)) from error
-    except ValueError as error:  # a UnicodeError and others: it can't even be looked up
-        raise NoAnswerError(endpoint, f"this is no name of a host ({error})") from error
+    except ValueError as error:  # such as a UnicodeError: the name can't even be looked up
+        raise NoAnswerError(endpoint, f"not a valid host name ({error})") from error
     try:
         return str(json.loads(content)[key])
     except (ValueError, KeyError, TypeError) as error:
-        reason = f"what is there is no Docker (it says: HTTP {answer.status}, {content[:80]!r})"
+        reason = f"what responds is not Docker (HTTP {answer.status}, {content[:80]!r})"
         raise NoAnswerError(endpoint, reason) from error
 
 
@@ -164,30 +170,30 @@ def _from_context(name: str, source: str) -> Endpoint:
         host, skips = str(described["Host"]), bool(described.get("SkipTLSVerify"))
     except FileNotFoundError as error:
         raise SetupError(
-            f"{source} does not exist ({meta}). docker context ls shows those that do; "
-            "docker context use default goes back to the usual Docker."
+            f"{source} does not exist ({meta}). docker context ls lists those that do; "
+            "docker context use default switches back to the default Docker."
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SetupError(
-            f"{source} can't be read ({meta}): {error!r}. Make it again with docker context "
-            "create, or choose another: docker context use default"
+            f"{source} can't be read ({meta}): {error!r}. Recreate it with docker context "
+            "create, or switch to another: docker context use default"
         ) from error
     folder = contexts / "tls" / digest / "docker"
-    found = folder if folder.is_dir() else None
-    return _usable(host, source, found, "skip-tls-verify of this context" if skips else "")
+    certificates = folder if folder.is_dir() else None
+    return _usable(host, source, certificates, "skip-tls-verify of this context" if skips else "")
 
 
 def _usable(host: str, source: str, folder: Path | None, trusts_anyone: str) -> Endpoint:
-    """An endpoint that every part can use.
+    """An endpoint that every program can use.
 
     Args:
-        host: as the docker command takes it.
+        host: as the docker command accepts it.
         source: what chose it.
         folder: of the certificates; None: no TLS.
-        trusts_anyone: what asks for TLS with whoever answers; empty: nothing does.
+        trusts_anyone: what requests TLS without verification; empty: nothing does.
 
     Raises:
-        SetupError: some can't.
+        SetupError: some program can't.
     """
     scheme, separator, rest = host.partition("://")
     if not separator and not host.startswith("/"):
@@ -196,9 +202,9 @@ def _usable(host: str, source: str, folder: Path | None, trusts_anyone: str) -> 
         return Endpoint(url=f"unix://{rest or DEFAULT_SOCKET}", source=source)
     if scheme == "ssh":
         raise SetupError(
-            f"Docker at {_shown(host)} (from {source}): talosctl has no way through ssh, and the "
-            "caches' ports would open on that machine, not on this one. Run this project there. "
-            "Where that Docker's ports do arrive here, forward its socket "
+            f"Docker at {_shown(host)} (from {source}): talosctl can't connect over ssh, and the "
+            "caches' ports would be open on that machine, not on this one. Run this project there. "
+            "If that Docker's ports can be reached from here, forward its socket "
             "(ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock HOST) and set "
             "DOCKER_HOST=unix:///tmp/docker.sock"
         )
@@ -210,20 +216,20 @@ def _usable(host: str, source: str, folder: Path | None, trusts_anyone: str) -> 
         is_address = False
     if scheme != "tcp" or not is_address:
         raise SetupError(
-            f"Docker at {_shown(host)} (from {source}): it has to be unix:///PATH/OF/A/SOCKET or "
+            f"Docker at {_shown(host)} (from {source}): it must be unix:///PATH/OF/A/SOCKET or "
             "tcp://HOST:PORT, which Pulumi, talosctl and the docker command all understand"
         )
     if trusts_anyone:
         raise SetupError(
-            f"Docker at {host} (from {source}): {trusts_anyone} takes any certificate, and "
-            f"Pulumi's provider only one that a ca.pem vouches for. With {', '.join(TLS_FILES)} "
-            "of that Docker, verify it: docker context update NAME --docker "
+            f"Docker at {host} (from {source}): {trusts_anyone} accepts any certificate, but "
+            f"Pulumi's provider only one signed by the CA in ca.pem. Get {', '.join(TLS_FILES)} "
+            "of that Docker and verify it: docker context update NAME --docker "
             "'host=...,ca=...,cert=...,key=...', or DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH"
         )
     missing = [name for name in TLS_FILES if folder and not (folder / name).is_file()]
     if missing:
         raise SetupError(
-            f"Docker at {host} (from {source}): {folder} lacks {', '.join(missing)}. With TLS, "
+            f"Docker at {host} (from {source}): {folder} has no {', '.join(missing)}. With TLS, "
             f"Pulumi and talosctl need {', '.join(TLS_FILES)}"
         )
     name = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
@@ -237,8 +243,8 @@ def _current_context(config: Path) -> str | None:
         return None
     except (OSError, ValueError, AttributeError) as error:
         raise SetupError(
-            f"{config}, where the docker command keeps which Docker you use, can't be read: "
-            f"{error}. Mend it, or set DOCKER_HOST"
+            f"{config}, where the docker command looks up which Docker to use, can't be read: "
+            f"{error}. Fix it, or set DOCKER_HOST"
         ) from error
 
 
@@ -248,7 +254,7 @@ def docker_folder() -> Path:
 
 
 def _shown(host: str) -> str:
-    """Without a password."""
+    """The address without a password."""
     return re.sub(r"//[^/@]*@", "//...@", host)
 
 

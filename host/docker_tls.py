@@ -1,4 +1,4 @@
-"""What the `docker` package speaks TLS with; it is there once the set-up has run."""
+"""TLS settings for the `docker` package, which is there once the set-up has run."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from host.docker_endpoint import TLS_FILES, Endpoint
 
 
 def config(endpoint: Endpoint) -> Any:
-    """For the argument `tls` of a client; False for no TLS.
+    """The argument `tls` of a client; False for no TLS.
 
-    A bundle of authorities in the environment (REQUESTS_CA_BUNDLE, as companies set it) would take
-    the place of Docker's own CA. So such a client does not look at the environment.
+    A CA bundle in the environment (companies set REQUESTS_CA_BUNDLE) would replace Docker's own CA.
+    So such a client ignores the environment.
     """
     from docker.tls import TLSConfig
 

@@ -1,7 +1,7 @@
-"""The edge of every command: what gets this far is told in a line, never as a traceback.
+"""The entry point of every command: an error that gets this far is one line, not a traceback.
 
-An error that the commands know is told as it is. What they do not know is a mistake of this
-project's own: its traceback goes into a file that only its user can read, and the line says where.
+An error that the commands expect is printed as it is. Any other is a bug in this project: its
+traceback goes to a file that only the user can read, and the line says where.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from host.paths import ROOT, WORK
 from host.private_files import private_folder
 
 FAILED = 1
-# As sysexits.h has it: an error of the program itself.
+# EX_SOFTWARE of sysexits.h: an internal error.
 SOFTWARE_ERROR = 70
-# As a shell has them: 128 and the number of the signal.
+# As in a shell: 128 plus the number of the signal.
 INTERRUPTED = 130
 READER_GONE = 141
 ERRORS = WORK / "errors"
@@ -33,15 +33,15 @@ def run(name: str, work: Callable[[], int], known: tuple[type[Exception], ...] =
     """Run a command; returns its exit status.
 
     Args:
-        name: what its messages begin with.
+        name: prefix of its messages.
         work: the command.
-        known: further errors whose text is for the user, beside TalosCacheError.
+        known: errors, besides TalosCacheError, whose text is for the user.
     """
     try:
         status = _status(name, work, known)
         _flush()
         return status
-    except BrokenPipeError:  # what it prints goes to somebody who has read enough: `| head`
+    except BrokenPipeError:  # the reader of its output has read enough: `| head`
         _let_go_of_output()
         return READER_GONE
 
@@ -68,23 +68,23 @@ def _status(name: str, work: Callable[[], int], known: tuple[type[Exception], ..
 
 
 def told(error: BaseException) -> str:
-    """What a user reads of an error that nobody expected; the traceback is kept in a file.
+    """The message for an unexpected error; the traceback is saved to a file.
 
-    The error's own text is left out: only what the system says of a file or a connection is known
-    to hold no secret.
+    The error's own text is left out: only what the system says about files and connections is known
+    to contain no secrets.
     """
-    kept = _kept(error)
+    log = _saved_traceback(error)
     if isinstance(error, OSError):
         file = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror or type(error).__name__}{file} ({kept})"
+        return f"{error.strerror or type(error).__name__}{file} ({log})"
     return (
-        f"this is a mistake in talos-cache, not in what you did: {type(error).__name__} at "
-        f"{_place(error)}. Please report it, and look through {kept} before you attach that"
+        f"this is a bug in talos-cache, not a mistake of yours: {type(error).__name__} at "
+        f"{_place(error)}. Please report it, and look through {log} before you attach it"
     )
 
 
-def _kept(error: BaseException) -> str:
-    """Where the traceback is."""
+def _saved_traceback(error: BaseException) -> str:
+    """Save the traceback; returns the path."""
     lines = [
         f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv)}\n",
         f"Python {platform.python_version()}, {platform.platform()}\n",
@@ -101,7 +101,7 @@ def _kept(error: BaseException) -> str:
 
 
 def _own_folder() -> Path:
-    # A part that runs as root leaves nothing in a user's checkout that only root can remove.
+    # A command that runs as root must not leave files in a user's checkout that only root removes.
     if WORK.exists() and WORK.stat().st_uid != os.geteuid():
         raise PermissionError
     return private_folder(ERRORS)
@@ -112,18 +112,18 @@ def _temporary_folder() -> Path:
 
 
 def _place(error: BaseException) -> str:
-    """The innermost line of this project's own that the error went through."""
+    """The innermost line of this project that the error passed through."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(ROOT)]
     own = [frame for frame in own if not Path(frame.filename).is_relative_to(WORK)]
     if not own:
-        return "no line of its own"
+        return "no line of its code"
     return f"{Path(own[-1].filename).relative_to(ROOT)}:{own[-1].lineno}"
 
 
 @contextlib.contextmanager
 def _flushed_at_an_exit() -> Iterator[None]:
-    """What is printed before an exit, such as a help text, is out before the interpreter ends."""
+    """Flush what is printed before an exit, such as a help text, before the interpreter ends."""
     try:
         yield
     except SystemExit:
@@ -138,7 +138,7 @@ def _flush() -> None:
 
 
 def _tell(text: str) -> None:
-    if sys.stderr is not None:  # closed; standard output may be evaluated by a shell
+    if sys.stderr is not None:  # None: closed; a shell may evaluate standard output
         print(text, file=sys.stderr, flush=True)
 
 
@@ -146,7 +146,7 @@ def _has_no_reader(stream: TextIO | None) -> bool:
     """Whether it is a pipe whose other end is closed."""
     try:
         number = stream.fileno() if stream is not None else None
-    except (OSError, ValueError):  # what has been put in its place is no file
+    except (OSError, ValueError):  # its replacement is not a file
         return False
     if number is None:
         return False
@@ -156,7 +156,7 @@ def _has_no_reader(stream: TextIO | None) -> bool:
 
 
 def _let_go_of_output() -> None:
-    """What is left to print can't go anywhere, and must not be told of when Python ends."""
+    """Discard what is left to print, so that Python does not complain about it when it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         if _has_no_reader(stream):

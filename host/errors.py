@@ -2,8 +2,8 @@
 
 
 class TalosCacheError(Exception):
-    """Base of all of them; `host.entry_point` shows the text as it is."""
+    """Base class; `host.entry_point` prints the text as it is."""
 
 
 class SetupError(TalosCacheError):
-    """The set-up can't go on; the text says what is missing and what to do."""
+    """The set-up can't continue; the text says what is missing and what to do."""

@@ -1,4 +1,4 @@
-"""Stops with what to do where a command is run by a Python that has not what it needs."""
+"""Refuses a Python that lacks the project's packages, and says which one to use."""
 
 import importlib.util
 import shlex
@@ -10,7 +10,7 @@ from pathlib import Path
 from host.paths import ROOT
 
 USUAL_STACK = "docker"  # as in the Makefile
-# One name of what each line of requirements.txt installs.
+# One package for each line of requirements.txt.
 NEEDED = (
     "pulumi",
     "pulumi_command",
@@ -28,7 +28,7 @@ NEEDED = (
 
 
 def set_up_line(stack: str) -> str:
-    """What sets a shell up for a stack, from the folder that it is in.
+    """The line that sets up a shell, in its current folder, for a stack.
 
     Each kind of stack has a passphrase of its own.
     """
@@ -37,17 +37,17 @@ def set_up_line(stack: str) -> str:
 
 
 def require() -> None:
-    """Stop the program unless everything is there."""
+    """Exit unless all packages are installed."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         sys.exit(
-            f"{sys.executable} lacks {', '.join(missing)}. The project's own Python has them: "
-            f"{set_up_line(_stack(sys.argv))}, then talos-cache, or .work/venv/bin/python in place "
+            f"{sys.executable} does not have {', '.join(missing)}. The project's own Python does: "
+            f"{set_up_line(_stack(sys.argv))}, then talos-cache, or .work/venv/bin/python instead "
             "of this one"
         )
 
 
 def _stack(argv: Sequence[str]) -> str:
-    """The stack that a command is for: what a shell is set up with depends on it."""
+    """The stack that a command is for; it decides how the shell is set up."""
     named = [value for option, value in pairwise(argv) if option == "--stack"]
     return next(iter(named), USUAL_STACK)

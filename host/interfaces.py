@@ -1,4 +1,4 @@
-"""What this machine itself knows, where Docker does not say it."""
+"""Facts about this machine that Docker does not report."""
 
 import fcntl
 import platform
@@ -13,7 +13,7 @@ SIOCGIFADDR = 0x8915
 
 
 def architecture() -> str:
-    """This machine's, in Go's words."""
+    """This machine's architecture, as Go names it."""
     return "arm64" if platform.machine() in ARM else "amd64"
 
 
@@ -22,13 +22,13 @@ def bridge_address(reported: Iterable[str | None]) -> str | None:
 
     Args:
         reported: the gateways that Docker reports for it; right after dockerd's very first start
-            there are none, though the interface is there.
+            there are none, although the interface exists.
     """
     return next(filter(None, reported), None) or interface_address(BRIDGE_INTERFACE)
 
 
 def interface_address(interface: str) -> str | None:
-    """IPv4 address of a network interface of this machine, or None where it has none."""
+    """IPv4 address of a network interface of this machine, or None if it has none."""
     request = struct.pack("256s", interface.encode())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:

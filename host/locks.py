@@ -1,4 +1,4 @@
-"""Lock files, and things that are made once by whoever comes first."""
+"""Lock files, and files and folders that the first process to come makes, once."""
 
 import contextlib
 import fcntl
@@ -13,18 +13,18 @@ from host.console import say
 
 @contextlib.contextmanager
 def only_one(lock: Path) -> Iterator[None]:
-    """Hold a lock file, so that two runs don't make the same thing at once; the second waits."""
+    """Hold a lock file so that two runs don't do the same work at once; the second waits."""
     while True:
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             file = lock.open("w")
-        except FileNotFoundError:  # whoever held it has just removed the folder too
+        except FileNotFoundError:  # the run that held it has just removed the folder too
             continue
         with file as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                say(f"waiting for another run to end, which holds {lock}")
+                say(f"waiting for another run to finish: it holds {lock}")
                 fcntl.flock(handle, fcntl.LOCK_EX)
             if _is_at(lock, handle):
                 yield
@@ -32,7 +32,7 @@ def only_one(lock: Path) -> Iterator[None]:
 
 
 def _is_at(path: Path, file: IO[str]) -> bool:
-    """Whether an open file is still there; whoever was waited for may have removed it."""
+    """Whether an open file is still at this path; the run that held it may have removed it."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
@@ -40,11 +40,11 @@ def _is_at(path: Path, file: IO[str]) -> bool:
 
 
 def made_once(target: Path, make: Callable[[Path], None]) -> Path:
-    """A file or folder, made unless it is there: whole or not at all, by one process at a time.
+    """Make a file or folder unless it exists: atomically, by one process at a time.
 
     Args:
         target: in a folder of its own.
-        make: gets the path to make it at; what stands there afterwards becomes `target`.
+        make: called with the path to make it at, which then becomes `target`.
     """
     if target.exists():
         return target

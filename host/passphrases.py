@@ -1,9 +1,9 @@
 """Which passphrase encrypts a stack's secrets, and where it is.
 
-The stacks that come with the project have their salt in the committed file, so their passphrase is
-the same for everybody: public, and they hold no secrets. Every other stack uses the one that the
-user's environment names, as a team that shares a stack does, and else this checkout's own, made at
-random. docs/adr/0005 says why.
+The stacks that come with the project have their salt in a committed file. So their passphrase is
+the same for everyone: it is public, and they have no secrets. Any other stack uses the one in the
+user's environment (for a team that shares a stack), or else this checkout's own, which is random.
+docs/adr/0005 says why.
 """
 
 import os
@@ -18,7 +18,7 @@ from host.private_files import private_folder, write_once
 PUBLIC_PASSPHRASE = "talos-cache"  # noqa: S105 - public on purpose, see above
 PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 - the name of a variable
 PASSPHRASE_FILE = f"{PASSPHRASE}_FILE"
-# Where a shell keeps what the user chose, while it has the passphrase of a public stack.
+# Where a shell keeps the user's choice while it has the passphrase of a public stack.
 ASIDE = {
     PASSPHRASE: "TALOS_CACHE_USERS_PASSPHRASE",
     PASSPHRASE_FILE: "TALOS_CACHE_USERS_PASSPHRASE_FILE",
@@ -29,7 +29,7 @@ STACKS = ROOT / "stacks"
 
 
 def passphrase_file(stack: str) -> Path:
-    """The file with the passphrase of this stack, made if it is not there yet (0600)."""
+    """The file with the passphrase of this stack, created if it does not exist yet (0600)."""
     public = is_public(stack)
     path = private_folder(PRIVATE) / (PUBLIC if public else OWN)
     if not path.exists():
@@ -38,12 +38,12 @@ def passphrase_file(stack: str) -> Path:
 
 
 def is_public(stack: str) -> bool:
-    """Whether a stack has a public passphrase: also under the name that it was given since."""
+    """Whether a stack has a public passphrase, even if it has been renamed."""
     return stack in PUBLIC_STACKS or salt_of(stack_file(stack)) in PUBLIC_SALTS
 
 
 def users_own() -> list[str]:
-    """Names of the variables with which the user has chosen a passphrase."""
+    """Names of the variables in which the user has set a passphrase."""
     file = os.environ.get(PASSPHRASE_FILE, "")
     is_set = {
         PASSPHRASE: PASSPHRASE in os.environ,  # empty is a passphrase too
@@ -53,25 +53,25 @@ def users_own() -> list[str]:
 
 
 def tell_what_is_not_taken() -> None:
-    """Say so where a file is named that only looks like a set-up's, to this checkout."""
+    """Tell the user if the file in the environment is ignored: it is another checkout's."""
     file = Path(os.environ.get(PASSPHRASE_FILE, ""))
     if file.name == OWN and _is_from_a_set_up(file) and file != PRIVATE / OWN:
         say(
-            f"{PASSPHRASE_FILE} names the passphrase of another checkout ({file}), as its set-up "
-            f"leaves it in a shell: not taken here. To share stacks with it, copy it to "
-            f"{PRIVATE / OWN}, or name a copy elsewhere"
+            f"{PASSPHRASE_FILE} names the passphrase of another checkout ({file}), which its "
+            f"set-up has left in this shell: ignored here. To share stacks with that checkout, "
+            f"copy the file to {PRIVATE / OWN}, or name a copy elsewhere"
         )
 
 
 def _is_from_a_set_up(file: Path) -> bool:
-    """Whether a set-up has named this file, also one of another checkout or an older version."""
+    """Whether a set-up has named this file, even one of another checkout or an older version."""
     return file.name in (OWN, PUBLIC) and file.parent.parts[-2:] == PRIVATE.parts[-2:]
 
 
 def stacks_that_need_it() -> list[Path]:
     """Files of stacks that are encrypted with this checkout's own passphrase, as far as is known.
 
-    It can't be told from a file whether the user's own passphrase opens it.
+    A file does not show whether the user's own passphrase decrypts it.
     """
     if not (PRIVATE / OWN).exists():
         return []
@@ -93,13 +93,13 @@ def salt_of(file: Path) -> str | None:
         text = file.read_text(errors="replace")
     except OSError:
         return None
-    found = re.search(r"^encryptionsalt:\s*['\"]?([^\s'\"]+)", text, re.MULTILINE)
-    return found[1] if found else None
+    match = re.search(r"^encryptionsalt:\s*['\"]?([^\s'\"]+)", text, re.MULTILINE)
+    return match[1] if match else None
 
 
 # The stacks that come with the project: the passphrase behind their committed salts is public.
 PUBLIC_STACKS = ("docker", "qemu", "docker-cluster", "qemu-cluster", "demo")
-# Those salts: a stack that was renamed keeps its own, and with it that passphrase.
+# Their salts: a renamed stack keeps its salt, and with it the passphrase.
 PUBLIC_SALTS = (
     "v1:D36G/IH1Edw=:v1:WswSJSjF4LryRrHB:lVeHP9PzwWnXbFS2/rHJ6hnEWlvs9g==",
     "v1:DM8pYkx5LrM=:v1:/Y+bZX1AuATrkROT:BmTVBkHPtU5gNvak3emOd9d+edCbLw==",

@@ -1,4 +1,4 @@
-"""Where things live: one ignored folder per checkout, one cache folder per user."""
+"""Where files are kept: one Git-ignored folder per checkout, one cache folder per user."""
 
 import os
 import platform
@@ -22,16 +22,16 @@ def user_cache() -> Path:
 
 
 def user_state() -> Path:
-    """What stacks keep to themselves on this machine."""
+    """Private files of stacks on this machine."""
     base = os.environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "talos-cache"
 
 
 def pulumi_home() -> Path:
-    """Where the engine keeps its plugins, and who is logged in where."""
+    """Where the engine keeps its plugins and the credentials of its backends."""
     return Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
 
 
 def tool_folder(name: str, version: str) -> Path:
-    """Folder of one tool in one version for this kind of machine."""
+    """Folder of one version of a tool for this operating system and architecture."""
     return user_cache() / f"{name}-{version}-{platform.system().lower()}-{platform.machine()}"

@@ -1,4 +1,4 @@
-"""Files that only their owner can read, whole or not at all."""
+"""Files that only their owner can read, written atomically."""
 
 import os
 import tempfile
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_once(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, unless there is one: who comes first makes it."""
+    """Write a file that only its owner can read, unless it exists: the first writer wins."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         written(made, text, 0o600)
@@ -16,7 +16,7 @@ def write_once(path: Path, text: str) -> None:
 
 
 def written(path: Path, text: str, mode: int) -> None:
-    """Write a new file; one that is there already is an error."""
+    """Write a new file; it is an error if it exists."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
@@ -31,7 +31,7 @@ def private_folder(path: Path) -> Path:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read: all of it at once, or what was there stays."""
+    """Write a file that only its owner can read: atomically, or the old content stays."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent)  # with mode 0600
     try:
         with os.fdopen(descriptor, "w") as file:

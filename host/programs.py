@@ -1,4 +1,4 @@
-"""Small programs, run for what they print."""
+"""Programs that are run for their output."""
 
 import subprocess
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def output_of(argv: Sequence[str | Path], timeout: float = 30) -> str | None:
-    """What a command prints, or None where it is missing or fails."""
+    """The output of a command, or None if it is missing or fails."""
     try:
         done = subprocess.run(
             [str(part) for part in argv],

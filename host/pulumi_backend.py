@@ -1,4 +1,4 @@
-"""Where the Pulumi engine keeps state: what the user has chosen, or this checkout."""
+"""Where the Pulumi engine keeps state: in the user's backend, or in this checkout."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from host.private_files import private_folder
 
 
 def file_url(folder: Path) -> str:
-    """A folder for state, as the engine reads it: only what means something in a URL is escaped."""
+    """URL of a folder for state, with only those characters escaped that the engine unescapes."""
     path = str(folder)
     for character in "%#?":  # the percent sign first
         path = path.replace(character, f"%{ord(character):02X}")
@@ -17,7 +17,7 @@ def file_url(folder: Path) -> str:
 
 
 def backend() -> str | None:
-    """URL of the place for state that the user has chosen, None if there is none."""
+    """URL of the backend that the user has chosen, None if there is none."""
     if chosen := os.environ.get("PULUMI_BACKEND_URL"):
         return chosen
     try:
@@ -28,11 +28,11 @@ def backend() -> str | None:
 
 
 def state_url() -> str:
-    """URL of the place where state is kept: the user's choice, else in this checkout."""
+    """URL of the backend in use: the user's choice, or else a folder in this checkout."""
     return backend() or file_url(STATE)
 
 
 def make_own_folder() -> None:
-    """Have the folder in this checkout, if that is where state is kept."""
+    """Make the folder in this checkout, if state is kept there."""
     if state_url() == file_url(STATE):
         private_folder(STATE)

@@ -1,7 +1,7 @@
-"""Sees through the shims of version managers, which look around to know which version is meant.
+"""Finds the programs behind the shims of version managers.
 
-They go by the current folder and by HOME. What is run elsewhere, or has its parts beside itself,
-has to be the real program.
+A shim chooses a version by the current folder and HOME. A program that is run elsewhere, or that
+needs the files next to it, must be the real one.
 """
 
 import shutil
@@ -9,20 +9,20 @@ from pathlib import Path
 
 from host.programs import output_of
 
-# These tell by `which` what one of their shims stands for. A shim is a link to the manager (mise,
+# Their subcommand `which` prints the program behind a shim. A shim is a link to the manager (mise,
 # aqua), or a script that names it (asdf).
 MANAGERS = ("mise", "asdf", "aqua")
 SHIM_BYTES = 4096
 
 
 def which(name: str, path: str | None = None) -> str | None:
-    """The program of this name on PATH, or on another path; the real one where it is a shim."""
-    found = shutil.which(name, path=path)
-    return (behind(found) or found) if found else None
+    """The program of this name on PATH, or on another path; the real one if that is a shim."""
+    program = shutil.which(name, path=path)
+    return (behind(program) or program) if program else None
 
 
 def behind(shim: str) -> str | None:
-    """The program that a shim would run here; None if it is not a shim, or if that is not known."""
+    """The program that a shim would run here; None if it is not a shim, or can't tell."""
     target = Path(shim).resolve()
     for manager in MANAGERS:
         command = shutil.which(manager)

@@ -607,7 +607,7 @@ def test_what_is_left_of_removed_secrets_is_no_plain_text(left, outside, state):
 def test_a_defect_is_told_in_a_line_with_the_place_of_its_traceback(outside, tmp_path, monkeypatch):
     monkeypatch.setattr(entry_point, "ERRORS", tmp_path / "errors")
     outside.in_the_way = KeyError("hunter2")
-    with pytest.raises(pulumi.RunError, match="this is a mistake in talos-cache") as caught:
+    with pytest.raises(pulumi.RunError, match="a bug in talos-cache") as caught:
         run_with()
     (kept,) = (tmp_path / "errors").iterdir()
     assert str(kept) in str(caught.value)

@@ -63,7 +63,7 @@ def test_a_defect_is_not_hidden(failing, tmp_path, monkeypatch):
     status, said = failing(KeyError("parts"))
     (kept,) = (tmp_path / "errors").iterdir()
     assert status == 70
-    assert said.startswith("verify: this is a mistake in talos-cache, not in what you did: KeyErr")
+    assert said.startswith("verify: this is a bug in talos-cache, not a mistake of yours: KeyError")
     assert f"look through {kept} before" in said
     assert "KeyError: 'parts'" in kept.read_text()
 
