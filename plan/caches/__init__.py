@@ -1,1 +1,1 @@
-"""The pull-through caches: addresses, containers, files in them. Pure."""
+"""The pull-through caches: addresses, containers and the files in them. Pure."""

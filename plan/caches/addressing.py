@@ -1,4 +1,4 @@
-"""How nodes reach the caches: which addresses are published, and the host in every endpoint."""
+"""How nodes reach the caches: the addresses to publish on, and the host in every endpoint."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from plan.settings.stack import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Addressing:
-    """Where the caches listen and how nodes call them.
+    """Where the caches listen and how nodes address them.
 
     Attributes:
         bind_addresses: addresses that every cache's port is published on, without duplicates.
-        endpoint_host: IP address or host name that nodes use, as it stands in a URL.
+        endpoint_host: IP address or host name that nodes use, as written in a URL.
         warnings: sentences for the user.
     """
 
@@ -24,7 +24,7 @@ class Addressing:
 
 
 def needs_bridge_gateway(settings: Settings) -> bool:
-    """Only Docker bridge addressing depends on what the Docker engine says of its bridge."""
+    """Whether these settings depend on the address of Docker's bridge."""
     return settings.addressing == DOCKER_BRIDGE
 
 
@@ -37,7 +37,7 @@ def resolve(settings: Settings, bridge_gateway: str | None = None) -> Addressing
             bridge addressing, ignored otherwise.
 
     Raises:
-        ValueError: Docker bridge addressing without a gateway (the caller did not ask for it).
+        ValueError: Docker bridge addressing without a gateway (the caller did not look it up).
     """
     host, implied = _implied(settings, bridge_gateway)
     binds = _with_loopback(settings.bind_addresses or implied)
@@ -59,17 +59,17 @@ def _implied(settings: Settings, bridge_gateway: str | None) -> tuple[str, tuple
             raise ValueError("Docker bridge addressing needs the bridge's gateway")
         return bridge_gateway, (bridge_gateway,)
     if settings.addressing == QEMU_BRIDGE:
-        # The bridge does not exist before the cluster does, so its address can't be published on.
+        # The bridge exists only once the cluster does, too late to publish on its address.
         return settings.qemu_bridge_address, (EVERY_ADDRESS,)
-    # An explicit host name implies no address: settings.py asks for bindAddresses then.
+    # For a host name the second is not used: plan/settings/stack.py requires bindAddresses then.
     return settings.addressing, (settings.addressing,)
 
 
 def _with_loopback(binds: tuple[str, ...]) -> tuple[str, ...]:
-    """Add loopback, which `localEndpoints` promise, and leave out what another address covers.
+    """Add loopback, which `localEndpoints` needs, and drop addresses that another one covers.
 
-    Docker refuses an address beside the one that stands for all of its family: the port would be
-    taken. The one of IPv6 covers no IPv4 address (tried).
+    Docker refuses to publish on the unspecified address and on another of the same family: the port
+    is already taken. The unspecified IPv6 address does not cover IPv4 (tried).
     """
     addresses = [ipaddress.ip_address(address) for address in (LOOPBACK, *binds)]
     covered = {address.version for address in addresses if address.is_unspecified}
@@ -78,7 +78,7 @@ def _with_loopback(binds: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def less_exposed(settings: Settings) -> str:
-    """What a user whose caches are published everywhere can do instead."""
+    """What users can do if they don't want their caches published on every address."""
     if settings.bind_addresses:
         return (
             "name single addresses in bindAddresses, or leave it out and use "

@@ -1,7 +1,7 @@
-"""The caches of a stack as far as the stack file alone tells: where each answers, what holds it.
+"""What the stack file alone says about each cache: its endpoint, its container and its volume.
 
-The day-two commands need no more, so that `import` and `verify` work before the first `up`, while
-the caches are stopped, and without the engine.
+The day-two commands need no more. So `import` and `verify` work before the first `up`, while the
+caches are stopped, and without the engine.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ class Cache:
 
     Attributes:
         host: its upstream registry, as in an image reference.
-        name: of its container and of its volume.
+        name: of its container and its volume.
         local_endpoint: URL on this machine.
-        image: of the registry.
-        path_prefix: what stands before the names of its repositories, at its upstream and so here
-            too; images are listed without it, as nodes name them.
-        login: what it is asked with; None where anybody may pull.
+        image: the registry's image.
+        path_prefix: prefix of the names of its repositories, at its upstream and so here too; lists
+            of images leave it out, as image references on nodes do.
+        login: the login for pulling from it; None if anyone may pull.
     """
 
     host: str
@@ -35,12 +35,12 @@ class Cache:
     login: Credentials | None = None
 
     def stored(self, repository: str) -> str:
-        """The name under which this cache knows a repository."""
+        """The name of a repository in this cache."""
         return f"{self.path_prefix}/{repository}" if self.path_prefix else repository
 
 
 def of_settings(settings: Settings) -> tuple[Cache, ...]:
-    """The caches that these settings stand for, by host."""
+    """The caches of a stack, ordered by host."""
     return tuple(of_upstream(settings, upstream) for upstream in settings.cached)
 
 
@@ -57,5 +57,5 @@ def of_upstream(settings: Settings, upstream: UpstreamSettings) -> Cache:
 
 
 def scheme(settings: Settings) -> str:
-    """How all caches of a stack answer."""
+    """The URL scheme of all caches of a stack."""
     return "https" if settings.cache.tls else "http"

@@ -23,19 +23,19 @@ from plan.upstreams import slug
 REGISTRY_PORT = 5000
 DATA_PATH = "/var/lib/registry"
 CREDENTIAL_HELPER_PATH = "/usr/local/bin/docker-credential-talos-cache"
-# The one label on a volume: any other would have to stay the same for ever, because a changed label
-# replaces the volume and with it the cached images.
+# The only label on a volume. A changed label replaces the volume, and the cached images are lost;
+# so there is none whose value could ever change.
 VOLUME_LABELS = {"talos-cache.project": "talos-cache"}
 UPSTREAM_WATCH_PATH = "/usr/local/bin/talos-cache-upstream-watch"
 CERTIFICATE_PATH = "/etc/talos-cache/server.pem"
 KEY_PATH = "/etc/talos-cache/server.key"
 PASSWORDS_PATH = "/etc/talos-cache/htpasswd"
-# Go reads every file in these folders, and a bundle of the image's own beside them.
+# Go reads every file in these folders, and also the image's own CA bundle.
 UPSTREAM_CA_FOLDER = "/etc/talos-cache/upstream-ca"
 CA_FOLDERS = f"/etc/ssl/certs:{UPSTREAM_CA_FOLDER}"
 REALM = "talos-cache"
-# Docker Hub's `registry` image behaves so by itself. `ghcr.io/distribution/distribution` comes with
-# a configuration for developers: it logs everything and never purges broken-off downloads.
+# The defaults of Docker Hub's `registry` image. `ghcr.io/distribution/distribution` comes with a
+# configuration for developers: it logs everything and never purges interrupted downloads.
 AS_ON_DOCKER_HUB = (
     ("REGISTRY_LOG_LEVEL", "info"),
     (
@@ -43,9 +43,10 @@ AS_ON_DOCKER_HUB = (
         '{"enabled":true,"age":"168h","interval":"24h","dryrun":false}',
     ),
 )
-# The registry runs the helper once, when it first wants a login: for a token, or to log in itself
-# (Basic). In the second case it asks its upstream nothing any more without one, and never learns
-# that it may again. So the helper looks which of the two it is, and leaves a note for the watch.
+# The registry runs the helper once, when it first needs credentials: for a token, or for Basic
+# authentication. In the second case, without credentials, it never sends its upstream another
+# request, even if the upstream stops requiring them. So the helper looks which case it is, and
+# leaves a note for the watchdog.
 _NOTE_OF_BASIC = f"""\
 goroutines="http://$REGISTRY_HTTP_DEBUG_ADDR/debug/pprof/goroutine?debug=1"
 if busybox timeout 2 busybox wget -q -O - "$goroutines" 2>/dev/null |
@@ -53,13 +54,13 @@ if busybox timeout 2 busybox wget -q -O - "$goroutines" 2>/dev/null |
     : >"{BASIC_PATH}.$REGISTRY_HTTP_DEBUG_ADDR"
 fi
 """
-# What the image runs by itself; said again behind an entrypoint of ours.
+# The image's own command, which must be repeated when the entrypoint is ours.
 REGISTRY_COMMAND = ("registry", "serve", "/etc/distribution/config.yml")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedPort:
-    """The cache's port as it appears on this host."""
+    """A cache's port as published on this host."""
 
     address: str
     port: int
@@ -72,7 +73,7 @@ class CacheFile:
     Attributes:
         path: in the container.
         content: of the file.
-        is_secret: whether nobody may see it; only the container's root reads it then.
+        is_secret: whether it is a secret; then only root in the container can read it.
     """
 
     path: str
@@ -82,26 +83,26 @@ class CacheFile:
 
 @dataclass(frozen=True, kw_only=True)
 class CachePlan(Cache):
-    """Everything that one cache's volume and container are made from.
+    """Everything that defines one cache's volume and container.
 
     Attributes:
         slug: logical name of the component.
-        remote_url: where the upstream's API is.
-        published: where the cache answers on this host.
+        remote_url: URL of the upstream's API.
+        published: where the cache listens on this host.
         endpoint: URL that nodes use, without a path.
-        ca: what nodes have to trust for that; empty where they do already, or need not.
+        ca: CA that nodes must trust for the endpoint; empty if they do already, or without TLS.
         env: environment of the registry (no secrets).
-        files: more files in the container.
-        credentials: what the upstream is asked with; None for anonymous pulls.
+        files: further files in the container.
+        credentials: for the upstream; None for anonymous pulls.
         from_docker: whether these are from the user's Docker configuration.
-        upstream_ca: what has to be trusted for the upstream beside the usual CAs.
-        upstream_proxy: between the cache and the Internet; None where there is none.
-        credential_helper: text of the program that hands the upstream's credentials to the
-            registry; a secret where `has_credentials`.
+        upstream_ca: CA to trust for the upstream, in addition to the usual ones.
+        upstream_proxy: between the cache and the Internet; None if there is none.
+        credential_helper: text of the program that passes the upstream's credentials to the
+            registry; a secret if `has_credentials`.
         upstream_watch: text of the program that starts the registry and then watches whether the
-            upstream answers; empty where it asks none.
+            upstream responds; empty for a cache that has no upstream (offline).
         keep_data: whether the volume outlives the stack.
-        wait_seconds: how long `up` waits for the cache to answer.
+        wait_seconds: how long `up` waits for the cache to respond.
     """
 
     slug: str
@@ -124,12 +125,12 @@ class CachePlan(Cache):
 
     @property
     def asks(self) -> str:
-        """URL of what the cache connects to for its upstream: that, or a proxy before it."""
-        return _asked(self.upstream_proxy, self.remote_url)
+        """URL that the cache connects to: its upstream, or a proxy in front of that."""
+        return _first_hop(self.upstream_proxy, self.remote_url)
 
     @property
     def asks_upstream(self) -> bool:
-        """Whether it asks its upstream at all; what is offline does not."""
+        """Whether it ever contacts its upstream; an offline cache does not."""
         return bool(self.upstream_watch)
 
     @property
@@ -139,11 +140,11 @@ class CachePlan(Cache):
 
     @property
     def has_credentials(self) -> bool:
-        """Whether the upstream is asked with a user name and a password."""
+        """Whether requests to the upstream have a user name and a password."""
         return self.credentials is not None
 
     def __repr__(self) -> str:
-        """Leave the helper out: it may hold a password, and tracebacks show reprs."""
+        """Leave out the helper: it may contain a password, and tracebacks show reprs."""
         return f"CachePlan(host={self.host!r}, name={self.name!r}, endpoint={self.endpoint!r})"
 
 
@@ -158,12 +159,12 @@ def build(
     Args:
         settings: of the stack.
         addressing: where caches listen.
-        texts: content of every file that an upstream's `ca` names, by its path.
-        certificate: what the caches answer with; needed exactly where `cache.tls` is set.
+        texts: content of every file that an upstream's `ca` names, by path.
+        certificate: of the caches; required if and only if `cache.tls` is set.
 
     Raises:
-        SettingsError: a cache that holds credentials would be open to the local network, or one
-            would ask another of this stack.
+        SettingsError: a cache with credentials would be open to the local network, or the upstream
+            of a cache is a cache of the same stack.
     """
     refuse_exposed_credentials(settings, addressing)
     refuse_own_caches(settings, addressing)
@@ -182,15 +183,15 @@ def build(
 def in_reported_order(
     plans: Sequence[CachePlan], reported: Mapping[str, Sequence[tuple[str, int]]]
 ) -> tuple[CachePlan, ...]:
-    """The same plans, the ports of each in the order in which Docker reports them.
+    """The same plans, with the ports of each in the order in which Docker reports them.
 
-    The Docker provider compares ports as a list, and what it reads back is Docker's order, which
-    is that of no request: up to Docker 27 the reverse of it, then by address. docs/adr/0021 says
-    more.
+    The Docker provider compares ports as a list, and reads them back in Docker's order, which is
+    not the order of the request: it is reversed up to Docker 27, and sorted by address since. See
+    docs/adr/0021.
 
     Args:
         plans: of the caches.
-        reported: name of a container -> (address, port) pairs that it is published on now.
+        reported: container name -> (address, port) pairs that it is published on now.
     """
     return tuple(
         replace(plan, published=_reordered(plan.published, reported.get(plan.name, ())))
@@ -201,7 +202,7 @@ def in_reported_order(
 def _reordered(
     published: Sequence[PublishedPort], reported: Sequence[tuple[str, int]]
 ) -> tuple[PublishedPort, ...]:
-    """Those that are reported first; those that are not published yet stay in their order."""
+    """The reported ones first; those that are not published yet keep their order."""
     ranks = {pair: rank for rank, pair in enumerate(reported)}
     return tuple(
         sorted(published, key=lambda port: ranks.get((port.address, port.port), len(ranks)))
@@ -210,7 +211,7 @@ def _reordered(
 
 @dataclass(frozen=True, kw_only=True)
 class _Shared:
-    """What the plans of all caches are made from."""
+    """Inputs that the plans of all caches have in common."""
 
     settings: Settings
     addressing: Addressing
@@ -219,20 +220,20 @@ class _Shared:
 
 
 def _passwords_file(settings: Settings) -> str:
-    """The file of passwords; the same text for the same login, or every run would replace it."""
+    """The htpasswd file; a login always gives the same text, or every run would replace caches."""
     login = settings.cache_login
     if login is None:
         return ""
-    # A salt has to differ from others', not to be unknown.
+    # A salt must be unique, not secret.
     salt = hashlib.sha256(f"{settings.prefix}\n{login.username}".encode()).digest()[:16]
     return htpasswd.line(login.username, login.password, salt)
 
 
 def credential_helper(credentials: Credentials | None) -> str:
-    """The program distribution runs for `proxy.exec`, in docker-credential-helper form.
+    """The program that distribution runs for `proxy.exec`, a Docker credential helper.
 
-    It is there even without credentials: with `proxy.exec` the registry skips the request to the
-    upstream that it would otherwise not survive at start-up. Empty values mean anonymous.
+    It exists even without credentials: without `proxy.exec` the registry sends its upstream a
+    request at start-up, and exits if that fails. Empty values mean anonymous.
     """
     answer = json.dumps(
         {
@@ -247,7 +248,7 @@ def credential_helper(credentials: Credentials | None) -> str:
 
 def _plan(shared: _Shared, upstream: UpstreamSettings, upstream_ca: str) -> CachePlan:
     settings = shared.settings
-    # Without an upstream nobody asks for them.
+    # An offline cache needs none.
     credentials = None if settings.offline else settings.credentials_for(upstream.host)
     proxy = None if settings.offline else settings.upstream_proxy
     return CachePlan(
@@ -276,10 +277,10 @@ def _plan(shared: _Shared, upstream: UpstreamSettings, upstream_ca: str) -> Cach
 
 
 def _environment(settings: Settings, upstream: UpstreamSettings) -> tuple[tuple[str, str], ...]:
-    """The registry's settings; their names are distribution's configuration paths.
+    """The registry's settings; the names are paths in distribution's configuration.
 
-    Offline it is no proxy at all, but a registry that only reads: what is there is served at once,
-    what is not is not found, and nothing ever waits for an upstream.
+    Offline it is not a proxy but a read-only registry: it serves at once what it has, answers 404
+    to everything else, and never waits for an upstream.
     """
     common = [
         ("OTEL_TRACES_EXPORTER", "none"),
@@ -298,8 +299,8 @@ def _environment(settings: Settings, upstream: UpstreamSettings) -> tuple[tuple[
     if upstream.ca_file:
         common.append(("SSL_CERT_DIR", CA_FOLDERS))
     if proxy := settings.upstream_proxy:
-        # Also where the upstream itself is not behind it: its tokens and blobs may come from
-        # elsewhere.
+        # Even if the upstream itself is not behind it: its tokens and blobs may come from other
+        # servers.
         common.append(("HTTP_PROXY", proxy.url))
         common.append(("HTTPS_PROXY", proxy.url))
         common.append(("NO_PROXY", ",".join(proxy.no_proxy)))
@@ -325,12 +326,12 @@ def _files(shared: _Shared, upstream_ca: str) -> tuple[CacheFile, ...]:
 
 
 def _watch(settings: Settings, upstream: UpstreamSettings) -> str:
-    """What is watched is what the cache connects to."""
+    """The watchdog of what the cache connects to; empty offline."""
     if settings.offline:
         return ""
-    asked = _asked(settings.upstream_proxy, upstream.remote_url)
-    return upstream_watchdog.script(asked, upstream.path_prefix)
+    first_hop = _first_hop(settings.upstream_proxy, upstream.remote_url)
+    return upstream_watchdog.script(first_hop, upstream.path_prefix)
 
 
-def _asked(proxy: UpstreamProxy | None, remote_url: str) -> str:
+def _first_hop(proxy: UpstreamProxy | None, remote_url: str) -> str:
     return proxy.url if proxy and is_used(remote_url, proxy.no_proxy) else remote_url

@@ -1,10 +1,10 @@
-"""A line of the file of passwords that distribution's `htpasswd` authentication reads."""
+"""A line of the htpasswd file that distribution reads for its own authentication."""
 
 import base64
 
 import bcrypt
 
-# The registry hashes at every request: 2**8 rounds take some 15 ms here.
+# The registry hashes at every request: 2**8 rounds take about 15 ms.
 COST = 8
 _STANDARD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _BCRYPT = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -15,7 +15,7 @@ def line(username: str, password: str, salt: bytes) -> str:
 
     Args:
         username: without a colon.
-        password: 72 bytes at most.
+        password: at most 72 bytes.
         salt: 16 bytes.
     """
     letters = base64.b64encode(salt).rstrip(b"=").translate(bytes.maketrans(_STANDARD, _BCRYPT))

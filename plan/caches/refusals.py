@@ -1,4 +1,4 @@
-"""What does not go together: caches that ask each other, credentials that anybody could use."""
+"""Refused combinations: caches behind each other, credentials that anyone could use."""
 
 from collections.abc import Iterator
 
@@ -15,15 +15,15 @@ from plan.settings.upstreams import UpstreamSettings
 
 
 def refuse_exposed_credentials(settings: Settings, addressing: Addressing) -> None:
-    """Whoever reaches a cache with credentials reads what they open."""
+    """Refuse caches with credentials on every address: anyone who reaches one can use them."""
     if settings.expose_to_lan or not exposes_everywhere(addressing.bind_addresses):
         return
     problems = tuple(
         Problem(
             path=_credentials_path(upstream),
             found="credentials on a cache that is published on every address of this machine",
-            rule="a cache that holds credentials is not open to the local network",
-            fix=f"{less_exposed(settings)}; or say 'exposeToLan: true' if everyone on your network "
+            rule="a cache with credentials must not be open to the local network",
+            fix=f"{less_exposed(settings)}; or set 'exposeToLan: true' if everyone on your network "
             "may pull what these credentials can",
         )
         for upstream in settings.cached
@@ -34,20 +34,20 @@ def refuse_exposed_credentials(settings: Settings, addressing: Addressing) -> No
 
 
 def refuse_own_caches(settings: Settings, addressing: Addressing) -> None:
-    """Requests that come back to a cache would go round until it has no memory left."""
+    """Refuse a cache as an upstream: requests would loop until the caches run out of memory."""
     caches = {upstream.port: upstream.host for upstream in settings.cached}
     known = (addressing.endpoint_host, *addressing.bind_addresses)
-    # By which a container reaches what is published on all addresses of its host.
+    # Names by which a container reaches ports published on every address of its host.
     everywhere = loopback.OF_THE_HOST if exposes_everywhere(addressing.bind_addresses) else ()
     names = {_same(host) for host in (*known, *everywhere)}
     problems = tuple(
         Problem(
             path=path,
             found=url,
-            rule=f"this is this stack's own cache of {caches[port]}, which asks an upstream itself",
-            fix="write where the upstream's API is; docker ps shows what listens on which port",
+            rule=f"this is this stack's own cache of {caches[port]}, not an upstream",
+            fix="write the URL of the upstream's API; docker ps shows what listens on which port",
         )
-        for path, url in _asked_urls(settings)
+        for path, url in _urls(settings)
         for host, port in [address_of(url)]
         if port in caches and _same(host) in names
     )
@@ -55,8 +55,8 @@ def refuse_own_caches(settings: Settings, addressing: Addressing) -> None:
         raise SettingsError(problems)
 
 
-def _asked_urls(settings: Settings) -> Iterator[tuple[str, str]]:
-    """(path of the key, URL) of everything that caches connect to."""
+def _urls(settings: Settings) -> Iterator[tuple[str, str]]:
+    """(Path of the key, URL) of everything that caches connect to."""
     for upstream in settings.cached:
         yield f"upstreams.{upstream.host}.remoteUrl", upstream.remote_url
     if proxy := settings.upstream_proxy:
@@ -64,7 +64,7 @@ def _asked_urls(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _same(host: str) -> str:
-    """One spelling for all of a host's."""
+    """Normalize the spelling of a host."""
     bare = host.strip("[]").lower().removesuffix(".")
     return str(ip_address(bare) or bare)
 

@@ -1,6 +1,6 @@
-"""What TLS takes: the certificate that caches answer with, and the CAs that somebody has to trust.
+"""The caches' TLS certificate, and the certificate files that a stack names.
 
-Everything here is PEM text; where it comes from is decided in `ops`.
+Everything here is PEM text; `ops` decides where it is from.
 """
 
 import ipaddress
@@ -17,12 +17,12 @@ _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
 @dataclass(frozen=True, kw_only=True)
 class ServerCertificate:
-    """What every cache of a stack answers with.
+    """The certificate of all caches of a stack.
 
     Attributes:
-        certificate: of the server, with what leads up to its CA.
+        certificate: of the server, followed by the intermediate certificates.
         key: of the server, a secret.
-        ca: what nodes have to trust; empty where they do already.
+        ca: CA that nodes must trust; empty if they do already.
     """
 
     certificate: str
@@ -30,30 +30,32 @@ class ServerCertificate:
     ca: str
 
 
-def names(where: Addressing) -> tuple[str, ...]:
-    """Addresses and host names that nodes and this machine call the caches by."""
+def names(addressing: Addressing) -> tuple[str, ...]:
+    """Addresses and host names in URLs of the caches, on nodes and on this machine."""
     bound = (
         address
-        for address in where.bind_addresses
+        for address in addressing.bind_addresses
         if not ipaddress.ip_address(address).is_unspecified
     )
-    return tuple(dict.fromkeys((where.endpoint_host.strip("[]"), LOOPBACK, "localhost", *bound)))
+    return tuple(
+        dict.fromkeys((addressing.endpoint_host.strip("[]"), LOOPBACK, "localhost", *bound))
+    )
 
 
 def files(settings: Settings) -> dict[str, str]:
-    """Path of every file that holds a certificate or a key -> what names it in the stack."""
+    """Path of every certificate or key file -> the config key that names it."""
     named = {
         settings.cache.certificate_file: "cache.certificate",
         settings.cache.key_file: "cache.key",
         settings.cache.ca_file: "cache.ca",
         settings.harbor.ca_file if settings.harbor else "": "harbor.ca",
-        **{one.ca_file: f"upstreams.{one.host}.ca" for one in settings.upstreams},
+        **{upstream.ca_file: f"upstreams.{upstream.host}.ca" for upstream in settings.upstreams},
     }
     return {path: key for path, key in named.items() if path}
 
 
 def given(settings: Settings, texts: Mapping[str, str]) -> ServerCertificate | None:
-    """The certificate that the stack's files hold; None where it has none of its own."""
+    """The user's own certificate, from the stack's files; None if there is none."""
     cache = settings.cache
     if not cache.certificate_file:
         return None
@@ -65,13 +67,13 @@ def given(settings: Settings, texts: Mapping[str, str]) -> ServerCertificate | N
 
 
 def problems(settings: Settings, texts: Mapping[str, str]) -> tuple[Problem, ...]:
-    """Files of certificates that hold none; a key is looked at where it is used."""
+    """Certificate files without a certificate; the key is checked where it is used."""
     key_file = settings.cache.key_file
     return tuple(
         Problem(
             path=f"{key} ({path})",
             found="no certificate",
-            rule="a file in PEM format, which has a line BEGIN CERTIFICATE",
+            rule="a file in PEM format, with a line BEGIN CERTIFICATE",
             fix="convert it: openssl x509 -inform der -in FILE -out FILE.pem",
         )
         for path, key in files(settings).items()

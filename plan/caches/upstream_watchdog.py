@@ -1,4 +1,4 @@
-"""The watch inside a cache's container that notices when the upstream gives no answer.
+"""The watchdog in a cache's container, which notices when the upstream does not respond.
 
 See docs/adr/0013-when-the-upstream-is-away.md.
 """
@@ -8,19 +8,19 @@ from importlib.resources import files
 
 from plan.network import address_of, ip_address
 
-# Where the registry answers for people who look into it; the watch and the credential helper do.
+# The registry's debug server, which the watchdog and the credential helper use.
 DEBUG_ADDRESS = "127.0.0.1:5001"
-# What is not well, in one sentence for `doctor`; not there while all is. In memory, so that it ends
-# with the container.
+# What is wrong, in one sentence for `doctor`; absent while all is well. In memory, so that it is
+# gone with the container.
 TROUBLE_PATH = "/dev/shm/talos-cache-trouble"  # noqa: S108 - in a container of its own
-# One of these for each registry that runs, by its debug address: it has been asked for a user name
-# and a password, and has none.
+# One for each running registry, by its debug address: its upstream has asked for a user name and a
+# password, and there is none.
 BASIC_PATH = "/dev/shm/talos-cache-basic"  # noqa: S108 - the same
 
 # Runs on busybox alone. `busybox NAME`, because an image need not have a link for every applet.
 _FILE = files("plan.caches") / "upstream_watchdog.sh"
-# It ships beside this module, like code, and is read as code is: once, when the module is imported.
-# What it tells shellcheck is left out. After its first paragraph it is the same for all caches.
+# It ships next to this module and is read once, when the module is imported. Directives for
+# shellcheck are left out. After its first paragraph it is the same for all caches.
 _SCRIPT = "".join(
     line
     for line in _FILE.read_text(encoding="utf-8").partition("\n\n")[2].splitlines(keepends=True)
@@ -33,11 +33,11 @@ def script(remote_url: str, path_prefix: str = "") -> str:
 
     Args:
         remote_url: what the registry connects to.
-        path_prefix: what stands before every repository's name there. What is not below it may be
-            answered by another server than what is.
+        path_prefix: prefix of every repository's name there. Another server may be responsible for
+            repositories that are not below it.
     """
     name, port = address_of(remote_url)
-    # Only an upstream that has to be looked up can be taken away from the registry.
+    # The registry can be cut off from its upstream only if that has to be looked up by name.
     by_name = "" if ip_address(name) else "yes"
     settings = f"name={shlex.quote(name)}\nport={port}\nby_name={by_name}\n"
     settings += f"prefix={shlex.quote(path_prefix)}\n"
