@@ -1,1 +1,1 @@
-"""Images: how they are named, stored by a registry, chosen, archived. Pure."""
+"""Images: how they are named, stored by a registry, chosen and archived. Pure."""

@@ -1,7 +1,7 @@
-"""What an archive of images says of itself: its lock file, its index, and the names inside.
+"""The metadata of an image archive: its lock file, its index, and the names of its members.
 
 The images are an OCI image layout (image specification v1.1); `index.json` names each with the
-annotation `org.opencontainers.image.ref.name`, the whole reference.
+annotation `org.opencontainers.image.ref.name`, the full reference.
 """
 
 import json
@@ -32,27 +32,28 @@ BLOBS = "blobs/sha256/"
 BOOT_ASSETS = "boot-assets/"
 LAYOUT_CONTENT = '{"imageLayoutVersion": "1.0.0"}'
 MANIFESTS = ("index", "manifest")
-# The folders that talosctl keeps boot images and CNI plugins in, below its own; nothing else is
-# taken from an archive, or put there.
+# The folders, in talosctl's own, of boot images and CNI plugins. Nothing else is read from there,
+# or from an archive.
 ASSET_FOLDERS = ("cache", "cni")
-# Some 9,000 images of ten parts. What is read of a lock is kept in memory, ten times its size.
+# About 9,000 images of ten parts. A parsed lock takes ten times its size in memory.
 LOCK_BYTES = 16 * 1024 * 1024
-# Every object of a lock has a digest in it. Without this, a lock of nothing but empty ones would
-# become thirty times its size.
+# Every object of a lock contains a digest, so it has at least this many bytes. Without the check, a
+# lock of nothing but empty objects would take thirty times its size in memory.
 _OBJECT_BYTES = 64
-# Of all manifests together, which are kept until the last of them has come: some 20,000 images.
+# For all manifests together, kept in memory until the last one is read: about 20,000 images.
 ALL_MANIFESTS_BYTES = 64 * 1024 * 1024
-# A registry has 60 MB; one of somebody's own making may bring more along.
+# The registry's image has 60 MB; a user's own build may be larger.
 REGISTRY_IMAGE_BYTES = 1024 * 1024 * 1024
-# A path below the two folders: file systems have 255 bytes for a name, some of them for a while.
+# Limits of a path below the two folders. A name has at most 255 bytes, some of which go to a suffix
+# while the file is written.
 _NAME_BYTES, _NAMES = 240, 8
-# Characters of what is wrong with a lock.
+# Characters of a message about a lock.
 _WHY = 500
 _PARTS = ("index", "manifest", "config", "layer")
 
 
 class ArchiveError(TalosCacheError):
-    """The archive can't be used; the text says why and what to do."""
+    """The archive can't be used; the text says why, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,9 @@ class LockedImage:
     """One image of the archive.
 
     Attributes:
-        image: as it was asked for.
+        image: its reference, as exported.
         media_type: of its manifest or index.
-        parts: every blob of it, the manifest or index behind the reference first.
+        parts: all of its blobs, the manifest or index that the reference names first.
     """
 
     image: ImageReference
@@ -77,7 +78,7 @@ class LockedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class BootAsset:
-    """A file of the folder that talosctl keeps boot images and CNI plugins in.
+    """A file in the folders where talosctl keeps boot images and CNI plugins.
 
     Attributes:
         size: in bytes.
@@ -95,11 +96,11 @@ class Lock:
     """Everything that is in an archive.
 
     Attributes:
-        platform: which image of each index is there.
-        registry_image: name of the caches' own image.
+        platform: which entry of each index is included.
+        registry_image: reference of the caches' own image.
         registry_digest: of that image as a file, in Docker's own format.
-        images: with every tag frozen to its digest.
-        boot_assets: by path.
+        images: each tag with its digest.
+        boot_assets: ordered by path.
     """
 
     platform: str
@@ -110,7 +111,7 @@ class Lock:
 
     @cached_property
     def blobs(self) -> dict[str, int]:
-        """Digest -> size in bytes of every blob, once."""
+        """Digest -> size in bytes, for every blob."""
         return {part.digest: part.size for image in self.images for part in image.parts}
 
     @property
@@ -126,20 +127,20 @@ class Lock:
 
     @cached_property
     def by_host(self) -> dict[str, set[str]]:
-        """Upstream -> digests of the blobs that its images have."""
-        found: dict[str, set[str]] = {}
+        """Upstream -> digests of its images' blobs."""
+        digests: dict[str, set[str]] = {}
         for image in self.images:
-            found.setdefault(image.image.host, set()).update(part.digest for part in image.parts)
-        return found
+            digests.setdefault(image.image.host, set()).update(part.digest for part in image.parts)
+        return digests
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Upstreams that the images belong to."""
+        """Upstreams of the images."""
         return tuple(sorted({image.image.host for image in self.images}))
 
 
 def lock_text(lock: Lock) -> str:
-    """The lock file."""
+    """The content of the lock file."""
     return json.dumps(
         {
             "format": FORMAT,
@@ -165,19 +166,19 @@ def parse_lock(text: str) -> Lock:
     """Read a lock file.
 
     Raises:
-        ArchiveError: it is none, it is of a newer format, or it says what can't be.
+        ArchiveError: it is not a lock file, has another format, or is damaged.
     """
     try:
         if text.count("{") + text.count("[") > LOCK_BYTES // _OBJECT_BYTES:
-            raise ValueError("it is made of brackets")
+            raise ValueError("too many brackets")
         value: Any = foreign_json.read(text)
-        found = value["format"]
+        format_version = value["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ArchiveError(f"its {LOCK} is none: make the archive again with export") from error
-    if found != FORMAT:
+        raise ArchiveError(f"its {LOCK} is not a lock file: export the archive again") from error
+    if format_version != FORMAT:
         raise ArchiveError(
-            f"it has format {cut(repr(found), _WHY)}, and this version reads {FORMAT}: use the "
-            "version of this project that made it, or make it again"
+            f"its format is {cut(repr(format_version), _WHY)}, this version reads {FORMAT}: use "
+            "the version of this project that exported it, or export it again"
         )
     try:
         lock = Lock(
@@ -189,24 +190,24 @@ def parse_lock(text: str) -> Lock:
         )
     except (ValueError, KeyError, TypeError) as error:
         why = cut(repr(error), _WHY)
-        raise ArchiveError(f"its {LOCK} is damaged ({why}): make the archive again") from error
+        raise ArchiveError(f"its {LOCK} is damaged ({why}): export the archive again") from error
     if _manifests_bytes(lock) > ALL_MANIFESTS_BYTES:
         raise ArchiveError(
-            f"its {LOCK} names manifests of more than {ALL_MANIFESTS_BYTES} bytes: export fewer "
+            f"the manifests in its {LOCK} exceed {ALL_MANIFESTS_BYTES} bytes: export fewer "
             "images at a time, with --images"
         )
     return lock
 
 
 def fits(lock: Lock) -> bool:
-    """Whether an archive with this lock is one that `import` takes."""
-    # The digest of the registry's image is not in it yet.
+    """Whether `import` accepts an archive with this lock."""
+    # The digest of the registry's image is still to be added.
     text = len(lock_text(lock)) + LINK_BYTES
     return text <= LOCK_BYTES and _manifests_bytes(lock) <= ALL_MANIFESTS_BYTES
 
 
 def index_text(images: Iterable[LockedImage]) -> str:
-    """`index.json` of the image layout."""
+    """The content of `index.json` of the image layout."""
     manifests = [
         {
             "mediaType": locked.media_type,
@@ -225,27 +226,27 @@ def blob_member(digest: str) -> str:
 
 
 def conflicts(lock: Lock, tags: Mapping[str, Mapping[str, Mapping[str, str]]]) -> tuple[str, ...]:
-    """Tags that a cache has already, for another image.
+    """Tags that a cache already has, with another digest.
 
     Args:
         lock: of the archive.
-        tags: host -> repository -> tag -> digest, as the caches hold them.
+        tags: host -> repository -> tag -> digest in the caches.
     """
-    found = []
+    lines = []
     for locked in lock.images:
         image = locked.image
-        held = tags.get(image.host, {}).get(image.repository, {}).get(image.tag)
-        if image.tag and held not in (None, locked.digest):
-            found.append(f"{image}: the cache has {held}, the archive {locked.digest}")
-    return tuple(found)
+        cached = tags.get(image.host, {}).get(image.repository, {}).get(image.tag)
+        if image.tag and cached not in (None, locked.digest):
+            lines.append(f"{image}: the cache has {cached}, the archive {locked.digest}")
+    return tuple(lines)
 
 
 def incomplete(lock: Lock, contents: Mapping[str, bytes]) -> tuple[str, ...]:
-    """Images that are not all there once everything that the lock names is.
+    """Images that would be incomplete even with everything that the lock names.
 
     Args:
         lock: of the archive.
-        contents: digest -> content of each of its manifests and indexes.
+        contents: digest -> content of each manifest and index.
     """
     platform = parse_platform(lock.platform)
     return tuple(
@@ -261,7 +262,7 @@ def _manifests_bytes(lock: Lock) -> int:
 
 
 def _alone(locked: LockedImage, contents: Mapping[str, bytes]) -> Store:
-    """A volume that holds this image and nothing else, as the lock describes it."""
+    """A volume with nothing but this image, as the lock describes it."""
     revisions = frozenset(part.digest for part in locked.parts if part.part in MANIFESTS)
     blobs = {part.digest: part.size for part in locked.parts}
     repository = Repository(
@@ -278,7 +279,7 @@ def _platform(value: Mapping[str, object]) -> str:
     try:
         return str(parse_platform(str(value["platform"])))
     except ImageListError:
-        raise ValueError(f"no platform: {value['platform']!r}") from None
+        raise ValueError(f"not a platform: {value['platform']!r}") from None
 
 
 def _locked(entry: Mapping[str, object]) -> LockedImage:
@@ -287,26 +288,26 @@ def _locked(entry: Mapping[str, object]) -> LockedImage:
     try:
         (image,) = parse_list(name, LOCK, (host,))
     except ImageListError:
-        raise ValueError(f"no image: {name!r}") from None
+        raise ValueError(f"not an image reference: {name!r}") from None
     parts = tuple(_part(part) for part in _list(entry["parts"]))
     if not parts or parts[0].part not in MANIFESTS or parts[0].digest != entry["digest"]:
-        raise ValueError(f"{name} does not begin with its manifest")
+        raise ValueError(f"the first part of {name} is not its manifest")
     return LockedImage(image=image, media_type=str(entry["mediaType"]), parts=parts)
 
 
 def _part(entry: Mapping[str, object]) -> Part:
     part = Part(part=str(entry["part"]), digest=_digest(entry), size=_size(entry))
     if part.part not in _PARTS:
-        raise ValueError(f"no part of an image: {part.part}")
+        raise ValueError(f"not a part of an image: {part.part}")
     if part.part in MANIFESTS and part.size > MANIFEST_BYTES:
-        raise ValueError(f"no size of a manifest: {part.size}")
+        raise ValueError(f"too large for a manifest: {part.size}")
     return part
 
 
 def _asset(entry: Mapping[str, object]) -> BootAsset:
     path = str(entry["path"])
     if not _is_asset(path):
-        raise ValueError(f"no file below {' or '.join(ASSET_FOLDERS)}: {path!r}")
+        raise ValueError(f"not a file below {' or '.join(ASSET_FOLDERS)}: {path!r}")
     if not isinstance(entry["executable"], bool):
         raise ValueError(f"neither true nor false: {entry['executable']}")
     return BootAsset(
@@ -326,17 +327,17 @@ def _is_asset(path: str) -> bool:
 
 def _digest(entry: Mapping[str, object], key: str = "digest") -> str:
     if not is_digest(str(entry[key])):
-        raise ValueError(f"no digest: {entry[key]}")
+        raise ValueError(f"not a digest: {entry[key]}")
     return str(entry[key])
 
 
 def _size(entry: Mapping[str, object]) -> int:
     if not isinstance(entry["size"], int) or entry["size"] < 0:
-        raise ValueError(f"no size: {entry['size']}")
+        raise ValueError(f"not a size: {entry['size']}")
     return entry["size"]
 
 
 def _list(value: object) -> list[Mapping[str, object]]:
     if not isinstance(value, list):
-        raise TypeError("no list")
+        raise TypeError("not a list")
     return value

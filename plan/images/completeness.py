@@ -1,4 +1,4 @@
-"""Whether images are complete in what their registries hold."""
+"""Whether the caches have all of an image."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from plan.images.storage import MISSING, Fault, Store
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One image, its size in bytes as far as it is known, and what it lacks.
+    """One image, its size in bytes as far as it is known, and what is missing or wrong.
 
     Attributes:
-        kind: see `store.kind`.
-        advice: why, and what to do, where that is not what the faults say by themselves.
+        kind: see `storage.kind`.
+        advice: why, and what to do, if the faults don't say that themselves.
     """
 
     image: ImageReference
@@ -25,14 +25,14 @@ class Result:
 
     @property
     def is_aside(self) -> bool:
-        """Whether it lacks something and no node misses that: nobody has pulled it."""
+        """Whether parts are missing that no node needs, because the image was never pulled."""
         missing = all(fault.problem == MISSING for fault in self.faults)
         return self.kind != storage.IMAGE and bool(self.faults) and missing
 
 
 def everything(stores: Mapping[str, Store]) -> tuple[ImageReference, ...]:
     """Every tagged image of all caches."""
-    return tuple(image for host, held in stores.items() for image in storage.images(held, host))
+    return tuple(image for host, store in stores.items() for image in storage.images(store, host))
 
 
 def verified(
@@ -41,7 +41,7 @@ def verified(
     platform: Platform,
     damaged: Mapping[str, frozenset[str]],
 ) -> tuple[Result, ...]:
-    """What each image lacks, in the order of the list."""
+    """What is missing or wrong in each image, in the order of the list."""
     results = []
     for image in images:
         broken = damaged.get(image.host, frozenset())

@@ -1,4 +1,4 @@
-"""Digests of content as registries write them: `sha256:` and 64 hexadecimal digits."""
+"""Digests of content, as registries write them: `sha256:` and 64 hexadecimal digits."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ _DIGEST = re.compile(PATTERN)
 
 
 def is_digest(text: str) -> bool:
-    """Whether it is a digest, and nothing else."""
+    """Whether a text is a digest and nothing else."""
     return _DIGEST.fullmatch(text) is not None
 
 
@@ -20,17 +20,17 @@ def digest_of_hex(digits: str) -> str:
 
 
 def hex_of(digest: str) -> str:
-    """The digits alone."""
+    """The hexadecimal digits of a digest."""
     return digest.removeprefix(SHA256)
 
 
 def digest_of(content: bytes) -> str:
-    """The digest of this content."""
+    """The digest of content."""
     return digest_of_hex(hashlib.sha256(content).hexdigest())
 
 
 class Hashed:
-    """Passes on pieces of content; its `digest` is that of the pieces passed on so far."""
+    """Iterates over pieces of content; `digest` is that of the pieces so far."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = pieces
@@ -43,5 +43,5 @@ class Hashed:
 
     @property
     def digest(self) -> str:
-        """Of what has been passed on."""
+        """The digest of the pieces so far."""
         return digest_of_hex(self._hash.hexdigest())

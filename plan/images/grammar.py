@@ -1,6 +1,6 @@
 """The parts of an image reference, as patterns: HOST/PATH:TAG@DIGEST.
 
-The grammar is that of distribution's `reference` package; hosts are in small letters here.
+The grammar is that of distribution's `reference` package, but hosts must be in lower case.
 """
 
 from plan.images.digest import PATTERN

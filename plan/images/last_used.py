@@ -1,9 +1,9 @@
-"""The ledger: on which day each image of a cache was last asked for, by the cache's access log.
+"""The ledger: the day on which each image of a cache was last requested, by the cache's access log.
 
 The registry keeps no access times. Its log has a line for each request in Apache's combined format
-(and another in its own, which is passed over); Docker puts its time in front. A request for a
+(and another in its own, which is ignored); Docker puts a timestamp in front. A request for a
 manifest is a use, by tag or by digest, GET or HEAD; one for a blob is not, because several images
-may have it.
+may share it.
 """
 
 import json
@@ -18,7 +18,7 @@ from plan import foreign_json
 # `repository:tag` or `repository@digest` -> day (UTC), as in 2026-11-24.
 Days = Mapping[str, str]
 
-# 304 is a use too: the client has the manifest, and asked whether it is still the one.
+# 304 is a use too: the client has the manifest, and asked whether it is still current.
 _REQUEST = re.compile(
     r'(?P<day>\d{4}-\d\d-\d\d)T\S+ \S+ - \S+ \[[^]"]*\] '
     r'"(?:GET|HEAD) (?P<path>[^ "?]+)(?:\?[^ "]*)? HTTP/[0-9.]+" (?:200|304) '
@@ -30,11 +30,11 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """Of one cache.
+    """The ledger of one cache.
 
     Attributes:
-        container: id of the container whose log was read last; empty before the first.
-        seen: time of the last line that was read of it, as Docker writes it; empty if none was.
+        container: ID of the container whose log was read last; empty before the first time.
+        seen: timestamp of the last line read, as Docker writes it; empty if there was none.
         days: when each image was last used.
     """
 
@@ -44,12 +44,12 @@ class Ledger:
 
 
 def noted(ledger: Ledger, container: str, log: Iterable[str]) -> Ledger:
-    """The ledger with what a log tells; lines that were read before change nothing.
+    """The ledger updated from a log; lines that were read before change nothing.
 
     Args:
-        ledger: as it was.
-        container: id of the container whose log it is.
-        log: its lines, each with Docker's time in front.
+        ledger: the old one.
+        container: ID of the container that wrote the log.
+        log: its lines, each with Docker's timestamp in front.
     """
     days = dict(ledger.days)
     seen = ledger.seen if container == ledger.container else ""
@@ -58,23 +58,23 @@ def noted(ledger: Ledger, container: str, log: Iterable[str]) -> Ledger:
         if _TIME.fullmatch(time):
             seen = max(seen, time)
         if (request := _REQUEST.match(line)) and (
-            asked := _MANIFEST.fullmatch(unquote(request["path"]))
+            manifest := _MANIFEST.fullmatch(unquote(request["path"]))
         ):
-            name = name_of(*asked.groups())
+            name = name_of(*manifest.groups())
             days[name] = max(days.get(name, ""), request["day"])
     return Ledger(container=container, seen=seen, days=days)
 
 
 def name_of(repository: str, reference: str) -> str:
-    """What an image is called in the ledger, by tag or by digest."""
+    """The name of an image in the ledger, by tag or by digest."""
     return f"{repository}{'@' if ':' in reference else ':'}{reference}"
 
 
 def dump(ledgers: Mapping[str, Ledger]) -> str:
-    """The ledgers of a stack's caches, by host, as text."""
+    """The ledgers of a stack's caches as text; they are keyed by host."""
     content = {
-        host: {"container": one.container, "seen": one.seen, "days": one.days}
-        for host, one in ledgers.items()
+        host: {"container": ledger.container, "seen": ledger.seen, "days": ledger.days}
+        for host, ledger in ledgers.items()
     }
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
@@ -87,8 +87,8 @@ def parse(text: str) -> dict[str, Ledger]:
     """
     content = foreign_json.read(text)
     if not isinstance(content, dict) or not all(map(_is_ledger, content.values())):
-        raise ValueError("no ledger of days")
-    return {host: Ledger(**one) for host, one in content.items()}
+        raise ValueError("not a ledger")
+    return {host: Ledger(**fields) for host, fields in content.items()}
 
 
 def _is_ledger(value: Any) -> bool:

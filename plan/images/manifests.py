@@ -1,4 +1,4 @@
-"""Manifests and indexes: what they refer to, and which entry is for a platform.
+"""Manifests and indexes: what they refer to, and their entries by platform.
 
 Formats: the OCI image specification v1.1, and Docker's image manifest version 2, schema 2.
 """
@@ -20,24 +20,24 @@ MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
-# The most that distribution takes: whatever is larger is no manifest, and need not be read.
+# The most that distribution accepts: anything larger is not a manifest and need not be read.
 MANIFEST_BYTES = 4 * 1024 * 1024
-# Docker's word for "fetch it from where it says", which no registry serves.
+# Layers to be downloaded from URLs in the manifest; registries don't serve them.
 _FOREIGN = ("foreign", "nondistributable")
 
 
 class ManifestError(TalosCacheError):
-    """The content is no manifest that a registry of today stores."""
+    """The content is not a manifest that a current registry stores."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Descriptor:
-    """What a manifest says of something it refers to.
+    """What a manifest says about something that it refers to.
 
     Attributes:
         part: "manifest" below an index; "config" or "layer" below a manifest.
         size: in bytes.
-        platform: of a manifest below an index, where it says.
+        platform: of a manifest below an index, if given.
     """
 
     part: str
@@ -52,7 +52,7 @@ class Manifest:
     """An index (of manifests) or a manifest (of config and layers).
 
     Attributes:
-        subject: digest of the manifest that it says something about, as a signature does; or None.
+        subject: digest of the manifest that this one is about, such as a signature's; or None.
     """
 
     media_type: str
@@ -72,9 +72,9 @@ def parse(content: bytes) -> Manifest:
     try:
         value = foreign_json.read(content)
     except ValueError as error:
-        raise ManifestError(f"no JSON: {error}") from error
+        raise ManifestError(f"not JSON: {error}") from error
     if not isinstance(value, Mapping) or value.get("schemaVersion") != 2:
-        raise ManifestError("no manifest of schema version 2")
+        raise ManifestError("not a manifest of schema version 2")
     is_index = "manifests" in value
     media_type = value.get("mediaType") or (INDEX_TYPES if is_index else MANIFEST_TYPES)[0]
     return Manifest(
@@ -86,7 +86,7 @@ def parse(content: bytes) -> Manifest:
 
 
 def intact(digest: str, content: bytes) -> Manifest | None:
-    """Read what is filed under a digest; None where it is damaged, or is no manifest."""
+    """Read the manifest stored under a digest; None if it is damaged or not a manifest."""
     if digest_of(content) != digest:
         return None
     try:
@@ -96,7 +96,7 @@ def intact(digest: str, content: bytes) -> Manifest | None:
 
 
 def for_platform(index: Manifest, platform: Platform) -> Descriptor | None:
-    """The entry for this platform; without a variant asked for, the first of its architecture."""
+    """The entry for a platform; if that has no variant, the first one of its architecture."""
     return next(
         (
             entry
@@ -111,17 +111,17 @@ def for_platform(index: Manifest, platform: Platform) -> Descriptor | None:
 
 
 def chosen(index: Manifest, platform: Platform) -> Descriptor | None:
-    """The entry that a node takes: the one for its platform, or else the first without any.
+    """The entry that a node pulls: the one for its platform, or else the first without a platform.
 
-    Such a one is an index of its own, or an image that does not say what it is for. So does
-    containerd (`LimitManifests` in core/images/handlers.go).
+    That may be another index, or an image that does not say what it is for. containerd chooses in
+    the same way (`LimitManifests` in core/images/handlers.go).
     """
-    unsaid = (entry for entry in index.refers_to if entry.platform is None)
-    return for_platform(index, platform) or next(unsaid, None)
+    without_platform = (entry for entry in index.refers_to if entry.platform is None)
+    return for_platform(index, platform) or next(without_platform, None)
 
 
 def _subject(value: object) -> str | None:
-    """What is wrong with it does not make an image unreadable: nodes do not look at it."""
+    """The subject's digest. A malformed one does not make an image unreadable: nodes ignore it."""
     return str(value.get("digest", "")) if isinstance(value, Mapping) else None
 
 
@@ -161,17 +161,17 @@ def _platform(where: str, value: object) -> Platform | None:
 
 
 def _list(manifest: Mapping[str, Any], key: str) -> Iterable[tuple[str, object]]:
-    """Where each entry stands, and the entry."""
+    """Each entry with its place in the manifest."""
     entries = _value("", manifest, key)
     if not isinstance(entries, list):
-        raise _incomplete(f"{key} is no list")
+        raise _incomplete(f"{key} is not a list")
     return [(f"{key}[{number}]", entry) for number, entry in enumerate(entries)]
 
 
 def _text(where: str, value: object, key: str) -> str:
     text = _value(where, value, key)
     if not isinstance(text, str):
-        raise _incomplete(f"{where}.{key} is no text")
+        raise _incomplete(f"{where}.{key} is not a string")
     return text
 
 
@@ -179,7 +179,7 @@ def _size(where: str, value: object) -> int:
     try:
         return int(_value(where, value, "size"))
     except (TypeError, ValueError, OverflowError) as error:
-        raise _incomplete(f"{where}.size is no whole number") from error
+        raise _incomplete(f"{where}.size is not an integer") from error
 
 
 def _value(where: str, value: object, key: str) -> Any:
@@ -191,7 +191,7 @@ def _value(where: str, value: object, key: str) -> Any:
 
 def _object(where: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise _incomplete(f"{where} is no object")
+        raise _incomplete(f"{where} is not an object")
     return value
 
 

@@ -1,12 +1,11 @@
-"""What of the caches goes so that the rest fits into a size; pinned images stay.
+"""Chooses the images to remove so that the rest of the caches fits a size; pinned images stay.
 
-What goes is an image: a tag, or a manifest that no tag leads to, with what belongs to it (such as
-signatures) and everything that nothing else needs. Each cache has a volume of its own, and volumes
-share nothing. Sizes are those of blobs and of what is left over; links, of 71 bytes each, are not
-counted.
+The unit of removal is an image: a tag, or a manifest that no tag points to, with what belongs to it
+(such as signatures) and everything that nothing else needs. Each cache has a volume of its own, and
+volumes share nothing. Sizes count blobs and leftovers; links, of 71 bytes each, are not counted.
 
-Nothing is decided by guesswork: where a manifest can't be read, nobody knows what it needs, and
-its cache is left alone.
+Nothing is decided by guesswork: if a manifest can't be read, what it needs is unknown, and its
+cache is left alone.
 """
 
 from collections import Counter
@@ -22,10 +21,10 @@ from plan.images.volume_images import Removal, Unit, Volume, VolumeImages
 
 @dataclass(frozen=True, kw_only=True)
 class Going:
-    """An image that goes.
+    """An image to be removed.
 
     Attributes:
-        frees: bytes, after those before it in the list have gone.
+        frees: bytes that this frees once those before it in the list are removed.
     """
 
     image: ImageReference
@@ -39,7 +38,7 @@ class PinnedSet:
     """A list of images that stay.
 
     Attributes:
-        size: bytes of all of its blobs that the caches have.
+        size: bytes of those of its blobs that the caches have.
         images: how many it names.
         complete: how many of them could be served without their upstreams.
     """
@@ -52,18 +51,18 @@ class PinnedSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What goes.
+    """What to remove.
 
     Attributes:
         budget: bytes that all caches may have together.
-        going: least recently used first; nothing where the budget can't be kept.
+        going: images to be removed, least recently used first; none if the budget can't be met.
         before: host -> bytes.
-        after: host -> bytes, when what goes is gone.
-        strays: host -> bytes that belong to no image, and go too.
+        after: host -> bytes, after the removal.
+        strays: host -> bytes that belong to no image, and are removed too.
         sets: the pinned ones.
         pinned: bytes of all pinned sets, every blob once.
         refused: host -> why this cache is left alone.
-        floor: bytes that have to stay.
+        floor: bytes that must stay.
     """
 
     budget: int
@@ -78,7 +77,7 @@ class Decision:
 
     @property
     def fits(self) -> bool:
-        """Whether what has to stay is within the budget."""
+        """Whether what must stay is within the budget."""
         return self.floor <= self.budget
 
 
@@ -89,14 +88,14 @@ def decide(
     budget: int,
     platform: Platform,
 ) -> Decision:
-    """Choose what goes.
+    """Choose what to remove.
 
     Args:
         volumes: of all caches.
         sets: name -> images that stay.
-        days: host -> when its images were last used, by its ledger.
+        days: host -> when its images were last used, from its ledger.
         budget: bytes that all caches may have together.
-        platform: of an image that has to be there for it to count as complete.
+        platform: whose entry an image must have to count as complete.
     """
     pins = _all(sets)
     caches = [VolumeImages(volume, pins, days.get(volume.host, {})) for volume in volumes]
@@ -135,13 +134,13 @@ def decide(
 def removal(
     volume: Volume, sets: Mapping[str, Sequence[ImageReference]], going: Collection[Going]
 ) -> Removal:
-    """What to remove from a volume whose registry is stopped, so that these images are gone.
+    """What to remove from a volume, while its registry is stopped, so that these images are gone.
 
-    The volume may have changed since the decision: what came since stays, and so does a tag that
-    leads elsewhere by now.
+    The volume may have changed since the decision: what was added since stays, and so does a tag
+    that has moved.
 
     Raises:
-        TalosCacheError: this cache has to be left alone.
+        TalosCacheError: this cache must be left alone.
     """
     cache = VolumeImages(volume, _all(sets), {})
     if cache.refusal:
@@ -153,7 +152,7 @@ def removal(
 
 
 def _going(caches: Sequence[VolumeImages], size: int, budget: int) -> list[tuple[str, Unit, int]]:
-    """(host, image, bytes that it frees), least recently used first, until the rest fits."""
+    """(Host, image, bytes that it frees), least recently used first, until the rest fits."""
     free = [(cache, unit) for cache in caches if not cache.refusal for unit in cache.units]
     free = [(cache, unit) for cache, unit in free if not unit.pinned]
     free.sort(key=lambda one: (one[1].last_used, one[1].image))
@@ -164,7 +163,7 @@ def _going(caches: Sequence[VolumeImages], size: int, budget: int) -> list[tuple
             break
         size -= _taken(needed, cache, unit)
         chosen.append((cache, unit))
-    # What shares all that it has with an image that stays would go for nothing.
+    # Removing an image whose blobs all belong to others that stay would free nothing.
     kept = _needed(caches)
     for cache, unit in chosen:
         _taken(kept, cache, unit)
@@ -179,7 +178,7 @@ def _going(caches: Sequence[VolumeImages], size: int, budget: int) -> list[tuple
 
 
 def _needed(caches: Sequence[VolumeImages]) -> Counter[tuple[str, str]]:
-    """(host, digest) -> how many images need it, and one more where a pinned one does."""
+    """(Host, digest) -> how many images need it, plus one if a pinned image does."""
     needed: Counter[tuple[str, str]] = Counter()
     for cache in caches:
         for unit in cache.units:
@@ -190,7 +189,7 @@ def _needed(caches: Sequence[VolumeImages]) -> Counter[tuple[str, str]]:
 
 
 def _taken(needed: Counter[tuple[str, str]], cache: VolumeImages, unit: Unit) -> int:
-    """Take an image away; the bytes that nobody needs any more then."""
+    """Remove an image from the counts; returns the bytes that nothing needs any more."""
     freed = 0
     for blob in unit.blobs:
         needed[cache.host, blob] -= 1

@@ -1,6 +1,6 @@
-"""Image references as people write them in lists: checked, and made whole.
+"""Image references as users write them in lists: checked, and completed.
 
-The host must be written, because a mirror is chosen by it.
+The host is required, because it decides which mirror is used.
 """
 
 import re
@@ -21,7 +21,7 @@ _EXAMPLE = "docker.io/library/busybox:1.36"
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class ImageReference:
-    """One image: the upstream's host, the repository behind it, a tag or a digest or both.
+    """One image: the upstream's host, a repository there, and a tag, a digest or both.
 
     With both, the digest decides what is pulled and the tag is only a name, as in containerd.
     """
@@ -38,7 +38,7 @@ class ImageReference:
 
     @property
     def wanted(self) -> str:
-        """What a registry is asked for: the digest if there is one, else the tag."""
+        """The reference in requests to a registry: the digest if there is one, else the tag."""
         return self.digest or self.tag
 
 
@@ -65,18 +65,18 @@ class _Reading:
 
 
 def parse_list(text: str, source: str, hosts: Collection[str]) -> tuple[ImageReference, ...]:
-    """Read a list: one image a line; empty lines and what follows a `#` do not count.
+    """Read a list: one image a line; empty lines and comments after a `#` are ignored.
 
     Args:
         text: the list.
         source: its name, for messages.
-        hosts: upstreams that there is a cache for.
+        hosts: upstreams that have a cache.
 
     Returns:
         Every image once, in the order of the list.
 
     Raises:
-        ImageListError: with every mistake of the list; also where it is empty.
+        ImageListError: with every mistake in the list; also if it is empty.
     """
     reading = _Reading(hosts)
     for number, line in enumerate(text.splitlines(), start=1):
@@ -85,7 +85,7 @@ def parse_list(text: str, source: str, hosts: Collection[str]) -> tuple[ImageRef
     if not reading.images and not reading.problems:
         reading.refuse(
             source,
-            "no image at all",
+            "no images",
             "a list has at least one image",
             f"write one image a line, such as {_EXAMPLE}",
         )
@@ -105,7 +105,7 @@ def parse_platform(text: str) -> Platform:
             namespace="",
             path="--platform",
             found=repr(text),
-            rule="os/architecture, in Go's words",
+            rule="os/architecture, as Go names them",
             fix="write linux/amd64 or linux/arm64",
         )
         raise ImageListError((problem,))
@@ -120,33 +120,33 @@ def _read(entry: str, where: str, reading: _Reading) -> None:
     name, _, digest = entry.partition("@")
     host, slash, path = name.partition("/")
     if not slash or not (set(".:") & set(host) or host == "localhost"):
-        return refuse("the registry's host comes first", f"write it whole, as in {_EXAMPLE}")
+        return refuse("a reference starts with the registry's host", f"write it as in {_EXAMPLE}")
     if host.lower() in DOCKER_IO_ALIASES:
         return refuse(
-            "clients know this registry as docker.io only", f"write docker.io instead of {host}"
+            "clients know this registry only as docker.io", f"write docker.io instead of {host}"
         )
     if host != host.lower():
-        return refuse("a registry's host is in small letters", f"write {cut(host.lower())}")
+        return refuse("a registry's host is in lower case", f"write {cut(host.lower())}")
     repository, _, tag = path.partition(":")
     if host == "docker.io" and "/" not in repository:
         repository = f"library/{repository}"
     if not is_host(host) or not _REPOSITORY.fullmatch(repository):
         return refuse(
-            "host, then path in small letters, digits, '.', '_', '-' and '/'",
+            "host, then path in lower-case letters, digits, '.', '_', '-' and '/'",
             f"write it as in {_EXAMPLE}",
         )
     if not tag and not digest:
-        return refuse("a list names exact images", f"add the tag: {cut(name)}:TAG")
+        return refuse("a list names exact images", f"add a tag: {cut(name)}:TAG")
     if (":" in path and not _TAG.fullmatch(tag)) or ("@" in entry and not is_digest(digest)):
         return refuse(
             "a tag is up to 128 letters, digits, '.', '_', '-'; a digest sha256: and 64 hex digits",
-            "correct the end of it",
+            "correct its end",
         )
     if host not in reading.hosts:
         known = ", ".join(sorted(reading.hosts))
         return refuse(
-            f"this stack has a cache for {known} only",
-            f"add {host} to 'upstreams' in the stack file, then make up; or leave this image out",
+            f"this stack has caches only for {known}",
+            f"add {host} to 'upstreams' in the stack file, then run make up; or remove this image",
         )
     image = ImageReference(host=host, repository=repository, tag=tag, digest=digest)
     return reading.images.update({image: None})

@@ -1,8 +1,8 @@
-"""What a cache's volume holds, in distribution's own layout of files, and what it lacks.
+"""The content of a cache's volume, in distribution's file layout, and what is missing there.
 
-An image is complete when the registry, asked without an upstream, can serve all of it: the tag's
-link, the manifest's link and content, and for config and layers the link in this repository and
-the content. Source of the layout: `registry/storage/paths.go` of distribution v3.
+An image is complete if the registry can serve all of it without an upstream. That takes the tag's
+link, the manifest's link and content, and for the config and the layers the link in this repository
+and the content. Source of the layout: `registry/storage/paths.go` of distribution v3.
 """
 
 import re
@@ -17,11 +17,11 @@ from plan.images.manifests import Descriptor, Manifest, intact
 from plan.images.reference import ImageReference, Platform
 
 ROOT = "docker/registry/v2"
-# Where `import` keeps a blob while it comes, below ROOT; the registry does not look there.
+# Where `import` keeps an incoming blob, below ROOT; the registry does not look there.
 STAGING = "talos-cache-import"
-# And where links are made, each time in a folder of its own: `warm` may run beside an import.
+# Where links are made, in a folder per run: `warm` may run at the same time as an import.
 LINKS_STAGING = f"{STAGING}-links"
-# A link is a file that holds a digest: "sha256:" and 64 digits.
+# A link is a file whose content is a digest: "sha256:" and 64 digits.
 LINK_BYTES = 71
 _BLOB = re.compile(r"blobs/sha256/[0-9a-f]{2}/([0-9a-f]{64})/data")
 _LINK = re.compile(r"repositories/(.+)/(_layers|_manifests/revisions)/sha256/([0-9a-f]{64})/link")
@@ -61,9 +61,9 @@ class Store:
     """One cache's volume.
 
     Attributes:
-        blobs: digest -> size in bytes of the file that holds it.
+        blobs: digest -> size in bytes of its file.
         repositories: name -> what is linked in it.
-        manifests: digest -> content of every linked manifest and index that is there.
+        manifests: digest -> content, of every linked manifest and index that exists.
     """
 
     blobs: Mapping[str, int]
@@ -77,33 +77,34 @@ class Store:
 
     @cached_property
     def readable(self) -> Mapping[str, Manifest]:
-        """Every manifest and index that is there and not damaged."""
-        found = {one: intact(one, content) for one, content in self.manifests.items()}
-        return {digest: manifest for digest, manifest in found.items() if manifest}
+        """Every manifest and index that exists and is not damaged."""
+        parsed = {digest: intact(digest, content) for digest, content in self.manifests.items()}
+        return {digest: manifest for digest, manifest in parsed.items() if manifest}
 
     @cached_property
     def gone(self) -> frozenset[str]:
-        """Digests that a repository links and an image of it may need, of files that are not there.
+        """Digests that are linked, that an image may need, and whose files are missing.
 
-        The registry writes a link when it has the file. While it runs it remembers what it had,
-        goes on announcing it, and does not fetch it again. What expires (`cache.ttl`) leaves links
-        too: the registry takes away the manifest's and that of one repository, with the file.
+        The registry writes a link when it has the file. While it runs, it remembers the blobs it
+        had: it still announces a missing one, and does not fetch it again. Expiry (`cache.ttl`)
+        leaves links too: with the file, the registry removes only the manifest's link and that of
+        one repository.
         """
-        needed = (one.revisions | self._needed(one) for one in self.repositories.values())
+        needed = (repo.revisions | self._needed(repo) for repo in self.repositories.values())
         return frozenset[str]().union(*needed) - self.blobs.keys()
 
     def _needed(self, repository: Repository) -> frozenset[str]:
-        """Of what a repository links, configs and layers that its manifests name, or may name."""
+        """The linked configs and layers that the repository's manifests name, or may name."""
         if repository.revisions - self.readable.keys():
             return repository.layers
         return repository.layers & _blobs_of(self.readable[one] for one in repository.revisions)
 
     def repository(self, name: str) -> Repository:
-        """What is linked in a repository; nothing where there is none of that name."""
+        """What is linked in a repository; nothing if there is no such repository."""
         return self.repositories.get(name, _NO_REPOSITORY)
 
     def revisions(self) -> tuple[str, ...]:
-        """Digests of every manifest that is linked and there, in a fixed order."""
+        """Digests of all manifests that are linked and exist, sorted."""
         linked = {one for repo in self.repositories.values() for one in repo.revisions}
         return tuple(sorted(linked & self.blobs.keys()))
 
@@ -113,12 +114,12 @@ EMPTY = Store(blobs={}, repositories={})
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One thing that an image lacks.
+    """A missing or broken part of an image.
 
     Attributes:
         part: "tag", "platform", "index", "manifest", "config" or "layer".
         digest: of the part; empty for a tag and a platform.
-        size: in bytes, as the manifest says; 0 where nobody knows.
+        size: in bytes, as the manifest says; 0 if unknown.
         problem: MISSING, WRONG_SIZE or DAMAGED.
     """
 
@@ -138,14 +139,14 @@ class Part:
 
 
 def parse_listing(files: Iterable[tuple[str, int]], tags: Mapping[str, str]) -> Store:
-    """Make a store, without manifests' contents, from the names of its files.
+    """Build a store, without manifests' contents, from a list of files.
 
     Args:
         files: (path below ROOT, size in bytes) of every file.
-        tags: path of every tag's link -> what it holds.
+        tags: path of every tag's link -> its content.
 
     Returns:
-        What is linked; a link that does not hold a digest counts as missing.
+        The store; a link that does not contain a digest counts as missing.
     """
     blobs: dict[str, int] = {}
     links: dict[str, dict[str, set[str]]] = {}
@@ -173,7 +174,7 @@ def parse_listing(files: Iterable[tuple[str, int]], tags: Mapping[str, str]) -> 
 
 
 def below(store: Store, prefix: str) -> Store:
-    """The repositories below a path, by their names without it; all blobs stay."""
+    """The store with only the repositories below a path, whose names lose it; all blobs stay."""
     if not prefix:
         return store
     start = f"{prefix}/"
@@ -193,7 +194,7 @@ def blob_path(digest: str) -> str:
 
 
 def blob_folder(digest: str) -> str:
-    """The folder that holds one blob, below ROOT."""
+    """The folder of one blob, below ROOT."""
     algorithm, _, hexadecimal = digest.partition(":")
     return f"blobs/{algorithm}/{hexadecimal[:2]}/{hexadecimal}"
 
@@ -214,7 +215,7 @@ def tag_folder(repository: str, tag: str) -> str:
 
 
 def tag_links(repository: str, tag: str, digest: str) -> tuple[str, str]:
-    """The two links that name a tag's manifest, below ROOT: what it is now, and its history."""
+    """A tag's two links to its manifest, below ROOT: the current one, and that in its history."""
     folder = tag_folder(repository, tag)
     return f"{folder}/current/link", f"{folder}/index/{digest.replace(':', '/')}/link"
 
@@ -234,28 +235,28 @@ def faults(
     platform: Platform,
     damaged: Collection[str] = frozenset(),
 ) -> tuple[Fault, ...]:
-    """What keeps an image from being served without its upstream; nothing if it is complete.
+    """What prevents an image from being served without its upstream; nothing if it is complete.
 
     Args:
         store: of the image's cache.
-        image: what is wanted.
-        platform: which entry of an index is wanted.
+        image: its reference.
+        platform: which entry of an index it needs.
         damaged: digests whose content is known not to match.
     """
     return examined(store, image, platform, damaged)[1]
 
 
 def parts(store: Store, image: ImageReference, platform: Platform) -> tuple[Part, ...]:
-    """Every blob of an image as far as its manifests are there, itself there or not; once each."""
+    """Every blob of an image, present or not, as far as its manifests are; each once."""
     return examined(store, image, platform)[0]
 
 
 def entries(
     index: Manifest, image: ImageReference, platform: Platform
 ) -> tuple[Descriptor, ...] | None:
-    """Which manifests of an index an image needs; None where there is none for the platform.
+    """The entries of an index that an image needs; None if there is none for the platform.
 
-    What belongs to another image has no platform: all of it is needed.
+    What is attached to another image (a signature, say) has no platform: all entries are needed.
     """
     if subject_of(image.tag):
         return index.refers_to
@@ -264,7 +265,7 @@ def entries(
 
 
 def subject_of(tag: str) -> str | None:
-    """The digest of what a tag belongs to, by its name; None if it belongs to nothing.
+    """The digest of what a tag is attached to, by the tag's name; None if it is not attached.
 
     `sha256-DIGEST` is the referrers tag schema of the distribution specification; cosign adds
     `.sig`, `.att` or `.sbom`.
@@ -274,16 +275,16 @@ def subject_of(tag: str) -> str | None:
 
 
 def kind(store: Store, image: ImageReference, faults: Collection[Fault]) -> str:
-    """What a tag of a cache is.
-
-    Returns:
-        IMAGE, ATTACHED (it belongs to another image), or LOOKED_AT: somebody has asked for the
-        manifest alone, and nobody has pulled the image.
+    """What a tag in a cache is.
 
     Args:
         store: of the image's cache.
         image: with a tag.
-        faults: what it lacks, for some platform.
+        faults: its faults for some platform.
+
+    Returns:
+        IMAGE, ATTACHED (it belongs to another image), or LOOKED_AT: only the manifest was
+        requested, and the image was never pulled.
     """
     repository = store.repository(image.repository)
     root = repository.tags.get(image.tag, "")
@@ -294,7 +295,7 @@ def kind(store: Store, image: ImageReference, faults: Collection[Fault]) -> str:
 
 
 def _never_pulled(store: Store, repository: Repository, root: str) -> bool:
-    """Whether nothing ever came of it, for any platform, that other images have not brought."""
+    """Whether no layer of it was ever pulled, for any platform, but for those of other images."""
     readable = {
         digest: store.readable[digest] for digest in repository.revisions & store.readable.keys()
     }
@@ -305,18 +306,19 @@ def _never_pulled(store: Store, repository: Repository, root: str) -> bool:
     while ahead:
         digest = ahead.pop()
         if digest in lost:
-            return False  # it has lost a manifest, and nobody knows what that one named
+            return False  # a manifest is lost, and what it named is unknown
         if digest in readable and digest not in own:
             own.add(digest)
             if readable[digest].is_index:
                 ahead += [entry.digest for entry in readable[digest].refers_to]
     others = _blobs_of(readable[digest] for digest in readable.keys() - own)
-    # A link is proof of a pull, whether the file is there still or not.
+    # A link proves that there was a pull, even if the file is gone.
     return not (_blobs_of(readable[digest] for digest in own) & repository.layers) - others
 
 
-def _blobs_of(found: Iterable[Manifest]) -> set[str]:
-    return {entry.digest for one in found if not one.is_index for entry in one.refers_to}
+def _blobs_of(read: Iterable[Manifest]) -> set[str]:
+    plain = (manifest for manifest in read if not manifest.is_index)
+    return {entry.digest for manifest in plain for entry in manifest.refers_to}
 
 
 def examined(
@@ -325,14 +327,14 @@ def examined(
     platform: Platform,
     damaged: Collection[str] = frozenset(),
 ) -> tuple[tuple[Part, ...], tuple[Fault, ...]]:
-    """What `parts` and `faults` tell, from one walk over the image; arguments as for `faults`."""
+    """The results of `parts` and `faults` from one walk; for the arguments see `faults`."""
     walk = _Walk(store, image, platform, damaged)
-    found = tuple(walk.faults())
-    return tuple(walk.seen.values()), found
+    all_faults = tuple(walk.faults())
+    return tuple(walk.seen.values()), all_faults
 
 
 class _Walk:
-    """From the tag down to the layers, noting what is seen."""
+    """A walk from the tag down to the layers, which records the parts it sees."""
 
     def __init__(
         self, store: Store, image: ImageReference, platform: Platform, damaged: Collection[str]
@@ -343,7 +345,7 @@ class _Walk:
         self.damaged = damaged
         self.repository = store.repository(image.repository)
         self.seen: dict[str, Part] = {}
-        # Not a recursion: indexes may lie as deep in each other as somebody likes.
+        # Not recursive: indexes may be nested to any depth.
         self.ahead: deque[tuple[str, int | None]] = deque()
 
     def faults(self) -> Iterator[Fault]:
@@ -359,8 +361,7 @@ class _Walk:
         if digest in self.seen:
             return
         content = self.store.manifests.get(digest)
-        held = self.store.blobs.get(digest)
-        known = held if size is None else size
+        known = self.store.blobs.get(digest) if size is None else size
         self.seen[digest] = Part(part="manifest", digest=digest, size=known or 0)
         if digest not in self.repository.revisions or content is None:
             yield Fault(part="manifest", digest=digest, size=known or 0, problem=MISSING)
@@ -376,20 +377,20 @@ class _Walk:
                 yield from self._blob(entry)
 
     def _entries(self, index: Manifest) -> Iterator[Fault]:
-        wanted = entries(index, self.image, self.platform)
-        if wanted is None:
+        needed = entries(index, self.image, self.platform)
+        if needed is None:
             yield Fault(part="platform", digest="", size=0, problem=MISSING)
         else:
-            self.ahead.extend((entry.digest, entry.size) for entry in wanted)
+            self.ahead.extend((entry.digest, entry.size) for entry in needed)
 
     def _blob(self, entry: Descriptor) -> Iterator[Fault]:
         if entry.digest in self.seen:
             return
         self.seen[entry.digest] = Part(part=entry.part, digest=entry.digest, size=entry.size)
-        held = self.store.blobs.get(entry.digest)
-        if held is None or entry.digest not in self.repository.layers:
+        size = self.store.blobs.get(entry.digest)
+        if size is None or entry.digest not in self.repository.layers:
             problem = MISSING
-        elif held != entry.size:
+        elif size != entry.size:
             problem = WRONG_SIZE
         elif entry.digest in self.damaged:
             problem = DAMAGED

@@ -1,7 +1,7 @@
-"""The layout of `talosctl image cache-create`: which of its files holds what.
+"""The layout of Talos's image cache, as `talosctl image cache-create` writes it.
 
 Nodes and `talosctl image cache-serve` read it. Source: `pkg/imager/cache` and the registry service
-of Talos v1.13.0. Early versions wrote `sha256:` where there is `sha256-` now; both are read.
+of Talos v1.13.0. Early versions wrote `sha256:` instead of `sha256-`; both are read.
 """
 
 import re
@@ -27,7 +27,7 @@ _WITH_PORT = re.compile(r"(.+)_([0-9]+)_")
 
 @dataclass
 class _Repository:
-    """What lies below one repository's folder: digest -> content, and tag -> digest."""
+    """The content of one repository's folder: digest -> content, and tag -> digest."""
 
     name: str
     manifests: dict[str, bytes] = field(default_factory=dict)
@@ -35,25 +35,25 @@ class _Repository:
 
 
 def files(images: Iterable[LockedImage]) -> dict[str, Part]:
-    """Path of every file -> what it holds; a tag's file holds the manifest or index itself."""
-    found: dict[str, Part] = {}
+    """Path of every file -> its content; a tag's file is a copy of the manifest or index."""
+    parts: dict[str, Part] = {}
     for locked in images:
         image = locked.image
         folder = f"{MANIFEST_FOLDER}/{_folder_of(image.host)}/{image.repository}"
         if image.tag:
-            found[f"{folder}/reference/{image.tag}"] = locked.parts[0]
+            parts[f"{folder}/reference/{image.tag}"] = locked.parts[0]
         for part in locked.parts:
             name = part.digest.replace(":", "-")
             is_manifest = part.part in MANIFESTS
-            found[f"{folder}/digest/{name}" if is_manifest else f"{BLOB_FOLDER}/{name}"] = part
-    return dict(sorted(found.items()))
+            parts[f"{folder}/digest/{name}" if is_manifest else f"{BLOB_FOLDER}/{name}"] = part
+    return dict(sorted(parts.items()))
 
 
 def blob_digest(path: str) -> str:
-    """The digest that a file below the folder of blobs is named after.
+    """The digest in the name of a file in the folder of blobs.
 
     Raises:
-        ArchiveError: there is none in its name.
+        ArchiveError: there is none.
     """
     if not (match := _BLOB.fullmatch(path)):
         raise _unknown(path)
@@ -61,18 +61,18 @@ def blob_digest(path: str) -> str:
 
 
 def images(contents: Mapping[str, bytes], blobs: Mapping[str, int]) -> tuple[LockedImage, ...]:
-    """Every image that such files make up: each tag, and what no tag leads to by its digest.
+    """Every image in such files: each tag, and by digest what no tag points to.
 
-    Of an index those platforms belong to the image that are there.
+    Of an index, those platforms belong to the image that are there.
 
     Args:
         contents: path -> content of each file below the folder of manifests.
         blobs: digest -> size in bytes.
 
     Raises:
-        ArchiveError: a file is not what it is named after, or an image is not complete.
+        ArchiveError: a file does not match the digest in its name, or an image is incomplete.
     """
-    found: list[LockedImage] = []
+    locked: list[LockedImage] = []
     for repository in _repositories(contents):
         parsed = {digest: _parsed(digest, one) for digest, one in repository.manifests.items()}
         below = {child.digest for one in parsed.values() for child in one.refers_to}
@@ -83,27 +83,27 @@ def images(contents: Mapping[str, bytes], blobs: Mapping[str, int]) -> tuple[Loc
             image = _reference(f"{repository.name}{suffix}")
             parts = tuple(_parts(image, digest, repository, parsed, blobs))
             media_type = parsed[digest].media_type
-            found.append(LockedImage(image=image, media_type=media_type, parts=parts))
-    if not found:
-        raise ArchiveError("it has no image")
-    return tuple(found)
+            locked.append(LockedImage(image=image, media_type=media_type, parts=parts))
+    if not locked:
+        raise ArchiveError("it contains no images")
+    return tuple(locked)
 
 
 def _repositories(contents: Mapping[str, bytes]) -> Iterable[_Repository]:
-    found: dict[str, _Repository] = {}
+    by_name: dict[str, _Repository] = {}
     for path, content in sorted(contents.items()):
         digest = digest_of(content)
         match = _MANIFEST.fullmatch(path) or _TAG.fullmatch(path)
         if match is None:
             raise _unknown(path)
         name = f"{_host_of(match[1])}/{match[2]}"
-        repository = found.setdefault(name, _Repository(name))
+        repository = by_name.setdefault(name, _Repository(name))
         repository.manifests[digest] = content
         if match.re is _TAG:
             repository.tags[match[3]] = digest
         elif digest != digest_of_hex(match[3]):
-            raise ArchiveError(f"a file in it was changed: {path} has the digest {digest}")
-    return found.values()
+            raise ArchiveError(f"a file in it was changed: the digest of {path} is {digest}")
+    return by_name.values()
 
 
 def _parts(
@@ -113,22 +113,24 @@ def _parts(
     parsed: Mapping[str, Manifest],
     blobs: Mapping[str, int],
 ) -> list[Part]:
-    found: dict[str, Part] = {}
+    parts: dict[str, Part] = {}
     ahead = [digest]
-    while ahead:  # indexes may lie as deep in each other as somebody likes
-        if (one := ahead.pop()) in found:
+    while ahead:  # not recursive: indexes may be nested to any depth
+        if (one := ahead.pop()) in parts:
             continue
         manifest, size = parsed[one], len(repository.manifests[one])
         if manifest.is_index:
-            found[one] = Part(part="index", digest=one, size=size)
+            parts[one] = Part(part="index", digest=one, size=size)
             children = [entry.digest for entry in manifest.refers_to if entry.digest in parsed]
             if not children and not subject_of(image.tag):
-                raise ArchiveError(f"it does not have all of {image}: no platform of it is there")
+                raise ArchiveError(
+                    f"{image} is incomplete in it: no platform of its index is there"
+                )
             ahead += reversed(children)
         else:
-            found[one] = Part(part="manifest", digest=one, size=size)
-            found |= {part.digest: part for part in _blobs(image, manifest, blobs)}
-    return list(found.values())
+            parts[one] = Part(part="manifest", digest=one, size=size)
+            parts |= {part.digest: part for part in _blobs(image, manifest, blobs)}
+    return list(parts.values())
 
 
 def _blobs(image: ImageReference, manifest: Manifest, blobs: Mapping[str, int]) -> list[Part]:
@@ -136,8 +138,8 @@ def _blobs(image: ImageReference, manifest: Manifest, blobs: Mapping[str, int]) 
     for part in parts:
         if blobs.get(part.digest) != part.size:
             raise ArchiveError(
-                f"it does not have all of {image}: the {part.part} {part.digest} is missing or has "
-                "another size"
+                f"{image} is incomplete in it: the {part.part} {part.digest} is missing or has the "
+                "wrong size"
             )
     return parts
 
@@ -146,7 +148,7 @@ def _parsed(digest: str, content: bytes) -> Manifest:
     try:
         return manifests.parse(content)
     except ManifestError as error:
-        raise ArchiveError(f"{digest} in it is no manifest: {error}") from error
+        raise ArchiveError(f"{digest} in it is not a manifest: {error}") from error
 
 
 def _reference(name: str) -> ImageReference:
@@ -158,7 +160,7 @@ def _reference(name: str) -> ImageReference:
 
 
 def _folder_of(host: str) -> str:
-    """A colon can't be on some file systems, those that installation media have."""
+    """The folder of a host: file systems of installation media don't allow a colon."""
     name, colon, port = host.partition(":")
     return f"{name}_{port}_" if colon else host
 
@@ -170,4 +172,4 @@ def _host_of(folder: str) -> str:
 
 
 def _unknown(path: str) -> ArchiveError:
-    return ArchiveError(f"it has a file that the layout of talosctl does not know: {path}")
+    return ArchiveError(f"it contains a file that does not belong to talosctl's layout: {path}")

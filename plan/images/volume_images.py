@@ -1,4 +1,4 @@
-"""The images in a cache's volume: what belongs to each, what is pinned, what nothing needs."""
+"""The images in a cache's volume: what belongs to each, what is pinned, and what nothing needs."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,17 +17,17 @@ _TAG = re.compile(
 _REVISION = re.compile(r"repositories/(.+)/_manifests/revisions/sha256/([0-9a-f]{64})/link")
 _LAYER = re.compile(r"repositories/(.+)/_layers/sha256/([0-9a-f]{64})/link")
 _UPLOAD = re.compile(r"(repositories/.+/_uploads/[^/]+)/data")
-# Beside a file, while it is written: the registry's, and those of `import`; and what it stages.
+# Temporary files of the registry and of `import`, next to the final ones, and `import`'s staging.
 _UNFINISHED = re.compile(rf".+\.(?:tmp|new)|{STAGING}[^/]*/.+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A file of a cache's volume.
+    """A file in a cache's volume.
 
     Attributes:
         size: in bytes.
-        day: on which it was last written (UTC), as in 2026-11-24.
+        day: when it was last written (UTC), as in 2026-11-24.
     """
 
     size: int
@@ -40,9 +40,9 @@ class Volume:
 
     Attributes:
         host: the cache's upstream.
-        store: what it holds.
-        files: path below ROOT -> every link, and what is left over: uploads' data and unfinished
-            files that nobody has written to for long.
+        store: its content.
+        files: path below ROOT -> link or leftover; leftovers are data of uploads, and unfinished
+            files, that have not been written to for long.
     """
 
     host: str
@@ -51,7 +51,7 @@ class Volume:
 
     @property
     def size(self) -> int:
-        """Bytes of blobs and of what is left over."""
+        """Bytes of blobs and leftovers."""
         return self.store.size + sum(_left_over(self.files).values())
 
 
@@ -60,14 +60,14 @@ class Unit:
     """An image that stays or goes as a whole.
 
     Attributes:
-        image: with a tag; or with a digest where no tag leads to it.
+        image: with a tag; or with a digest if no tag points to it.
         root: digest of its manifest or index.
-        last_used: day (UTC); empty where nobody knows.
-        manifests: digests of the root, of all below it, and of what belongs to these, as far as the
-            cache has them.
-        attached: tags of what belongs to it.
+        last_used: day (UTC); empty if unknown.
+        manifests: digests of the root, of all below it, and of what is attached to these, as far as
+            the cache has them.
+        attached: tags of what is attached to it.
         blobs: digests of all of its blobs that the cache has, manifests included.
-        pinned: whether it has to stay.
+        pinned: whether it must stay.
     """
 
     image: ImageReference
@@ -102,7 +102,7 @@ class Removal:
 
 
 class VolumeImages:
-    """A volume with its manifests read and its images found."""
+    """A volume whose manifests are parsed and whose images are known."""
 
     def __init__(self, volume: Volume, pins: Collection[ImageReference], days: Days) -> None:
         self.host = volume.host
@@ -117,9 +117,11 @@ class VolumeImages:
             else:
                 self.manifests[digest] = manifest
         self.refusal = _damage(self.host, damaged)
-        # Repository -> digest of a manifest -> (tag, or none, and digest) of what belongs to it.
-        self.attached = {name: self._attached(one) for name, one in self.store.repositories.items()}
-        # Repository -> digests of the manifests of pinned images, and tags of what belongs to them.
+        # Repository -> digest of a manifest -> (tag or "", digest) of what is attached to it.
+        self.attached = {
+            name: self._attached(repository) for name, repository in self.store.repositories.items()
+        }
+        # Repository -> digests of the manifests of pinned images; and tags of what is attached.
         self.pinned: dict[str, frozenset[str]] = {}
         self.pinned_tags: set[tuple[str, str]] = set()
         for image in pins:
@@ -129,43 +131,43 @@ class VolumeImages:
 
     def below(self, repository: Repository, root: str) -> frozenset[str]:
         """The manifest and all below it, as far as this repository has them."""
-        found: set[str] = set()
+        digests: set[str] = set()
         ahead = [root]
         while ahead:
             digest = ahead.pop()
-            if digest not in found and self._has(repository, digest):
-                found.add(digest)
+            if digest not in digests and self._has(repository, digest):
+                digests.add(digest)
                 ahead += _children(self.manifests[digest])
-        return frozenset(found)
+        return frozenset(digests)
 
     def with_attached(self, name: str, root: str) -> tuple[frozenset[str], frozenset[str]]:
-        """The manifest, all below it, and what belongs to these; the tags of the latter."""
+        """The manifest, all below it, and what is attached to these; and the tags of the latter."""
         repository, attached = self.store.repositories[name], self.attached[name]
-        found: set[str] = set()
+        digests: set[str] = set()
         tags: set[str] = set()
         ahead = [root]
         while ahead:
-            new = self.below(repository, ahead.pop()) - found
-            found |= new
+            new = self.below(repository, ahead.pop()) - digests
+            digests |= new
             for digest in new:
                 for tag, belonging in attached.get(digest, ()):
                     ahead.append(belonging)
                     tags |= {tag} if tag else set()
-        return frozenset(found), frozenset(tags)
+        return frozenset(digests), frozenset(tags)
 
     def blobs_of(self, digests: Iterable[str]) -> frozenset[str]:
-        """These manifests, and what they refer to, as far as it is there."""
-        wanted = set(digests)
-        wanted |= {entry.digest for one in digests for entry in self.manifests[one].refers_to}
-        return frozenset(wanted & self.store.blobs.keys())
+        """These manifests and what they refer to, as far as the volume has it."""
+        blobs = set(digests)
+        blobs |= {entry.digest for one in digests for entry in self.manifests[one].refers_to}
+        return frozenset(blobs & self.store.blobs.keys())
 
     def pinned_root(self, image: ImageReference) -> str | None:
-        """Digest of a pinned image's manifest; None if the cache does not know it."""
+        """Digest of a pinned image's manifest; None if the cache does not have the image."""
         repository = self.store.repositories.get(image.repository)
         return None if repository is None else image.digest or repository.tags.get(image.tag)
 
     def removal(self, going: Collection[Unit]) -> Removal:
-        """What goes with these images: all that no other image needs."""
+        """What to remove with these images: everything that no other image needs."""
         if self.refusal:
             return Removal(tags=(), files=(), blobs={}, size=0)
         gone = {unit.image for unit in going}
@@ -206,21 +208,21 @@ class VolumeImages:
         if not root:
             return
         repository = self.store.repositories[image.repository]
-        found, tags = self.with_attached(image.repository, root)
+        present, tags = self.with_attached(image.repository, root)
         self.pinned_tags |= {(image.repository, tag) for tag in tags}
-        self.pinned[image.repository] = self.pinned.get(image.repository, frozenset()) | found
-        # What is linked was there; what was never pulled, as other platforms, is not.
+        self.pinned[image.repository] = self.pinned.get(image.repository, frozenset()) | present
+        # A link shows that a manifest was here; those never pulled (other platforms) have none.
         linked = repository.revisions | (frozenset() if image.digest else {root})
-        wanted = {root}.union(*(_children(self.manifests[one]) for one in found))
-        if wanted & linked - found and not self.refusal:
+        named = {root}.union(*(_children(self.manifests[one]) for one in present))
+        if named & linked - present and not self.refusal:
             self.refusal = (
-                f"{self.host}: a manifest of the pinned {image} is missing, so nobody knows which "
-                "layers are its: warm or import it, or take it out of the list"
+                f"{self.host}: a manifest of the pinned {image} is missing, so it is unknown which "
+                "layers are its own: warm or import it, or remove it from the list"
             )
 
     def _attached(self, repository: Repository) -> dict[str, list[tuple[str, str]]]:
-        """Digest of a manifest -> (tag, or none, and digest) of what belongs to it; all there."""
-        found: dict[str, list[tuple[str, str]]] = {}
+        """Digest of a manifest -> (tag or "", digest) of what is attached to it and present."""
+        attached: dict[str, list[tuple[str, str]]] = {}
         for tag, root in sorted(repository.tags.items()):
             subject = storage.subject_of(tag)
             if (
@@ -229,12 +231,12 @@ class VolumeImages:
                 and self._has(repository, subject)
                 and self._has(repository, root)
             ):
-                found.setdefault(subject, []).append((tag, root))
+                attached.setdefault(subject, []).append((tag, root))
         for digest in sorted(repository.revisions & self.manifests.keys()):
             above = self.manifests[digest].subject
             if above and self._has(repository, above):
-                found.setdefault(above, []).append(("", digest))
-        return found
+                attached.setdefault(above, []).append(("", digest))
+        return attached
 
     def _units(self, days: Days) -> Iterator[Unit]:
         for name, repository in self.store.repositories.items():
@@ -250,7 +252,7 @@ class VolumeImages:
             loose = {one for one in repository.revisions if self._has(repository, one)} - covered
             others = {child for one in loose for child in _children(self.manifests[one])}
             others |= {digest for _, digest in belonging}
-            # Those first that are no part of another; whatever is part of each other comes last.
+            # Those that are not part of another come first.
             for root in sorted(loose, key=lambda one: (one in others, one)):
                 if root not in covered:
                     image = ImageReference(host=self.host, repository=name, digest=root)
@@ -259,17 +261,17 @@ class VolumeImages:
                     yield unit
 
     def _unit(self, image: ImageReference, root: str, link: str, days: Days) -> Unit:
-        found, tags = self.with_attached(image.repository, root)
-        # A tag's link is written anew whenever its upstream confirms it: a use as well.
+        digests, tags = self.with_attached(image.repository, root)
+        # A tag's link is rewritten whenever its upstream confirms it, which is a use as well.
         written = self.volume.files[link].day if link in self.volume.files else ""
-        names = [name_of(image.repository, one) for one in (image.tag, *found) if one]
+        names = [name_of(image.repository, one) for one in (image.tag, *digests) if one]
         return Unit(
             image=image,
             root=root,
             last_used=max(written, *(days.get(name, "") for name in names)),
-            manifests=found,
+            manifests=digests,
             attached=tags,
-            blobs=self.blobs_of(found),
+            blobs=self.blobs_of(digests),
             pinned=root in self.pinned.get(image.repository, ()),
         )
 
@@ -281,7 +283,7 @@ def _is_loose(
     manifests_kept: Mapping[str, Collection[str]],
     blobs_kept: Mapping[str, Collection[str]],
 ) -> bool:
-    """Whether a file is a link that nothing needs which stays."""
+    """Whether a file is a link that nothing needs any more."""
     if match := _TAG.fullmatch(path):
         name, tag, old = match.groups()
         if (name, tag) not in tags:
@@ -296,21 +298,21 @@ def _is_loose(
 
 def _left_over(files: Mapping[str, File]) -> dict[str, int]:
     """Path to remove -> bytes: an upload is a folder, anything else a file."""
-    found = {}
+    sizes = {}
     for path, file in files.items():
         if match := _UPLOAD.fullmatch(path):
-            found[match[1]] = file.size
+            sizes[match[1]] = file.size
         elif _UNFINISHED.fullmatch(path):
-            found[path] = file.size
-    return found
+            sizes[path] = file.size
+    return sizes
 
 
 def _damage(host: str, damaged: Sequence[str]) -> str | None:
     if not damaged:
         return None
     return (
-        f"{host}: {len(damaged)} of its manifests can't be read, the first is {min(damaged)}, so "
-        "nobody knows what they need: repair mends that"
+        f"{host}: {len(damaged)} of its manifests can't be read (the first is {min(damaged)}), so "
+        "it is unknown what they need: run repair"
     )
 
 

@@ -1,7 +1,7 @@
-"""What has to cross the upstream link to fill a cache: every blob once, whoever wants it.
+"""What to download from the upstream to fill a cache: every blob once.
 
-distribution fetches a blob again for every repository that asks for it. A blob that the volume has
-from another repository needs only a link.
+distribution would fetch a blob again for every repository it is requested from. A blob that the
+volume has from another repository needs only a link.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -14,12 +14,12 @@ from plan.images.storage import MISSING, Fault, Store
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A blob that is missing somewhere.
+    """A missing blob.
 
     Attributes:
         size: in bytes.
-        fetch: whether it has to come from the upstream, through the first of `repositories`.
-        repositories: that lack it; at least one.
+        fetch: whether it must be downloaded, through the first of `repositories`.
+        repositories: where it is missing; at least one.
     """
 
     digest: str
@@ -29,10 +29,10 @@ class Wanted:
 
 
 def lacking(store: Store, parts: Iterable[tuple[str, Descriptor]]) -> tuple[Wanted, ...]:
-    """What one cache lacks of these (repository, config or layer), each blob once.
+    """The blobs missing in one cache, of these (repository, config or layer); each once.
 
-    A blob of the wrong size counts as there: the registry would go on serving it, and `repair`
-    finds it.
+    A blob of the wrong size does not count as missing: the registry would keep serving it, and
+    `repair` finds it.
     """
     wanted: dict[str, dict[str, int]] = {}
     for repository, part in parts:
@@ -50,16 +50,16 @@ def lacking(store: Store, parts: Iterable[tuple[str, Descriptor]]) -> tuple[Want
 
 
 def has_manifest(store: Store, repository: str, digest: str) -> bool:
-    """Whether a repository serves a manifest, or an index, by itself."""
+    """Whether a repository can serve a manifest or an index without its upstream."""
     return digest in store.repository(repository).revisions and digest in store.blobs
 
 
 def missing_links(store: Store, wanted: Iterable[Wanted]) -> tuple[tuple[str, str], ...]:
-    """(repository, digest) of the links that can be written now: the blob is there, the link not.
+    """(Repository, digest) of links that can be written now: the blob exists, the link does not.
 
     Args:
-        store: what the cache holds now.
-        wanted: what it lacked before.
+        store: what the cache has now.
+        wanted: what was missing before.
     """
     return tuple(
         (name, blob.digest)
@@ -71,41 +71,41 @@ def missing_links(store: Store, wanted: Iterable[Wanted]) -> tuple[tuple[str, st
 
 
 def is_awaited(
-    image: ImageReference, faults: Iterable[Fault], said: Mapping[tuple[str, str], str]
+    image: ImageReference, faults: Iterable[Fault], errors: Mapping[tuple[str, str], str]
 ) -> bool:
-    """Whether something that an image lacks was delivered, and may still come into the volume.
+    """Whether a missing part of an image was delivered, and may still be stored in the volume.
 
     Args:
-        image: that it is about.
-        faults: what it lacks.
-        said: (host, image or digest) -> why the registry did not deliver it.
+        image: the image.
+        faults: its faults.
+        errors: (host, image or digest) -> why the registry did not deliver it.
     """
-    return (image.host, str(image)) not in said and any(
-        fault.problem == MISSING and (image.host, fault.digest) not in said for fault in faults
+    return (image.host, str(image)) not in errors and any(
+        fault.problem == MISSING and (image.host, fault.digest) not in errors for fault in faults
     )
 
 
 def reasons(
     image: ImageReference,
     faults: Iterable[Fault],
-    said: Mapping[tuple[str, str], str],
+    errors: Mapping[tuple[str, str], str],
     gone: Collection[tuple[str, str]] = (),
 ) -> tuple[str, ...]:
-    """Why an image is not complete, each reason once; arguments as for `is_awaited`.
+    """Why an image is incomplete, each reason once; for the arguments see `is_awaited`.
 
-    `gone` has (host, digest) of what the cache once had: while it runs it remembers that.
+    `gone` has (host, digest) of what the cache once had: while it runs, it remembers that.
     """
 
     def is_gone(fault: Fault) -> bool:
-        # A manifest comes again by itself: only what it remembers of blobs does it not look up.
+        # The cache fetches a manifest again by itself. It trusts its memory only for blobs.
         return fault.part in ("config", "layer") and (image.host, fault.digest) in gone
 
     def reason(fault: Fault) -> str:
         if is_gone(fault):
-            return f"{fault.part} {fault.digest}: its file is gone from the volume; repair mends it"
-        return said.get((image.host, fault.digest)) or _in_words(fault)
+            return f"{fault.part} {fault.digest}: its file is gone from the volume; run repair"
+        return errors.get((image.host, fault.digest)) or _text(fault)
 
-    of_image = said.get((image.host, str(image)))
+    of_image = errors.get((image.host, str(image)))
     if of_image and not any(map(is_gone, faults)):
         return (of_image,)
     return tuple(dict.fromkeys(map(reason, faults)))
@@ -115,8 +115,8 @@ def _is_linked(store: Store, repository: str, digest: str) -> bool:
     return digest in store.repository(repository).layers
 
 
-def _in_words(fault: Fault) -> str:
+def _text(fault: Fault) -> str:
     what = f"{fault.part} {fault.digest}".rstrip()
     if fault.problem == MISSING:
         return f"{what}: delivered, but not stored; the cache's log says why"
-    return f"{what}: {fault.problem}; repair mends it"
+    return f"{what}: {fault.problem}; run repair"

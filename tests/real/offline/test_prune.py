@@ -546,7 +546,7 @@ REFUSED = (
     (("--to", "lots"), "--to 'lots': a size is a number and a unit: write it as in 20GB"),
     (("--to", "20"), "--to '20': a size is a number and a unit"),
     (("--to", "1GB", "--keep", "nowhere.txt"), "the list nowhere.txt can't be read"),
-    (("--to", "1GB", "--keep", "/dev/null"), "no image at all"),
+    (("--to", "1GB", "--keep", "/dev/null"), "at least one image"),
     (("--to", "1GB", "--keep", "first.txt", "--keep", "./first.txt"), "a set 'first' already"),
     (("--to", "1GB", "--platform", "amd64"), "write linux/amd64"),
     (("--to", "1GB", "--keep-talos", "latest"), "talosctl"),
@@ -568,7 +568,7 @@ def test_a_ledger_that_is_damaged_is_told_and_up_goes_on(up):
     try:
         done = ops(up, "prune", "--to", "1GB")
         assert done.returncode == 1
-        assert "no ledger of days): remove it" in done.stderr
+        assert "not a ledger): remove it" in done.stderr
         assert "was not brought up to date" in up.make("up", STACK).stderr
     finally:
         ledger_file(up).unlink()

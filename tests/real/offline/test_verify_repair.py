@@ -1,4 +1,4 @@
-"""`verify` tells what is missing or damaged without asking anybody, `repair` mends it."""
+"""`verify` reports what is missing or damaged, offline; `repair` fixes it."""
 
 import json
 import subprocess
@@ -232,7 +232,7 @@ def test_a_file_that_is_gone_while_the_cache_runs_is_fetched_again(sick, part):
     if part == "layer":
         warmed = ops(sick, "warm", *listed(sick, HELLO.reference))
         assert warmed.returncode == 1
-        assert f"layer {digest}: its file is gone from the volume; repair mends it" in warmed.stdout
+        assert f"layer {digest}: its file is gone" in warmed.stdout
     done = ops(sick, "repair")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{digest}  its file was gone, fetched again" in done.stdout
@@ -257,9 +257,9 @@ def test_a_download_that_nobody_writes_any_more_goes_with_repair(sick):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("busybox:1", "the registry's host comes first"),
-        ("quay.io/team/app:1", "this stack has a cache for docker.io, ghcr.io, registry.k8s.io"),
-        ("", "no image at all"),
+        ("busybox:1", "the registry's host"),
+        ("quay.io/team/app:1", "docker.io, ghcr.io, registry.k8s.io"),
+        ("", "at least one image"),
     ],
 )
 def test_a_wrong_list_is_refused(up, text, said):

@@ -274,7 +274,7 @@ def test_another_platform_is_fetched_alone(up, embedded_upstream):
         ((), "which images?"),
         (("--cluster", "dev"), "the stack has no cluster 'dev'; its clusters: none"),
         (("--images", "nowhere.txt"), "the list nowhere.txt can't be read"),
-        (("--images", "/dev/null"), "no image at all"),
+        (("--images", "/dev/null"), "at least one image"),
         (("--images", "/dev/null", "--platform", "amd64"), "write linux/amd64"),
         (("--images", "/dev/null", "--parallel", "0"), "--parallel 0: at least 1"),
     ],

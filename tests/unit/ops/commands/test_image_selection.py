@@ -87,7 +87,7 @@ def test_lists_are_joined_and_every_image_stands_once(tmp_path):
 def test_in_a_list_of_the_users_an_image_without_a_cache_is_a_mistake(tmp_path):
     file = tmp_path / "list"
     file.write_text("quay.io/a/b:1\n")
-    with pytest.raises(ImageListError, match=r"this stack has a cache for docker\.io, ghcr\.io"):
+    with pytest.raises(ImageListError, match=r"only for docker\.io, ghcr\.io"):
         named("--images", str(file))
 
 

@@ -54,8 +54,8 @@ def test_the_index_names_every_image_by_its_whole_reference():
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "no json", "[" * 100_000, "[]," * 300_000])
-def test_what_is_no_lock_is_refused(text):
-    with pytest.raises(ArchiveError, match=r"its talos-cache\.json is none"):
+def test_what_is_not_a_lock_is_refused(text):
+    with pytest.raises(ArchiveError, match=r"talos-cache\.json is not a lock"):
         archive.parse_lock(text)
 
 
@@ -69,7 +69,7 @@ def test_what_is_wrong_is_told_in_a_few_lines(key):
 
 def test_another_format_is_refused_with_what_to_do():
     text = changed(lambda value: value.update(format=2))
-    with pytest.raises(ArchiveError, match="it has format 2, and this version reads 1"):
+    with pytest.raises(ArchiveError, match=r"format is 2.* export it again"):
         archive.parse_lock(text)
 
 
@@ -108,8 +108,8 @@ def test_another_format_is_refused_with_what_to_do():
         lambda value: value["bootAssets"][0].pop("executable"),
     ],
 )
-def test_a_lock_that_says_what_can_not_be_is_refused(change):
-    with pytest.raises(ArchiveError, match=r"its talos-cache\.json is damaged"):
+def test_a_damaged_lock_is_refused(change):
+    with pytest.raises(ArchiveError, match=r"talos-cache\.json is damaged"):
         archive.parse_lock(changed(change))
 
 
@@ -169,7 +169,7 @@ def test_all_manifests_of_an_archive_have_a_bound_together():
         if fits:
             assert archive.parse_lock(archive.lock_text(lock)) == lock
         else:
-            with pytest.raises(ArchiveError, match="export fewer images at a time"):
+            with pytest.raises(ArchiveError, match="export fewer"):
                 archive.parse_lock(archive.lock_text(lock))
 
 

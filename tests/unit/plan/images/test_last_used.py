@@ -53,7 +53,7 @@ def test_a_digest_may_be_written_with_an_escaped_colon():
         line(""),
         OWN,
         line("library/busybox/manifests/1.36").partition(" ")[2],
-        # Somebody calls himself so.
+        # A user agent that looks like a request.
         line("") + r" \"GET /v2/a/manifests/b HTTP/1.1\" 200 0",
         "",
     ],
@@ -109,6 +109,6 @@ def test_what_is_written_can_be_read():
         '{"docker.io": {"container": "", "seen": "", "days": {"a:1": "Monday"}}}',
     ],
 )
-def test_what_is_no_ledger_is_refused(text):
+def test_what_is_not_a_ledger_is_refused(text):
     with pytest.raises(ValueError, match=r"ledger|Expecting"):
         last_used.parse(text)

@@ -383,10 +383,10 @@ def test_a_damaged_manifest_keeps_its_cache_as_it_is_and_others_are_pruned(conte
     decision = decided(sick, well, to=before + 1)
     assert decision.after[HOST] == before
     assert decision.after["quay.io"] == 0
-    assert "repair mends that" in decision.refused[HOST]
+    assert "run repair" in decision.refused[HOST]
     assert digest_of(OLD_IMAGE) in decision.refused[HOST]
     assert not decided(sick, well, to=before - 1).fits
-    with pytest.raises(TalosCacheError, match="repair mends that"):
+    with pytest.raises(TalosCacheError, match="run repair"):
         pruning.removal(sick.volume, {}, ())
 
 

@@ -62,29 +62,26 @@ def test_comments_empty_lines_and_repetitions_do_not_count():
 @pytest.mark.parametrize(
     ("line", "rule"),
     [
-        ("busybox:1", "the registry's host comes first"),
-        ("library/busybox:1", "the registry's host comes first"),
-        ("Docker.io/library/busybox:1", "small letters"),
-        ("GHCR.IO/team/app:1", "small letters"),
-        ("Index.Docker.io/library/busybox:1", "docker.io only"),
+        ("busybox:1", "the registry's host"),
+        ("library/busybox:1", "the registry's host"),
+        ("Docker.io/library/busybox:1", "lower"),
+        ("GHCR.IO/team/app:1", "lower"),
+        ("Index.Docker.io/library/busybox:1", "docker.io"),
         ("-ghcr.io/a:1", "host, then path"),
         ("ghcr.io:99999/a:1", "host, then path"),
         ("ghcr..io/a:1", "host, then path"),
-        ("index.docker.io/library/busybox:1", "docker.io only"),
-        ("ghcr.io/Team/app:1", "small letters"),
-        ("ghcr.io/team//app:1", "small letters"),
-        ("ghcr.io/:1", "small letters"),
-        ("https://ghcr.io/a:1", "small letters"),
+        ("index.docker.io/library/busybox:1", "docker.io"),
+        ("ghcr.io/Team/app:1", "lower"),
+        ("ghcr.io/team//app:1", "lower"),
+        ("ghcr.io/:1", "lower"),
+        ("https://ghcr.io/a:1", "lower"),
         ("ghcr.io/team/app", "exact images"),
         ("ghcr.io/team/app:", "exact images"),
-        ("ghcr.io/team/app:a b", "a tag is up to 128"),
-        (f"ghcr.io/team/app:{'x' * 129}", "a tag is up to 128"),
+        ("ghcr.io/team/app:a b", "128 letters"),
+        (f"ghcr.io/team/app:{'x' * 129}", "128 letters"),
         ("ghcr.io/team/app@sha256:abc", "64 hex digits"),
         ("ghcr.io/team/app:1@", "64 hex digits"),
-        (
-            "quay.io/team/app:1",
-            "has a cache for docker.io, ghcr.io, registry.example.com:5010 only",
-        ),
+        ("quay.io/team/app:1", "docker.io, ghcr.io, registry.example.com:5010"),
     ],
 )
 def test_a_wrong_name_is_refused_with_its_line_and_the_rule(line, rule):
@@ -97,12 +94,12 @@ def test_a_wrong_name_is_refused_with_its_line_and_the_rule(line, rule):
 
 
 def test_all_mistakes_are_told_together():
-    with pytest.raises(ImageListError, match="2 mistakes in the list of images; nothing was chang"):
+    with pytest.raises(ImageListError, match="2 mistakes"):
         read("busybox\nghcr.io/a:1\nquay.io/a:1\n")
 
 
 @pytest.mark.parametrize("host", ["GHCR.IO", "Docker.io", "Index.Docker.IO"])
-def test_doing_what_is_said_of_a_host_in_capitals_mends_the_list(host):
+def test_the_fix_for_a_host_in_capitals_makes_a_valid_list(host):
     with pytest.raises(ImageListError) as caught:
         read(f"{host}/team/app:1")
     (problem,) = caught.value.problems
@@ -124,7 +121,7 @@ def test_of_many_mistakes_the_first_are_told_and_all_are_counted():
 @pytest.mark.parametrize(
     "line", ["x" * 100_000, "ghcr.io/" + "a" * 100_000, "A" * 99_999 + ".io/a:1"]
 )
-def test_a_line_that_nobody_could_read_is_cut(line):
+def test_an_unreadably_long_line_is_cut(line):
     with pytest.raises(ImageListError) as caught:
         read(line)
     assert len(str(caught.value)) < 2_000
@@ -132,7 +129,7 @@ def test_a_line_that_nobody_could_read_is_cut(line):
 
 
 def test_an_empty_list_is_refused():
-    with pytest.raises(ImageListError, match="no image at all"):
+    with pytest.raises(ImageListError, match="at least one image"):
         read("# nothing\n")
 
 
@@ -142,6 +139,6 @@ def test_a_platform_is_read_and_written_the_same(text):
 
 
 @pytest.mark.parametrize("text", ["amd64", "linux/", "Linux/amd64", "linux/amd64/v2/x"])
-def test_what_is_no_platform_is_refused(text):
-    with pytest.raises(ImageListError, match="write linux/amd64 or linux/arm64"):
+def test_what_is_not_a_platform_is_refused(text):
+    with pytest.raises(ImageListError, match="linux/amd64"):
         parse_platform(text)

@@ -368,14 +368,14 @@ def test_a_tag_has_two_links_below_its_repository():
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"no json", "no JSON: "),
-        (b"[]", "no manifest of schema version 2"),
-        (b'{"schemaVersion": 1}', "no manifest of schema version 2"),
-        (b"[" * 200_000, "no JSON: it is nested too deeply"),
+        (b"no json", "not JSON: "),
+        (b"[]", "not a manifest of schema version 2"),
+        (b'{"schemaVersion": 1}', "not a manifest of schema version 2"),
+        (b"[" * 200_000, "not JSON: it is nested"),
         (b" " * manifests.MANIFEST_BYTES + IMAGE, "larger than any manifest: "),
     ],
 )
-def test_what_is_no_manifest_is_refused(content, why):
+def test_what_is_not_a_manifest_is_refused(content, why):
     with pytest.raises(manifests.ManifestError) as caught:
         manifests.parse(content)
     assert str(caught.value).startswith(why)
@@ -390,18 +390,21 @@ PART = {"mediaType": "x", "digest": "y", "size": 7}
         ({}, "it has no config"),
         ({"config": {}, "layers": []}, "config has no mediaType"),
         ({"config": {"mediaType": "x", "digest": "y"}, "layers": []}, "config has no size"),
-        ({"config": "x", "layers": ["y"]}, "config is no object"),
+        ({"config": "x", "layers": ["y"]}, "config is not an object"),
         ({"config": PART}, "it has no layers"),
-        ({"config": PART, "layers": None}, "layers is no list"),
-        ({"config": PART, "layers": [PART, "y"]}, "layers[1] is no object"),
-        ({"config": PART, "layers": [{**PART, "mediaType": 7}]}, "layers[0].mediaType is no text"),
-        ({"manifests": 7}, "manifests is no list"),
-        ({"manifests": ["x"]}, "manifests[0] is no object"),
-        ({"manifests": [{**PART, "digest": None}]}, "manifests[0].digest is no text"),
-        ({"manifests": [{**PART, "size": "z"}]}, "manifests[0].size is no whole number"),
-        ({"manifests": [{**PART, "size": None}]}, "manifests[0].size is no whole number"),
-        ({"manifests": [{**PART, "size": math.inf}]}, "manifests[0].size is no whole number"),
-        ({"manifests": [{**PART, "platform": 7}]}, "manifests[0].platform is no object"),
+        ({"config": PART, "layers": None}, "layers is not a list"),
+        ({"config": PART, "layers": [PART, "y"]}, "layers[1] is not an object"),
+        (
+            {"config": PART, "layers": [{**PART, "mediaType": 7}]},
+            "layers[0].mediaType is not a string",
+        ),
+        ({"manifests": 7}, "manifests is not a list"),
+        ({"manifests": ["x"]}, "manifests[0] is not an object"),
+        ({"manifests": [{**PART, "digest": None}]}, "manifests[0].digest is not a string"),
+        ({"manifests": [{**PART, "size": "z"}]}, "manifests[0].size is not an integer"),
+        ({"manifests": [{**PART, "size": None}]}, "manifests[0].size is not an integer"),
+        ({"manifests": [{**PART, "size": math.inf}]}, "manifests[0].size is not an integer"),
+        ({"manifests": [{**PART, "platform": 7}]}, "manifests[0].platform is not an object"),
         (
             {"manifests": [PART, {**PART, "platform": {"os": "linux"}}]},
             "manifests[1].platform has no architecture",

