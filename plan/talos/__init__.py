@@ -1,1 +1,1 @@
-"""Talos clusters, and how talosctl of each version is called. Pure."""
+"""Talos clusters, and the command lines of each talosctl version. Pure."""

@@ -1,7 +1,6 @@
-"""A cluster's plan, and how it travels from the program to the command that makes the cluster.
+"""The plan of a cluster behind the caches of a stack.
 
-It travels in two parts: variables of the environment, which a preview shows as they change, and
-standard input, which is secret because a machine config patch may hold anything.
+`cluster_transport` passes it from the program to the command that creates the cluster.
 """
 
 import re
@@ -30,12 +29,12 @@ class ClusterPlan:
 
     Attributes:
         stack: the stack that the cluster belongs to.
-        settings: of the cluster, its patches read from their files.
+        settings: of the cluster, with the content of patch files.
         mirrors: entries of the nodes' machine config, one per upstream.
-        sources: upstream host -> URL that Docker on this machine pulls its images below.
-        warm_list: content of the list that the caches are filled with beforehand, if one is named.
-        identity: of the stack's state, where its name and its place say another one: it was renamed
-            or moved since the cluster was made.
+        sources: upstream host -> base URL from which Docker on this machine pulls its images.
+        warm_list: content of the list of images to fill the caches with first, if one is named.
+        identity: of the stack's state; set only if the stack was renamed or moved since the cluster
+            was created.
     """
 
     stack: str
@@ -52,7 +51,7 @@ class ClusterPlan:
 
     @property
     def made_anew(self) -> str:
-        """The lines that remove it, and no other of the stack's, and make it again."""
+        """The lines that recreate this cluster, and no other of the stack."""
         return (
             f"make cluster-down STACK={self.stack} CLUSTER={self.name}, then make cluster-up "
             f"STACK={self.stack}"
@@ -60,7 +59,7 @@ class ClusterPlan:
 
     @property
     def create_seconds(self) -> float:
-        """How long creating it may take."""
+        """Timeout of creating it."""
         return seconds(self.settings.create_timeout)
 
 
@@ -76,18 +75,18 @@ def build(
 
     Args:
         stack: name of the stack.
-        clusters: as the stack file describes them.
+        clusters: as in the stack file.
         caches: of the stack.
-        mirrors: of the same caches, and of upstreams behind Harbor.
-        files: content of every file that a patch names, by its path.
+        mirrors: of these caches, and of upstreams behind Harbor.
+        files: content of every file that a patch names, by path.
         identity: see `ClusterPlan`.
 
     Raises:
-        SettingsError: a patch is no YAML, or speaks of what this stack sets: the mirror of a
-            registry, or TLS and the login of an endpoint; or a port is exposed that is taken.
+        SettingsError: a patch is not YAML, or contains what this stack sets itself: the mirror of a
+            registry, or TLS and the login of an endpoint; or an exposed port is taken.
     """
-    whole = [_with_texts(cluster, files) for cluster in clusters]
-    placed = [patch for index, cluster in enumerate(whole) for patch in _placed(index, cluster)]
+    loaded = [_with_texts(cluster, files) for cluster in clusters]
+    placed = [patch for index, cluster in enumerate(loaded) for patch in _placed(index, cluster)]
     of_patches = [
         problem
         for path, patch in placed
@@ -104,15 +103,15 @@ def build(
             warm_list=files[cluster.warm_file] if cluster.warm_file else "",
             identity=identity,
         )
-        for cluster in whole
+        for cluster in loaded
     )
 
 
 def sources(caches: Sequence[CachePlan], mirrors: Sequence[Mirror]) -> tuple[tuple[str, str], ...]:
-    """Upstream host -> URL that its images are below, for Docker on this machine.
+    """Upstream host -> base URL of its images, for Docker on this machine.
 
-    A cache is asked on loopback, where Docker takes any certificate; what has no cache here is
-    asked as nodes do.
+    Docker uses a cache's loopback address, where it accepts any certificate. If an upstream has no
+    cache here, Docker uses the same URL as nodes.
     """
     local = {cache.host: f"{cache.local_endpoint}/{cache.path_prefix}" for cache in caches}
     return tuple(
@@ -122,12 +121,12 @@ def sources(caches: Sequence[CachePlan], mirrors: Sequence[Mirror]) -> tuple[tup
 
 
 def warnings(plans: Sequence[ClusterPlan]) -> tuple[str, ...]:
-    """Sentences for the user of a stack with clusters: logins that live nodes don't just take."""
+    """Warnings about logins that live nodes can't take without a reboot."""
     return tuple(_reboot_warning(plan.settings) for plan in plans if _may_need_reboot(plan))
 
 
 def _may_need_reboot(plan: ClusterPlan) -> bool:
-    """Whether a change of its logins may; nodes of an unknown version count as old."""
+    """Whether a change of logins may need a reboot; nodes of unknown version count as old."""
     nodes = node_version(plan.settings, Version(*OLDEST, 0))
     texts = [patch.text for patch in plan.settings.patches]
     return any(needs_reboot(text, nodes) for text in (*texts, documents_patch(plan.mirrors)))
@@ -141,8 +140,8 @@ def _reboot_warning(cluster: ClusterSettings) -> str:
     else:
         outcome = "such an update is refused without cluster.allowReboot: true"
     return (
-        f"nodes of the cluster {cluster.name} have logins for registries: live nodes of Talos up "
-        f"to 1.13 take a change of them only when they reboot; {outcome}."
+        f"nodes of the cluster {cluster.name} have registry logins: up to Talos 1.13, live nodes "
+        f"take a change of them only when they reboot; {outcome}."
     )
 
 
@@ -152,7 +151,7 @@ def _with_texts(cluster: ClusterSettings, files: Mapping[str, str]) -> ClusterSe
 
 
 def _placed(index: int, cluster: ClusterSettings) -> Iterator[tuple[str, Patch]]:
-    """Every patch, with the place in the stack file that it comes from."""
+    """Every patch with its key's path in the stack file."""
     group = "cluster" if cluster.slug == ONE else f"cluster[{index}]"
     for key, scope in PATCH_KEYS.items():
         own = (patch for patch in cluster.patches if patch.scope == scope)

@@ -1,4 +1,8 @@
-"""How a cluster's plan gets into the command that makes it, and out of it again."""
+"""Passes a cluster's plan from the program to the command that creates the cluster.
+
+It has two parts: environment variables, whose changes a preview shows, and standard input, which is
+secret because a machine config patch may contain secrets.
+"""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +26,7 @@ OPTIONS_VARIABLE = "TALOS_CACHE_OPTIONS"
 MIRRORS_VARIABLE = "TALOS_CACHE_MIRRORS"
 WARM_VARIABLE = "TALOS_CACHE_WARM"
 TIMEOUT_VARIABLE = "TALOS_CACHE_CREATE_TIMEOUT"
-# What can change without making the cluster anew; everything else is its identity.
+# Settings that can change without recreating the cluster; all others are its identity.
 _OPTIONS = ("talosctl_version", "wait", "merge_kubeconfig", "allow_reboot")
 _ELSEWHERE = ("create_timeout", "patches", "slug", "warm", "warm_file")
 _IDENTITY = tuple(
@@ -31,20 +35,20 @@ _IDENTITY = tuple(
 
 
 def identity(plan: ClusterPlan) -> dict[str, Any]:
-    """What the cluster is: a change of any of it means another cluster. Keys as in a stack file."""
+    """Settings whose change means another cluster; keys as in a stack file."""
     values = asdict(plan.settings)
     return {camel(name): values[name] for name in _IDENTITY if values[name] not in (None, ())}
 
 
 def environment(plan: ClusterPlan) -> dict[str, str]:
-    """The part of the plan that everybody may read."""
+    """The public part of the plan."""
     pulled_from = dict(plan.sources)
     registries = {
-        mirror.host: {**_shown(mirror), "cache": pulled_from[mirror.host]}
+        mirror.host: {**_public(mirror), "cache": pulled_from[mirror.host]}
         for mirror in plan.mirrors
     }
     options = {camel(name): getattr(plan.settings, name) for name in _OPTIONS}
-    # A cluster whose stack is called what it always was has none of it in its state.
+    # Not in the state of a cluster whose stack was never renamed or moved.
     moved = {IDENTITY_VARIABLE: plan.identity} if plan.identity else {}
     return {
         STACK_VARIABLE: plan.stack,
@@ -58,7 +62,7 @@ def environment(plan: ClusterPlan) -> dict[str, str]:
 
 
 def warm_environment(plan: ClusterPlan) -> dict[str, str]:
-    """What the caches are filled with before the cluster is made: a change fills them again."""
+    """What the caches are filled with before the cluster is created; a change fills them again."""
     settings = plan.settings
     described = {
         "list": plan.warm_list or "talosctl",
@@ -71,19 +75,19 @@ def warm_environment(plan: ClusterPlan) -> dict[str, str]:
 
 
 def secret_input(plan: ClusterPlan) -> str:
-    """The part of the plan that may hold secrets, as one line."""
+    """The part of the plan that may contain secrets, as one line."""
     private = {
         mirror.host: {"ca": mirror.ca, "login": mirror.login and asdict(mirror.login)}
         for mirror in plan.mirrors
         if mirror.ca or mirror.login
     }
-    made = [asdict(patch) for patch in plan.settings.patches]
-    # A cluster that was made before there was anything else has only these in its state.
-    return json.dumps({"patches": made, "registries": private} if private else made)
+    patches = [asdict(patch) for patch in plan.settings.patches]
+    # Clusters created by versions without the rest have only these in their state.
+    return json.dumps({"patches": patches, "registries": private} if private else patches)
 
 
 def read(variables: Mapping[str, str], secrets: str) -> ClusterPlan:
-    """The plan that `environment` and `secret_input` were made from."""
+    """Rebuild the plan from the results of `environment` and `secret_input`."""
     values = {
         **json.loads(variables[CLUSTER_VARIABLE]),
         **json.loads(variables[OPTIONS_VARIABLE]),
@@ -92,12 +96,12 @@ def read(variables: Mapping[str, str], secrets: str) -> ClusterPlan:
         field.name: values.get(camel(field.name)) for field in fields(ClusterSettings)
     }
     by_field["slug"] = variables[SLUG_VARIABLE]
-    by_field |= {"warm": False, "warm_file": ""}  # done by a command of its own
+    by_field |= {"warm": False, "warm_file": ""}  # a command of its own does it
     by_field["create_timeout"] = variables[TIMEOUT_VARIABLE]
-    hidden = json.loads(secrets)
-    if isinstance(hidden, list):
-        hidden = {"patches": hidden, "registries": {}}
-    by_field["patches"] = tuple(Patch(**patch) for patch in hidden["patches"])
+    private = json.loads(secrets)
+    if isinstance(private, list):
+        private = {"patches": private, "registries": {}}
+    by_field["patches"] = tuple(Patch(**patch) for patch in private["patches"])
     by_field["control_plane_machine"] = Machine(**by_field["control_plane_machine"])
     by_field["worker_machine"] = Machine(**by_field["worker_machine"])
     by_field["disks"] = tuple(Disk(**disk) for disk in by_field["disks"] or ())
@@ -109,31 +113,31 @@ def read(variables: Mapping[str, str], secrets: str) -> ClusterPlan:
         identity=variables.get(IDENTITY_VARIABLE, ""),
         settings=ClusterSettings(**by_field),
         mirrors=tuple(
-            _mirror(host, entry, hidden["registries"].get(host) or {})
+            _mirror(host, entry, private["registries"].get(host) or {})
             for host, entry in registries.items()
         ),
         sources=tuple((host, entry["cache"]) for host, entry in registries.items()),
     )
 
 
-def _shown(mirror: Mirror) -> dict[str, Any]:
-    """What everybody may read of a mirror: enough to see in a preview that it changes."""
+def _public(mirror: Mirror) -> dict[str, Any]:
+    """The public part of a mirror: enough for a preview to show that it changes."""
     flags = {"skipFallback": mirror.skip_fallback, "overridePath": mirror.override_path}
-    shown: dict[str, Any] = {"url": mirror.url}
-    shown |= {name: True for name, value in flags.items() if value}
+    entry: dict[str, Any] = {"url": mirror.url}
+    entry |= {name: True for name, value in flags.items() if value}
     if mirror.ca:
-        shown["ca"] = digest_of(mirror.ca.encode())
+        entry["ca"] = digest_of(mirror.ca.encode())
     if mirror.login:
-        shown["login"] = True
-    return shown
+        entry["login"] = True
+    return entry
 
 
-def _mirror(host: str, shown: Mapping[str, Any], hidden: Mapping[str, Any]) -> Mirror:
+def _mirror(host: str, public: Mapping[str, Any], private: Mapping[str, Any]) -> Mirror:
     return Mirror(
         host=host,
-        url=shown["url"],
-        skip_fallback=shown.get("skipFallback", False),
-        override_path=shown.get("overridePath", False),
-        ca=hidden.get("ca") or "",
-        login=Credentials(**hidden["login"]) if hidden.get("login") else None,
+        url=public["url"],
+        skip_fallback=public.get("skipFallback", False),
+        override_path=public.get("overridePath", False),
+        ca=private.get("ca") or "",
+        login=Credentials(**private["login"]) if private.get("login") else None,
     )

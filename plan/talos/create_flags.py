@@ -1,8 +1,8 @@
-"""From a cluster and a talosctl's version to the lines that make, patch and destroy it.
+"""The talosctl command lines that create and destroy a cluster, for each talosctl version.
 
-The only place that knows talosctl's flags. Two families: A (1.10, 1.11) has one command, `cluster
-create --provisioner P`; B (1.12 to 1.14) has `cluster create docker` and `cluster create qemu` with
-flags of their own. The bare form of A means QEMU in B, so it is never used there.
+No other file has the flags of these. There are two families: A (1.10, 1.11) has one command,
+`cluster create --provisioner P`; B (1.12 to 1.14) has `cluster create docker` and `cluster create
+qemu` with flags of their own. A's bare `cluster create` means QEMU in B, so it is not used there.
 Source: siderolabs/talos, cmd/talosctl/cmd/mgmt/cluster, at the tags of these releases.
 """
 
@@ -31,9 +31,9 @@ PATCH_FILE = "mirrors.yaml"
 def create_argv(
     cluster: ClusterSettings, mirrors: Sequence[Mirror], talosctl: Version, place: Place
 ) -> list[str]:
-    """The line that creates the cluster and, but for `wait: false`, waits until it is ready.
+    """The line that creates the cluster and waits until it is ready, unless `wait: false`.
 
-    Mirrors that are not plain have to be in one of the place's patches.
+    Mirrors that are not plain must be in one of the place's patches.
     """
     if not talosctl.is_family_b:
         form = ["--provisioner", cluster.provisioner]
@@ -58,14 +58,14 @@ def destroy_argv(cluster: ClusterSettings, talosctl: Version, place: Place) -> l
     """The line that destroys the cluster; it also deletes the whole folder `place.state`."""
     argv = [place.program, "cluster", "destroy", "--name", cluster.name, "--state", place.state]
     if talosctl.is_family_b:
-        return [*argv, "--force"]  # the provisioner stands in the state
+        return [*argv, "--force"]  # the state names the provisioner
     return [*argv, "--provisioner", cluster.provisioner, "--force"]
 
 
 def create_line(cluster: ClusterSettings | None, mirrors: Sequence[Mirror]) -> str:
-    """One shell line to paste; preceded by the one that writes the patch where a mirror needs it.
+    """A shell line to paste; if a mirror needs a patch, it first writes that to a file.
 
-    Without a cluster in the stack the line makes talosctl's default cluster.
+    Without a cluster in the stack, the line creates the cluster that `cluster: {}` describes.
     """
     cluster = cluster or default_cluster()
     talosctl = node_version(cluster, Version(1, 13, 0))
@@ -81,11 +81,11 @@ def create_line(cluster: ClusterSettings | None, mirrors: Sequence[Mirror]) -> s
     if plain:
         argv += repeated("--registry-mirror", registry_mirror_values(mirrors))
         return shlex.join(argv)
-    # The patch holds every mirror, so none is given twice: talosctl would join the endpoints.
+    # All mirrors are in the patch, so none is also a flag: talosctl would join the endpoints.
     output = "machineConfigPatch" if talosctl.reads_documents else "legacyMachineConfigPatch"
     line = shlex.join([*argv, "--config-patch", f"@{PATCH_FILE}"])
     if any(mirror.login for mirror in mirrors):
-        # The file holds a password: nobody else may read it.
+        # The file contains a password: only its owner may read it.
         return (
             f"(umask 077 && pulumi stack output --show-secrets {output} > {PATCH_FILE}) && {line}"
         )
@@ -121,7 +121,7 @@ def _sizes(cluster: ClusterSettings, talosctl: Version) -> list[str]:
     argv += ["--disk", str(first.size)]
     if others:
         argv += ["--extra-disks", str(len(others)), "--extra-disks-size", str(others[0].size)]
-        # Its own default is "ide".
+        # talosctl's default is "ide".
         argv += ["--extra-disks-drivers", ",".join(disk.driver for disk in others)]
     return argv
 
@@ -140,14 +140,14 @@ def _software(cluster: ClusterSettings, talosctl: Version, architecture: str) ->
 
 
 def _boot(cluster: ClusterSettings, talosctl: Version, architecture: str) -> list[str]:
-    """What VMs boot. Family A would else take a kernel from a folder of Talos's own build."""
+    """What VMs boot. Family A's default is a kernel in a folder of Talos's own build."""
     if talosctl.is_family_b:
         argv = ["--schematic-id", cluster.schematic] if cluster.schematic else []
         return [*argv, "--presets", ",".join(cluster.presets)] if cluster.presets else argv
     version = cluster.talos_version or talosctl
     assets = f"https://{FACTORY}/image/{cluster.schematic or EMPTY_SCHEMATIC}/{version}"
     return [
-        # The architecture itself: talosctl puts it in place of ${ARCH} in paths, not in URLs.
+        # Not ${ARCH}, which talosctl replaces only in paths, not in URLs.
         *("--vmlinuz-path", f"{assets}/kernel-{architecture}"),
         *("--initrd-path", f"{assets}/initramfs-{architecture}.xz"),
         *("--install-image", installer_image(cluster, talosctl)),
@@ -165,7 +165,7 @@ def _patch_flags(place: Place, talosctl: Version) -> list[str]:
 
 
 def _exposed_ports(cluster: ClusterSettings, talosctl: Version) -> list[str]:
-    """Published on loopback, where talosctl's default is every address."""
+    """Published on loopback; talosctl's default is every address."""
     if not cluster.exposed_ports:
         return []
     host_ip = "--host-ip" if talosctl.is_family_b else "--docker-host-ip"
@@ -177,4 +177,4 @@ def _waiting(cluster: ClusterSettings, talosctl: Version) -> list[str]:
         return []
     if cluster.wait:
         return ["--wait", "--wait-timeout", cluster.create_timeout]
-    return ["--wait=false", "--skip-kubeconfig"]  # there is no Kubernetes to ask for one yet
+    return ["--wait=false", "--skip-kubeconfig"]  # Kubernetes does not run yet

@@ -1,4 +1,4 @@
-"""Images that Talos clusters are made of."""
+"""Images of Talos clusters."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,11 +12,11 @@ from plan.talos.versions import (
 NODE_IMAGE = "ghcr.io/siderolabs/talos"
 INSTALLER = "ghcr.io/siderolabs/installer"
 FACTORY = "factory.talos.dev"
-# The image factory's name for "nothing added".
+# The image factory's schematic without extensions.
 EMPTY_SCHEMATIC = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba"
-# The preset whose installer is another one.
+# The preset with an installer of its own.
 SECURE_BOOT = "iso-secureboot"
-# What has the version of Kubernetes as its tag, whatever the registry.
+# Images tagged with the Kubernetes version, in any registry.
 _OF_KUBERNETES = frozenset(
     ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
 )
@@ -28,7 +28,7 @@ def node_image(cluster: ClusterSettings, talosctl: Version) -> str:
 
 
 def installer_image(cluster: ClusterSettings, talosctl: Version) -> str:
-    """The image that a VM installs itself from, and pulls through the caches for that."""
+    """The installer image of VMs, which they pull through the caches."""
     version = cluster.talos_version or talosctl
     if talosctl.is_family_b:
         secure = "-secureboot" if SECURE_BOOT in cluster.presets else ""
@@ -38,39 +38,39 @@ def installer_image(cluster: ClusterSettings, talosctl: Version) -> str:
 
 
 def system_image(cluster: ClusterSettings, talosctl: Version) -> str:
-    """The image that nodes are made of, whichever provisioner makes them."""
+    """The system image of nodes, with either provisioner."""
     of_nodes = {"docker": node_image, "qemu": installer_image}[cluster.provisioner]
     return of_nodes(cluster, talosctl)
 
 
 def image_list_argv(program: str, talosctl: Version, version: str) -> list[str] | str:
-    """The line that lists what a cluster of a Talos version needs; or why there is none.
+    """The line that lists the images of a Talos version; or a message why there is none.
 
     Args:
         program: path of talosctl.
         talosctl: its version.
         version: of Talos, as in v1.13.0.
     """
-    wanted = version_in(version)
-    if wanted is None:
-        return f"'{version}' is no version of Talos: write for instance {USUAL}"
-    if wanted.release != talosctl.release:
-        release = ".".join(map(str, wanted.release))
+    nodes = version_in(version)
+    if nodes is None:
+        return f"'{version}' is not a Talos version: write for instance {USUAL}"
+    if nodes.release != talosctl.release:
+        release = ".".join(map(str, nodes.release))
         return (
-            f"only talosctl {release} knows what Talos {version} needs, and {talosctl} is on PATH: "
-            "install that one, or give a list of images"
+            f"only talosctl {release} knows the images of Talos {version}, but {talosctl} is on "
+            f"PATH: install {release}, or give a list of images"
         )
     return [program, "image", "k8s-bundle" if talosctl.is_family_b else "default"]
 
 
 def with_kubernetes(names: Iterable[str], kubernetes: str) -> list[str]:
-    """A list with another version of Kubernetes than talosctl's own.
+    """A list for another Kubernetes version than talosctl's default.
 
-    Only talosctl from 1.13 on has a flag for it, `--k8s-version`; it changes the same images.
+    talosctl has a flag for this, `--k8s-version`, only from 1.13 on; it changes the same images.
 
     Args:
         names: of images, as talosctl lists them.
-        kubernetes: as in v1.36.0, or without the v; empty for talosctl's own.
+        kubernetes: as in v1.36.0, or without the v; empty for talosctl's default.
     """
     if not kubernetes:
         return list(names)
@@ -91,9 +91,9 @@ def nodes_images_argv(
 
 
 def node_images(printed: str) -> list[str]:
-    """The tagged images in what `talosctl image list` prints, each once."""
+    """The tagged images in the output of `talosctl image list`, each once."""
     lines = [line.split() for line in printed.splitlines()]
-    # A node without images: talosctl from 1.13 on prints not even the heading then.
+    # Without images, talosctl from 1.13 on does not even print the heading.
     if not lines or "IMAGE" not in lines[0]:
         return []
     column = lines[0].index("IMAGE")

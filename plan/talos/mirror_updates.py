@@ -1,7 +1,7 @@
-"""What has to be patched on a live node so that its mirrors are those of the stack.
+"""The patches that bring the mirrors of a live node up to date with the stack.
 
-Only what this stack has set is ever changed: an entry, or an endpoint in an entry, that somebody
-else has added to a node stays.
+They change only what this stack has set: entries that others have added to a node stay, and so do
+endpoints that they have added to an entry.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -34,15 +34,15 @@ LEGACY_CONFIG = "config"
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What happens to one entry: it is deleted where there is one, then set again.
+    """A change of one entry: an existing one is deleted, then the new one is set.
 
-    A patch can only add to the list of endpoints, which is why a changed entry goes first.
+    A changed entry must be deleted first because patches only add to the list of endpoints.
 
     Attributes:
         part: the kind of a document, or the part of `machine.registries`.
-        name: a registry's host, for a mirror; else an endpoint's host and port.
-        delete: whether the node has such an entry.
-        new: what it gets; None for nothing.
+        name: the registry's host, for a mirror; else the endpoint's host and port.
+        delete: whether the node has the entry.
+        new: the new entry; None for none.
     """
 
     part: str
@@ -58,20 +58,20 @@ def patches(
     *,
     documents: bool,
 ) -> tuple[str, ...]:
-    """The patches that bring a node up to date, to be applied in this order; none if it is.
+    """The patches that bring a node up to date, in the order to apply them; none if it is.
 
     Args:
         config: the documents of the node's machine config.
         wanted: the stack's mirrors.
-        applied: host -> every endpoint URL that this stack has, or may have, set before.
+        applied: host -> all endpoint URLs that this stack has set before, or may have.
         documents: whether the node reads RegistryMirrorConfig documents (from Talos 1.12 on).
     """
     current = document_entries(config) if documents else legacy_entries(config)
     mirrors = _changes(current, wanted, applied, documents=documents)
     names = _ours(current, mirrors, wanted, applied)
     changes = [*mirrors, *_config_changes(config, wanted, names, documents=documents)]
-    # An entry that is not there must not be deleted: nodes up to 1.13 would keep the deletion
-    # itself as a document, older ones refuse it.
+    # A missing entry must not be deleted: nodes up to 1.13 would keep the deletion itself as a
+    # document, and older ones refuse it.
     render = _as_documents if documents else _as_legacy
     steps = (
         render((change.part, change.name, None) for change in changes if change.delete),
@@ -99,13 +99,13 @@ def _changes(
 ) -> list[Change]:
     by_host = {mirror.host: mirror for mirror in wanted}
     gone = [host for host in applied if host not in by_host]
-    found = [
+    changes = [
         _change(
             host, current.get(host), by_host.get(host), applied.get(host, ()), documents=documents
         )
         for host in (*by_host, *gone)
     ]
-    return [change for change in found if change is not None]
+    return [change for change in changes if change is not None]
 
 
 def _change(
@@ -117,10 +117,10 @@ def _change(
     documents: bool,
 ) -> Change | None:
     ours = {mirror.url if mirror else None, *before}
-    there = list(entry.get("endpoints") or []) if entry else []
-    foreign = [endpoint for endpoint in there if endpoint_url(endpoint) not in ours]
+    present = list(entry.get("endpoints") or []) if entry else []
+    foreign = [endpoint for endpoint in present if endpoint_url(endpoint) not in ours]
     new = _entry(entry, mirror, foreign, documents=documents)
-    if new == entry or (mirror is None and len(foreign) == len(there)):
+    if new == entry or (mirror is None and len(foreign) == len(present)):
         return None
     part = MIRROR_KIND if documents else LEGACY_MIRRORS
     return Change(part=part, name=host, delete=entry is not None, new=new)
@@ -132,9 +132,9 @@ def _ours(
     wanted: Sequence[Mirror],
     applied: Mapping[str, Collection[str]],
 ) -> set[str]:
-    """The endpoints whose TLS and login this stack decides on: its own, and those it leaves.
+    """The endpoints whose TLS and login this stack sets: its current and its former ones.
 
-    One that it leaves stays as it is while a mirror of somebody else's uses it.
+    A former one stays as it is while a mirror that is not the stack's own uses it.
     """
     after = {**current, **{change.name: change.new or {} for change in changes}}
     used = {
@@ -154,15 +154,15 @@ def _config_changes(
     documents: bool,
 ) -> list[Change]:
     """Changes of TLS and logins of these endpoints."""
-    found = []
+    changes = []
     for part, new in _wanted_configs(wanted, documents=documents).items():
         old = _documents_of(config, part) if documents else _legacy_part(config, part)
-        found += [
+        changes += [
             Change(part=part, name=name, delete=name in old, new=new.get(name))
             for name in sorted(names)
             if old.get(name) != new.get(name)
         ]
-    return found
+    return changes
 
 
 def _wanted_configs(
@@ -188,7 +188,7 @@ def _legacy_part(config: Sequence[Mapping[str, Any]], part: str) -> dict[str, En
 def _entry(
     entry: Entry | None, mirror: Mirror | None, foreign: list[Any], *, documents: bool
 ) -> Entry | None:
-    """The entry as it should be: the stack's endpoint first, then those of others."""
+    """The new entry: the stack's endpoint first, then those of others."""
     if mirror is None:
         return {**entry, "endpoints": foreign} if entry and foreign else None
     own = document(mirror) if documents else legacy_entry(mirror)
@@ -196,24 +196,24 @@ def _entry(
 
 
 def endpoint_url(endpoint: object) -> object:
-    """The URL of an endpoint as an entry has it: in a mapping, or by itself."""
+    """The URL of an endpoint in an entry: a mapping with a URL, or the URL itself."""
     return endpoint.get("url") if isinstance(endpoint, Mapping) else endpoint
 
 
 def _as_documents(entries: Iterable[tuple[str, str, Entry | None]]) -> str:
-    made = [
+    documents = [
         dict(entry)
         if entry
         else {"apiVersion": API_VERSION, "kind": kind, "name": name, "$patch": "delete"}
         for kind, name, entry in entries
     ]
-    return yaml.safe_dump_all(made, sort_keys=False) if made else ""
+    return yaml.safe_dump_all(documents, sort_keys=False) if documents else ""
 
 
 def _as_legacy(entries: Iterable[tuple[str, str, Entry | None]]) -> str:
-    made: dict[str, dict[str, Any]] = {}
+    registries: dict[str, dict[str, Any]] = {}
     for part, name, entry in entries:
-        made.setdefault(part, {})[name] = dict(entry) if entry else {"$patch": "delete"}
-    if not made:
+        registries.setdefault(part, {})[name] = dict(entry) if entry else {"$patch": "delete"}
+    if not registries:
         return ""
-    return yaml.safe_dump({"machine": {"registries": made}}, sort_keys=False)
+    return yaml.safe_dump({"machine": {"registries": registries}}, sort_keys=False)

@@ -1,8 +1,8 @@
-"""The client side: what tells Talos nodes to ask the caches.
+"""The client side: the machine config that makes Talos nodes pull through the caches.
 
-Two formats say the same thing: documents of kind RegistryMirrorConfig (nodes from Talos 1.12) and
-`machine.registries` (older nodes; deprecated but accepted since). A third, the value of talosctl's
-`--registry-mirror`, can only say `host=url`.
+There are two equivalent formats: documents of kind RegistryMirrorConfig (nodes from Talos 1.12 on)
+and `machine.registries` (older nodes; still accepted, but deprecated). A third, the value of
+talosctl's `--registry-mirror`, can express only `host=url`.
 """
 
 import base64
@@ -29,11 +29,11 @@ class Mirror:
 
     Attributes:
         host: registry host of the image reference.
-        url: endpoint, with the path `/v2` exactly where `override_path` is set: without it Talos
-            and containerd add `/v2` themselves, with it they take the path as it stands.
-        skip_fallback: whether nodes never ask the upstream itself.
-        ca: what nodes have to trust for the endpoint, PEM; empty where they do already.
-        login: what nodes say who they are with; None where anybody may pull.
+        url: endpoint, with the path `/v2` if and only if `override_path` is set: without it, Talos
+            and containerd add `/v2` themselves; with it, they use the path as it is.
+        skip_fallback: whether nodes never fall back to the upstream itself.
+        ca: CA that nodes must trust for the endpoint, PEM; empty if they do already.
+        login: the nodes' login at the endpoint; None if anyone may pull.
     """
 
     host: str
@@ -50,7 +50,7 @@ class Mirror:
 
     @property
     def endpoint(self) -> str:
-        """Host and port of the endpoint: its name among a node's TLS and auth entries."""
+        """Host and port of the endpoint: its name in a node's TLS and auth entries."""
         return urlsplit(self.url).netloc
 
 
@@ -70,36 +70,36 @@ def build(plans: Iterable[CachePlan]) -> tuple[Mirror, ...]:
 
 
 def in_order(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:
-    """By host, whatever their endpoints are: an upstream that moves changes no other's place."""
+    """Sort by host, not by endpoint: then an upstream that moves does not reorder the others."""
     return tuple(sorted(mirrors, key=lambda mirror: mirror.host))
 
 
 def _path(plan: CachePlan) -> str:
-    """What stands behind a cache's address where nodes take the path as it stands."""
+    """The path of a cache's URL, for nodes that use it as it is; empty for others."""
     if plan.path_prefix:
         return f"/v2/{plan.path_prefix}"
     return "/v2" if plan.override_path else ""
 
 
 def documents_patch(mirrors: Iterable[Mirror]) -> str:
-    """YAML documents for nodes from Talos 1.12 on; empty text without mirrors."""
-    made = tuple(mirrors)
-    documents = [document(mirror) for mirror in made]
-    documents += [*tls_documents(made).values(), *auth_documents(made).values()]
+    """YAML documents for nodes from Talos 1.12 on; an empty text without mirrors."""
+    every = tuple(mirrors)
+    documents = [document(mirror) for mirror in every]
+    documents += [*tls_documents(every).values(), *auth_documents(every).values()]
     return yaml.safe_dump_all(documents, sort_keys=False)
 
 
 def legacy_patch(mirrors: Iterable[Mirror]) -> str:
     """A `machine.registries` fragment for nodes before Talos 1.12."""
-    made = tuple(mirrors)
-    registries: dict[str, Any] = {"mirrors": {each.host: legacy_entry(each) for each in made}}
-    if configs := legacy_configs(made):
+    every = tuple(mirrors)
+    registries: dict[str, Any] = {"mirrors": {each.host: legacy_entry(each) for each in every}}
+    if configs := legacy_configs(every):
         registries["config"] = configs
     return yaml.safe_dump({"machine": {"registries": registries}}, sort_keys=False)
 
 
 def tls_documents(mirrors: Iterable[Mirror]) -> dict[str, dict[str, Any]]:
-    """Endpoint -> the document that says which CA its certificate comes from."""
+    """Endpoint -> the document with the CA of its certificate."""
     return {
         mirror.endpoint: {**_head(TLS_KIND, mirror.endpoint), "ca": mirror.ca}
         for mirror in mirrors
@@ -108,7 +108,7 @@ def tls_documents(mirrors: Iterable[Mirror]) -> dict[str, dict[str, Any]]:
 
 
 def auth_documents(mirrors: Iterable[Mirror]) -> dict[str, dict[str, Any]]:
-    """Endpoint -> the document with the login for it; a secret."""
+    """Endpoint -> the document with its login; a secret."""
     return {
         mirror.endpoint: {**_head(AUTH_KIND, mirror.endpoint), **_login(mirror.login)}
         for mirror in mirrors
@@ -137,7 +137,7 @@ def _login(login: Credentials) -> dict[str, str]:
 
 
 def registry_mirror_values(mirrors: Iterable[Mirror]) -> tuple[str, ...]:
-    """`host=url` for each mirror that is plain; the others need a patch."""
+    """`host=url` for each plain mirror; the others need a patch."""
     return tuple(f"{mirror.host}={mirror.url}" for mirror in mirrors if mirror.is_plain)
 
 
@@ -155,13 +155,13 @@ def legacy_registries(config: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 
 def patch_documents(patch: str) -> list[dict[str, Any]]:
-    """The YAML documents of a patch; none where it is no YAML, or holds anything but mappings."""
+    """The YAML documents of a patch; none if it is not YAML, or has anything but mappings."""
     try:
-        documents = [found for found in engine_yaml.documents(patch) if found is not None]
+        documents = [each for each in engine_yaml.documents(patch) if each is not None]
     except engine_yaml.NotYamlError:
         return []
-    whole = all(isinstance(document, dict) for document in documents)
-    return documents if whole else []
+    only_mappings = all(isinstance(document, dict) for document in documents)
+    return documents if only_mappings else []
 
 
 def document(mirror: Mirror) -> dict[str, Any]:
@@ -169,14 +169,14 @@ def document(mirror: Mirror) -> dict[str, Any]:
     endpoint: dict[str, Any] = {"url": mirror.url}
     if mirror.override_path:
         endpoint["overridePath"] = True
-    made = {**_head(MIRROR_KIND, mirror.host), "endpoints": [endpoint]}
+    config = {**_head(MIRROR_KIND, mirror.host), "endpoints": [endpoint]}
     if mirror.skip_fallback:
-        made["skipFallback"] = True
-    return made
+        config["skipFallback"] = True
+    return config
 
 
 def legacy_entry(mirror: Mirror) -> dict[str, Any]:
-    """The mirror as the value of its host in `machine.registries.mirrors`."""
+    """The mirror's entry in `machine.registries.mirrors`."""
     entry: dict[str, Any] = {"endpoints": [mirror.url]}
     if mirror.override_path:
         entry["overridePath"] = True

@@ -1,4 +1,4 @@
-"""Command lines that ask or change one live node."""
+"""Command lines that read or change one live node."""
 
 import shlex
 from collections.abc import Iterable, Mapping
@@ -25,23 +25,23 @@ def read_config_argv(place: Place, node: str) -> list[str]:
 
 
 def boot_argv(place: Place, node: str) -> list[str]:
-    """The line that prints what is another after every boot of a node."""
+    """The line that prints a node's boot ID, which every boot changes."""
     return [*_to_node(place, node), "read", "/proc/sys/kernel/random/boot_id"]
 
 
 def service_argv(place: Place, node: str, service: str) -> list[str]:
-    """The line that prints how a node's service is: its `spec` says whether it is `healthy`."""
+    """The line that prints the status of a node's service; `spec` says whether it is `healthy`."""
     return [*_to_node(place, node), "get", "services", service, "--output", "yaml"]
 
 
 def patch_argv(place: Place, node: str, mode: str) -> list[str]:
-    """The line that applies the place's patches to a live node, all in one step."""
+    """The line that applies the place's patches to a live node in one step."""
     patches = repeated("--patch", (f"@{file}" for _, file in place.patches))
     return [*_to_node(place, node), "patch", "machineconfig", *patches, "--mode", mode]
 
 
 def patch_line(place: Place, node: str, patches: Iterable[str]) -> str:
-    """A shell line to paste: applies these patches, in this order, to a live node."""
+    """A shell line to paste that applies these patches, in this order, to a live node."""
     argv = patch_argv(replace(place, patches=()), node, NO_REBOOT)
     return shlex.join([*argv, *repeated("--patch", patches)])
 
@@ -49,24 +49,24 @@ def patch_line(place: Place, node: str, patches: Iterable[str]) -> str:
 def patch_mode(
     talosctl: Version, nodes: Version, texts: Iterable[str], *, allow_reboot: bool
 ) -> str:
-    """How patches are applied: without a reboot, unless one is allowed and may be needed.
+    """How to apply patches: without a reboot, unless one is allowed and may be needed.
 
     Raises:
-        ValueError: a reboot is needed, and this talosctl can't ask for one with a patch.
+        ValueError: a reboot is needed, and this talosctl can't request one with a patch.
     """
     if not allow_reboot:
         return NO_REBOOT
     if not any(needs_reboot(text, nodes) for text in texts):
         return "auto"
     if talosctl.release >= NO_REBOOT_MODE_FROM:
-        raise ValueError(f"talosctl {talosctl} can't have nodes reboot for a patch; 1.13 can")
+        raise ValueError(f"talosctl {talosctl} can't reboot nodes for a patch; 1.13 can")
     return "reboot"
 
 
 def needs_reboot(patch: str, nodes: Version) -> bool:
-    """Whether a live node takes this patch only when it reboots.
+    """Whether this patch takes effect on a live node only after a reboot.
 
-    Credentials of registries reach a node's CRI only then, up to Talos 1.13.
+    Up to Talos 1.13, that is so for registry credentials: a node's CRI reads them at boot.
     """
     if nodes.release >= LIVE_AUTH_FROM:
         return False
@@ -80,9 +80,9 @@ def needs_reboot(patch: str, nodes: Version) -> bool:
     )
 
 
-def reboots(said: str) -> bool:
-    """Whether a node reboots for a patch, by what talosctl says when it has applied it."""
-    return "Applied configuration with a reboot" in said
+def reboots(printed: str) -> bool:
+    """Whether a node reboots for a patch, from what talosctl prints when it has applied it."""
+    return "Applied configuration with a reboot" in printed
 
 
 def _to_node(place: Place, node: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What every line of talosctl has in common."""
+"""What all talosctl command lines have in common."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from plan.talos.versions import (
     USUAL_ARCHITECTURE,
 )
 
-# The variables that sudo has to let through; talosctl downloads boot images itself.
+# Variables that sudo must pass on. The proxies are for talosctl, which downloads boot images.
 KEPT_BY_SUDO = (
     "HOME,TALOS_HOME,TALOSCONFIG,KUBECONFIG,"
     "HTTP_PROXY,HTTPS_PROXY,NO_PROXY,http_proxy,https_proxy,no_proxy"
@@ -16,12 +16,12 @@ KEPT_BY_SUDO = (
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a run of talosctl finds and leaves its files; paths.
+    """Paths that a run of talosctl reads and writes.
 
     Attributes:
         program: talosctl itself.
-        state: folder that holds this cluster's state and nothing else: talosctl deletes it.
-        talosconfig: file for the client's configuration.
+        state: folder with this cluster's state and nothing else: talosctl deletes it.
+        talosconfig: file with the client's configuration.
         patches: (scope, file) of every machine config patch, in order.
         architecture: of this machine, as Go names it.
     """
@@ -34,5 +34,5 @@ class Place:
 
 
 def repeated(flag: str, values: Iterable[str]) -> list[str]:
-    """A flag once for each value."""
+    """Repeat a flag for each value."""
     return [part for value in values for part in (flag, value)]

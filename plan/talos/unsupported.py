@@ -1,4 +1,4 @@
-"""What a version of talosctl can't do of what a stack asks for."""
+"""Settings of a stack that a version of talosctl does not support."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,16 +23,16 @@ from plan.talos.versions import (
 
 
 def refusals(cluster: ClusterSettings, talosctl: Version) -> tuple[Problem, ...]:
-    """What this talosctl can't do for this cluster; it would fail late, or ignore a flag."""
+    """Settings that this talosctl does not support: it would fail late, or ignore a flag."""
     oldest, newest = (".".join(map(str, release)) for release in (OLDEST, NEWEST))
     if not OLDEST <= talosctl.release <= NEWEST:
         rule = f"talosctl {oldest} to {newest} are supported"
         fix = f"install one of these, for instance {USUAL}"
         return (_problem("talosctlVersion", f"talosctl {talosctl}", rule, fix),)
-    wanted = cluster.talosctl_version
-    if wanted != AUTO and str(version_in(wanted)) != str(talosctl):
-        rule = f"the stack wants talosctl {wanted}"
-        fix = f"install that one, or write talosctlVersion: {AUTO}"
+    required = cluster.talosctl_version
+    if required != AUTO and str(version_in(required)) != str(talosctl):
+        rule = f"the stack requires talosctl {required}"
+        fix = f"install {required}, or write talosctlVersion: {AUTO}"
         return (_problem("talosctlVersion", f"talosctl {talosctl} on PATH", rule, fix),)
     problems = _version_refusals(cluster, talosctl)
     problems += (_family_b if talosctl.is_family_b else _family_a)(cluster, talosctl)
@@ -40,7 +40,7 @@ def refusals(cluster: ClusterSettings, talosctl: Version) -> tuple[Problem, ...]
 
 
 def all_refusals(clusters: Sequence[ClusterSettings], talosctl: Version) -> tuple[Problem, ...]:
-    """Those of every cluster of a stack, each with its place in the stack file."""
+    """The refusals for all clusters of a stack, each with its path in the stack file."""
     return tuple(
         problem if cluster.slug == ONE else _in_list(problem, index)
         for index, cluster in enumerate(clusters)
@@ -49,7 +49,7 @@ def all_refusals(clusters: Sequence[ClusterSettings], talosctl: Version) -> tupl
 
 
 def waits_for_a_cni(cluster: ClusterSettings, talosctl: Version) -> str | None:
-    """What a user should know of a create that waits for nodes that never get ready; or None."""
+    """A warning about a create that waits for nodes that never become ready; or None."""
     texts = [patch.text for patch in cluster.patches]
     waits = (cluster.wait or talosctl.is_family_b) and MAINTENANCE not in cluster.presets
     if not waits or talosctl.release >= LEAVES_CNI_OUT_FROM or not leaves_nodes_without_cni(texts):
@@ -58,8 +58,8 @@ def waits_for_a_cni(cluster: ClusterSettings, talosctl: Version) -> str | None:
     other = "" if talosctl.is_family_b else ", or write wait: false"
     return (
         f"the cluster {cluster.name} has no CNI (cluster.network.cni.name: {NO_CNI}), so its nodes "
-        f"don't get ready, and talosctl {talosctl} waits for that: create fails after {most}. "
-        f"Install talosctl 1.13 or newer, which does not wait{other}, or bring the CNI in the same "
+        f"never become ready, but talosctl {talosctl} waits for that: create fails after {most}. "
+        f"Install talosctl 1.13 or newer, which does not wait{other}, or add the CNI to the same "
         "patch: docs/clusters.md shows both"
     )
 
@@ -77,8 +77,8 @@ def _version_refusals(cluster: ClusterSettings, talosctl: Version) -> list[Probl
     if nodes.release <= talosctl.release:
         return []
     key = "talosVersion" if cluster.talos_version else "image"
-    rule = f"talosctl {talosctl} knows no machine config newer than its own"
-    fix = f"install a talosctl of {nodes.major}.{nodes.minor}, or choose an older Talos"
+    rule = f"talosctl {talosctl} does not support Talos versions newer than itself"
+    fix = f"install talosctl {nodes.major}.{nodes.minor}, or choose an older Talos"
     return [_problem(key, f"Talos {nodes}", rule, fix)]
 
 
@@ -89,18 +89,18 @@ def _family_a(cluster: ClusterSettings, talosctl: Version) -> list[Problem]:
         rule = f"talosctl {talosctl} has no presets"
         problems.append(_problem("presets", ", ".join(cluster.presets), rule, upgrade))
     if len({disk.size for disk in cluster.disks[1:]}) > 1:
-        rule = f"talosctl {talosctl} makes all disks behind the first one of one size"
+        rule = f"talosctl {talosctl} makes all disks but the first the same size"
         problems.append(_problem("disks", "disks of several sizes", rule, upgrade))
     if odd := [disk.driver for disk in cluster.disks if disk.driver != "virtio"]:
-        rule = f"talosctl {talosctl} is told no drivers here: disks are virtio"
+        rule = f"with talosctl {talosctl} all disks are virtio"
         problems.append(_problem("disks", odd[0], rule, f"write virtio, or {upgrade}"))
     if cluster.provisioner == "docker" and cluster.exposed_ports and cluster.control_planes > 1:
-        rule = f"talosctl {talosctl} publishes them on every control plane, which clashes"
+        rule = f"talosctl {talosctl} publishes them for every control plane, so they clash"
         fix = f"write controlPlanes: 1, or {upgrade}"
         problems.append(_problem("exposedPorts", cluster.exposed_ports[0], rule, fix))
     if cluster.image and not (cluster.talos_version or version_in(cluster.image_version or "")):
         rule = f"talosctl {talosctl} can't read the Talos version from the image's tag"
-        problems.append(_problem("image", cluster.image, rule, "write its talosVersion too"))
+        problems.append(_problem("image", cluster.image, rule, "set talosVersion too"))
     return problems
 
 
@@ -115,8 +115,8 @@ def _family_b(cluster: ClusterSettings, talosctl: Version) -> list[Problem]:
         fix = f"write controlPlanes: 1, choose provisioner: qemu, or {older}"
         problems.append(_problem("controlPlanes", str(cluster.control_planes), rule, fix))
     tag = version_in(cluster.image_version or "")
-    asked = version_in(cluster.talos_version or "") or tag
-    if cluster.image and (tag is None or tag != asked):
+    version = version_in(cluster.talos_version or "") or tag
+    if cluster.image and (tag is None or tag != version):
         rule = f"talosctl {talosctl} reads the Talos version from the image's tag"
         fix = "give the image a tag such as v1.13.0, and leave talosVersion out"
         problems.append(_problem("image", cluster.image, rule, fix))

@@ -93,7 +93,7 @@ def test_where_nothing_moves_nothing_else_is_looked_at(removed, make_room, monke
         (
             "  talos-cache:cluster: {name: dev, patches: ['[{op: add, path: /a, value: 1}]']}\n",
             SettingsError,
-            "no JSON patch",
+            "a JSON patch",
         ),
         ("  docker:host: unix:///other.sock\n", OpsError, "docker:host: only Pulumi's Docker"),
         ("  docker:config:host: unix:///other.sock\n", OpsError, "docker:host: only Pulumi's"),

@@ -1,9 +1,10 @@
-"""A cluster's plan: what its identity is, and how it travels without its secrets showing."""
+"""A cluster's plan: what its identity is, and how it is passed on without showing secrets."""
 
 import json
 from dataclasses import fields, replace
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +29,7 @@ from plan.talos.cluster_transport import (
 from tests.unit.plan.shapes import MADE, VALID, cluster_plan, config_of, planned, planned_file
 
 IDENTITY, OPTION, TIMEOUT, PATCHES, SLUG = "identity", "option", "timeout", "patches", "slug"
-# A command of its own reads it, not the one that makes the cluster.
+# Read by a command of its own, not by the one that creates the cluster.
 WARM = "warm"
 # Every field -> what it is to a cluster, and another value.
 FIELDS = {
@@ -56,7 +57,7 @@ FIELDS = {
     "merge_kubeconfig": (OPTION, True),
     "allow_reboot": (OPTION, True),
 }
-# What it is -> the variable that says it.
+# Kind of field -> the variable that contains it.
 VARIABLES = {
     IDENTITY: {cluster_transport.CLUSTER_VARIABLE},
     OPTION: {cluster_transport.OPTIONS_VARIABLE},
@@ -72,7 +73,7 @@ def changed(before, after):
     return {name for name in old | new if old.get(name) != new.get(name)}
 
 
-def test_every_field_is_something_to_a_cluster():
+def test_every_field_has_a_known_kind():
     names = {field.name for field in fields(ClusterSettings)}
     assert set(FIELDS) == names, "say here what the new field is: a wrong guess replaces clusters"
 
@@ -90,7 +91,7 @@ def test_a_changed_field_replaces_the_cluster_exactly_where_it_is_identity(name)
 
 
 def test_the_identity_of_the_default_cluster_is_a_promise():
-    # It is what the engine compares: another form of it replaces every cluster there is.
+    # The engine compares it: another form of it replaces every existing cluster.
     assert identity(cluster_plan({})) == {
         "provisioner": "docker",
         "name": "talos-default",
@@ -142,14 +143,14 @@ def test_one_more_upstream_changes_the_mirrors_alone():
 
 
 @pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
-def test_what_travels_arrives(path):
+def test_a_plan_that_is_passed_on_can_be_rebuilt(path):
     for plan in planned(config_of(path)).clusters:
         unwarmed = replace(plan.settings, warm=False, warm_file="")
-        there = replace(plan, settings=unwarmed, warm_list="")
-        assert read(environment(plan), secret_input(plan)) == there
+        expected = replace(plan, settings=unwarmed, warm_list="")
+        assert read(environment(plan), secret_input(plan)) == expected
 
 
-def test_what_travels_is_text_in_variables_and_one_line_of_input():
+def test_a_plan_is_passed_on_as_text_in_variables_and_one_line_of_input():
     plan = planned_file("cluster-with-all-keys-on-docker").clusters[0]
     assert all(isinstance(value, str) for value in environment(plan).values())
     assert "\n" not in secret_input(plan), "the program reads one line and leaves the input open"
@@ -216,12 +217,12 @@ upstreams = st.dictionaries(
 
 @settings(max_examples=60, deadline=None)
 @given(clusters, upstreams)
-def test_whatever_is_planned_arrives(config, hosts):
+def test_any_plan_that_is_passed_on_can_be_rebuilt(config, hosts):
     plan = cluster_plan(config, upstreams=hosts)
     assert read(environment(plan), secret_input(plan)) == plan
 
 
-def test_the_text_of_a_patch_travels_in_secret_only():
+def test_the_text_of_a_patch_is_only_in_the_secret_input():
     secret = {"machine": {"env": {"PASSWORD": "hunter2"}}}
     plan = cluster_plan(
         {
@@ -230,7 +231,7 @@ def test_the_text_of_a_patch_travels_in_secret_only():
             "workerPatches": ["@patches/credentials.yaml"],
         }
     )
-    assert secret_input(plan).count("hunter2") == 4, "they do travel"
+    assert secret_input(plan).count("hunter2") == 4, "it is passed on"
     assert "hunter2" not in str(environment(plan)), "a preview shows the variables"
     assert "hunter2" not in str(identity(plan)), "the engine shows what has replaced a cluster"
     assert "hunter2" not in repr(plan), "tracebacks show reprs"
@@ -267,7 +268,7 @@ def test_every_cluster_of_a_stack_has_its_own_patches_and_all_mirrors():
     assert dict(plan.clusters[1].sources)["quay.io"] == "http://127.0.0.1:5002"
 
 
-def test_every_patch_with_a_mistake_is_told_with_its_place():
+def test_every_patch_with_a_mistake_is_refused_with_its_path():
     with pytest.raises(SettingsError) as caught:
         planned(
             {
@@ -310,30 +311,36 @@ def test_every_patch_with_a_mistake_is_told_with_its_place():
     ],
     ids=lambda text: text[:24],
 )
-def test_whatever_is_no_patch_is_told_and_not_shown(text):
+def test_what_is_not_a_patch_is_refused_and_not_shown(text):
     with pytest.raises(SettingsError) as caught:
         cluster_plan({"patches": [text]})
     (problem,) = caught.value.problems
     assert (problem.path, problem.found) == ("cluster.patches[0]", MASK)
 
 
-def test_a_patch_may_mirror_a_registry_that_has_no_cache():
-    patch = {"machine": {"registries": {"mirrors": {"gcr.io": {"endpoints": ["http://h"]}}}}}
-    assert cluster_plan({"patches": [patch]}, upstreams={"docker.io": {}})
-    document = {"apiVersion": "v1alpha1", "kind": "RegistryMirrorConfig", "name": "gcr.io"}
-    assert cluster_plan({"patches": [document]}, upstreams={"docker.io": {}})
-
-
-def test_a_patch_may_hold_anything_else_of_a_registry_that_has_a_cache():
-    for patch in (
+@pytest.mark.parametrize(
+    "patch",
+    [
+        # A mirror of a registry without a cache.
+        {"machine": {"registries": {"mirrors": {"gcr.io": {"endpoints": ["http://h"]}}}}},
+        {"apiVersion": "v1alpha1", "kind": "RegistryMirrorConfig", "name": "gcr.io"},
+        # Logins of a registry that has a cache: they are for the registry itself.
         {"apiVersion": "v1alpha1", "kind": "RegistryAuthConfig", "name": "docker.io"},
         {"machine": {"registries": {"config": {"docker.io": {"auth": {"username": "u"}}}}}},
         {"machine": {"registries": {"mirrors": None}}},
-    ):
-        assert cluster_plan({"patches": [patch]})
+        # TLS and logins of other endpoints.
+        {"apiVersion": "v1alpha1", "kind": "RegistryTLSConfig", "name": "registry.lan", "ca": "x"},
+        {"machine": {"registries": {"config": {"registry.lan": {"auth": {}}}}}},
+        {"apiVersion": "v1alpha1", "kind": "Other", "name": "172.17.0.1:5000"},
+    ],
+    ids=str,
+)
+def test_a_patch_may_set_what_this_stack_does_not(patch):
+    (own,) = cluster_plan({"patches": [patch]}, upstreams={"docker.io": {}}).settings.patches
+    assert yaml.safe_load(own.text) == patch
 
 
-def test_creating_may_take_as_long_as_the_stack_says():
+def test_the_timeout_of_creating_is_the_stacks():
     assert cluster_plan({"createTimeout": "1h30m"}).create_seconds == 5400
 
 
@@ -359,23 +366,24 @@ AUTH = "{apiVersion: v1alpha1, kind: RegistryAuthConfig, name: registry.lan, pas
 @pytest.mark.parametrize(
     ("keys", "end"),
     [
-        ({}, "on Docker they can't, and such an update is refused."),
-        ({"allowReboot": True}, "on Docker they can't, and such an update is refused."),
-        ({"provisioner": "qemu"}, "such an update is refused without cluster.allowReboot: true."),
+        ({}, "refused."),
+        ({"allowReboot": True}, "refused."),
+        ({"provisioner": "qemu"}, "refused without cluster.allowReboot: true."),
         ({"provisioner": "qemu", "allowReboot": True}, "cluster.allowReboot lets them."),
-        ({"talosVersion": "v1.13.9"}, "on Docker they can't, and such an update is refused."),
+        ({"talosVersion": "v1.13.9"}, "refused."),
     ],
     ids=str,
 )
-def test_a_patch_that_live_nodes_take_only_with_a_reboot_is_warned_of(keys, end):
+def test_a_warning_about_a_patch_that_needs_a_reboot_of_live_nodes(keys, end):
     plan = cluster_plan({"name": "lab", **keys, "workerPatches": [AUTH]})
     [warning] = cluster.warnings([plan])
-    assert warning.startswith("nodes of the cluster lab have logins for registries:")
+    assert "cluster lab" in warning
+    assert "logins" in warning
     assert warning.endswith(end)
     assert "hunter2" not in warning
 
 
-def test_nodes_that_take_everything_live_are_not_warned_of():
+def test_no_warning_about_nodes_that_take_everything_live():
     of_one = cluster_plan({"talosVersion": "v1.14.0", "patches": [AUTH]})
     another = cluster_plan({"patches": ["machine: {env: {A: b}}"]})
     assert cluster.warnings([of_one, another]) == ()
@@ -387,7 +395,7 @@ SECRETS_OF_MIRRORS = {
 }
 
 
-def test_ca_and_login_arrive_by_the_secret_way_alone():
+def test_ca_and_login_are_only_in_the_secret_input():
     plan = cluster_plan({}, **SECRETS_OF_MIRRORS)
     there = read(environment(plan), secret_input(plan))
     assert there == plan
@@ -400,7 +408,7 @@ def test_ca_and_login_arrive_by_the_secret_way_alone():
     assert "\n" not in secret_input(plan)
 
 
-def test_a_preview_tells_that_a_ca_changes_or_a_login_comes():
+def test_a_preview_shows_that_a_ca_changes_or_a_login_is_added():
     plain, tls = cluster_plan({}), cluster_plan({}, cache={"tls": True})
     both = cluster_plan({}, **SECRETS_OF_MIRRORS)
     assert changed(plain, tls) == changed(tls, both) == {cluster_transport.MIRRORS_VARIABLE}
@@ -419,7 +427,7 @@ def test_a_changed_password_changes_the_secret_input_alone():
 
 
 def test_a_cluster_of_a_state_without_logins_can_still_be_read():
-    # The engine deletes with the inputs that the cluster was made with.
+    # The engine deletes with the inputs from when the cluster was created.
     plan = cluster_plan({"patches": ["machine: {type: worker}"]})
     patches = json.dumps([{"scope": "all", "text": "machine: {type: worker}", "file": ""}])
     assert read(environment(plan), patches) == plan
@@ -442,16 +450,7 @@ def test_docker_pulls_from_harbor_what_has_no_cache_here():
     )
 
 
-def test_a_patch_may_hold_tls_of_what_is_not_this_stacks():
-    for patch in (
-        {"apiVersion": "v1alpha1", "kind": "RegistryTLSConfig", "name": "registry.lan", "ca": "x"},
-        {"machine": {"registries": {"config": {"registry.lan": {"auth": {}}}}}},
-        {"apiVersion": "v1alpha1", "kind": "Other", "name": "172.17.0.1:5000"},
-    ):
-        assert cluster_plan({"patches": [patch]})
-
-
-def test_a_login_of_the_caches_is_warned_of_as_one_in_a_patch_is():
+def test_the_same_warning_about_a_login_of_the_caches():
     [warning] = cluster.warnings([cluster_plan({"name": "lab"}, **SECRETS_OF_MIRRORS)])
     assert "lab" in warning
     assert "hunter2" not in warning

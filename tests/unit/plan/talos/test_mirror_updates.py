@@ -1,4 +1,4 @@
-"""What is patched on a live node: nothing but what this stack has set, and nothing twice."""
+"""Patches of live nodes change nothing but what this stack has set, and nothing twice."""
 
 import base64
 import copy
@@ -15,7 +15,7 @@ from plan.talos.mirrors import Mirror, document, legacy_entry
 OLD, NEW, OTHER = "http://172.17.0.1:5000", "http://172.17.0.1:6000", "http://10.0.0.9:5000"
 HOST = "docker.io"
 FORMATS = pytest.mark.parametrize("documents", [True, False], ids=["documents", "legacy"])
-# What else a node's config holds, and no patch of mirrors touches.
+# The rest of a node's config, which no patch of mirrors touches.
 MACHINE = {"version": "v1alpha1", "machine": {"type": "worker", "registries": {"config": {"a": 1}}}}
 AUTH = {"apiVersion": "v1alpha1", "kind": "RegistryAuthConfig", "name": HOST, "username": "u"}
 
@@ -222,14 +222,13 @@ def test_endpoints_of_others_stay_behind_the_stacks_own(documents):
     held = {HOST: entry([OTHER, OLD])}
     _, after = made_for(held, [mirror], {HOST: OLD}, documents=documents)
     assert urls_of(after[HOST]) == [NEW, OTHER]
-    _, after = made_for(held, [], {HOST: OLD}, documents=documents)
-    assert urls_of(after[HOST]) == [OTHER], "only what this stack has set goes"
 
 
 @FORMATS
-def test_a_deleted_endpoint_leaves_the_rest_of_anothers_entry(documents):
+def test_only_what_this_stack_has_set_is_removed_from_an_entry(documents):
     held = {HOST: entry([OLD, OTHER], skipFallback=True)}
     _, after = made_for(held, [], {HOST: OLD}, documents=documents)
+    assert urls_of(after[HOST]) == [OTHER]
     assert after[HOST]["skipFallback"] is True
 
 
@@ -242,7 +241,7 @@ def test_an_endpoint_of_another_keeps_its_own_flags():
 
 
 @FORMATS
-def test_an_endpoint_appended_twice_is_there_once_again(documents):
+def test_an_endpoint_that_is_there_twice_is_reduced_to_one(documents):
     held = {HOST: entry([OLD, OLD])}
     _, after = made_for(held, [Mirror(host=HOST, url=OLD)], {HOST: OLD}, documents=documents)
     assert urls_of(after[HOST]) == [OLD]
@@ -263,14 +262,14 @@ def test_an_entry_that_is_gone_already_is_not_deleted(documents):
 
 
 @FORMATS
-def test_an_entry_that_somebody_has_deleted_is_added_again(documents):
+def test_an_entry_that_was_deleted_on_the_node_is_added_again(documents):
     made, after = made_for({}, [Mirror(host=HOST, url=NEW)], {HOST: OLD}, documents=documents)
     assert len(made) == 1
     assert urls_of(after[HOST]) == [NEW]
 
 
 @FORMATS
-def test_entries_of_the_other_format_are_not_looked_at(documents):
+def test_entries_of_the_other_format_are_ignored(documents):
     config = config_with({HOST: entry([OLD])}, documents=not documents)
     assert patches(config, [], {HOST: {OLD}}, documents=documents) == ()
 
@@ -322,8 +321,8 @@ def test_whatever_a_node_has_it_is_up_to_date_after_its_patches(documents, held,
 
 
 @FORMATS
-def test_what_a_half_failed_update_may_have_set_is_ours_too(documents):
-    """A port changed twice while a node was away: the one in the middle does not stay there."""
+def test_what_a_failed_update_may_have_set_is_the_stacks_own_too(documents):
+    """If a port changed twice while a node was away, the one in between does not stay."""
     middle = "http://172.17.0.1:5999"
     config = config_with({HOST: entry([middle])}, documents=documents)
     applied = {HOST: {OLD, middle}}
@@ -335,7 +334,7 @@ def test_what_a_half_failed_update_may_have_set_is_ours_too(documents):
     assert entries_of(after, documents=documents) == {}
 
 
-# What nodes have to know of an endpoint beside its URL. HERE and THERE are two of this stack's.
+# TLS and logins of endpoints. HERE and THERE are two endpoints of this stack.
 HERE, THERE, FOREIGN = "172.17.0.1:5000", "172.17.0.1:6000", "10.0.0.9:5000"
 LOGIN = Credentials(username="nodes", password="hunter2")
 KINDS = {"tls": "RegistryTLSConfig", "auth": "RegistryAuthConfig"}
@@ -440,27 +439,21 @@ def test_a_changed_ca_touches_no_login():
 
 
 @FORMATS
-def test_tls_that_was_turned_off_leaves_no_trace(documents):
-    plain = Mirror(host=HOST, url=f"http://{HERE}")
+@pytest.mark.parametrize(
+    ("mirrors", "expected"),
+    [
+        ([], {}),
+        # A node refuses TLS settings of an http endpoint.
+        ([Mirror(host=HOST, url=f"http://{HERE}")], {}),
+        ([Mirror(host=HOST, url=f"https://{THERE}", **BOTH)], {THERE: BOTH}),
+    ],
+    ids=["left", "tls turned off", "moved"],
+)
+def test_tls_and_login_go_with_the_endpoint_of_their_mirror(documents, mirrors, expected):
     held = {HOST: entry([SECURE.url])}
-    made, after = known_after(held, {HERE: BOTH}, [plain], SET_BEFORE, documents=documents)
-    assert after == {}, "a node refuses TLS settings for an endpoint that answers by http"
-    assert "hunter2" not in "".join(made), "a deletion repeats no secret"
-
-
-@FORMATS
-def test_an_endpoint_that_moved_takes_its_tls_and_login_along(documents):
-    moved = Mirror(host=HOST, url=f"https://{THERE}", **BOTH)
-    held = {HOST: entry([SECURE.url])}
-    _, after = known_after(held, {HERE: BOTH}, [moved], SET_BEFORE, documents=documents)
-    assert after == {THERE: legacy_form(BOTH)}
-
-
-@FORMATS
-def test_an_upstream_that_left_takes_its_tls_and_login_along(documents):
-    held = {HOST: entry([SECURE.url])}
-    _, after = known_after(held, {HERE: BOTH}, [], SET_BEFORE, documents=documents)
-    assert after == {}
+    made, after = known_after(held, {HERE: BOTH}, mirrors, SET_BEFORE, documents=documents)
+    assert after == {name: legacy_form(known) for name, known in expected.items()}
+    assert "hunter2" not in made[0], "a deletion repeats no secret"
 
 
 @FORMATS
@@ -483,17 +476,11 @@ def test_tls_and_login_stay_while_another_mirror_of_the_stack_leads_there(docume
 
 
 @FORMATS
-def test_tls_and_login_of_other_endpoints_are_not_looked_at(documents):
+def test_tls_and_login_of_other_endpoints_stay(documents):
     configs = {FOREIGN: BOTH, HERE: BOTH}
     held = {HOST: entry([SECURE.url])}
     _, after = known_after(held, configs, [], SET_BEFORE, documents=documents)
     assert after == {FOREIGN: legacy_form(BOTH)}
-
-
-@FORMATS
-def test_what_somebody_has_deleted_is_not_deleted_again(documents):
-    made, after = known_after({}, {}, [], SET_BEFORE, documents=documents)
-    assert (made, after) == ((), {})
 
 
 @FORMATS
@@ -529,7 +516,7 @@ held_configs = st.dictionaries(st.sampled_from([HERE, THERE, FOREIGN]), known_of
     known=per_endpoint,
     applied=st.dictionaries(hosts, ours),
 )
-def test_whatever_a_node_knows_it_knows_the_right_thing_after_its_patches(
+def test_whatever_a_node_has_its_tls_and_logins_are_right_after_its_patches(
     documents, held, configs, wanted, known, applied
 ):
     mirrors = [Mirror(host=host, url=url, **known[url]) for host, url in wanted.items()]
@@ -547,6 +534,6 @@ def test_whatever_a_node_knows_it_knows_the_right_thing_after_its_patches(
         if url in wanted.values():
             assert now.get(name, {}) == legacy_form(known[url])
         elif url in applied.values() and url not in used:
-            assert name not in now, "nobody would ever remove it"
+            assert name not in now, "nothing would ever remove it"
         else:
             assert now.get(name) == before.get(name), "this stack has nothing to do with it"

@@ -1,4 +1,4 @@
-"""What tells nodes to ask the caches, in both formats and as flags."""
+"""Mirrors in machine configs, in both formats, and as flags."""
 
 import base64
 
@@ -31,7 +31,7 @@ def test_a_plain_mirror_is_host_and_endpoint_and_nothing_else():
     assert legacy(plan)["ghcr.io"] == {"endpoints": [endpoint]}
 
 
-def test_both_formats_hold_every_upstream():
+def test_both_formats_have_every_upstream():
     plan = planned_file("minimal")
     assert list(documents(plan)) == list(legacy(plan)) == [cache.host for cache in plan.caches]
 
@@ -46,7 +46,7 @@ def test_override_path_brings_its_own_v2():
     assert "/v2" not in str(documents(plan)["quay.io"]), "Talos adds /v2 to the others itself"
 
 
-def test_skip_fallback_is_set_where_it_is_asked_for_only():
+def test_skip_fallback_is_set_only_if_configured():
     plan = planned_file("skip-fallback")
     assert documents(plan)["ghcr.io"]["skipFallback"] is True
     assert legacy(plan)["ghcr.io"]["skipFallback"] is True
@@ -54,7 +54,7 @@ def test_skip_fallback_is_set_where_it_is_asked_for_only():
     assert "skipFallback" not in legacy(plan)["quay.io"]
 
 
-def test_flags_hold_only_what_they_can_express():
+def test_only_plain_mirrors_become_flags():
     plan = planned_file("skip-fallback")
     assert mirrors.registry_mirror_values(plan.mirrors) == (f"quay.io=http://{GATEWAY}:5002",)
 
@@ -99,26 +99,26 @@ def test_the_login_of_the_caches_goes_to_the_nodes_with_the_endpoint():
     assert len(auth) == len(documents(plan))
 
 
-def test_ca_and_login_of_one_endpoint_stand_side_by_side():
+def test_ca_and_login_of_one_endpoint_share_an_entry():
     config = legacy(planned_file("cache-login-and-tls"), "config")
     assert set(config[f"{GATEWAY}:5004"]) == {"tls", "auth"}
 
 
-def test_without_tls_and_login_the_patches_hold_mirrors_only():
+def test_without_tls_and_login_the_patches_have_only_mirrors():
     plan = planned_file("minimal")
     kinds = {doc["kind"] for doc in yaml.safe_load_all(plan.outputs["machineConfigPatch"])}
     assert kinds == {"RegistryMirrorConfig"}
     assert legacy(plan, "config") is None
 
 
-def test_a_path_prefix_is_in_the_path_that_nodes_take_as_it_stands():
+def test_a_path_prefix_is_in_a_path_that_nodes_use_as_it_is():
     plan = planned_file("upstream-with-ca-prefix-and-proxy")
     url = f"http://{GATEWAY}:5000/v2/proxy-docker.io"
     assert documents(plan)["docker.io"]["endpoints"] == [{"url": url, "overridePath": True}]
     assert legacy(plan)["docker.io"] == {"endpoints": [url], "overridePath": True}
 
 
-def test_a_mirror_with_a_ca_or_a_login_is_nothing_that_a_flag_can_say():
+def test_a_mirror_with_a_ca_or_a_login_is_not_a_flag():
     for name in ("tls-with-a-ca-of-its-own", "cache-login"):
         plan = planned_file(name)
         assert mirrors.registry_mirror_values(plan.mirrors) == (), (
@@ -127,7 +127,7 @@ def test_a_mirror_with_a_ca_or_a_login_is_nothing_that_a_flag_can_say():
         assert "--registry-mirror" not in plan.outputs["talosctlCommand"]
 
 
-def test_an_endpoint_is_named_as_it_stands_in_its_url():
+def test_the_name_of_an_endpoint_is_host_and_port_of_its_url():
     names = {
         "https://harbor.example.com/v2/proxy-docker.io": "harbor.example.com",
         "http://172.17.0.1:5000": "172.17.0.1:5000",
@@ -136,7 +136,7 @@ def test_an_endpoint_is_named_as_it_stands_in_its_url():
     assert {url: Mirror(host="docker.io", url=url).endpoint for url in names} == names
 
 
-def test_mirrors_are_ordered_by_host_wherever_they_lead():
+def test_mirrors_are_ordered_by_host():
     some = [Mirror(host=host, url="http://h") for host in ("quay.io", "docker.io", "gcr.io")]
     ordered = [mirror.host for mirror in mirrors.in_order(some)]
     assert ordered == ["docker.io", "gcr.io", "quay.io"]

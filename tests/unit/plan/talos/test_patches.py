@@ -1,4 +1,4 @@
-"""What of a user's patches is looked at; the messages are in invalid/cluster-patch*.txt."""
+"""Checks of the user's patches; the messages are in invalid/cluster-patch*.txt."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def problem(text):
         (f"{{op: add, path: {'/a' * 20}}}", "{machine: {network: {hostname: one}}}"),
     ],
 )
-def test_a_json_patch_is_told_what_to_write_in_its_place(operation, shape):
+def test_a_json_patch_is_refused_with_an_equivalent_patch(operation, shape):
     for text in (operation, f"[{operation}]", f"- {operation}\n- {{op: move}}\n"):
         assert problem(text).found == "a JSON patch"
         assert problem(text).fix == f"write it as in {shape}"
@@ -47,21 +47,21 @@ def test_what_is_proposed_for_a_json_patch_is_a_patch():
         "machine: {type: worker}\n---\napiVersion: v1alpha1\nkind: Other\n",
     ],
 )
-def test_what_talos_takes_is_left_alone(text):
+def test_what_talos_accepts_is_accepted(text):
     assert problems("cluster.patches[0]", text, "", []) == []
 
 
-def test_every_document_that_talos_would_not_take_is_told():
+def test_every_document_that_talos_would_not_accept_is_refused():
     found = problems("p", "{file: a}\n---\nmachine: {}\n---\n{op: add}\n", "all.yaml", [])
     assert [one.path for one in found] == ["p (all.yaml)"] * 2
 
 
-def test_what_is_still_encrypted_is_not_looked_into():
+def test_what_is_still_encrypted_is_not_checked():
     """As day-two commands see it in a stack's file; the program gets it decrypted."""
     encrypted = '{"secure": "v1:abc"}'
     assert problems("p", encrypted, "", []) == []
     assert problems("p", encrypted, "a file.yaml", []), "the engine decrypts no files"
 
 
-def test_a_text_that_is_no_yaml_has_no_documents():
+def test_a_text_that_is_not_yaml_has_no_documents():
     assert patch_documents("{") == patch_documents("- a\n") == []

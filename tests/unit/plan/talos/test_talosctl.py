@@ -4,6 +4,7 @@ The flags are those of the releases' sources: `talosctl cluster create --help` h
 """
 
 import shlex
+from dataclasses import replace
 
 import pytest
 
@@ -40,9 +41,10 @@ from plan.talos.versions import (
 )
 from tests.unit.plan.shapes import cluster_settings, planned, planned_file
 
-FAMILY_A = ["v1.10.9", "v1.11.5"]
-FAMILY_B = ["v1.12.0", "v1.13.0", "v1.14.0"]
-VERSIONS = FAMILY_A + FAMILY_B
+# Which release is of which family is tested once (TestVersions), so one of each stands for it. 1.12
+# differs from 1.13 only in what TestClustersWithoutCni shows.
+A, B = "v1.11.5", "v1.13.0"
+FAMILIES = pytest.mark.parametrize("name", [A, B])
 PLACE = Place(program="/opt/talosctl", state="/private/state", talosconfig="/private/talosconfig")
 ALL_PATCHES = (
     ("all", "/private/patch-0.yaml"),
@@ -56,6 +58,8 @@ FULL_PLACE = Place(
     patches=ALL_PATCHES,
     architecture="arm64",
 )
+# Only plain ones become flags: talosctl would join the endpoints of a flag and a patch. None is
+# marked insecure: Talos's own puller fails with a TLS entry for an endpoint that is http.
 MIRRORS = (
     Mirror(host="docker.io", url="http://172.17.0.1:5000"),
     Mirror(host="quay.io", url="http://172.17.0.1:5002", skip_fallback=True),
@@ -96,8 +100,8 @@ def version(name):
     return version_in(name)
 
 
-def argv_for(keys, name, mirrors=(), place=PLACE):
-    return create_argv(cluster_settings(**keys), mirrors, version(name), place)
+def argv_for(keys, name, place=PLACE):
+    return create_argv(cluster_settings(**keys), (), version(name), place)
 
 
 def after(argv, flag):
@@ -110,9 +114,8 @@ def values_of(argv, flag):
 
 
 class TestCreate:
-    @pytest.mark.parametrize("name", FAMILY_A)
-    def test_the_whole_line_of_family_a_on_docker(self, name):
-        assert create_argv(FULL_DOCKER, MIRRORS, version(name), FULL_PLACE) == [
+    def test_the_whole_line_of_family_a_on_docker(self):
+        assert create_argv(FULL_DOCKER, MIRRORS, version(A), FULL_PLACE) == [
             *("/opt/talosctl", "cluster", "create", "--provisioner", "docker"),
             *("--name", "lab", "--state", "/private/state"),
             *("--workers", "2", "--cidr", "10.7.0.0/24", "--controlplanes", "1"),
@@ -131,9 +134,8 @@ class TestCreate:
             *("--wait", "--wait-timeout", "30m"),
         ]
 
-    @pytest.mark.parametrize("name", FAMILY_B)
-    def test_the_whole_line_of_family_b_on_docker(self, name):
-        assert create_argv(FULL_DOCKER, MIRRORS, version(name), FULL_PLACE) == [
+    def test_the_whole_line_of_family_b_on_docker(self):
+        assert create_argv(FULL_DOCKER, MIRRORS, version(B), FULL_PLACE) == [
             *("/opt/talosctl", "cluster", "create", "docker"),
             *("--name", "lab", "--state", "/private/state"),
             *("--workers", "2", "--subnet", "10.7.0.0/24"),
@@ -151,10 +153,9 @@ class TestCreate:
             *("--talosconfig-destination", "/private/talosconfig"),
         ]
 
-    @pytest.mark.parametrize("name", FAMILY_A)
-    def test_the_whole_line_of_family_a_on_qemu(self, name):
+    def test_the_whole_line_of_family_a_on_qemu(self):
         assets = f"https://factory.talos.dev/image/{'ab' * 32}/v1.10.9"
-        assert create_argv(FULL_QEMU_A, MIRRORS, version(name), FULL_PLACE) == [
+        assert create_argv(FULL_QEMU_A, MIRRORS, version(A), FULL_PLACE) == [
             *("/opt/talosctl", "cluster", "create", "--provisioner", "qemu"),
             *("--name", "lab", "--state", "/private/state"),
             *("--workers", "2", "--cidr", "10.7.0.0/24", "--controlplanes", "3"),
@@ -175,9 +176,8 @@ class TestCreate:
             *("--wait", "--wait-timeout", "30m"),
         ]
 
-    @pytest.mark.parametrize("name", FAMILY_B)
-    def test_the_whole_line_of_family_b_on_qemu(self, name):
-        assert create_argv(FULL_QEMU_B, MIRRORS, version(name), FULL_PLACE) == [
+    def test_the_whole_line_of_family_b_on_qemu(self):
+        assert create_argv(FULL_QEMU_B, MIRRORS, version(B), FULL_PLACE) == [
             *("/opt/talosctl", "cluster", "create", "qemu"),
             *("--name", "lab", "--state", "/private/state"),
             *("--workers", "2", "--cidr", "10.7.0.0/24", "--controlplanes", "3"),
@@ -194,11 +194,9 @@ class TestCreate:
             *("--talosconfig-destination", "/private/talosconfig"),
         ]
 
-    @pytest.mark.parametrize("name", VERSIONS)
+    @FAMILIES
     @pytest.mark.parametrize("provisioner", ["docker", "qemu"])
-    def test_the_default_cluster_says_what_it_is_and_nothing_of_the_other_provisioner(
-        self, name, provisioner
-    ):
+    def test_the_default_cluster_has_no_flags_of_the_other_provisioner(self, name, provisioner):
         argv = argv_for({"provisioner": provisioner}, name)
         flags = {word for word in argv if word.startswith("--")}
         only_docker = {"--image", "--subnet", "--exposed-ports", "--host-ip", "--docker-host-ip"}
@@ -207,55 +205,28 @@ class TestCreate:
         assert not flags & {"--config-patch", "--registry-mirror", "--kubernetes-version"}
         assert {"--name", "--state", "--workers", "--cpus-workers", "--memory-workers"} <= flags
 
-    @pytest.mark.parametrize("name", FAMILY_B)
-    @pytest.mark.parametrize("provisioner", ["docker", "qemu"])
-    def test_the_bare_form_never_meets_family_b(self, name, provisioner):
-        argv = argv_for({"provisioner": provisioner}, name)
-        assert argv[1:4] == ["cluster", "create", provisioner], "without it, it would make VMs"
-        assert "--provisioner" not in argv
-
-    @pytest.mark.parametrize("name", VERSIONS)
-    def test_no_registry_is_both_in_a_flag_and_left_to_a_patch(self, name):
-        argv = argv_for({}, name, MIRRORS)
-        hosts = [value.split("=")[0] for value in values_of(argv, "--registry-mirror")]
-        assert hosts == ["docker.io", "ghcr.io"], "endpoints of flag and patch would be joined"
-
-    @pytest.mark.parametrize("name", VERSIONS)
-    def test_no_registry_is_said_to_be_insecure(self, name):
-        # Talos's own puller fails with a TLS entry for an endpoint that is http.
-        argv = argv_for({}, name, MIRRORS, FULL_PLACE)
-        assert not [word for word in argv if "insecure" in word]
-
-    @pytest.mark.parametrize("name", VERSIONS)
-    def test_patches_keep_their_order(self, name):
+    def test_patches_keep_their_order(self):
         patches = (("workers", "/w"), ("all", "/a"), ("all", "/b"))
-        argv = argv_for({}, name, (), Place(**{**vars(PLACE), "patches": patches}))
+        argv = argv_for({}, B, replace(PLACE, patches=patches))
         assert [word for word in argv if word.startswith("@")] == ["@/w", "@/a", "@/b"]
         assert values_of(argv, "--config-patch") == ["@/a", "@/b"]
 
-    @pytest.mark.parametrize("name", FAMILY_A)
-    def test_without_waiting_there_is_no_kubernetes_to_ask_for_a_kubeconfig(self, name):
-        argv = argv_for({"wait": False}, name)
+    def test_without_waiting_there_is_no_kubeconfig_yet(self):
+        argv = argv_for({"wait": False}, A)
         assert argv[-2:] == ["--wait=false", "--skip-kubeconfig"]
         assert "--wait-timeout" not in argv
 
-    @pytest.mark.parametrize("name", FAMILY_B)
-    def test_family_b_has_no_flags_of_waiting(self, name):
-        argv = argv_for({"createTimeout": "1h"}, name)
-        assert not [word for word in argv if "wait" in word or word == "--skip-kubeconfig"]
-
-    @pytest.mark.parametrize("name", FAMILY_A)
-    def test_family_a_boots_vms_of_its_own_version_without_a_schematic(self, name):
-        argv = argv_for({"provisioner": "qemu"}, name)
-        assets = f"https://factory.talos.dev/image/{images.EMPTY_SCHEMATIC}/{name}"
+    def test_family_a_boots_vms_of_its_own_version_without_a_schematic(self):
+        argv = argv_for({"provisioner": "qemu"}, A)
+        assets = f"https://factory.talos.dev/image/{images.EMPTY_SCHEMATIC}/{A}"
         assert after(argv, "--vmlinuz-path") == f"{assets}/kernel-amd64", "URLs know no ${ARCH}"
         assert after(argv, "--initrd-path") == f"{assets}/initramfs-amd64.xz"
-        assert after(argv, "--install-image") == f"ghcr.io/siderolabs/installer:{name}"
+        assert after(argv, "--install-image") == f"ghcr.io/siderolabs/installer:{A}"
         assert "--talos-version" not in argv
 
-    def test_a_release_candidate_boots_what_it_is_called(self):
+    def test_a_release_candidate_boots_its_own_images(self):
         keys = {"provisioner": "qemu", "talosVersion": "v1.11.0-rc.1"}
-        argv = argv_for(keys, "v1.11.5")
+        argv = argv_for(keys, A)
         assert "/v1.11.0-rc.1/kernel-" in after(argv, "--vmlinuz-path")
         assert after(argv, "--install-image").endswith(":v1.11.0-rc.1")
 
@@ -265,31 +236,26 @@ class TestCreate:
         argv = argv_for({"provisioner": "qemu"}, "v1.11.0-rc.1")
         assert after(argv, "--install-image") == "ghcr.io/siderolabs/installer:v1.11.0-rc.1"
 
-    @pytest.mark.parametrize("name", FAMILY_B)
-    def test_family_b_chooses_the_boot_of_vms_by_itself(self, name):
-        argv = argv_for({"provisioner": "qemu"}, name)
+    def test_family_b_chooses_the_boot_of_vms_by_itself(self):
+        argv = argv_for({"provisioner": "qemu"}, B)
         flags = {"--schematic-id", "--presets", "--disks", "--talos-version"}
         assert not flags & set(argv)
-        assert after(argv_for({"provisioner": "qemu", "presets": ["pxe"]}, name), "--presets")
 
-    @pytest.mark.parametrize("name", FAMILY_A)
-    def test_one_disk_brings_no_others(self, name):
-        argv = argv_for({"provisioner": "qemu", "disks": ["virtio:8GiB"]}, name)
+    def test_one_disk_brings_no_others(self):
+        argv = argv_for({"provisioner": "qemu", "disks": ["virtio:8GiB"]}, A)
         assert after(argv, "--disk") == "8192"
         assert not [word for word in argv if word.startswith("--extra-disks")]
 
 
 class TestOtherLines:
-    @pytest.mark.parametrize("name", FAMILY_A)
-    def test_family_a_is_told_what_it_destroys(self, name):
-        assert destroy_argv(FULL_QEMU_A, version(name), PLACE) == [
+    def test_family_a_needs_the_provisioner_to_destroy(self):
+        assert destroy_argv(FULL_QEMU_A, version(A), PLACE) == [
             *("/opt/talosctl", "cluster", "destroy", "--name", "lab", "--state", "/private/state"),
             *("--provisioner", "qemu", "--force"),
         ]
 
-    @pytest.mark.parametrize("name", FAMILY_B)
-    def test_family_b_reads_from_its_state_what_it_destroys(self, name):
-        assert destroy_argv(FULL_QEMU_B, version(name), PLACE) == [
+    def test_family_b_reads_the_provisioner_from_its_state(self):
+        assert destroy_argv(FULL_QEMU_B, version(B), PLACE) == [
             *("/opt/talosctl", "cluster", "destroy", "--name", "lab", "--state", "/private/state"),
             "--force",
         ]
@@ -300,14 +266,14 @@ class TestOtherLines:
             *("get", "machineconfig", "v1alpha1", "--output", "yaml"),
         ]
 
-    def test_whether_a_node_has_booted_and_is_well_is_asked_of_that_node(self):
+    def test_boot_id_and_health_are_read_from_that_node(self):
         to_node = ["/opt/talosctl", "--talosconfig", "/private/talosconfig", "--nodes", "10.5.0.2"]
         boot = boot_argv(PLACE, "10.5.0.2")
         assert boot == [*to_node, "read", "/proc/sys/kernel/random/boot_id"]
         health = service_argv(PLACE, "10.5.0.2", "etcd")
         assert health == [*to_node, "get", "services", "etcd", "--output", "yaml"]
 
-    def test_a_reboot_is_told_by_talosctl(self):
+    def test_talosctl_prints_whether_a_node_reboots(self):
         assert reboots("patched it\nApplied configuration with a reboot\n")
         assert not reboots("patched it\nApplied configuration without a reboot\n")
 
@@ -331,7 +297,7 @@ def mode_for(talosctl, nodes, patches, *, allow):
 
 class TestReboot:
     @pytest.mark.parametrize("patch", [AUTH_DOCUMENT, AUTH_ENTRY])
-    @pytest.mark.parametrize("name", ["v1.10.9", "v1.11.5", "v1.12.0", "v1.13.9"])
+    @pytest.mark.parametrize("name", ["v1.10.9", "v1.13.9"])
     def test_credentials_of_registries_need_one_up_to_1_13(self, patch, name):
         assert needs_reboot(patch, version(name))
         assert mode_for("v1.13.0", name, [NO_AUTH, patch], allow=True) == "reboot"
@@ -350,12 +316,11 @@ class TestReboot:
         assert mode_for("v1.13.0", "v1.13.0", [patch], allow=True) == "auto"
 
     def test_a_talosctl_without_the_mode_says_so(self):
-        with pytest.raises(ValueError, match=r"talosctl v1\.14\.0 can't have nodes reboot"):
+        with pytest.raises(ValueError, match=r"v1\.14\.0 .*reboot"):
             mode_for("v1.14.0", "v1.13.0", [AUTH_ENTRY], allow=True)
 
-    @pytest.mark.parametrize("name", VERSIONS)
-    def test_none_happens_unless_it_is_allowed(self, name):
-        assert mode_for("v1.13.0", name, [AUTH_DOCUMENT], allow=False) == "no-reboot"
+    def test_none_happens_unless_it_is_allowed(self):
+        assert mode_for("v1.13.0", "v1.13.0", [AUTH_DOCUMENT], allow=False) == "no-reboot"
 
 
 def told(keys, name):
@@ -367,50 +332,47 @@ def told(keys, name):
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("name", VERSIONS)
+    @pytest.mark.parametrize("name", ["v1.10.0", "v1.12.0", "v1.14.9"])
     @pytest.mark.parametrize("provisioner", ["docker", "qemu"])
     def test_the_default_cluster_can_be_made_by_every_release(self, name, provisioner):
         assert told({"provisioner": provisioner}, name) == {}
 
-    @pytest.mark.parametrize(
-        ("cluster", "names"),
-        [
-            (FULL_DOCKER, VERSIONS),
-            (FULL_QEMU_A, VERSIONS),
-            (FULL_QEMU_B, FAMILY_B),
-        ],
-        ids=["docker", "qemu-a", "qemu-b"],
-    )
-    def test_what_the_whole_lines_are_for_can_be_made(self, cluster, names):
-        assert [refusals(cluster, version(name)) for name in names] == [()] * len(names)
+    def test_what_the_whole_lines_are_for_can_be_made(self):
+        for cluster, name in (
+            (FULL_DOCKER, A),
+            (FULL_DOCKER, B),
+            (FULL_QEMU_A, A),
+            (FULL_QEMU_B, B),
+        ):
+            assert refusals(cluster, version(name)) == ()
 
     @pytest.mark.parametrize("name", ["v1.9.6", "v0.14.3", "v1.15.0", "v2.10.0"])
     def test_a_talosctl_whose_flags_are_not_known_is_refused(self, name):
         (problem,) = refusals(cluster_settings(wait=False), version(name))
         assert problem.path == "cluster.talosctlVersion"
         assert problem.found == f"talosctl {name}"
-        assert problem.rule == "talosctl 1.10 to 1.14 are supported"
-        assert problem.fix == "install one of these, for instance v1.13.0"
+        assert "1.10 to 1.14" in problem.rule
 
-    @pytest.mark.parametrize("name", ["v1.10.0", "v1.14.9"])
-    def test_the_first_and_the_last_one_that_are_known_are_not(self, name):
-        assert told({}, name) == {}
-
-    def test_another_talosctl_than_the_stack_wants_is_refused(self):
-        (problem,) = told({"talosctlVersion": "1.12.0"}, "v1.13.0").values()
-        assert problem.found == "talosctl v1.13.0 on PATH"
-        assert problem.rule == "the stack wants talosctl v1.12.0"
-        assert problem.fix == "install that one, or write talosctlVersion: auto"
-        assert told({"talosctlVersion": "1.13.0"}, "v1.13.0") == {}
-
-    def test_a_patch_release_is_another_one(self):
-        assert "talosctlVersion" in told({"talosctlVersion": "1.13.1"}, "v1.13.0")
-
-    def test_a_talosctl_before_its_release_can_be_wanted(self):
-        wanted = {"talosctlVersion": "v1.14.0-rc.1"}
-        assert told(wanted, "v1.14.0-rc.1") == {}
-        assert "talosctlVersion" in told(wanted, "v1.14.0")
-        assert "talosctlVersion" in told(wanted, "v1.14.0-rc.2")
+    @pytest.mark.parametrize(
+        ("required", "installed", "refused"),
+        [
+            ("1.13.0", "v1.13.0", False),
+            ("1.12.0", "v1.13.0", True),
+            ("1.13.1", "v1.13.0", True),
+            ("v1.14.0-rc.1", "v1.14.0-rc.1", False),
+            ("v1.14.0-rc.1", "v1.14.0-rc.2", True),
+            ("v1.14.0-rc.1", "v1.14.0", True),
+        ],
+    )
+    def test_any_other_talosctl_than_the_required_one_is_refused(
+        self, required, installed, refused
+    ):
+        problems = told({"talosctlVersion": required}, installed)
+        assert set(problems) == ({"talosctlVersion"} if refused else set())
+        for problem in problems.values():
+            assert installed in problem.found
+            assert required.removeprefix("v") in problem.rule
+            assert "talosctlVersion: auto" in problem.fix
 
     @pytest.mark.parametrize(
         ("keys", "path"),
@@ -422,74 +384,81 @@ class TestRefusals:
     def test_nodes_newer_than_talosctl_are_refused(self, keys, path):
         problem = told(keys, "v1.12.0")[path]
         assert problem.found == "Talos v1.13.0"
-        assert problem.rule == "talosctl v1.12.0 knows no machine config newer than its own"
-        assert problem.fix == "install a talosctl of 1.13, or choose an older Talos"
+        assert "v1.12.0" in problem.rule
+        assert "talosctl 1.13" in problem.fix
 
     def test_nodes_of_a_later_patch_release_are_not(self):
         assert told({"talosVersion": "v1.13.9"}, "v1.13.0") == {}
         assert told({"talosVersion": "v1.11.5"}, "v1.13.0") == {}
 
-    @pytest.mark.parametrize("name", FAMILY_A)
-    def test_family_a_has_no_presets(self, name):
-        problem = told({"provisioner": "qemu", "presets": ["iso", "maintenance"]}, name)["presets"]
-        assert problem.found == "iso, maintenance"
-        assert problem.rule == f"talosctl {name} has no presets"
-        assert problem.fix == "install talosctl 1.12 or newer"
+    @pytest.mark.parametrize(
+        ("keys", "key", "found"),
+        [
+            (
+                {"provisioner": "qemu", "presets": ["iso", "maintenance"]},
+                "presets",
+                "iso, maintenance",
+            ),
+            (
+                {"provisioner": "qemu", "disks": ["virtio:9GiB", "virtio:5GiB", "virtio:6GiB"]},
+                "disks",
+                "disks of several sizes",
+            ),
+            ({"provisioner": "qemu", "disks": ["virtio:9GiB", "nvme:5GiB"]}, "disks", "nvme"),
+            (
+                {"controlPlanes": 2, "exposedPorts": ["8080:80/tcp"]},
+                "exposedPorts",
+                "8080:80/tcp",
+            ),
+        ],
+        ids=["presets", "sizes", "drivers", "ports"],
+    )
+    def test_what_needs_family_b_is_refused_before(self, keys, key, found):
+        assert set(told(keys, A)) == {key}
+        problem = told(keys, A)[key]
+        assert problem.found == found
+        assert A in problem.rule
+        assert problem.fix.endswith("install talosctl 1.12 or newer")
 
-    @pytest.mark.parametrize("name", FAMILY_A)
-    def test_family_a_makes_further_disks_of_one_size(self, name):
-        keys = {"provisioner": "qemu", "disks": ["virtio:9GiB", "virtio:5GiB", "virtio:6GiB"]}
-        problem = told(keys, name)["disks"]
-        assert problem.found == "disks of several sizes"
-        assert problem.rule.endswith("makes all disks behind the first one of one size")
-        assert problem.fix == "install talosctl 1.12 or newer"
-        keys["disks"].pop()
-        assert told(keys, name) == {}
-
-    @pytest.mark.parametrize("name", FAMILY_A)
-    def test_family_a_makes_disks_of_one_driver(self, name):
-        keys = {"provisioner": "qemu", "disks": ["virtio:9GiB", "nvme:5GiB"]}
-        problem = told(keys, name)["disks"]
-        assert problem.found == "nvme"
-        assert problem.fix == "write virtio, or install talosctl 1.12 or newer"
-
-    @pytest.mark.parametrize("name", FAMILY_A)
-    def test_family_a_publishes_ports_on_every_control_plane(self, name):
-        keys = {"controlPlanes": 2, "exposedPorts": ["8080:80/tcp"]}
-        problem = told(keys, name)["exposedPorts"]
-        assert problem.found == "8080:80/tcp"
-        assert problem.rule.endswith("publishes them on every control plane, which clashes")
-        assert problem.fix == "write controlPlanes: 1, or install talosctl 1.12 or newer"
-        assert told({**keys, "controlPlanes": 1}, name) == {}
-        assert told({"controlPlanes": 2}, name) == {}
+    @pytest.mark.parametrize(
+        "keys",
+        [
+            {"provisioner": "qemu", "disks": ["virtio:9GiB", "virtio:5GiB"]},
+            {"controlPlanes": 1, "exposedPorts": ["8080:80/tcp"]},
+            {"controlPlanes": 2},
+        ],
+        ids=str,
+    )
+    def test_what_family_a_can_do_is_not(self, keys):
+        assert told(keys, A) == {}
 
     @pytest.mark.parametrize("tag", ["main", "1.10.9", "v1"])
-    @pytest.mark.parametrize("name", FAMILY_A)
-    def test_family_a_needs_a_version_beside_a_tag_that_is_none(self, name, tag):
+    def test_family_a_needs_a_version_beside_a_tag_that_is_not_one(self, tag):
         image = f"registry.lan/talos:{tag}"
-        problem = told({"image": image}, name)["image"]
+        problem = told({"image": image}, A)["image"]
         assert problem.found == image
-        assert problem.fix == "write its talosVersion too"
-        assert told({"image": image, "talosVersion": "v1.10.9"}, name) == {}
+        assert "talosVersion" in problem.fix
+        assert told({"image": image, "talosVersion": "v1.10.9"}, A) == {}
 
-    @pytest.mark.parametrize("name", FAMILY_B)
-    def test_family_b_always_waits(self, name):
-        problem = told({"wait": False}, name)["wait"]
-        assert problem.found == "false"
-        assert problem.fix == "remove it, or use talosctl 1.11"
-        assert told({"wait": False}, "v1.11.5") == {}
+    @pytest.mark.parametrize(
+        ("keys", "key", "found"),
+        [
+            ({"wait": False}, "wait", "false"),
+            ({"controlPlanes": 3}, "controlPlanes", "3"),
+        ],
+        ids=str,
+    )
+    def test_what_needs_family_a_is_refused_after(self, keys, key, found):
+        assert told(keys, A) == {}
+        assert set(told(keys, B)) == {key}
+        problem = told(keys, B)[key]
+        assert problem.found == found
+        assert B in problem.rule
+        assert problem.fix.endswith("use talosctl 1.11")
 
-    @pytest.mark.parametrize("name", FAMILY_B)
-    def test_family_b_makes_one_control_plane_on_docker(self, name):
-        problem = told({"controlPlanes": 3}, name)["controlPlanes"]
-        assert problem.found == "3"
-        assert problem.fix == (
-            "write controlPlanes: 1, choose provisioner: qemu, or use talosctl 1.11"
-        )
-        assert told({"controlPlanes": 3, "provisioner": "qemu"}, name) == {}
-        assert told({"controlPlanes": 3}, "v1.11.5") == {}
+    def test_family_b_makes_several_control_planes_as_vms(self):
+        assert told({"controlPlanes": 3, "provisioner": "qemu"}, B) == {}
 
-    @pytest.mark.parametrize("name", FAMILY_B)
     @pytest.mark.parametrize(
         "keys",
         [
@@ -500,14 +469,14 @@ class TestRefusals:
         ],
         ids=str,
     )
-    def test_family_b_reads_the_version_from_the_images_tag(self, name, keys):
-        problem = told(keys, name)["image"]
+    def test_family_b_reads_the_version_from_the_images_tag(self, keys):
+        problem = told(keys, B)["image"]
         assert problem.found == keys["image"]
-        assert problem.rule.endswith("reads the Talos version from the image's tag")
-        assert problem.fix == "give the image a tag such as v1.13.0, and leave talosVersion out"
+        assert "tag" in problem.rule
+        assert "v1.13.0" in problem.fix
         right = "registry.lan/talos:v1.12.0-mine"
-        assert told({"image": right}, name) == {}
-        assert told({"image": right, "talosVersion": "v1.12.0"}, name) == {}
+        assert told({"image": right}, B) == {}
+        assert told({"image": right, "talosVersion": "v1.12.0"}, B) == {}
 
     def test_all_that_is_wrong_is_told_at_once(self):
         keys = {"wait": False, "controlPlanes": 3, "talosVersion": "v1.14.0"}
@@ -551,9 +520,11 @@ class TestVersions:
         assert Version(1, 9, 10) < Version(1, 10, 0) < Version(1, 10, 2)
         assert Version(1, 10, 0, "-rc.1") == Version(1, 10, 0)
 
-    @pytest.mark.parametrize("name", VERSIONS)
-    def test_nodes_from_1_12_on_read_documents(self, name):
-        assert version(name).reads_documents == version(name).is_family_b == (name in FAMILY_B)
+    def test_family_b_begins_with_1_12_and_so_do_documents_on_nodes(self):
+        names = ["v1.10.9", "v1.11.5", "v1.12.0", "v1.13.0", "v1.14.0"]
+        versions = [version(name) for name in names]
+        assert [each.is_family_b for each in versions] == [False, False, True, True, True]
+        assert [each.reads_documents for each in versions] == [False, False, True, True, True]
 
     @pytest.mark.parametrize(
         ("keys", "expected"),
@@ -665,7 +636,6 @@ class TestLine:
     ("talosctl_version", "talos", "line"),
     [
         ("v1.11.5", "v1.11.2", "talosctl image default"),
-        ("v1.12.0", "v1.12.0", "talosctl image k8s-bundle"),
         ("v1.13.0", "1.13.9", "talosctl image k8s-bundle"),
     ],
 )
@@ -678,14 +648,14 @@ def test_what_a_version_needs_is_listed_by_the_talosctl_of_its_release(
 @pytest.mark.parametrize(
     ("talos", "why"),
     [
-        ("v1.12.0", "only talosctl 1.12 knows what Talos v1.12.0 needs"),
-        ("latest", "'latest' is no version of Talos"),
+        ("v1.12.0", "talosctl 1.12"),
+        ("latest", "'latest'"),
     ],
 )
 def test_what_no_talosctl_here_can_list_is_refused(talos, why):
-    said = image_list_argv("talosctl", version("v1.13.0"), talos)
-    assert isinstance(said, str)
-    assert why in said
+    refusal = image_list_argv("talosctl", version("v1.13.0"), talos)
+    assert isinstance(refusal, str)
+    assert why in refusal
 
 
 @pytest.mark.parametrize("kubernetes", ["v1.33.1", "1.33.1"])
@@ -737,7 +707,7 @@ def test_the_images_on_nodes_are_asked_for_with_the_clusters_own_access():
     )
 
 
-def test_only_tagged_images_are_taken_from_what_the_nodes_say():
+def test_only_tagged_images_are_taken_from_the_nodes_lists():
     # As talosctl 1.11 prints it.
     printed = """\
 NODE       IMAGE                           DIGEST          SIZE     CREATED
@@ -759,8 +729,7 @@ class TestClustersWithoutCni:
     @pytest.mark.parametrize(
         ("name", "most", "way"),
         [
-            ("v1.10.9", "createTimeout (30m)", "or write wait: false"),
-            ("v1.11.5", "createTimeout (30m)", "or write wait: false"),
+            ("v1.11.5", "createTimeout (30m)", "wait: false"),
             ("v1.12.0", "20 minutes", "talosctl 1.13 or newer"),
         ],
     )
@@ -770,14 +739,13 @@ class TestClustersWithoutCni:
     ):
         cluster = cluster_settings(name="lab", createTimeout="30m", **{key: [NO_CNI]})
         told = waits_for_a_cni(cluster, version(name))
-        assert told.startswith("the cluster lab has no CNI (cluster.network.cni.name: none)")
-        assert f"create fails after {most}" in told
+        assert "lab has no CNI (cluster.network.cni.name: none)" in told
+        assert most in told
         assert way in told
         assert "docs/clusters.md" in told
 
-    @pytest.mark.parametrize("name", ["v1.13.0", "v1.14.1"])
-    def test_newer_ones_do_not_wait(self, name):
-        assert waits_for_a_cni(cluster_settings(patches=[NO_CNI]), version(name)) is None
+    def test_newer_ones_do_not_wait(self):
+        assert waits_for_a_cni(cluster_settings(patches=[NO_CNI]), version("v1.13.0")) is None
 
     @pytest.mark.parametrize(
         "keys",
@@ -790,7 +758,7 @@ class TestClustersWithoutCni:
             {"patches": [NO_CNI], "wait": False},
         ],
     )
-    def test_nothing_is_told_where_nodes_get_ready_or_nobody_waits(self, keys):
+    def test_no_warning_if_nodes_become_ready_or_nothing_waits(self, keys):
         assert waits_for_a_cni(cluster_settings(**keys), version("v1.11.5")) is None
 
     def test_the_newer_family_always_waits_but_for_machines_without_a_config(self):
