@@ -170,7 +170,9 @@ def run(
     state=None,
     organization=None,
 ):
-    """Run a program to its end, with all that it does in `apply`; its exceptions come through.
+    """Run a program to its end, with all that it does in `apply`.
+
+    Its exceptions come through; the attribute `record` has what was registered before.
 
     Args:
         program: a function without arguments.
@@ -208,7 +210,11 @@ def run(
         settings.set_root_resource(None)
         await run_in_stack(program)
 
-    asyncio.run(whole_run())
+    try:
+        asyncio.run(whole_run())
+    except Exception as error:
+        error.record = record
+        raise
     return record
 
 

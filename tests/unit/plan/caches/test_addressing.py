@@ -1,4 +1,4 @@
-"""Where the caches listen, and the host by which nodes call them."""
+"""Where the caches listen, and the host in their endpoints."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_an_explicit_address_needs_no_docker():
     assert addressing.resolve(settings).bind_addresses == ("127.0.0.1", "192.168.1.10")
 
 
-def test_an_ipv6_address_is_normalised_and_stands_in_brackets_in_a_url():
+def test_an_ipv6_address_is_normalised_and_in_brackets_in_a_url():
     plan = planned_file("address-ipv6")
     assert plan.where.bind_addresses == ("127.0.0.1", "fd00::10")
     assert plan.cache("docker.io").endpoint == "http://[fd00::10]:5000"
@@ -50,7 +50,7 @@ def test_qemu_bridge_is_the_first_address_of_the_cidr():
     where = planned_file("qemu-bridge").where
     assert where.endpoint_host == "10.6.0.1"
     assert where.bind_addresses == ("0.0.0.0",), "the bridge is not there before the cluster"
-    assert "anyone on your network" in where.warnings[0]
+    assert "every address" in where.warnings[0]
     assert "docker-bridge" in where.warnings[0], "the warning says how not to expose anything"
 
 
@@ -88,7 +88,7 @@ def test_a_wildcard_covers_its_own_family_only(given, published):
     assert len(where.bind_addresses) == len(published)
 
 
-def test_every_address_in_ipv6_dress_is_seen_as_exposing():
+def test_an_ipv4_mapped_wildcard_exposes_too():
     chosen = parse({"bindAddresses": ["::ffff:0.0.0.0"]})
     where = addressing.resolve(chosen, GATEWAY)
     assert where.bind_addresses == ("0.0.0.0",)

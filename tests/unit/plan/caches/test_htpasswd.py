@@ -1,4 +1,4 @@
-"""The line of a file of passwords, as distribution's `htpasswd` authentication reads it."""
+"""A line of an htpasswd file, as distribution reads it."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The certificate that caches answer with, and the files that hold certificates."""
+"""The caches' certificate, and certificate files."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def settings_of(name):
     return parse(config_of(STACKS / "valid" / f"{name}.yaml"))
 
 
-def test_a_certificate_names_all_that_the_caches_are_called_by():
+def test_a_certificate_has_every_name_of_the_caches():
     bridge = where("172.17.0.1", "127.0.0.1", "172.17.0.1")
     assert tls.names(bridge) == ("172.17.0.1", "127.0.0.1", "localhost"), (
         "nodes call one name, this machine another, and each stands once"
@@ -25,16 +25,16 @@ def test_a_certificate_names_all_that_the_caches_are_called_by():
     assert tls.names(named) == ("caches.lan", "127.0.0.1", "localhost", "192.168.1.10")
 
 
-def test_an_ipv6_address_stands_in_a_certificate_without_brackets():
+def test_an_ipv6_address_has_no_brackets_in_a_certificate():
     assert tls.names(where("[fd00::5]", "127.0.0.1", "fd00::5"))[0] == "fd00::5"
 
 
-def test_every_address_is_no_name():
+def test_a_wildcard_address_is_not_a_name():
     names = tls.names(where("10.5.0.1", "0.0.0.0", "::"))
     assert names == ("10.5.0.1", "127.0.0.1", "localhost")
 
 
-def test_every_file_with_a_certificate_or_a_key_is_known_with_what_names_it():
+def test_every_certificate_and_key_file_is_listed_with_its_config_key():
     assert tls.files(settings_of("tls-with-a-given-certificate")) == {
         "certs/cache.pem": "cache.certificate",
         "certs/cache.key": "cache.key",
@@ -48,20 +48,20 @@ def test_every_file_with_a_certificate_or_a_key_is_known_with_what_names_it():
     assert tls.files(settings_of("minimal")) == {}
 
 
-def test_a_given_certificate_is_what_the_files_hold():
+def test_the_users_certificate_is_read_from_the_files():
     given = server_certificate(settings_of("tls-with-a-given-certificate"))
     assert given.certificate == pem("certs/cache.pem")
     assert given.key == "the secret key in certs/cache.key"
     assert given.ca == pem("certs/ca.pem")
 
 
-def test_a_certificate_that_everybody_trusts_comes_without_a_ca():
+def test_a_publicly_trusted_certificate_has_no_ca():
     assert server_certificate(settings_of("tls-with-a-publicly-trusted-certificate")).ca == ""
     plan = planned_file("tls-with-a-publicly-trusted-certificate")
     assert "RegistryTLSConfig" not in plan.outputs["machineConfigPatch"]
 
 
-def test_a_stack_that_gives_no_certificate_has_none_here():
+def test_a_stack_without_a_certificate_of_the_users_has_none_here():
     assert tls.given(settings_of("tls-with-a-ca-of-its-own"), {}) is None
 
 
@@ -70,13 +70,13 @@ def test_a_certificates_key_is_in_no_repr():
 
 
 @pytest.mark.parametrize("der", ["0\x82\x03", "", pem("x").replace("CERTIFICATE", "CRL")])
-def test_a_file_without_a_certificate_is_told_with_what_names_it(der):
+def test_a_file_without_a_certificate_is_refused_with_its_config_key(der):
     settings = settings_of("tls-with-a-given-certificate")
     texts = {"certs/cache.pem": pem("x"), "certs/cache.key": "no certificate", "certs/ca.pem": der}
     (problem,) = tls.problems(settings, texts)
     assert problem.path == "cache.ca (certs/ca.pem)"
-    assert "openssl x509 -inform der" in problem.fix, "most often it is the other format"
+    assert "openssl x509" in problem.fix, "most often it is the other format"
 
 
-def test_a_file_that_is_not_there_is_no_second_problem():
+def test_a_missing_file_is_not_a_second_problem():
     assert tls.problems(settings_of("tls-with-a-given-certificate"), {}) == ()

@@ -9,7 +9,7 @@ import pytest
 from plan.caches import upstream_watchdog
 from plan.caches.upstream_watchdog import script
 
-# These tests need nothing installed; in tests/unit/components it always is busybox's that runs it.
+# These tests need nothing installed; tests/unit/components runs it with busybox's shell.
 SHELL = ["busybox", "sh"] if shutil.which("busybox") else ["sh"]
 
 
@@ -38,17 +38,17 @@ def test_the_question_is_about_a_repository_below_the_prefix():
 
 
 @pytest.mark.parametrize("url", ["http://172.17.0.1:5000", "http://[fd00::1]:5000"])
-def test_an_address_is_watched_too_but_no_name_can_be_kept_from_it(url):
+def test_an_address_is_watched_too_but_has_no_name_to_block(url):
     text = script(url)
     assert "\nport=5000\nby_name=\n" in text
     check(text)
 
 
-def test_nothing_but_its_first_paragraph_differs_from_one_upstream_to_another():
+def test_only_the_first_paragraph_differs_between_upstreams():
     one, other = script("https://registry-1.docker.io"), script("http://[fd00::1]", "team")
     assert one.partition("\n\n")[2] == other.partition("\n\n")[2]
 
 
-def test_what_is_told_to_shellcheck_stays_out_of_containers():
+def test_directives_for_shellcheck_stay_out_of_containers():
     assert "shellcheck" in Path(upstream_watchdog.__file__).with_suffix(".sh").read_text()
     assert "shellcheck" not in script("https://registry-1.docker.io")
