@@ -363,9 +363,7 @@ def test_the_language_host_may_hand_the_configuration_over_in_the_environment(ou
     assert run_with({"basePort": 8000}).exports["caches"]["docker.io"]["port"] == 8000
 
 
-def test_a_stack_of_another_name_whose_passphrase_is_public_holds_no_secrets(
-    outside, monkeypatch, tmp_path
-):
+def test_a_renamed_stack_with_a_public_passphrase_refuses_secrets(outside, monkeypatch, tmp_path):
     """As after `pulumi stack rename docker mine`: the salt in its file is the one of docker."""
     credentials = {"docker.io": {"username": "user", "password": "hunter2"}}
     config = {"upstreams": {"docker.io": {}}, "credentials": credentials}
@@ -472,7 +470,7 @@ def state(tmp_path, monkeypatch):
     ],
     ids=["none", "login", "tls", "both", "harbor", "harbor with a login"],
 )
-def test_the_patches_are_secret_exactly_where_there_is_a_login(config, has_login, outside, state):
+def test_the_patches_are_secret_if_and_only_if_there_is_a_login(config, has_login, outside, state):
     exports = run_with(config, **SECRET_KEYS).exports
     hidden = {name for name, value in exports.items() if isinstance(value, Secret)}
     assert hidden == (set(PATCHES) if has_login else set()), (
@@ -556,7 +554,7 @@ def test_harbor_is_looked_at_before_the_command_is_declared(preview, outside, st
 
 
 @pytest.mark.parametrize("config", [WITH_ADMIN, {**WITH_ADMIN, "harborAdmin": {}}])
-def test_an_update_fails_where_nodes_may_not_pull_from_harbor(config, outside, state):
+def test_an_update_fails_if_nodes_may_not_pull_from_harbor(config, outside, state):
     outside.access_report = "Harbor does not know harborLogin: pulumi config set ..."
     run_with(config, preview=True, **OF_ADMIN)
     assert outside.mirrors == [], "a preview does not pull"

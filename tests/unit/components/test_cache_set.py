@@ -81,7 +81,7 @@ def test_the_components_take_no_properties():
         assert component.inputs == {}, "a property per upstream would show as an update of the set"
 
 
-def test_everything_hangs_where_it_belongs():
+def test_every_resource_has_the_right_parent():
     record = registered()
     caches_urn = record.one(SET).urn
     assert record.one(SET).parent.endswith("talos-cache-mine"), "the set hangs below the stack"
@@ -101,7 +101,7 @@ def test_one_image_is_pulled_and_stays_when_the_stack_goes():
 
 
 @pytest.mark.parametrize(("on_destroy", "kept"), [("keep", True), ("delete", False)])
-def test_volumes_outlive_the_stack_unless_it_says_otherwise(on_destroy, kept):
+def test_volumes_outlive_the_stack_unless_configured_otherwise(on_destroy, kept):
     record = registered({"upstreams": TWO, "cache": {"onDestroy": on_destroy}})
     assert {volume.retain_on_delete for volume in record.of(VOLUME)} == {kept}
     others = [r for r in record.resources if r.typ != VOLUME]
@@ -117,18 +117,18 @@ def test_nothing_on_a_volume_can_ever_change():
     assert VOLUME_LABELS == {"talos-cache.project": "talos-cache"}, "an uninstall looks for it"
 
 
-def test_a_volume_that_was_there_before_keeps_its_labels():
+def test_an_existing_volume_keeps_its_labels():
     for volume in registered().of(VOLUME):
         kept = ["labels", "driver", "driverOpts"]
         assert volume.ignore_changes == kept, "another would replace it, images and all"
 
 
-def test_a_container_goes_before_its_successor_comes():
+def test_a_container_is_deleted_before_its_replacement():
     for container in registered().of(CONTAINER):
         assert container.delete_before_replace, "two can't have the same name and port at once"
 
 
-def test_a_container_is_what_the_plan_says():
+def test_a_container_has_the_inputs_of_the_plan():
     container = registered().one(CONTAINER, "docker-io-container").inputs
     assert container["name"] == "registry-docker.io"
     assert container["restart"] == "always", "caches come back with the machine"
@@ -189,7 +189,7 @@ def test_a_cache_with_nothing_to_watch_starts_as_its_image_does():
     assert inputs["sysctls"]["net.ipv4.tcp_syn_retries"] == "1", "that helps without a watch too"
 
 
-def test_credentials_are_secret_and_nowhere_but_in_the_helper():
+def test_credentials_are_secret_and_only_in_the_helper():
     record = registered({"upstreams": TWO, "credentials": CREDENTIALS})
     told = [
         (resource.name, in_secret)
@@ -203,19 +203,19 @@ def test_credentials_are_secret_and_nowhere_but_in_the_helper():
     assert not isinstance(other["content"], Secret), "only the upstream with credentials has any"
 
 
-def test_the_probe_is_never_asked_in_a_preview():
+def test_the_probe_never_runs_in_a_preview():
     asked = []
-    registered(preview=True, probe=lambda plans, warn: asked.append(plans) or "sick")
+    registered(preview=True, probe=lambda plans, warn: asked.append(plans) or "failing")
     assert asked == [], "a preview of a stack that is down is no error, and opens no connection"
 
 
-def test_the_probe_is_asked_once_for_all_caches_in_an_update():
+def test_the_probe_runs_once_for_all_caches_in_an_update():
     asked = []
     registered(probe=lambda plans, warn: asked.append([plan.host for plan in plans]))
     assert asked == [["docker.io", "registry.lan:5000"]]
 
 
-def test_a_sick_cache_fails_the_update_with_the_report_as_it_is():
+def test_a_failing_cache_fails_the_update_with_the_report_as_it_is():
     report = "1 cache does not answer:\n  registry-docker.io (docker.io)"
     with pytest.raises(pulumi.RunError) as caught:
         registered(probe=lambda plans, warn: report)
@@ -253,7 +253,7 @@ def test_a_cache_without_tls_login_and_ca_gets_programs_only():
     assert files_in(registered()) == {}
 
 
-def test_a_certificate_is_for_everybody_and_its_key_for_the_registry_alone():
+def test_only_the_registry_can_read_the_key_of_its_certificate():
     record = registered({"upstreams": TWO, "cache": {"tls": True}})
     for host in ("docker-io", "registry-lan-5000"):
         assert files_in(record, host) == {
@@ -269,7 +269,7 @@ def test_a_certificate_is_for_everybody_and_its_key_for_the_registry_alone():
         }
 
 
-def test_the_file_of_passwords_is_secret_and_the_password_nowhere():
+def test_the_htpasswd_file_is_secret_and_the_password_is_nowhere():
     record = registered({"upstreams": TWO, "cacheLogin": LOGIN})
     (upload,) = files_in(record).values()
     assert upload["file"] == "/etc/talos-cache/htpasswd"
@@ -291,7 +291,7 @@ def test_the_file_of_passwords_is_secret_and_the_password_nowhere():
     assert told == [(CONTAINER, True)] * 2
 
 
-def test_the_ca_of_an_upstream_goes_to_its_cache_and_may_be_seen():
+def test_the_ca_of_an_upstream_is_only_in_its_cache_and_not_secret():
     own = {**TWO["registry.lan:5000"], "ca": "@certs/ca.pem"}
     record = registered({"upstreams": {"docker.io": {}, "registry.lan:5000": own}})
     assert files_in(record) == {}
@@ -300,7 +300,7 @@ def test_the_ca_of_an_upstream_goes_to_its_cache_and_may_be_seen():
     assert "permissions" not in upload
 
 
-def test_a_stack_with_every_upstream_behind_harbor_makes_no_cache_and_asks_none():
+def test_a_stack_with_every_upstream_behind_harbor_has_no_caches():
     asked, made = [], []
     harbor = {"backend": "harbor", "harbor": {"url": "https://harbor.example.com"}}
     plans = plans_for(harbor)

@@ -1,4 +1,4 @@
-"""Where the address of Docker's bridge comes from."""
+"""The address of Docker's bridge, and where it is read."""
 
 import pulumi
 import pytest
@@ -14,7 +14,7 @@ def gateway(bridge):
     return found[0], record
 
 
-def test_the_gateway_is_what_docker_says():
+def test_the_gateway_is_what_docker_reports():
     address, record = gateway(network("172.30.0.1"))
     assert address == "172.30.0.1"
     assert record.calls == [(NETWORK, {"name": "bridge"})]
@@ -34,19 +34,19 @@ def test_a_bridge_without_a_gateway_is_read_from_its_interface(monkeypatch):
     assert asked == ["docker0"]
 
 
-def test_neither_gateway_nor_interface_says_what_to_do(monkeypatch):
+def test_without_gateway_and_interface_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setattr(interfaces, "interface_address", lambda name: None)
-    with pytest.raises(pulumi.RunError, match=r"host\.docker\.internal, with bindAddresses"):
+    with pytest.raises(pulumi.RunError, match=r"host\.docker\.internal"):
         gateway(network())
 
 
-def test_a_docker_that_does_not_answer_says_what_to_do():
+def test_an_error_of_the_provider_is_reported_with_what_to_do():
     with pytest.raises(pulumi.RunError, match="Cannot connect to the Docker daemon") as caught:
         gateway(ProviderError("Cannot connect to the Docker daemon"))
     assert "Start Docker" in str(caught.value)
 
 
-def test_the_kernel_says_the_address_of_an_interface():
+def test_the_address_of_an_interface_is_read_from_the_kernel():
     assert interfaces.interface_address("lo") == "127.0.0.1"
 
 

@@ -47,14 +47,14 @@ def test_it_is_a_component_with_one_command():
     assert record.outputs[record.one(HARBOR).urn] == {"projects": ["proxy-docker.io"]}
 
 
-def test_the_command_runs_the_wrapper_with_no_path_of_this_machine():
+def test_the_command_line_has_no_path_of_this_machine():
     inputs = registered().one(COMMAND).inputs
     for step in ("create", "update", "delete"):
         assert inputs[step] == f"exec .work/venv/bin/python -m ops.harbor {step}"
     assert "dir" not in inputs, "a second checkout would show a difference"
 
 
-def test_what_is_secret_goes_by_standard_input_and_is_marked():
+def test_secrets_are_only_in_standard_input_and_marked():
     inputs = dict(registered().one(COMMAND).inputs)
     stdin = inputs.pop("stdin")
     assert isinstance(stdin, Secret)
@@ -63,7 +63,7 @@ def test_what_is_secret_goes_by_standard_input_and_is_marked():
         assert secret not in json.dumps(inputs)
 
 
-def test_the_command_reads_the_plan_that_it_was_given():
+def test_the_command_can_rebuild_its_plan():
     inputs = registered().one(COMMAND).inputs
     assert transport.read(inputs["environment"], inputs["stdin"].value) == PLAN
 
@@ -80,7 +80,7 @@ def test_another_password_updates_it():
     assert {key for key in after if after[key] != before[key]} == {"stdin"}
 
 
-def test_one_repair_more_updates_it():
+def test_another_repair_updates_it():
     def of(repairs):
         return run(lambda: HarborProjects("harbor", PLAN, repairs)).one(COMMAND).inputs
 
@@ -90,5 +90,5 @@ def test_one_repair_more_updates_it():
     assert of(0) == registered().one(COMMAND).inputs
 
 
-def test_what_it_prints_on_stdout_is_for_the_next_run_and_not_for_the_screen():
+def test_standard_output_is_for_the_next_run_and_is_not_shown():
     assert registered().one(COMMAND).inputs["logging"] == "stderr"

@@ -44,7 +44,7 @@ def test_it_is_a_component_with_one_command():
     assert record.one(COMMAND, "cluster-command").parent == record.one(CLUSTER, "cluster").urn
 
 
-def test_the_command_runs_the_wrapper_with_no_path_of_this_machine():
+def test_the_command_line_has_no_path_of_this_machine():
     inputs = registered().one(COMMAND).inputs
     for step in ("create", "update", "delete"):
         assert inputs[step] == f"exec .work/venv/bin/python -m ops.cluster {step}"
@@ -53,7 +53,7 @@ def test_the_command_runs_the_wrapper_with_no_path_of_this_machine():
     assert "dir" not in inputs, "a second checkout would show a difference"
 
 
-def test_only_the_part_that_may_hold_secrets_is_secret():
+def test_only_the_part_that_may_contain_secrets_is_secret():
     inputs = registered().one(COMMAND).inputs
     assert isinstance(inputs["stdin"], Secret)
     assert "hunter2" in inputs["stdin"].value
@@ -61,7 +61,7 @@ def test_only_the_part_that_may_hold_secrets_is_secret():
     assert json.loads(inputs["environment"]["TALOS_CACHE_CLUSTER"])["name"] == "dev"
 
 
-def test_what_it_prints_on_stdout_is_for_the_next_run_and_not_for_the_screen():
+def test_standard_output_is_for_the_next_run_and_is_not_shown():
     assert registered().one(COMMAND).inputs["logging"] == "stderr"
 
 
@@ -95,9 +95,9 @@ def test_a_preview_shows_the_mirrors_though_the_caches_are_not_ready():
 
 def test_an_update_runs_nothing_until_the_caches_answer():
     async def never():
-        raise pulumi.RunError("a cache is sick")
+        raise pulumi.RunError("a cache fails")
 
-    with pytest.raises(pulumi.RunError, match="a cache is sick"):
+    with pytest.raises(pulumi.RunError, match="a cache fails"):
         run(lambda: TalosCluster("cluster", plan_for(), pulumi.Output.from_input(never())))
 
 
@@ -106,7 +106,7 @@ def test_the_same_plan_gives_the_same_command():
     assert registered(again).one(COMMAND).inputs == registered().one(COMMAND).inputs
 
 
-def test_a_cluster_that_is_warmed_has_a_command_before_it():
+def test_warming_is_a_command_before_the_cluster():
     config = {**CONFIG, "cluster": {**CONFIG["cluster"], "warm": True}}
     record = registered(plan_for(config))
     warm = record.one(COMMAND, "cluster-warm")

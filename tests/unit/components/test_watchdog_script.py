@@ -1,6 +1,6 @@
-"""What the watch does, run by busybox with a double of the registry, five times as fast.
+"""The watchdog's script, run by busybox with a fake registry, five times as fast.
 
-That it does so in a container, with a real registry, is shown in tests/real/offline.
+tests/real/offline shows that it works in a container, with a real registry.
 """
 
 import json
@@ -184,7 +184,7 @@ def test_an_upstream_that_never_answers_is_refused_until_it_does(watch):
     assert not watch.lines("state-trouble")
 
 
-def test_one_that_hangs_on_tags_alone_is_asked_for_a_tag(watch):
+def test_an_upstream_that_hangs_only_on_tags_gets_a_request_for_a_tag(watch):
     watch.wait_for(LOOK_UP_WAITING)
     watch.answer_after((PING, 0.5), (LOOK_UP, FOR_EVER))
     watch.start()
@@ -200,7 +200,7 @@ def test_one_that_hangs_on_tags_alone_is_asked_for_a_tag(watch):
 
 
 @pytest.mark.parametrize(("prefix", "below"), [("", ""), ("team/cache", "team/cache/")])
-def test_the_tag_it_asks_for_is_one_that_nobody_has(watch, prefix, below):
+def test_the_requested_tag_does_not_exist(watch, prefix, below):
     watch.wait_for(LOOK_UP_WAITING)
     watch.start(watch.text(prefix))
     watch.until_asked(1)
@@ -260,7 +260,7 @@ def test_a_download_that_goes_on_is_not_broken_off(watch):
     watch.until_said(HELD)
 
 
-def test_one_by_its_address_that_takes_no_connection_is_not_asked(watch):
+def test_an_upstream_by_address_that_refuses_connections_gets_no_request(watch):
     watch.upstream.close()
     watch.wait_for(WAITING)
     watch.start()
@@ -330,7 +330,7 @@ def test_what_runs_is_what_the_entrypoint_started(watch):
     watch.until(lambda: not (watch.folder / "state-held").exists())
 
 
-def test_one_that_wants_a_login_is_asked_again_when_it_takes_connections(watch):
+def test_an_upstream_that_wants_a_login_gets_a_request_once_it_accepts_connections(watch):
     watch.upstream.close()
     watch.start()
     watch.until_started(1)

@@ -19,7 +19,7 @@ def settings_of(name):
 def test_a_certificate_has_every_name_of_the_caches():
     bridge = where("172.17.0.1", "127.0.0.1", "172.17.0.1")
     assert tls.names(bridge) == ("172.17.0.1", "127.0.0.1", "localhost"), (
-        "nodes call one name, this machine another, and each stands once"
+        "nodes use one name, this machine another, and each is there once"
     )
     named = where("caches.lan", "127.0.0.1", "192.168.1.10")
     assert tls.names(named) == ("caches.lan", "127.0.0.1", "localhost", "192.168.1.10")

@@ -60,7 +60,7 @@ def test_what_is_not_a_lock_is_refused(text):
 
 
 @pytest.mark.parametrize("key", ["format", "platform"])
-def test_what_is_wrong_is_told_in_a_few_lines(key):
+def test_a_message_about_a_lock_is_short(key):
     text = changed(lambda value: value.update({key: "a" * 3_000_000}))
     with pytest.raises(ArchiveError) as caught:
         archive.parse_lock(text)
@@ -113,7 +113,7 @@ def test_a_damaged_lock_is_refused(change):
         archive.parse_lock(changed(change))
 
 
-def test_a_tag_that_a_cache_has_for_another_image_is_a_conflict():
+def test_a_tag_with_another_digest_in_a_cache_is_a_conflict():
     held = {"ghcr.io": {"team/app": {"v1": OTHER}}}
     assert archive.conflicts(LOCK, held) == (
         f"ghcr.io/team/app:v1: the cache has {OTHER}, the archive {ROOT}",

@@ -1,4 +1,4 @@
-"""Which images are complete, in caches as test_storage.py writes them down."""
+"""Which images are complete, in the caches of test_storage.py."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_damage_counts_in_its_own_cache_alone():
         (PULLED, MISSING, False),
     ],
 )
-def test_what_nobody_has_pulled_is_aside_unless_it_is_damaged(kind, problem, aside):
+def test_what_was_never_pulled_is_aside_unless_it_is_damaged(kind, problem, aside):
     fault = Fault(part="layer", digest=digest_of(LAYER), size=7, problem=problem)
     assert Result(image=WANTED, size=0, faults=(fault,), kind=kind).is_aside is aside
     assert not Result(image=WANTED, size=0, faults=(), kind=kind).is_aside

@@ -1,4 +1,4 @@
-"""Days of last use, from log lines as Docker hands out those of distribution v3.1.2."""
+"""Days of last use, from log lines of distribution v3.1.2 as Docker returns them."""
 
 import pytest
 
@@ -67,7 +67,7 @@ def test_the_last_day_counts_whatever_the_order():
     assert uses(*(line("a/manifests/1", time=time) for time in times)) == {"a:1": "2027-01-01"}
 
 
-def test_what_was_noted_stays_and_the_same_lines_again_change_nothing():
+def test_old_days_stay_and_lines_read_twice_change_nothing():
     before = Ledger(container="c0", seen="", days={"a:1": "2026-11-20", "b:1": "2026-12-01"})
     log = [line("a/manifests/1"), line("b/manifests/1"), OWN]
     once = noted(before, "c1", log)
@@ -76,7 +76,7 @@ def test_what_was_noted_stays_and_the_same_lines_again_change_nothing():
     assert before.days["a:1"] == "2026-11-20"
 
 
-def test_how_far_a_log_was_read_is_noted_for_each_container():
+def test_the_last_line_read_is_kept_per_container():
     first = noted(Ledger(), "c1", ["2026-11-24T10:00:01.5Z x", "2026-11-24T10:00:00Z x", "no time"])
     assert (first.container, first.seen) == ("c1", "2026-11-24T10:00:01.5Z")
     assert noted(first, "c1", []).seen == first.seen
@@ -88,7 +88,7 @@ def test_an_image_has_one_name_by_tag_and_one_by_digest():
     assert name_of("a/b", DIGEST) == f"a/b@{DIGEST}"
 
 
-def test_what_is_written_can_be_read():
+def test_a_written_ledger_can_be_read():
     one = Ledger(container="c1", seen="2026-11-24T10:00:01.5Z", days={"a:1": "2026-11-24"})
     ledgers = {"docker.io": one, "quay.io": Ledger()}
     assert last_used.parse(last_used.dump(ledgers)) == ledgers

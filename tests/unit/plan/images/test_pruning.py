@@ -166,7 +166,7 @@ def test_while_there_is_room_nothing_goes():
     assert pruning.removal(disk.volume, {}, ()).is_empty
 
 
-def test_the_one_unused_for_longest_goes_and_shared_blobs_stay():
+def test_the_least_recently_used_image_goes_and_shared_blobs_stay():
     disk = two()
     decision = decided(disk, to=SIZE - 1)
     assert names(decision) == ["app:old"]
@@ -208,7 +208,7 @@ def test_with_a_tag_and_a_digest_the_digest_is_pinned():
     assert names(decided(two(), to=SIZE - 1, keep=keep)) == ["app:new"]
 
 
-def test_pinned_images_that_do_not_fit_are_no_decision_to_remove_anything():
+def test_nothing_is_removed_if_the_pinned_images_do_not_fit():
     disk = two().file("repositories/app/_uploads/1/data", size=10)
     decision = decided(disk, to=100, keep=[ref(tag="old")])
     assert not decision.fits
@@ -217,7 +217,7 @@ def test_pinned_images_that_do_not_fit_are_no_decision_to_remove_anything():
     assert decision.floor == SIZE - len(NEW) - len(NEW_IMAGE)
 
 
-def test_sets_are_told_with_their_sizes_and_how_complete_they_are():
+def test_sets_have_their_sizes_and_completeness():
     disk = two().without(NEW)
     elsewhere = ref("app", tag="v1", host="quay.io")
     sets = {
@@ -233,7 +233,7 @@ def test_sets_are_told_with_their_sizes_and_how_complete_they_are():
     assert decision.pinned == whole + len(NEW_IMAGE)
 
 
-def test_an_image_that_nobody_was_seen_to_use_was_used_when_its_tag_was_written():
+def test_without_a_use_in_the_ledger_the_day_of_the_tags_link_counts():
     disk = two()
     current, _ = storage.tag_links("app", "old", digest_of(OLD_IMAGE))
     disk.file(current, day="2026-11-25")
@@ -243,14 +243,14 @@ def test_an_image_that_nobody_was_seen_to_use_was_used_when_its_tag_was_written(
     assert [one.last_used for one in decision.going] == [WRITTEN]
 
 
-def test_where_nothing_says_when_an_image_is_the_oldest():
+def test_an_image_without_any_day_is_the_oldest():
     volume = dataclasses.replace(two().volume, files={})
     decision = pruning.decide([volume], {}, {HOST: {"app:old": "2025-01-01"}}, SIZE - 1, AMD64)
     assert [(str(one.image), one.last_used) for one in decision.going] == [("ghcr.io/app:new", "")]
 
 
 @pytest.mark.parametrize("used", [OLD_IMAGE, BOTH])
-def test_a_use_by_digest_counts_for_the_tags_that_lead_there(used):
+def test_a_use_by_digest_counts_for_the_tags_of_that_digest(used):
     disk = two().repository("app", (BOTH,), (), {"both": BOTH})
     days = {**DAYS, f"app@{digest_of(used)}": "2026-12-01"}
     order = names(decided(disk, to=0, days=days))
@@ -268,21 +268,21 @@ def test_all_platforms_of_an_image_stay_or_go_with_it():
     assert pruned(disk, decision).store == storage.EMPTY
 
 
-def test_a_platform_that_was_never_pulled_is_no_matter():
+def test_a_platform_that_was_never_pulled_does_not_matter():
     disk = Disk().repository("app", (BOTH, OLD_IMAGE), (BASE, OLD), {"v1": BOTH})
     decision = decided(disk, to=disk.volume.size, keep=[ref(tag="v1")])
     assert decision.fits
     assert decision.refused == {}
 
 
-def test_a_manifest_that_no_tag_leads_to_is_an_image_of_its_own():
+def test_an_untagged_manifest_is_an_image_of_its_own():
     disk = Disk().repository("app", (BOTH, OLD_IMAGE, NEW_IMAGE), (BASE, OLD, NEW))
     decision = decided(disk, to=0)
     assert names(decision) == [f"app@{digest_of(BOTH)}"]
     assert pruned(disk, decision).store == storage.EMPTY
 
 
-def test_a_pinned_part_of_an_index_that_goes_stays():
+def test_a_pinned_part_of_a_removed_index_stays():
     disk = Disk().repository("app", (BOTH, OLD_IMAGE, NEW_IMAGE), (BASE, OLD, NEW), {"v1": BOTH})
     keep = [ref(digest=digest_of(OLD_IMAGE))]
     decision = decided(disk, to=disk.volume.size - 1, keep=keep)
@@ -291,7 +291,7 @@ def test_a_pinned_part_of_an_index_that_goes_stays():
     assert set(after.store.blobs) == set(map(digest_of, (OLD_IMAGE, BASE, OLD)))
 
 
-def test_the_history_of_a_tag_that_moved_goes_with_what_it_led_to():
+def test_the_history_of_a_tag_goes_with_the_old_image():
     disk = two()
     _, history = storage.tag_links("app", "new", digest_of(OLD_IMAGE))
     disk.file(history)
@@ -304,7 +304,7 @@ def pruned_files(disk, *, to):
     return pruning.removal(disk.volume, {}, decided(disk, to=to).going).files
 
 
-def test_what_shares_all_that_it_has_with_what_stays_does_not_go_for_nothing():
+def test_an_image_whose_blobs_all_stay_is_not_removed():
     disk = two().repository("twin", (NEW_IMAGE,), (BASE, NEW, CONFIG), {"v1": NEW_IMAGE})
     days = {**DAYS, "twin:v1": "2026-10-01"}
     assert names(decided(disk, to=SIZE - 1, days=days)) == ["app:old"]
@@ -377,20 +377,20 @@ def test_files_that_are_not_known_are_left_alone():
 )
 def test_a_damaged_manifest_keeps_its_cache_as_it_is_and_others_are_pruned(content):
     assert content != OLD_IMAGE
-    sick, well = two(), two(host="quay.io")
-    sick.blobs[digest_of(OLD_IMAGE)] = content
-    before = sick.volume.size
-    decision = decided(sick, well, to=before + 1)
+    damaged, intact = two(), two(host="quay.io")
+    damaged.blobs[digest_of(OLD_IMAGE)] = content
+    before = damaged.volume.size
+    decision = decided(damaged, intact, to=before + 1)
     assert decision.after[HOST] == before
     assert decision.after["quay.io"] == 0
     assert "run repair" in decision.refused[HOST]
     assert digest_of(OLD_IMAGE) in decision.refused[HOST]
-    assert not decided(sick, well, to=before - 1).fits
+    assert not decided(damaged, intact, to=before - 1).fits
     with pytest.raises(TalosCacheError, match="run repair"):
-        pruning.removal(sick.volume, {}, ())
+        pruning.removal(damaged.volume, {}, ())
 
 
-def test_what_is_no_manifest_though_its_digest_is_right_is_not_guessed_at():
+def test_what_a_malformed_manifest_needs_is_not_guessed():
     disk = two().repository("app", (b"{}",), ())
     assert "1 of its manifests can't be read" in decided(disk, to=0).refused[HOST]
 
@@ -410,7 +410,7 @@ def test_a_pinned_image_that_has_lost_a_manifest_keeps_its_cache_as_it_is(gone, 
     decision = decided(disk, to=10**9, keep=[keep])
     assert f"a manifest of the pinned {keep} is missing" in decision.refused[HOST]
     assert decision.strays == {HOST: 0}
-    assert decided(disk, to=10**9).refused == {}, "not pinned, what nobody can have is swept"
+    assert decided(disk, to=10**9).refused == {}, "if not pinned, what can't be served is removed"
 
 
 def test_a_tag_without_a_link_to_its_manifest_is_lost_as_well():
@@ -419,7 +419,7 @@ def test_a_tag_without_a_link_to_its_manifest_is_lost_as_well():
     assert HOST in decided(disk, to=10**9, keep=[ref(tag="old")]).refused
 
 
-def test_a_pinned_image_that_the_cache_never_had_is_no_reason_to_stop():
+def test_a_pinned_image_that_the_cache_never_had_stops_nothing():
     nowhere = [
         ref(tag="v9"),
         ref("nowhere", tag="v1"),
@@ -431,7 +431,7 @@ def test_a_pinned_image_that_the_cache_never_had_is_no_reason_to_stop():
     assert names(decision) == ["app:old", "app:new"]
 
 
-def test_what_came_after_the_decision_stays_whole():
+def test_what_was_added_since_the_decision_stays_complete():
     disk = two()
     decision = decided(disk, to=0)
     late = image(OLD)
@@ -441,7 +441,7 @@ def test_what_came_after_the_decision_stays_whole():
     assert set(disk.volume.store.repositories) == {"late"}
 
 
-def test_a_tag_that_leads_elsewhere_since_the_decision_stays():
+def test_a_tag_that_moved_since_the_decision_stays():
     disk = two()
     decision = decided(disk, to=SIZE - 1)
     moved = image(NEW, OLD)
@@ -450,7 +450,7 @@ def test_a_tag_that_leads_elsewhere_since_the_decision_stays():
     assert storage.faults(disk.volume.store, ref(tag="old"), AMD64) == ()
 
 
-def test_pinned_images_stay_even_if_somebody_chose_them():
+def test_pinned_images_stay_even_if_chosen():
     chosen = [
         Going(image=ref(tag="old"), root=digest_of(OLD_IMAGE), last_used="", frees=0),
     ]
@@ -459,7 +459,7 @@ def test_pinned_images_stay_even_if_somebody_chose_them():
 
 
 @pytest.mark.parametrize("steps", range(12))
-def test_wherever_it_ends_no_tag_leads_to_nothing_and_the_next_finishes(steps):
+def test_after_an_interruption_all_tags_are_complete_and_the_next_run_finishes(steps):
     disk, whole = two(), two()
     decision = decided(disk, to=SIZE - 1)
     todo = pruning.removal(disk.volume, {}, decision.going)
@@ -475,7 +475,7 @@ def test_wherever_it_ends_no_tag_leads_to_nothing_and_the_next_finishes(steps):
     assert disk.volume == whole.volume
 
 
-def test_an_empty_set_of_caches_is_no_matter():
+def test_no_caches_at_all_are_not_an_error():
     decision = pruning.decide([], {"kept": [ref(tag="old")]}, {}, 0, AMD64)
     assert (decision.going, decision.before, decision.floor) == ((), {}, 0)
 
@@ -535,7 +535,7 @@ def test_what_belongs_to_an_image_stays_with_it():
         assert storage.faults(after.store, ref(tag=tag), AMD64) == ()
 
 
-def test_what_belongs_to_an_image_stays_while_another_tag_leads_there():
+def test_what_belongs_to_an_image_stays_while_it_has_another_tag():
     disk = with_belongings().repository("app", (), (), {"same": OLD_IMAGE})
     days = {**DAYS, "app:same": "2026-11-25"}
     after = pruned(disk, decided(disk, to=SIZE, days=days))
@@ -571,7 +571,7 @@ def test_a_tag_that_names_the_digest_of_its_own_image_is_an_image():
 
 
 def test_what_belongs_to_each_other_goes_together():
-    """Nobody makes such a thing, and everything is in one image all the same."""
+    """Unlikely, but all of it is still one image."""
     disk = Disk().repository("app", (OLD_IMAGE, NEW_IMAGE), (BASE, OLD, NEW, CONFIG))
     tags = {attached_tag(OLD_IMAGE): NEW_IMAGE, attached_tag(NEW_IMAGE): OLD_IMAGE}
     disk.repository("app", (), (), tags)
@@ -580,7 +580,7 @@ def test_what_belongs_to_each_other_goes_together():
     assert pruned(disk, decision).store == storage.EMPTY
 
 
-def test_an_index_that_belongs_to_its_own_image_is_no_riddle():
+def test_an_index_may_be_attached_to_an_image_that_is_in_it():
     own = json.loads(referrers(OLD_IMAGE)) | {"subject": descriptor(OLD_IMAGE)}
     listed = json.dumps(own).encode()
     disk = Disk().repository("app", (listed, OLD_IMAGE), (BASE, OLD, CONFIG))
@@ -589,7 +589,7 @@ def test_an_index_that_belongs_to_its_own_image_is_no_riddle():
 
 
 @pytest.mark.parametrize("subject", ["", [], {}, {"digest": 1}, None, 3])
-def test_a_subject_that_is_none_makes_no_image_unreadable(subject):
+def test_a_malformed_subject_does_not_make_an_image_unreadable(subject):
     content = json.dumps(json.loads(OLD_IMAGE) | {"subject": subject}).encode()
     disk = Disk().repository("app", (content,), (BASE, OLD, CONFIG), {"v1": content})
     decision = decided(disk)

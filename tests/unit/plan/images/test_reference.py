@@ -49,7 +49,7 @@ def test_a_reference_is_read_whole_and_written_the_same(line, image):
     assert read(str(image)) == (image,)
 
 
-def test_the_digest_decides_what_is_asked_for():
+def test_the_digest_decides_what_is_pulled():
     tagged, pinned = read(f"ghcr.io/a:v1\nghcr.io/a:v1@{DIGEST}")
     assert (tagged.wanted, pinned.wanted) == ("v1", DIGEST)
 
@@ -93,7 +93,7 @@ def test_a_wrong_name_is_refused_with_its_line_and_the_rule(line, rule):
     assert repr(line)[:100] in str(caught.value)
 
 
-def test_all_mistakes_are_told_together():
+def test_all_mistakes_are_reported_together():
     with pytest.raises(ImageListError, match="2 mistakes"):
         read("busybox\nghcr.io/a:1\nquay.io/a:1\n")
 
@@ -106,7 +106,7 @@ def test_the_fix_for_a_host_in_capitals_makes_a_valid_list(host):
     assert read(f"{problem.fix.split()[1]}/team/app:1"), "what is proposed can be written"
 
 
-def test_of_many_mistakes_the_first_are_told_and_all_are_counted():
+def test_of_many_mistakes_the_first_are_shown_and_all_are_counted():
     many = "".join(f"line {number}\n" for number in range(60_000))
     with pytest.raises(ImageListError) as caught:
         read(many)

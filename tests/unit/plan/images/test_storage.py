@@ -1,4 +1,4 @@
-"""What a volume holds and what an image lacks, on volumes written down by hand."""
+"""The content of volumes and the faults of images, on handwritten volumes."""
 
 import dataclasses
 import hashlib
@@ -130,7 +130,7 @@ def test_an_index_in_an_index_is_an_image_that_nodes_pull():
     ]
 
 
-def test_indexes_may_lie_in_each_other_as_deep_as_somebody_likes():
+def test_indexes_may_be_nested_to_any_depth():
     made = [IMAGE]
     for _ in range(2000):
         made.append(index(entry(made[-1])))
@@ -138,7 +138,7 @@ def test_indexes_may_lie_in_each_other_as_deep_as_somebody_likes():
 
 
 @pytest.mark.parametrize("suffix", ["", ".sig", ".att", ".sbom"])
-def test_what_belongs_to_an_image_is_told_by_its_tag(suffix):
+def test_what_is_attached_to_an_image_is_known_by_its_tag(suffix):
     tag = attached(IMAGE, suffix)
     assert storage.subject_of(tag) == digest_of(IMAGE)
     made = volume((IMAGE, SIGNATURE), (), {tag: REFERRERS, "v1": LIST})
@@ -146,7 +146,7 @@ def test_what_belongs_to_an_image_is_told_by_its_tag(suffix):
 
 
 @pytest.mark.parametrize("tag", ["v1", "sha256-abc", f"sha512-{'a' * 64}", f"x-sha256-{'a' * 64}"])
-def test_what_another_tag_names_belongs_to_nothing(tag):
+def test_what_has_another_tag_is_not_attached(tag):
     assert storage.subject_of(tag) is None
 
 
@@ -181,7 +181,7 @@ OTHER = image(b"of another", LAYER, config=b"another config")
         volume((), (b"of another", LAYER, b"another config"), {"v1": IMAGE, "v2": OTHER}),
     ],
 )
-def test_an_image_of_which_manifests_alone_are_there_was_looked_at(made):
+def test_an_image_with_nothing_but_manifests_was_only_looked_at(made):
     assert told(made) != []
     assert kind(made) == storage.LOOKED_AT
 
@@ -192,7 +192,7 @@ def test_an_image_of_which_manifests_alone_are_there_was_looked_at(made):
         volume((IMAGE,), (CONFIG, LAYER), {"v1": LIST}),
         volume((IMAGE,), (CONFIG,), {"v1": LIST}),
         volume((IMAGE,), (LAYER,), {"v1": LIST}),
-        # Of another platform than the one that is looked for.
+        # Only another platform than the requested one.
         volume(
             (IMAGE,),
             (CONFIG, LAYER),
@@ -204,7 +204,7 @@ def test_an_image_of_which_manifests_alone_are_there_was_looked_at(made):
         held(files(LIST, IMAGE, CONFIG)),
     ],
 )
-def test_an_image_of_which_anything_is_there_was_pulled(made):
+def test_an_image_with_any_blob_was_pulled(made):
     assert kind(made) == storage.IMAGE
 
 
@@ -226,14 +226,14 @@ PULLED = volume((IMAGE,), (CONFIG, LAYER), {"v1": LIST})
     [
         lacking(PULLED, CONFIG, LAYER),
         lacking(volume((), (CONFIG, LAYER), {"v1": IMAGE}), CONFIG, LAYER),
-        # Nobody can tell which blobs were its.
+        # It is unknown which blobs were its own.
         lacking(PULLED, IMAGE),
         lacking(PULLED, IMAGE, CONFIG, LAYER),
         lacking(PULLED, LIST),
     ],
 )
 def test_an_image_that_has_lost_its_files_was_pulled(made):
-    """A link says that there was something: the registry writes it when it has the file."""
+    """A link proves that there was a file: the registry writes it when it has the file."""
     assert told(made) != []
     assert kind(made) == storage.IMAGE
 
@@ -248,13 +248,13 @@ def told(made, image=WANTED, platform=AMD64, damaged=()):
     return [(fault.part, fault.digest, fault.problem) for fault in found]
 
 
-def test_a_whole_image_lacks_nothing():
+def test_a_complete_image_has_no_faults():
     assert told(held()) == []
     assert held().size == sum(map(len, ALL))
     assert held().revisions() == tuple(sorted(map(digest_of, (LIST, IMAGE))))
 
 
-def test_a_whole_image_is_whole_by_digest_too():
+def test_a_complete_image_is_complete_by_digest_too():
     pinned = ImageReference(host="ghcr.io", repository="team/app", digest=digest_of(IMAGE))
     assert told(held(), pinned) == []
 
@@ -291,13 +291,13 @@ def test_a_link_that_is_cut_short_counts_as_missing():
     assert told(made) == [("layer", digest_of(LAYER), storage.MISSING)]
 
 
-def test_a_blob_of_another_size_is_told_without_hashing():
+def test_a_blob_of_the_wrong_size_is_found_without_hashing():
     path = storage.blob_path(digest_of(LAYER))
     made = held([(one, 3 if one == path else size) for one, size in files(*ALL)])
     assert told(made) == [("layer", digest_of(LAYER), storage.WRONG_SIZE)]
 
 
-def test_a_blob_that_was_found_damaged_is_told():
+def test_a_damaged_blob_is_reported():
     assert told(held(), damaged=[digest_of(LAYER)]) == [
         ("layer", digest_of(LAYER), storage.DAMAGED)
     ]
@@ -309,7 +309,7 @@ def test_a_manifest_with_other_content_is_damaged(content):
     assert told(made) == [("manifest", digest_of(IMAGE), storage.DAMAGED)]
 
 
-def test_a_manifest_that_is_none_is_damaged_whatever_its_digest_says():
+def test_a_malformed_manifest_is_damaged_even_with_the_right_digest():
     junk = b"{}"
     digest = digest_of(junk)
     listing = [
@@ -321,26 +321,26 @@ def test_a_manifest_that_is_none_is_damaged_whatever_its_digest_says():
     ]
 
 
-def test_a_tag_that_is_not_there_is_told():
+def test_a_missing_tag_is_reported():
     other = ImageReference(host="ghcr.io", repository="team/app", tag="v2")
     assert told(held(), other) == [("tag", "", storage.MISSING)]
     nowhere = ImageReference(host="ghcr.io", repository="nowhere", tag="v2")
     assert told(held(), nowhere) == [("tag", "", storage.MISSING)]
 
 
-def test_a_tag_whose_link_holds_no_digest_is_missing():
+def test_a_tag_whose_link_contains_no_digest_is_missing():
     (path,) = tags()
     assert told(held(names={path: "sha256:cut"})) == [("tag", "", storage.MISSING)]
     assert told(held(names={"elsewhere": digest_of(LIST)})) == [("tag", "", storage.MISSING)]
 
 
-def test_an_index_without_the_platform_is_told():
+def test_an_index_without_the_platform_is_reported():
     s390x = Platform(os="linux", architecture="s390x")
     made = volume((IMAGE,), (CONFIG, LAYER), {"v1": index(entry(IMAGE, "amd64"))})
     assert told(made, platform=s390x) == [("platform", "", storage.MISSING)]
 
 
-def test_where_none_is_for_the_platform_a_node_takes_the_first_that_says_none():
+def test_a_node_falls_back_to_the_first_entry_without_a_platform():
     s390x = Platform(os="linux", architecture="s390x")
     assert told(held(), platform=s390x) == [("manifest", digest_of(b"unsaid"), storage.MISSING)]
 
@@ -411,13 +411,13 @@ PART = {"mediaType": "x", "digest": "y", "size": 7}
         ),
     ],
 )
-def test_what_an_incomplete_manifest_lacks_is_named(content, why):
+def test_the_missing_part_of_an_incomplete_manifest_is_named(content, why):
     with pytest.raises(manifests.ManifestError) as caught:
         manifests.parse(json.dumps({"schemaVersion": 2, **content}).encode())
     assert str(caught.value) == f"an incomplete manifest: {why}"
 
 
-def test_a_variant_is_chosen_only_where_it_is_asked_for():
+def test_a_variant_counts_only_if_requested():
     def entry(variant):
         platform = {"os": "linux", "architecture": "arm", "variant": variant}
         return descriptor(variant.encode(), MANIFEST, platform=platform)
@@ -471,7 +471,7 @@ def test_what_no_image_can_need_is_not_gone(made, gone):
 
 
 def test_what_one_repository_needs_is_not_gone_from_another():
-    """They share no links; a cache asks for it where there is none."""
+    """They share no links; a cache fetches what is not linked."""
     made = lacking(PULLED, LAYER)
     linked = made.repository("team/app")
     stale = dataclasses.replace(linked, revisions=frozenset())

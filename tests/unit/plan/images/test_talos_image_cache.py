@@ -65,7 +65,7 @@ def refused(contents, blobs=BLOBS):
     return str(caught.value)
 
 
-def test_an_image_is_the_file_of_its_tag_and_what_that_leads_to():
+def test_an_image_is_the_file_of_its_tag_and_what_that_refers_to():
     (image,) = read(named("ghcr.io/team/app", ONE, v1=ONE))
     assert (image.image, image.parts) == (APP, PARTS)
     assert image.media_type == "application/vnd.oci.image.manifest.v1+json"
@@ -129,7 +129,7 @@ def test_of_an_index_those_platforms_are_taken_that_are_there():
     assert len(image.parts) == 6, "the config that both have counts once"
 
 
-def test_what_no_tag_leads_to_is_an_image_by_its_digest():
+def test_an_untagged_manifest_is_an_image_by_digest():
     one, two = read(named("ghcr.io/team/app", ONE, TWO, v1=ONE))
     assert one.image == APP
     assert (two.image.tag, two.image.digest) == ("", digest_of(TWO))

@@ -1,4 +1,4 @@
-"""What crosses the upstream link: every blob once, whoever wants it."""
+"""What is downloaded to fill a cache: every blob once."""
 
 from dataclasses import replace
 
@@ -22,11 +22,11 @@ def holding(*layers, blobs=()):
     return Store(blobs=dict.fromkeys((*layers, *blobs), 7), repositories={"team/a": linked})
 
 
-def test_what_is_there_and_linked_is_not_wanted():
+def test_a_linked_blob_is_not_missing():
     assert lacking(holding(SHARED), [("team/a", part(SHARED))]) == ()
 
 
-def test_what_two_repositories_want_is_fetched_once():
+def test_a_blob_of_two_repositories_is_fetched_once():
     parts = [("team/a", part(SHARED)), ("team/b", part(SHARED)), ("team/b", part(OWN))]
     assert lacking(holding(), parts) == (
         Wanted(digest=SHARED, size=7, fetch=True, repositories=("team/a", "team/b")),
@@ -47,7 +47,7 @@ def test_a_link_without_its_blob_is_fetched():
     assert wanted.fetch
 
 
-def test_a_manifest_is_served_where_it_is_linked_and_there():
+def test_a_repository_has_a_manifest_that_is_linked_and_stored():
     linked = Repository(tags={}, revisions=frozenset([SHARED, OWN]), layers=frozenset())
     store = Store(blobs={SHARED: 7}, repositories={"team/a": linked})
     assert has_manifest(store, "team/a", SHARED)
@@ -79,11 +79,11 @@ def fault(problem, digest=OWN):
         ((fault(WRONG_SIZE), fault(DAMAGED, SHARED)), {}, False),
     ],
 )
-def test_only_what_was_delivered_may_still_come(faults, said, awaited):
+def test_only_what_was_delivered_may_still_be_stored(faults, said, awaited):
     assert is_awaited(IMAGE, faults, said) is awaited
 
 
-def test_the_registrys_own_words_come_first():
+def test_the_registrys_own_error_comes_first():
     said = {("docker.io", str(IMAGE)): "404 manifest unknown", ("docker.io", OWN): "500 no"}
     tag = Fault(part="tag", digest="", size=0, problem=MISSING)
     assert reasons(IMAGE, [tag], said) == ("404 manifest unknown",)
@@ -91,14 +91,14 @@ def test_the_registrys_own_words_come_first():
     assert reasons(IMAGE, [fault(MISSING)], said) == ("500 no",)
 
 
-def test_where_it_said_nothing_the_fault_is_told_once():
+def test_without_an_error_of_the_registry_the_fault_is_reported_once():
     assert reasons(IMAGE, [fault(MISSING), fault(MISSING)], {}) == (
         f"layer {OWN}: delivered, but not stored; the cache's log says why",
     )
     assert reasons(IMAGE, [fault(WRONG_SIZE)], {}) == (f"layer {OWN}: wrong size; run repair",)
 
 
-def test_a_file_that_is_gone_is_told_whatever_the_cache_said_of_it():
+def test_a_file_that_is_gone_is_reported_whatever_the_registrys_error():
     said = {(IMAGE.host, OWN): "peer closed connection", (IMAGE.host, str(IMAGE)): "500 no"}
     lost = fault(MISSING)
     (why,) = reasons(IMAGE, [lost], said, {(IMAGE.host, OWN)})

@@ -79,7 +79,7 @@ def test_every_field_has_a_known_kind():
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_changed_field_replaces_the_cluster_exactly_where_it_is_identity(name):
+def test_a_changed_field_replaces_the_cluster_if_and_only_if_it_is_identity(name):
     kind, value = FIELDS[name]
     before = cluster_plan({})
     after = replace(before, settings=replace(before.settings, **{name: value}))
@@ -459,7 +459,7 @@ def test_the_same_warning_about_a_login_of_the_caches():
     assert cluster.warnings([tls, young]) == (), "nodes take a CA live, and from 1.14 on a login"
 
 
-def test_made_anew_is_one_cluster_and_no_other():
+def test_the_lines_that_recreate_a_cluster_concern_no_other():
     assert cluster_plan({"name": "lab"}).made_anew == (
         "make cluster-down STACK=dev CLUSTER=lab, then make cluster-up STACK=dev"
     )

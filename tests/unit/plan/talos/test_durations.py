@@ -21,5 +21,5 @@ from plan.talos.cluster import seconds
         ("1h1m1s1ms", 3661.001),
     ],
 )
-def test_a_duration_is_as_many_seconds_as_go_says(duration, expected):
+def test_a_duration_has_the_seconds_of_gos_parser(duration, expected):
     assert seconds(duration) == pytest.approx(expected)

@@ -165,7 +165,7 @@ def test_an_upstream_that_left_the_stack_is_deleted(documents):
     assert list(after) == ["quay.io"], "an entry that this stack has not set stays"
 
 
-def test_the_deletion_of_a_document_says_nothing_else():
+def test_the_deletion_of_a_document_contains_nothing_else():
     made, _ = made_for({HOST: entry([OLD])}, [], {HOST: OLD}, documents=True)
     assert [yaml.safe_load(patch) for patch in made] == [
         {
@@ -177,7 +177,7 @@ def test_the_deletion_of_a_document_says_nothing_else():
     ]
 
 
-def test_the_deletion_of_a_legacy_entry_says_nothing_else():
+def test_the_deletion_of_a_legacy_entry_contains_nothing_else():
     made, _ = made_for({HOST: entry([OLD])}, [], {HOST: OLD}, documents=False)
     deletion = {"machine": {"registries": {"mirrors": {HOST: {"$patch": "delete"}}}}}
     assert [yaml.safe_load(patch) for patch in made] == [deletion]
@@ -467,7 +467,7 @@ def test_tls_and_login_stay_while_a_mirror_of_others_needs_them(documents):
 
 
 @FORMATS
-def test_tls_and_login_stay_while_another_mirror_of_the_stack_leads_there(documents):
+def test_tls_and_login_stay_while_another_mirror_of_the_stack_uses_them(documents):
     other = Mirror(host="quay.io", url=f"https://{HERE}/v2/quay", override_path=True, **BOTH)
     held = {HOST: entry([SECURE.url]), "quay.io": entry([other.url], overridePath=True)}
     applied = {HOST: {SECURE.url}, "quay.io": {other.url}}

@@ -1,4 +1,4 @@
-"""talosctl's lines: two families of commands, what each can't do, and the line to paste.
+"""talosctl's command lines: two families, what each does not support, and the line to paste.
 
 The flags are those of the releases' sources: `talosctl cluster create --help` hides some of them.
 """
@@ -105,7 +105,7 @@ def argv_for(keys, name, place=PLACE):
 
 
 def after(argv, flag):
-    assert argv.count(flag) == 1, f"{flag} stands once"
+    assert argv.count(flag) == 1, f"{flag} is there once"
     return argv[argv.index(flag) + 1]
 
 
@@ -315,7 +315,7 @@ class TestReboot:
         assert not needs_reboot(patch, version("v1.13.0"))
         assert mode_for("v1.13.0", "v1.13.0", [patch], allow=True) == "auto"
 
-    def test_a_talosctl_without_the_mode_says_so(self):
+    def test_a_talosctl_without_the_mode_is_refused(self):
         with pytest.raises(ValueError, match=r"v1\.14\.0 .*reboot"):
             mode_for("v1.14.0", "v1.13.0", [AUTH_ENTRY], allow=True)
 
@@ -478,11 +478,11 @@ class TestRefusals:
         assert told({"image": right}, B) == {}
         assert told({"image": right, "talosVersion": "v1.12.0"}, B) == {}
 
-    def test_all_that_is_wrong_is_told_at_once(self):
+    def test_all_mistakes_are_reported_together(self):
         keys = {"wait": False, "controlPlanes": 3, "talosVersion": "v1.14.0"}
         assert set(told(keys, "v1.13.0")) == {"wait", "controlPlanes", "talosVersion"}
 
-    def test_of_several_clusters_each_is_told_by_its_place_in_the_list(self):
+    def test_the_path_has_the_clusters_place_in_the_list(self):
         config = [{"name": "one", "wait": False}, {"name": "two", "cidr": "10.6.0.0/24"}]
         config.append({"name": "three", "cidr": "10.7.0.0/24", "controlPlanes": 3})
         several = parse({"cluster": config}).clusters
@@ -513,7 +513,7 @@ class TestVersions:
         assert str(version_in(text)) == expected
 
     @pytest.mark.parametrize("text", ["", "nonsense", "v1.13", "latest", "va.b.c", "x1.2.3"])
-    def test_none_is_found_where_there_is_none(self, text):
+    def test_other_texts_have_no_version(self, text):
         assert version_in(text) is None
 
     def test_versions_are_compared_by_their_numbers(self):
@@ -537,7 +537,7 @@ class TestVersions:
         ],
         ids=str,
     )
-    def test_nodes_are_as_new_as_asked_for_or_else_as_talosctl(self, keys, expected):
+    def test_nodes_have_the_configured_version_or_else_talosctls(self, keys, expected):
         assert str(node_version(cluster_settings(**keys), version("v1.13.0"))) == expected
 
     @pytest.mark.parametrize(
@@ -550,7 +550,7 @@ class TestVersions:
         ],
         ids=str,
     )
-    def test_docker_nodes_are_of_the_image_asked_for_or_talos_own(self, keys, expected):
+    def test_docker_nodes_have_the_configured_image_or_talos_own(self, keys, expected):
         assert system_image(cluster_settings(**keys), version("v1.13.0")) == expected
 
 
@@ -699,7 +699,7 @@ def test_vms_install_themselves_from_the_installer_of_their_schematic(
     assert system_image(cluster, version(talosctl_version)) == image
 
 
-def test_the_images_on_nodes_are_asked_for_with_the_clusters_own_access():
+def test_images_on_nodes_are_listed_with_the_clusters_own_talosconfig():
     line = nodes_images_argv("talosctl", "/private/config", ("10.5.0.2", "10.5.0.3"), "cri")
     assert shlex.join(line) == (
         "talosctl --talosconfig /private/config --nodes 10.5.0.2,10.5.0.3 "
@@ -734,7 +734,7 @@ class TestClustersWithoutCni:
         ],
     )
     @pytest.mark.parametrize("key", ["patches", "controlPlanePatches"])
-    def test_a_create_that_waits_for_one_is_told_with_its_time_and_the_ways_out(
+    def test_a_warning_about_a_create_that_waits_has_its_time_and_the_ways_out(
         self, name, most, way, key
     ):
         cluster = cluster_settings(name="lab", createTimeout="30m", **{key: [NO_CNI]})
