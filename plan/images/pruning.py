@@ -219,10 +219,10 @@ def _pinned_set(
 
 def _bytes_of(images: Iterable[ImageReference], caches: Sequence[VolumeImages]) -> int:
     by_host = {cache.host: cache for cache in caches}
-    found: set[tuple[str, str]] = set()
+    blobs: set[tuple[str, str]] = set()
     for image in images:
         cache = by_host.get(image.host)
         if cache and (root := cache.pinned_root(image)):
             below = cache.below(cache.store.repositories[image.repository], root)
-            found |= {(image.host, blob) for blob in cache.blobs_of(below)}
-    return sum(by_host[host].store.blobs[blob] for host, blob in found)
+            blobs |= {(image.host, blob) for blob in cache.blobs_of(below)}
+    return sum(by_host[host].store.blobs[blob] for host, blob in blobs)
