@@ -2,12 +2,10 @@
 
 import base64
 import json
-import time
 
 import pytest
 
 from host.passphrases import ASIDE, PASSPHRASE
-from ops.docker import docker_config
 from ops.docker.docker_config import credentials_for
 from ops.errors import OpsError
 from plan.settings.stack import Credentials
@@ -81,31 +79,35 @@ class TestFile:
         docker.folder.rename(tmp_path / ".docker")
         assert credentials_for(HOST) == ALICE
 
-    @pytest.mark.parametrize("content", ["{", "", "\x00", "[" * 100_000])
-    def test_no_json(self, docker, content):
-        docker.write(content)
-        assert "config.json is not readable as JSON: mend it" in error_of()
-
     @pytest.mark.parametrize(
-        "content", ["[]", '"text"', "null", '{"auths": []}', '{"credHelpers": 1}']
+        "content", ["{", "", "[1]", "[" * 100_000, '{"auths": [1]}', '{"credHelpers": 1}']
     )
-    def test_other_json(self, docker, content):
+    def test_damaged(self, docker, content):
         docker.write(content)
-        assert "JSON object: mend it" in error_of()
+        error = error_of()
+        assert "config.json" in error
+        assert f"docker login {HOST}" in error
 
     def test_a_folder_in_its_place(self, docker):
         (docker.folder / "config.json").mkdir()
         assert "can't be read: Is a directory" in error_of()
 
+    def test_the_home_folder_is_not_asked_where_another_is_named(
+        self, docker, tmp_path, monkeypatch
+    ):
+        """The package would go on to it."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        docker.write({"auths": {HOST: entry()}})
+        docker.folder.rename(tmp_path / ".docker")
+        assert credentials_for(HOST) is None
+
 
 class TestEntries:
-    @pytest.mark.parametrize(
-        "key",
-        [HOST, f"https://{HOST}", f"http://{HOST}", f"https://{HOST}/v1/", f"https://{HOST}/v2/"],
-    )
-    def test_every_spelling(self, docker, key):
+    @pytest.mark.parametrize("key", [HOST, f"https://{HOST}/v1/"])
+    def test_host_or_url(self, docker, key):
         docker.write({"auths": {"https://other.example.com": {}, key: entry()}})
         assert credentials_for(HOST) == ALICE
+        assert credentials_for(f"not-{HOST}") is None
 
     def test_with_a_port(self, docker):
         docker.write({"auths": {f"https://{HOST}:5000/v1/": entry()}})
@@ -126,26 +128,10 @@ class TestEntries:
         assert credentials_for("docker.io") == ALICE
         assert credentials_for("index.docker.example") is None
 
-    def test_the_hosts_own_name_is_the_first_choice(self, docker):
-        bob = Credentials(username="bob", password="b")
-        docker.write({"auths": {f"https://{HOST}/v1/": entry(bob), HOST: entry()}})
-        assert credentials_for(HOST) == ALICE
-
-    def test_other_hosts_are_nobodys_concern(self, docker):
-        docker.write({"auths": {"broken.example.com": {"auth": "%%%"}, HOST: entry()}})
-        assert credentials_for(HOST) == ALICE
-        assert credentials_for(f"not-{HOST}") is None
-
-    @pytest.mark.parametrize(
-        "auth", ["%%%", "YWxpY2U=", 7, "é", base64.b64encode(b"\xff:\xfe").decode()]
-    )
+    @pytest.mark.parametrize("auth", ["%%%", "YWxpY2U=", 7])
     def test_damaged(self, docker, auth):
         docker.write({"auths": {HOST: {"auth": auth}}})
-        assert f"the entry for {HOST} is damaged: run docker login {HOST}" in error_of()
-
-    def test_no_object(self, docker):
-        docker.write({"auths": {HOST: "alice"}})
-        assert f"the entry for {HOST} is damaged" in error_of()
+        assert f"docker login {HOST}" in error_of()
 
     def test_an_identity_token(self, docker):
         docker.write({"auths": {HOST: {**entry(), "identitytoken": "t0ken"}}})
@@ -175,11 +161,10 @@ class TestHelpers:
         "script",
         [
             "echo 'credentials not found in native keychain'; exit 1",
-            "echo 'Credentials not found in native keychain'; exit 1",
             """echo '{"ServerURL":"","Username":"","Secret":""}'""",
         ],
     )
-    def test_what_it_does_not_have_may_stand_in_the_file(self, docker, script):
+    def test_what_it_does_not_have_may_be_in_the_file(self, docker, script):
         docker.write({"credsStore": "vault"})
         docker.helper("vault", script)
         assert credentials_for(HOST) is None
@@ -189,57 +174,31 @@ class TestHelpers:
     def test_an_identity_token(self, docker):
         docker.write({"credsStore": "vault"})
         docker.helper("vault", """echo '{"Username":"<token>","Secret":"t0ken"}'""")
-        assert "make an access token there" in error_of()
+        assert "access token" in error_of()
         assert "t0ken" not in error_of()
 
+    @pytest.mark.filterwarnings("error")
     def test_missing(self, docker):
         docker.write({"credsStore": "vault"})
-        assert "docker-credential-vault, which is not on PATH" in error_of()
-
-    def test_that_can_not_be_started(self, docker):
-        docker.write({"credsStore": "vault"})
-        (docker.bin / "docker-credential-vault").write_bytes(b"\x7fELF nothing")
-        (docker.bin / "docker-credential-vault").chmod(0o755)
-        assert "docker-credential-vault can't be started" in error_of()
-
-    @pytest.mark.parametrize("name", ["../vault", "/bin/vault", "", " ", 7, ["vault"]])
-    def test_no_name_of_a_helper(self, docker, name):
-        docker.write({"credHelpers": {HOST: name}})
-        if name:
-            assert "is no name of a credential helper" in error_of()
-        else:
-            assert credentials_for(HOST) is None
+        assert "docker-credential-vault not installed" in error_of()
 
     def test_that_fails_is_quoted(self, docker):
         docker.write({"credsStore": "vault"})
-        docker.helper("vault", "echo 'the vault is locked'; echo 'run vault open' >&2; exit 3")
-        assert error_of().endswith("(exit status 3): the vault is locked run vault open")
+        docker.helper("vault", "echo 'the vault is locked'; exit 3")
+        error = error_of()
+        assert "the vault is locked" in error
+        assert f"set credentials for {HOST}" in error
 
-    def test_that_fails_with_a_secret_in_its_words_is_not(self, docker):
+    def test_that_fails_and_prints_a_secret_is_not_quoted(self, docker):
         docker.write({"credsStore": "vault"})
         docker.helper("vault", f"echo '{ANSWER}'; exit 3")
-        assert "may hold a secret" in error_of()
+        assert "may contain a secret" in error_of()
 
-    @pytest.mark.parametrize(
-        "said", ["", "alice", "[]", '{"Username":"a"}', '{"Username":"a","Secret":1}']
-    )
-    def test_that_says_something_else(self, docker, said):
+    @pytest.mark.parametrize("answer", ["", PASSWORD, "[]", '{"Username":"a"}'])
+    def test_an_answer_that_is_no_credentials_is_not_quoted(self, docker, answer):
         docker.write({"credsStore": "vault"})
-        docker.helper("vault", f"echo '{said}'")
-        assert "something else than credentials" in error_of()
-
-    def test_that_says_something_else_is_not_quoted(self, docker):
-        docker.write({"credsStore": "vault"})
-        docker.helper("vault", f"echo '{PASSWORD}'")
-        assert "something else than credentials" in error_of()
-
-    def test_that_waits_for_ever_is_ended_with_what_it_has_started(self, docker, monkeypatch):
-        monkeypatch.setattr(docker_config, "HELPER_SECONDS", 0.5)
-        docker.write({"credsStore": "vault"})
-        docker.helper("vault", f"echo '{ANSWER}'\nsleep 60")
-        started = time.monotonic()
-        assert "is not done within 0.5 s" in error_of()
-        assert time.monotonic() - started < 10
+        docker.helper("vault", f"echo '{answer}'")
+        assert f"docker login {HOST}" in error_of()
 
     @pytest.mark.parametrize("name", [PASSPHRASE, *ASIDE.values()])
     def test_it_does_not_see_the_engines_secrets(self, docker, monkeypatch, name):
