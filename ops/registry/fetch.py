@@ -14,6 +14,7 @@ import httpx
 from host.errors import TalosCacheError
 from ops.chunks import CHUNK_BYTES
 from ops.registry import answers, error_text
+from ops.registry.verdicts import NO_REPOSITORY
 from ops.tls.contexts import unverified_tls
 from plan import patience
 from plan.caches.cache import Cache
@@ -29,7 +30,7 @@ _WORDS_LENGTH = 200
 # The digest of no blob and no manifest that anybody has.
 NOBODYS = digest_of_hex("0" * 64)
 # There is no such blob. For HEAD of one Harbor looks only at what it holds, and asks no upstream.
-NO_BLOB = f"library/talos-cache/blobs/{NOBODYS}"
+NO_BLOB = f"{NO_REPOSITORY}/blobs/{NOBODYS}"
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 from ops.docker import api
 from ops.registry import upstreams_asked
 from ops.registry.ping import wait_for_answer
+from ops.registry.verdicts import Accepted, Refused, Unreachable, Verdict
 from plan.caches.cache_plan import CachePlan
-
-if TYPE_CHECKING:
-    from ops.registry.verdicts import Verdict
 
 LOG_LINES = 8
 
@@ -47,21 +44,10 @@ def _silent(plans: Sequence[CachePlan]) -> str | None:
 
 
 def _refused(
-    plans: Sequence[CachePlan], verdicts: "Sequence[Verdict]", warn: Callable[[str], object]
+    plans: Sequence[CachePlan], verdicts: Sequence[Verdict], warn: Callable[[str], object]
 ) -> str | None:
-    if not verdicts:
-        return None
-    # Imported already, where somebody was asked; otherwise it takes a quarter of a second.
-    from ops.registry.verdicts import (
-        Accepted,
-        Refused,
-        Unreachable,
-        Untrusted,
-    )
-
     known = {plan.host for plan in plans if plan.credentials}
-    refused = [one for one in verdicts if isinstance(one, Refused | Untrusted)]
-    failed = [one for one in refused if one.host in known]
+    failed = [one for one in verdicts if isinstance(one, Refused) and one.host in known]
     for one in verdicts:
         quiet = Accepted if one.host in known else Accepted | Unreachable
         if one not in failed and not isinstance(one, quiet):

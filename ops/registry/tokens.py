@@ -63,11 +63,11 @@ class BearerAuth(httpx.Auth):
     """A token that is sent along."""
 
     def __init__(self, token: str) -> None:
-        self._token = token
+        self.token = token
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Add it."""
-        request.headers["Authorization"] = f"Bearer {self._token}"
+        request.headers["Authorization"] = f"Bearer {self.token}"
         yield request
 
 

@@ -2,68 +2,87 @@
 
 import functools
 import ssl
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
 
 from ops.registry import answers, tokens
-from ops.registry.verdicts import (
-    Question,
-)
+from ops.registry.verdicts import Question
 from ops.tls import contexts
 from plan.network import is_used
 
-# For each step: to connect, and between two bytes.
-TIMEOUT_SECONDS = 5
-# Of an answer; words of errors and tokens are far shorter.
+# For each step: to connect, and between two bytes. Without a login there are seconds for all steps
+# together (`upstream_credentials.PATIENCE_SECONDS`).
+LOGIN_STEP_SECONDS = 5
+STEP_SECONDS = 2
+# Of an answer; error messages and tokens are far shorter.
 ANSWER_BYTES = 256 * 1024
-_SILENT = (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
-# What may stand before a page: a byte order mark as well.
+_PASSED_OVER = (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
+# What may be before a page: a byte order mark as well.
 BLANKS = " \t\r\n\f\ufeff"
 
 
-class Way:
-    """How far a question has come, for whoever waits for it.
+class Transport(httpx.BaseTransport):
+    """Uses the proxy for the URLs for which a cache would use it, redirects included.
 
     Attributes:
-        url: that is asked now; empty before the first.
-        is_connected: whether somebody has taken the connection, be it a proxy.
+        url: of the latest request; None before the first.
+        is_proxied: whether the proxy was used for it.
+        is_connected: whether its connection was accepted, by a proxy or by the server itself.
     """
 
-    def __init__(self) -> None:
-        self.url = ""
+    def __init__(self, question: Question) -> None:
+        self.url: httpx.URL | None = None
+        self.is_proxied = False
         self.is_connected = False
-        self._since = time.monotonic()
+        trusted = context(question.ca_pem)
+        self._no_proxy = question.proxy.no_proxy if question.proxy else ()
+        self._direct = httpx.HTTPTransport(verify=trusted, trust_env=False)
+        self._by_proxy = None
+        if question.proxy:
+            to_proxy = trusted if question.proxy.url.startswith("https://") else None
+            proxy = httpx.Proxy(question.proxy.url, ssl_context=to_proxy)
+            self._by_proxy = httpx.HTTPTransport(verify=trusted, trust_env=False, proxy=proxy)
 
-    def begin(self, url: str) -> None:
-        """The next request is this one's."""
-        self.url = url
-        self._since = time.monotonic()
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it the way that it has to go."""
+        self.url, self.is_proxied = request.url, False
+        request.extensions = {**request.extensions, "trace": self._trace}
+        try:
+            proxied = self._by_proxy if is_used(str(request.url), self._no_proxy) else None
+            self.is_proxied = proxied is not None
+            return (proxied or self._direct).handle_request(request)
+        except ValueError as error:  # a redirect may lead to a port or a name that can't be one
+            raise httpx.UnsupportedProtocol(str(error)) from error
 
-    def is_silent(self, seconds: float) -> bool:
-        """Whether the request under way has waited so long; several slow ones are a slow line."""
-        return self.is_connected and time.monotonic() - self._since >= seconds
+    def close(self) -> None:
+        """Close the connections."""
+        self._direct.close()
+        if self._by_proxy:
+            self._by_proxy.close()
 
-    def heard(self, event: str, _: Mapping[str, object]) -> None:
-        """For the extension `trace` of a request: connections are kept for the next one."""
-        if event.endswith(".connect_tcp.started"):
-            self.is_connected = False
-        elif event.endswith(".connect_tcp.complete"):
-            self.is_connected = True
+    def _trace(self, event: str, _: Mapping[str, object]) -> None:
+        """Connections are kept for the next request, which then has no such event."""
+        if event.endswith((".connect_tcp.started", ".connect_tcp.complete")):
+            self.is_connected = event.endswith(".complete")
 
 
-def client_for(question: Question, way: Way) -> httpx.Client:
+def client_for(question: Question, transport: Transport) -> httpx.Client:
     """A client that asks as the upstream's cache would."""
     return httpx.Client(
-        transport=Transport(question, way),
+        transport=transport,
         trust_env=False,
-        timeout=TIMEOUT_SECONDS,
+        timeout=step_seconds(question),
         follow_redirects=True,
         headers=answers.IDENTITY,
         event_hooks={"response": [functools.partial(answers.cut, most=ANSWER_BYTES)]},
     )
+
+
+def step_seconds(question: Question) -> float:
+    """How long to wait for each step of an answer."""
+    return LOGIN_STEP_SECONDS if question.login else STEP_SECONDS
 
 
 def context(ca_pem: str) -> ssl.SSLContext:
@@ -95,10 +114,10 @@ class Answer:
 
     @property
     def is_page(self) -> bool:
-        """Whether it is made for people who look at it; no registry's answer is.
+        """Whether it is made for people; no registry's answer is.
 
-        Its media type does not tell: many a web framework calls everything a page, and so Quay the
-        `true` that it answers at `/v2/`. Nothing else is there where the method is HEAD.
+        The media type does not tell: many a web framework calls everything a page, and so Quay the
+        `true` that it answers at `/v2/`. An answer to HEAD has nothing else.
         """
         if self.challenges or "Docker-Distribution-Api-Version" in self.headers:
             return False
@@ -107,45 +126,12 @@ class Answer:
         return self.text.lstrip(BLANKS).startswith("<")
 
     @property
-    def is_silent(self) -> bool:
-        """Whether a cache goes on after this at `/v2/`: there it looks for a login only at 401.
+    def is_passed_over(self) -> bool:
+        """Whether a cache goes on after this at `/v2/`: it looks for a login only at 401.
 
-        There are upstreams that serve images and nothing else, such as a web server with files.
+        There are upstreams that serve only images, such as a web server with files.
         """
-        return self.status in _SILENT and not self.is_page
-
-
-class Transport(httpx.BaseTransport):
-    """Asks through the proxy whom a cache would ask through it, redirects included."""
-
-    def __init__(self, question: Question, way: Way | None = None) -> None:
-        self._way = way or Way()
-        trusted = context(question.ca_pem)
-        self._no_proxy = question.no_proxy
-        self._direct = httpx.HTTPTransport(verify=trusted, trust_env=False)
-        self._proxied = self._direct
-        if question.proxy_url:
-            to_proxy = trusted if question.proxy_url.startswith("https://") else None
-            proxy = httpx.Proxy(question.proxy_url, ssl_context=to_proxy)
-            self._proxied = httpx.HTTPTransport(verify=trusted, trust_env=False, proxy=proxy)
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Pass it on to whoever it is to go through."""
-        self._way.begin(str(request.url))
-        request.extensions = {**request.extensions, "trace": self._way.heard}
-        try:
-            proxied = is_used(str(request.url), self._no_proxy)
-        except ValueError as error:  # where a redirect leads
-            raise httpx.UnsupportedProtocol(str(error)) from error
-        try:
-            return (self._proxied if proxied else self._direct).handle_request(request)
-        except UnicodeError as error:  # a name that can't be one
-            raise httpx.UnsupportedProtocol(f"{request.url.host!r} is no name: {error}") from error
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._direct.close()
-        self._proxied.close()
+        return self.status in _PASSED_OVER and not self.is_page
 
 
 def get(

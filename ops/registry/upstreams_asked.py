@@ -15,18 +15,15 @@ from typing import TYPE_CHECKING
 from ops.docker import docker_config
 from ops.errors import OpsError
 from ops.registry import ping
+from ops.registry.verdicts import Accepted, Question, Verdict
 from ops.stack import stack_files, stack_secrets
 from plan.caches.cache import Cache, of_settings
 from plan.caches.cache_plan import CachePlan
-from plan.settings.caches import UpstreamProxy
-from plan.settings.credentials import Credentials
 from plan.settings.stack import Settings
 from plan.settings.upstreams import UpstreamSettings
 
 if TYPE_CHECKING:
     from ops.registry.fetch import Source
-    from ops.registry.verdicts import Question, Verdict
-
 
 AT_ONCE = 8
 # A cache may have to get a token first. What is silent for longer is not told here.
@@ -34,7 +31,7 @@ CACHE_SECONDS = 10
 FAILED = http.client.INTERNAL_SERVER_ERROR
 
 
-def of_plans(plans: Sequence[CachePlan]) -> "tuple[Verdict, ...]":
+def of_plans(plans: Sequence[CachePlan]) -> tuple[Verdict, ...]:
     """What every upstream says that is asked at all; none is where the stack is offline."""
     return _asked([_of_plan(plan) for plan in plans if plan.asks_upstream])
 
@@ -85,13 +82,11 @@ def found(
     settings = docker_config.with_logins(settings, asked)
     files = stack_files.named_files(settings)
     questions = [
-        _of_settings(settings, upstream, files.get(upstream.ca_file, ""))
+        _of_settings(settings, upstream, files)
         for upstream in settings.cached
         if upstream.host in asked
     ]
     verdicts = _asked(questions)
-    from ops.registry.verdicts import Accepted
-
     sick = {one.host: str(one) for one in verdicts if not isinstance(one, Accepted)}
     well = [question for question in questions if question.host not in sick]
     try:
@@ -104,7 +99,7 @@ def found(
 def _cut_off(
     stack: str,
     settings: Settings,
-    well: "Sequence[Question]",
+    well: Sequence[Question],
     repositories: Mapping[str, str],
 ) -> dict[str, str]:
     """Upstream that is well -> what its cache says when it asks it in vain.
@@ -116,7 +111,7 @@ def _cut_off(
         settings = stack_secrets.settings_of(stack)
     by_host = {cache.host: cache for cache in of_settings(settings)}
 
-    def ask(question: "Question") -> str | None:
+    def ask(question: Question) -> str | None:
         repository = repositories.get(question.host, question.repository)
         return _trouble_of(by_host[question.host], question, repository)
 
@@ -125,7 +120,7 @@ def _cut_off(
         return {one.host: words for one, words in zip(well, said, strict=True) if words}
 
 
-def _trouble_of(cache: Cache, question: "Question", repository: str) -> str | None:
+def _trouble_of(cache: Cache, question: Question, repository: str) -> str | None:
     """What a cache says when it asks its upstream in vain; None if it does not.
 
     An upstream may well refuse repositories that it does not have: it is asked for the same, and
@@ -165,28 +160,27 @@ def sources_below_paths(settings: Settings) -> "Iterator[Mapping[str, Source]]":
     files = stack_files.named_files(settings)
     with ExitStack() as opened:
         yield {
-            one.host: opened.enter_context(
-                closing(_source(_of_settings(settings, one, files.get(one.ca_file, ""))))
-            )
+            one.host: opened.enter_context(closing(_source(_of_settings(settings, one, files))))
             for one in below
         }
 
 
-def _source(question: "Question") -> "Source":
+def _source(question: Question) -> "Source":
     from ops.registry import fetch
     from ops.registry.tokens import TokenAuth
     from ops.registry.upstream_transport import Transport
 
+    login = question.credentials
     keys = f'credentials["{question.host}"]'
     return fetch.source(
         f"{question.remote_url}/v2/{question.path_prefix}",
-        auth=TokenAuth(question.username, question.password, keys),
+        auth=TokenAuth(login.username if login else "", login.password if login else "", keys),
         transport=Transport(question),
     )
 
 
-def _asked(questions: "Sequence[Question]") -> "tuple[Verdict, ...]":
-    # It takes a quarter of a second to import, and what is offline asks nobody.
+def _asked(questions: Sequence[Question]) -> tuple[Verdict, ...]:
+    # It takes a quarter of a second to import, and offline no one is asked.
     if not questions:
         return ()
     from ops.registry import upstream_credentials
@@ -194,37 +188,27 @@ def _asked(questions: "Sequence[Question]") -> "tuple[Verdict, ...]":
     return upstream_credentials.ask_all(questions)
 
 
-def _of_plan(plan: CachePlan) -> "Question":
-    at = (plan.host, plan.remote_url, plan.path_prefix)
-    login = (plan.credentials, plan.from_docker)
-    return _question(*at, plan.upstream_ca, *login, plan.upstream_proxy)
-
-
-def _of_settings(settings: Settings, upstream: UpstreamSettings, ca_pem: str) -> "Question":
-    at = (upstream.host, upstream.remote_url, upstream.path_prefix)
-    login = (settings.credentials_for(upstream.host), upstream.from_docker)
-    return _question(*at, ca_pem, *login, settings.upstream_proxy)
-
-
-def _question(
-    host: str,
-    remote_url: str,
-    path_prefix: str,
-    ca_pem: str,
-    login: Credentials | None,
-    from_docker: bool,
-    proxy: UpstreamProxy | None,
-) -> "Question":
-    from ops.registry.verdicts import Question
-
+def _of_plan(plan: CachePlan) -> Question:
     return Question(
-        host=host,
-        remote_url=remote_url,
-        path_prefix=path_prefix,
-        username=login.username if login else "",
-        password=login.password if login else "",
-        from_docker=from_docker,
-        ca_pem=ca_pem,
-        proxy_url=proxy.url if proxy else "",
-        no_proxy=proxy.no_proxy if proxy else (),
+        host=plan.host,
+        remote_url=plan.remote_url,
+        credentials=plan.credentials,
+        from_docker=plan.from_docker,
+        path_prefix=plan.path_prefix,
+        ca_pem=plan.upstream_ca,
+        proxy=plan.upstream_proxy,
+    )
+
+
+def _of_settings(
+    settings: Settings, upstream: UpstreamSettings, files: Mapping[str, str]
+) -> Question:
+    return Question(
+        host=upstream.host,
+        remote_url=upstream.remote_url,
+        credentials=settings.credentials_for(upstream.host),
+        from_docker=upstream.from_docker,
+        path_prefix=upstream.path_prefix,
+        ca_pem=files.get(upstream.ca_file, ""),
+        proxy=settings.upstream_proxy,
     )

@@ -1,15 +1,17 @@
 """What is asked of an upstream, and what came of it."""
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
-import httpx
-
-from ops.registry.fetch import NO_BLOB
+from plan.settings.caches import UpstreamProxy
+from plan.settings.credentials import Credentials
 from plan.upstreams import KNOWN
 
-# A repository and a tag that are there, or were, and cost nobody anything; the one of docker.io is
-# what its documentation of the limit names. Elsewhere one that is not there says enough.
+if TYPE_CHECKING:
+    import httpx
+
+# A repository and a tag that exist, or did, and cost no one anything; the one of docker.io is the
+# one that its documentation of the limit names. Elsewhere one that does not exist tells enough.
 KNOWN_IMAGES = {
     "docker.io": ("ratelimitpreview/test", "latest"),
     "registry.k8s.io": ("pause", "3.10"),
@@ -18,43 +20,45 @@ KNOWN_IMAGES = {
     "ghcr.io": ("siderolabs/kubelet", "latest"),
 }
 ANY_IMAGE = ("talos-cache/question", "latest")
+# No one has it. Below a path, and in a project of Harbor, it is asked for a blob.
+NO_REPOSITORY = "library/talos-cache"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Whether an upstream can be pulled from, with these credentials.
+    """Whether images can be pulled from an upstream with these credentials.
 
     Attributes:
         host: upstream registry, as in an image reference.
-        remote_url: where its API is, without a slash at the end.
-        username: may be a secret as well; empty for nobody.
-        password: or token.
-        from_docker: whether these two are from the user's Docker configuration.
-        path_prefix: of its repositories. One that has it may be a Harbor, which fetches manifests
-            that it is asked for.
-        ca_pem: certificates to trust beside the public authorities; empty for none.
-        proxy_url: of a forward proxy, which may have a password in it; empty for none.
-        no_proxy: who is asked without it, see `plan.network.is_used`.
+        remote_url: of its API, without a slash at the end.
+        credentials: None for anonymous pulls.
+        from_docker: whether they are from the user's Docker configuration.
+        path_prefix: of its repositories. An upstream that has one may be a Harbor, which fetches
+            every manifest that it is asked for.
+        ca_pem: certificates to trust besides the public authorities; empty for none.
+        proxy: on the way to it.
     """
 
     host: str
     remote_url: str
-    username: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
+    credentials: Credentials | None = field(default=None, repr=False)
     from_docker: bool = False
     path_prefix: str = ""
     ca_pem: str = ""
-    proxy_url: str = field(default="", repr=False)
-    no_proxy: tuple[str, ...] = ()
+    proxy: UpstreamProxy | None = None
 
     @property
-    def login(self) -> httpx.BasicAuth | None:
-        """What it is asked with; None for anonymous pulls."""
-        return httpx.BasicAuth(self.username, self.password) if self.password else None
+    def login(self) -> "httpx.BasicAuth | None":
+        """The credentials, as they are sent."""
+        import httpx  # takes a quarter of a second, and offline no one is asked
+
+        if not self.credentials or not self.credentials.password:
+            return None
+        return httpx.BasicAuth(self.credentials.username, self.credentials.password)
 
     @property
     def known_image(self) -> tuple[str, str] | None:
-        """A repository and a tag that are there; None where nobody knows, as of a mirror."""
+        """A repository and a tag that exist; None if that is not known, as of a mirror."""
         known = KNOWN.get(self.host)
         if self.path_prefix or known is None or self.remote_url != known.remote_url:
             return None
@@ -62,82 +66,64 @@ class Question:
 
     @property
     def repository(self) -> str:
-        """Of these one that is there, where somebody knows; without what stands before all."""
+        """One to ask for, if possible one that exists; without the path before all of them."""
         if self.path_prefix:
-            return NO_BLOB.partition("/blobs/")[0]
+            return NO_REPOSITORY
         return (self.known_image or ANY_IMAGE)[0]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Accepted:
-    """Images can be pulled: the upstream takes the credentials, or asks for none."""
-
-    host: str
+    def below_path(self, repository: str) -> str:
+        """A repository's name at the upstream."""
+        return f"{self.path_prefix}/{repository}" if self.path_prefix else repository
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refused:
-    """The upstream, or its token service, does not take them.
+class Verdict:
+    """What an upstream's answers come to. None contains a secret.
 
     Attributes:
         host: upstream registry.
-        status: 401 or 403.
-        words: the upstream's own, without secrets; or why the credentials were not sent.
+        reason: half a sentence about it.
         fix: what to do.
     """
 
     host: str
-    status: int
-    words: str
-    fix: str
+    reason: str = ""
+    fix: str = ""
+    start: ClassVar[str] = ""
 
     def __str__(self) -> str:
-        return f"{self.host} refuses the credentials ({self.status}): {self.words}; {self.fix}"
+        return f"{self.start.format(self.host)} {self.reason}; {self.fix}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Useless:
-    """It answers, and nothing can be pulled: a cache serves only what it has.
-
-    Attributes:
-        host: upstream registry.
-        reason: as a half sentence about it.
-        fix: what to do.
-        what: can be pulled.
-    """
-
-    host: str
-    reason: str
-    fix: str
-    what: str = "nothing"
-
-    def __str__(self) -> str:
-        return f"{self.what} can be pulled from {self.host}: {self.reason}; {self.fix}"
+class Accepted(Verdict):
+    """Images can be pulled: the upstream accepts the credentials, or needs none."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Untrusted:
-    """The certificate is not to be trusted, so nothing was sent: a cache would fail as well."""
+class Refused(Verdict):
+    """The upstream, or its token service, refuses the credentials: with any, `up` fails."""
 
-    host: str
-    words: str
-    fix: str
-
-    def __str__(self) -> str:
-        return f"{self.host} has a certificate that is not trusted ({self.words}): {self.fix}"
+    start = "{} refuses the credentials"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Unreachable:
-    """No connection to it came about, as where there is no network."""
+class Untrusted(Refused):
+    """Its certificate is not trusted, so nothing was sent: a cache would fail as well."""
 
-    host: str
-    reason: str
-
-    def __str__(self) -> str:
-        asked = f"{self.host} could not be asked whether images can be pulled: {self.reason}"
-        keys = f"upstreams.{self.host}.remoteUrl and upstreamProxy"
-        return f"{asked}; check this machine's network, {keys}"
+    start = "{} has a certificate that is not trusted"
 
 
-Verdict: TypeAlias = Accepted | Refused | Useless | Untrusted | Unreachable
+class Useless(Verdict):
+    """It answers, but nothing can be pulled: a cache serves only what it has."""
+
+    start = "nothing can be pulled from {}:"
+
+
+class Partial(Useless):
+    """Not everything can be pulled, with credentials that are right."""
+
+    start = "not everything can be pulled from {}:"
+
+
+class Unreachable(Verdict):
+    """No connection to it was possible, as without a network."""
+
+    start = "{} could not be asked whether images can be pulled:"

@@ -28,6 +28,8 @@ from ops.registry.verdicts import (
     Untrusted,
     Useless,
 )
+from plan.settings.caches import UpstreamProxy
+from plan.settings.credentials import Credentials
 from tests.fakes import forward_proxy, token_service
 from tests.fakes.token_service import DENIED, WRONG, TokenService
 from tests.real.private import registry_process
@@ -35,24 +37,30 @@ from tests.real.private.authority import Authority
 
 HOST, ALICE, PASSWORD = "private.test", "alice", 'ge/heim+ &"<1>'
 NAME = "registry.private.test"
-SILENT = "it takes connections, and does not answer within 0.5 s"
+SILENT = "it accepts connections but does not answer within 0.5 s"
 LONG_LABEL = f"http://{'a' * 64}.test/"
 
 
 def question(url, password=PASSWORD, username=ALICE, **more):
-    return Question(host=HOST, remote_url=url, username=username, password=password, **more)
+    login = Credentials(username=username, password=password)
+    return Question(host=HOST, remote_url=url, credentials=login, **more)
 
 
-def refused(status, words):
+def refused(status, message):
     """Of these credentials."""
-    return Refused(host=HOST, status=status, words=words, fix=f'correct credentials["{HOST}"]')
+    fix = f'correct credentials["{HOST}"]'
+    return Refused(host=HOST, reason=f"({status}): {message}", fix=fix)
+
+
+def through(proxy, *no_proxy):
+    return UpstreamProxy(url=proxy, no_proxy=no_proxy)
 
 
 def verdict_on(*args, **kwargs):
     """The verdict; it never has the password in it."""
     asked = question(*args, **kwargs)
     verdict = ask(asked)
-    assert asked.password not in f"{verdict} {verdict!r} {asked!r}"
+    assert asked.credentials.password not in f"{verdict} {verdict!r} {asked!r}"
     return verdict
 
 
@@ -187,7 +195,8 @@ class TestTokens:
     def test_right(self, behind_tokens, tokens, authority):
         assert verdict_on(behind_tokens.url, ca_pem=authority.pem) == Accepted(host=HOST)
         assert tokens.issued == [(ALICE, ())]
-        assert behind_tokens.asked == ["/v2/", "/token?service=private+registry", "/v2/"]
+        image = "/v2/talos-cache/question/manifests/latest"
+        assert behind_tokens.asked == ["/v2/", "/token?service=private+registry", "/v2/", image]
 
     @pytest.mark.parametrize("username", [ALICE, "nobody"])
     def test_wrong(self, behind_tokens, tokens, authority, username):
@@ -226,7 +235,7 @@ class TestTokens:
     ):
         tokens.accounts, tokens.echo = {}, True
         verdict = verdict_on(behind_tokens.url, ca_pem=authority.pem)
-        assert verdict.words == f"{WRONG}: Basic ******** is ********:********"
+        assert verdict.reason == f"(401): {WRONG}: Basic ******** is ********:********"
 
 
 class TestRealm:
@@ -238,22 +247,22 @@ class TestRealm:
             verdict = verdict_on(upstream.url)
             sent = [authorization for _, authorization in upstream.seen]
         assert isinstance(verdict, Refused)
-        assert realm.removesuffix("/token") in verdict.words
-        assert "not in its own domain" in verdict.words
-        assert verdict.fix.startswith(f"take {HOST} out of upstreams")
+        assert realm.removesuffix("/token") in verdict.reason
+        assert "not in its own domain" in verdict.reason
+        assert HOST in verdict.fix
         assert sent == [None]
 
     def test_elsewhere_of_a_real_registry(self, tmp_path, tokens, behind_tokens, authority):
         realm = f"{behind_tokens.url}/token"
         with token_service.running(tmp_path, tokens, realm=realm) as upstream:
             verdict = verdict_on(upstream.url, ca_pem=authority.pem)
-        assert "not in its own domain" in verdict.words
+        assert "not in its own domain" in verdict.reason
         assert behind_tokens.asked == []
 
     @pytest.mark.parametrize("realm", ["", "token", "/token", "ftp://127.0.0.1/", "http://[::1/"])
     def test_that_is_none(self, realm):
         with answering(bearer(realm)) as upstream:
-            assert "names no token service" in verdict_on(upstream.url).words
+            assert "names no token service" in verdict_on(upstream.url).reason
 
     @pytest.mark.parametrize(
         ("remote_url", "realm", "is_sent"),
@@ -279,17 +288,15 @@ class TestRealm:
     def test_the_password_does_not_leave_tls(self):
         asked = question("https://example.com")
         why = upstream_trouble.why_not_sent(asked, "http://example.com/token")
-        assert why.endswith("has no TLS, the password was not sent to it")
+        assert "has no TLS" in why
 
 
 class TestTrust:
     def test_a_ca_that_nobody_has_named(self, basic):
         verdict = verdict_on(basic[0].url)
         assert isinstance(verdict, Untrusted)
-        assert str(verdict) == (
-            f"{HOST} has a certificate that is not trusted (unable to get local issuer "
-            f"certificate): name the CA that it is from with upstreams.{HOST}.ca"
-        )
+        assert "not trusted (unable to get local issuer certificate)" in str(verdict)
+        assert f"upstreams.{HOST}.ca" in verdict.fix
 
     def test_another_ca(self, basic, tmp_path):
         verdict = verdict_on(basic[0].url, ca_pem=Authority(tmp_path).pem)
@@ -329,7 +336,8 @@ class TestNoAnswer:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             port = listening.getsockname()[1]
         verdict = verdict_on(f"http://127.0.0.1:{port}")
-        assert verdict == Unreachable(host=HOST, reason=f"127.0.0.1:{port}: Connection refused")
+        assert isinstance(verdict, Unreachable)
+        assert verdict.reason == f"127.0.0.1:{port}: Connection refused"
         assert str(verdict).startswith(f"{HOST} could not be asked whether images")
         keys = f"upstreams.{HOST}.remoteUrl and upstreamProxy"
         assert str(verdict).endswith(f"refused; check this machine's network, {keys}")
@@ -340,7 +348,7 @@ class TestNoAnswer:
         assert verdict.reason.startswith("nowhere.invalid: ")
 
     def test_silent(self, monkeypatch):
-        monkeypatch.setattr(upstream_transport, "TIMEOUT_SECONDS", 0.5)
+        monkeypatch.setattr(upstream_transport, "LOGIN_STEP_SECONDS", 0.5)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             port = listening.getsockname()[1]
             for scheme in ("http", "https"):
@@ -350,7 +358,7 @@ class TestNoAnswer:
                 assert verdict.fix.endswith(f"correct upstreams.{HOST}.remoteUrl")
 
     def test_its_token_service_is_silent(self, monkeypatch):
-        monkeypatch.setattr(upstream_transport, "TIMEOUT_SECONDS", 0.5)
+        monkeypatch.setattr(upstream_transport, "LOGIN_STEP_SECONDS", 0.5)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             at = f"127.0.0.1:{listening.getsockname()[1]}"
 
@@ -359,22 +367,20 @@ class TestNoAnswer:
 
             with answering(elsewhere) as upstream:
                 verdict = verdict_on(upstream.url)
-        assert verdict.reason == SILENT.replace("it", f"{at}, where it sends whoever asks,", 1)
+        assert verdict.reason == SILENT.replace("it", f"{at}, to which it redirects,", 1)
 
     def test_it_speaks_no_tls(self, tmp_path):
         with registry_process.running(tmp_path) as registry:
             verdict = verdict_on(registry.url.replace("http", "https"))
-        assert str(verdict) == (
-            f"nothing can be pulled from {HOST}: it does not speak TLS; write http:// in "
-            f"upstreams.{HOST}.remoteUrl, if that is meant"
-        )
+        assert verdict.reason == "it does not speak TLS"
+        assert f"http:// in upstreams.{HOST}.remoteUrl" in verdict.fix
 
     def test_where_it_sends_to_speaks_no_tls(self):
         with answering((200, [], b"{}")) as other:
             elsewhere = f"{other.url}/v2/".replace("http", "https")
             with answering((307, [("Location", elsewhere)], b"")) as upstream:
                 verdict = verdict_on(upstream.url)
-        assert verdict.reason.endswith(", where it sends whoever asks, does not speak TLS")
+        assert verdict.reason.endswith(", to which it redirects, does not speak TLS")
         assert "http://" not in verdict.fix
 
     def test_it_wants_a_certificate(self, authority):
@@ -392,7 +398,6 @@ class TestNoAnswer:
         with taking(refuse) as at:
             verdict = verdict_on(f"https://{at}", ca_pem=authority.pem)
         assert isinstance(verdict, Useless)
-        assert "no TLS comes about between this machine and it" in verdict.reason
         assert "certificate required" in verdict.reason
 
     def test_it_wants_tls(self, basic):
@@ -437,31 +442,25 @@ class TestNoAnswer:
 
     @pytest.mark.parametrize(
         "where",
-        ["ftp://127.0.0.1/v2/", "http://[::1", "nowhere:x", "http://a..b/", LONG_LABEL],
+        ["ftp://127.0.0.1/v2/", "http://[::1", "nowhere:x", "http://a..b/", LONG_LABEL, "/v2/"],
     )
     def test_redirects_that_lead_nowhere(self, where):
         with answering((307, [("Location", where)], b"")) as upstream:
             verdict = verdict_on(upstream.url)
         assert isinstance(verdict, Useless)
-        assert verdict.reason.startswith("it names an address that can't be asked (")
-
-    def test_redirects_in_circles(self):
-        with answering((307, [("Location", "/v2/")], b"")) as upstream:
-            verdict = verdict_on(upstream.url)
-        assert isinstance(verdict, Useless)
-        assert verdict.reason == "it redirects in circles"
+        assert "does not answer as a registry does (" in verdict.reason
 
     @pytest.mark.parametrize(
-        ("said", "reason"),
+        "said",
         [
-            (b"220 mail.example.com ESMTP\r\n\r\n", "it does not answer as a registry does ("),
-            (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2_000_000, "it does not answer as a registry does"),
-            (b"", "it closes connections before it has answered"),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "it closes connections before it"),
+            b"220 mail.example.com ESMTP\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2_000_000,
+            b"",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
         ],
         ids=["mail", "header", "nothing", "half"],
     )
-    def test_no_registry(self, said, reason):
+    def test_no_registry(self, said):
         def answer(connection):
             with connection, suppress(ConnectionError):
                 connection.recv(1000)
@@ -470,12 +469,13 @@ class TestNoAnswer:
         with taking(answer) as at:
             verdict = verdict_on(f"http://{at}")
         assert isinstance(verdict, Useless)
-        assert verdict.reason.startswith(reason)
+        assert verdict.reason.startswith("it does not answer as a registry does (")
 
     def test_one_that_hangs_up_on_tls(self):
         with taking(socket.socket.close) as at:
             verdict = verdict_on(f"https://{at}")
-        assert verdict.reason == "it closes connections before it has answered"
+        assert isinstance(verdict, Useless)
+        assert verdict.reason.startswith("it does not answer as a registry does (")
 
 
 class TestWords:
@@ -521,7 +521,7 @@ class TestWords:
     def test_of_a_status_that_nobody_knows(self):
         with answering((499, [], b"{}")) as upstream:
             reason = verdict_on(upstream.url).reason
-        assert reason == "it answers with status 499: it says nothing more"
+        assert reason == "it answers with status 499: without a reason"
 
     def test_of_nobody_who_is_refused(self):
         challenge = [("WWW-Authenticate", 'Basic realm="team"')]
@@ -533,7 +533,7 @@ class TestWords:
         password = "two  blanks"
         with answering((403, [], f"not {password}".encode())) as upstream:
             verdict = verdict_on(upstream.url, password)
-        assert verdict.words == "not ********"
+        assert verdict.reason == "(403): not ********"
 
     def test_are_cut_off_behind_the_masks(self):
         asked = question("http://unused.test")
@@ -545,7 +545,7 @@ class TestWords:
         with answering((401, [("WWW-Authenticate", offered)] if offered else [], b"")) as upstream:
             verdict = verdict_on(upstream.url)
         wanted = offered.partition(" ")[0].lower() or "nothing"
-        assert verdict.words == f"it offers neither Basic nor Bearer authentication, but {wanted}"
+        assert verdict.reason.endswith(f"neither Basic nor Bearer authentication, but {wanted}")
 
     def test_credentials_do_not_follow_a_redirect_to_another_server(self):
         with answering((200, [], b"")) as other:
@@ -558,7 +558,7 @@ class TestWords:
 
             with answering(answer) as upstream:
                 ask(question(upstream.url))
-            assert other.seen == [("/v2/", None)]
+            assert {login for _, login in other.seen} == {None}
 
 
 class TestProxy:
@@ -575,11 +575,11 @@ class TestProxy:
             token_service.running(tmp_path, tokens, name=NAME, tls=tls) as upstream,
             forward_proxy.running(self.NAMES) as proxy,
         ):
-            asked = {"ca_pem": authority.pem, "proxy_url": proxy.url}
+            asked = {"ca_pem": authority.pem, "proxy": through(proxy.url)}
             assert verdict_on(upstream.url, **asked) == Accepted(host=HOST)
             assert set(proxy.asked) == {f"CONNECT {upstream.url.removeprefix('https://')}"}
             assert isinstance(verdict_on(upstream.url, "wrong", **asked), Refused)
-            assert isinstance(verdict_on(upstream.url, proxy_url=proxy.url), Untrusted)
+            assert isinstance(verdict_on(upstream.url, proxy=through(proxy.url)), Untrusted)
 
     def test_http(self, tmp_path):
         auth = registry_process.htpasswd(tmp_path / "htpasswd", {ALICE: PASSWORD})
@@ -587,13 +587,14 @@ class TestProxy:
             registry_process.running(tmp_path, auth=auth) as registry,
             forward_proxy.running(self.NAMES) as proxy,
         ):
-            assert verdict_on(self.named(registry), proxy_url=proxy.url) == Accepted(host=HOST)
-            assert proxy.asked == [f"GET {NAME}:{registry.port}"] * 2
+            assert verdict_on(self.named(registry), proxy=through(proxy.url)) == Accepted(host=HOST)
+            at = f"{NAME}:{registry.port}"
+            assert proxy.asked == [f"GET {at}", f"GET {at}", f"HEAD {at}"]
 
     @pytest.mark.parametrize("no_proxy", [NAME, ".private.test"])
     def test_not_for_what_is_to_be_asked_directly(self, basic, no_proxy):
         with forward_proxy.running(self.NAMES) as proxy:
-            asked = {"proxy_url": proxy.url, "no_proxy": (no_proxy,)}
+            asked = {"proxy": through(proxy.url, no_proxy)}
             verdict = verdict_on(self.named(basic[0]), **asked)
             assert proxy.asked == []
         assert isinstance(verdict, Unreachable)
@@ -608,40 +609,38 @@ class TestProxy:
 
     def test_one_that_refuses(self, basic):
         with forward_proxy.running({}) as proxy:
-            verdict = verdict_on(self.named(basic[0]), proxy_url=proxy.url)
+            verdict = verdict_on(self.named(basic[0]), proxy=through(proxy.url))
         assert isinstance(verdict, Useless), "who has no network has no proxy either"
         at = f"{NAME}:{basic[0].port}"
         proxys = proxy.url.removeprefix("http://")
-        assert verdict.reason.startswith(f"the proxy {proxys} does not let anybody through to {at}")
+        assert verdict.reason.startswith(f"the proxy {proxys} refuses connections to {at}")
         assert ": 403 " in verdict.reason
         assert verdict.fix == "correct upstreamProxy"
 
     def test_one_behind_which_nobody_answers(self, monkeypatch):
-        monkeypatch.setattr(upstream_transport, "TIMEOUT_SECONDS", 0.5)
+        monkeypatch.setattr(upstream_transport, "LOGIN_STEP_SECONDS", 0.5)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             at = f"127.0.0.1:{listening.getsockname()[1]}"
-            verdict = verdict_on(f"http://{NAME}", proxy_url=f"http://{at}")
+            verdict = verdict_on(f"http://{NAME}", proxy=through(f"http://{at}"))
         assert verdict.reason == SILENT.replace("it", f"it through the proxy {at}", 1)
         assert verdict.fix.endswith("remoteUrl or upstreamProxy")
 
     def test_one_that_is_away(self, basic):
         with socket.create_server(("127.0.0.1", 0)) as listening:
             port = listening.getsockname()[1]
-        verdict = verdict_on(self.named(basic[0]), proxy_url=f"http://127.0.0.1:{port}")
+        verdict = verdict_on(self.named(basic[0]), proxy=through(f"http://127.0.0.1:{port}"))
         assert verdict.reason.endswith(f"through the proxy 127.0.0.1:{port}: Connection refused")
 
-    def test_one_that_wants_a_password(self, basic, authority):
-        with forward_proxy.running(self.NAMES, login=("office", "pr0xy/pw")) as proxy:
-            right = proxy.url.replace("http://", "http://office:pr0xy%2Fpw@")
-            wrong = proxy.url.replace("http://", "http://office:wr0ng@")
-            assert isinstance(verdict_on(self.named(basic[0]), proxy_url=right), Untrusted)
-            verdict = verdict_on(self.named(basic[0]), proxy_url=wrong)
+    def test_one_that_wants_a_password(self, basic):
+        """A stack can't name one (docs/private.md)."""
+        with forward_proxy.running(self.NAMES, login=("office", "pr0xy")) as proxy:
+            verdict = verdict_on(self.named(basic[0]), proxy=through(proxy.url))
         assert "407" in verdict.reason
-        assert "wr0ng" not in f"{verdict!r} {question('', proxy_url=wrong)!r}"
+        assert verdict.fix == "correct upstreamProxy"
 
 
 def test_many_questions_are_asked_side_by_side_and_answered_in_order(basic, authority, monkeypatch):
-    monkeypatch.setattr(upstream_transport, "TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(upstream_transport, "LOGIN_STEP_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0), backlog=20) as listening:
         silent = f"http://127.0.0.1:{listening.getsockname()[1]}"
         asked = [question(silent) for _ in range(8)]

@@ -39,7 +39,7 @@ HOST = "team.example.com"
 SET = """pulumi config set --secret --path 'credentials["team.example.com"].username'"""
 JSON = [("Content-Type", "application/json")]
 PAGE = [("Content-Type", "text/html; charset=utf-8")]
-LOGIN = {"username": "me", "password": "hunter2"}
+LOGIN = {"credentials": Credentials(username="me", password="hunter2")}
 OPEN = (200, JSON, b"{}")
 NOT_FOUND = (404, JSON, b'{"errors":[{"code":"NAME_UNKNOWN"}]}')
 TOKEN = b'{"token":"a-token"}'
@@ -125,7 +125,7 @@ class TestWell:
     def test_quay_for_who_has_an_account(self, host, known):
         with answering(quay(["prometheus/busybox"])) as upstream:
             known("quay.io", upstream.url)
-            verdict = verdict_on(upstream.url, host, username="me", password="hunter2")
+            verdict = verdict_on(upstream.url, host, **LOGIN)
         assert verdict == Accepted(host=host)
 
     def test_quays_own_for_everybody(self, known):
@@ -140,7 +140,7 @@ class TestWell:
         assert methods == ["GET", "GET", "GET", "HEAD"]
 
     @pytest.mark.parametrize("status", [403, 404, 405])
-    @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
+    @pytest.mark.parametrize("login", [{}, LOGIN])
     def test_what_serves_images_and_nothing_else(self, status, login, known):
         asks = [("WWW-Authenticate", 'Basic realm="team"')]  # a cache looks at these only at 401
         for headers in (JSON, asks):
@@ -171,7 +171,7 @@ class TestWell:
 
     @pytest.mark.parametrize("kind", ["text/html", "text/html; charset=utf-8"])
     @pytest.mark.parametrize("body", [b"true", b"{}", b""])
-    @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
+    @pytest.mark.parametrize("login", [{}, LOGIN])
     def test_what_a_web_framework_calls_a_page(self, kind, body, login):
         answers = of(v2=(200, [("Content-Type", kind)], body))
         with answering(answers) as upstream:
@@ -206,24 +206,23 @@ class TestWell:
         token = (200, JSON, TOKEN)
         with answering(of(v2=with_token(OPEN), token=token)) as upstream:
             assert verdict_on(upstream.url) == Accepted(host=HOST)
-        assert upstream.asked == [("GET", "/v2/"), ("GET", "/token"), ("GET", "/v2/")]
+        manifest = "/v2/talos-cache/question/manifests/latest"
+        v2, token = ("GET", "/v2/"), ("GET", "/token")
+        assert upstream.asked == [v2, token, v2, ("HEAD", manifest)]
         assert "scope=repository%3Atalos-cache%2Fquestion%3Apull" in upstream.seen[1][0]
         assert upstream.seen[1][1] is None
 
     def test_docker_hub_is_asked_for_nothing_that_it_counts(self, known):
-        answers = of(v2=wants_token, token=(200, JSON, TOKEN), manifest=OPEN)
-        with answering(answers) as upstream:
-            known("docker.io", upstream.url)
-            assert verdict_on(upstream.url, "docker.io") == Accepted(host="docker.io")
-        manifest = "/v2/ratelimitpreview/test/manifests/latest"
-        assert upstream.asked == [("GET", "/v2/"), ("GET", "/token"), ("HEAD", manifest)]
-        assert upstream.seen[2][1] == "Bearer a-token"
+        self.asks_docker_hub(known)
 
     def test_nor_for_who_has_an_account(self, known):
+        self.asks_docker_hub(known, **LOGIN)
+
+    def asks_docker_hub(self, known, **login):
         answers = of(v2=with_token(OPEN), token=(200, JSON, TOKEN), manifest=OPEN)
         with answering(answers) as upstream:
             known("docker.io", upstream.url)
-            verdict = verdict_on(upstream.url, "docker.io", username="me", password="hunter2")
+            verdict = verdict_on(upstream.url, "docker.io", **login)
         assert verdict == Accepted(host="docker.io")
         manifest = ("HEAD", "/v2/ratelimitpreview/test/manifests/latest")
         v2, token = ("GET", "/v2/"), ("GET", "/token")
@@ -251,7 +250,7 @@ class TestWell:
         if v2 is wants_token:
             scope = "scope=repository%3Aproxy-docker.io%2Flibrary%2Ftalos-cache%3Apull"
             assert scope in upstream.seen[1][0]
-            assert len(upstream.asked) == 3
+            assert len(upstream.asked) == 4
 
 
 class TestUseless:
@@ -287,7 +286,7 @@ class TestUseless:
     @pytest.mark.parametrize("limited", ["v2", "manifest"])
     def test_too_many_requests_for_who_has_an_account(self, v2, limited):
         answers = {"v2": v2, "token": (200, JSON, TOKEN), limited: (429, JSON, b"")}
-        verdict = self.useless(of(**answers), "docker.io", username="me", password="hunter2")
+        verdict = self.useless(of(**answers), "docker.io", **LOGIN)
         assert "(429)" in verdict.reason
         assert verdict.fix == "wait, or use an account there that has a higher limit"
 
@@ -296,10 +295,9 @@ class TestUseless:
     def test_credentials_that_are_right_and_do_not_open_what_anybody_may_pull(self, v2, status):
         answers = of(v2=v2, token=(200, JSON, TOKEN), manifest=(status, JSON, b""))
         verdict = self.useless(answers, "docker.io", "not everything", **LOGIN)
-        assert "it takes the credentials" in verdict.reason
-        assert f"ratelimitpreview/test, which anybody may pull ({status})" in verdict.reason
-        fix = 'let that account pull public images, or correct credentials["docker.io"]'
-        assert verdict.fix == fix
+        assert "it accepts the credentials" in verdict.reason
+        assert f"refuses ratelimitpreview/test, which is public ({status})" in verdict.reason
+        assert verdict.fix.endswith('correct credentials["docker.io"]')
 
     @pytest.mark.parametrize("status", [401, 403])
     def test_credentials_that_get_no_token_for_what_anybody_may_pull(self, status):
@@ -308,19 +306,19 @@ class TestUseless:
 
         answers = of(v2=with_token(OPEN), token=token, manifest=wants_token)
         verdict = self.useless(answers, "docker.io", "not everything", **LOGIN)
-        assert "it takes the credentials" in verdict.reason
+        assert "it accepts the credentials" in verdict.reason
 
     @pytest.mark.parametrize("status", [401, 403])
     def test_credentials_that_are_never_sent(self, status):
         answers = of(v2=OPEN, manifest=(status, JSON, b""))
-        verdict = self.useless(answers, "docker.io", username="me", password="hunter2")
+        verdict = self.useless(answers, "docker.io", **LOGIN)
         assert "the credentials are not used" in verdict.reason
 
     @pytest.mark.parametrize("status", [500, 502, 503])
     def test_sick(self, status):
         verdict = self.useless((status, PAGE, b"<title>Down</title><p>for maintenance"))
         assert verdict.reason == f'it answers with status {status}: a web page, "Down"'
-        assert "wait until it is well again" in verdict.fix
+        assert verdict.fix.startswith("wait")
 
     def test_forbidden(self):
         said = b'{"errors":[{"code":"DENIED","message":"not from your country"}]}'
@@ -355,7 +353,7 @@ class TestUseless:
         assert "open it in a browser and log in" in verdict.fix
         assert f"upstreams.{HOST}.remoteUrl" in verdict.fix
 
-    @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
+    @pytest.mark.parametrize("login", [{}, LOGIN])
     @pytest.mark.parametrize("body", [b"<title>Log in</title>", b""])
     @pytest.mark.parametrize("sick", ["v2", "manifest"])
     def test_a_network_that_says_that_it_wants_a_login(self, login, body, sick):
@@ -384,7 +382,7 @@ class TestUseless:
         assert "web page" in self.useless(of(v2=OPEN, manifest=(200, PAGE, b""))).reason
 
     def test_a_login_page_for_who_has_an_account(self):
-        verdict = self.useless((200, PAGE, b"<html>"), username="me", password="hunter2")
+        verdict = self.useless((200, PAGE, b"<html>"), **LOGIN)
         assert "web page" in verdict.reason
 
     def test_basic(self):
@@ -433,28 +431,41 @@ class TestUseless:
             known = request.headers.get("Authorization")
             return OPEN if known else (401, [("WWW-Authenticate", "Basic realm=x")], b"")
 
-        login = {"username": "me", "password": "hunter2", "path_prefix": "team"}
+        login = {**LOGIN, "path_prefix": "team"}
         with answering(of(v2=v2, blob=(status, JSON, b""))) as upstream:
             verdict = verdict_on(upstream.url, **login)
             assert upstream.seen[-1] == (f"/v2/team/{NO_BLOB}", upstream.seen[1][1])
         assert isinstance(verdict, Refused)
-        assert "below team" in verdict.words
+        assert "below team" in verdict.reason
         fix = f'correct credentials["{HOST}"], or correct upstreams.{HOST}.pathPrefix'
         assert verdict.fix == fix
         with answering(of(v2=v2)) as upstream:
             assert verdict_on(upstream.url, **login) == Accepted(host=HOST)
 
-    @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
+    @pytest.mark.parametrize("login", [{}, LOGIN])
     @pytest.mark.parametrize("status", [401, 403])
     def test_refused_below_a_path_where_v2_is_open(self, status, login):
         answers = of(v2=OPEN, blob=(status, JSON, b""))
         verdict = self.useless(answers, path_prefix="team", **login)
         assert ("credentials are not used" in str(verdict)) is bool(login)
 
+    def test_refused_below_a_path_as_at_v2(self):
+        """The cache sends no credentials, because it is not asked for any."""
+        refuses = (403, JSON, b"")
+        verdict = self.useless(of(v2=refuses, blob=refuses), path_prefix="team", **LOGIN)
+        assert "credentials are not used" in verdict.reason
+
+    @pytest.mark.parametrize("v2", [with_token, with_login])
+    def test_a_login_that_is_refused_at_v2_only(self, v2):
+        answers = of(v2=v2((403, JSON, b"")), token=(200, JSON, TOKEN), manifest=NOT_FOUND)
+        with answering(answers) as upstream:
+            verdict = verdict_on(upstream.url, **LOGIN)
+        assert isinstance(verdict, Refused)
+        assert verdict.reason.startswith("(403)")
+
     def test_a_token_service_elsewhere(self):
         verdict = self.useless(bearer("https://tokens.example.org/token"))
         assert "https://tokens.example.org is not in its own domain" in verdict.reason
-        assert "asks for no token there" in verdict.reason
         assert "pulumi config" not in verdict.fix, "credentials would not help"
 
     def test_another_way_to_log_in(self):
@@ -462,7 +473,7 @@ class TestUseless:
         assert "negotiate" in verdict.reason
         assert "pulumi config" not in verdict.fix
 
-    @pytest.mark.parametrize("login", [{}, {"username": "me", "password": "hunter2"}])
+    @pytest.mark.parametrize("login", [{}, LOGIN])
     def test_a_login_for_manifests_only(self, login):
         verdict = self.useless(of(v2=OPEN, manifest=wants_token), **login)
         assert "a login for manifests (401) but does not say so at /v2/" in verdict.reason
@@ -475,7 +486,7 @@ def test_a_ca_that_nobody_has_named(tmp_path, authority):
     with registry_process.running(tmp_path, tls=tls) as registry:
         verdict = verdict_on(registry.url)
         assert isinstance(verdict, Untrusted)
-        assert verdict.fix == f"name the CA that it is from with upstreams.{HOST}.ca"
+        assert f"upstreams.{HOST}.ca" in verdict.fix
         assert verdict_on(registry.url, ca_pem=authority.pem) == Accepted(host=HOST)
 
 
@@ -485,59 +496,39 @@ def test_a_real_token_service_that_knows_nobody(tmp_path):
 
 
 class TestPatience:
-    def test_nobody_waits_long_for_one_who_says_nothing(self, monkeypatch):
+    def test_no_one_waits_long_for_a_name(self, monkeypatch):
         monkeypatch.setattr(upstream_credentials, "PATIENCE_SECONDS", 0.3)
-        monkeypatch.setattr(upstream_transport, "TIMEOUT_SECONDS", 3600)
-        begin, wait, order = (
-            upstream_credentials._Asked.__init__,
-            upstream_credentials._Asked.verdict,
-            [],
-        )
-
-        def begun(one, question):
-            order.append("asked")
-            begin(one, question)
-
-        def waited(one):
-            order.append("waited for")
-            return wait(one)
-
-        monkeypatch.setattr(upstream_credentials._Asked, "__init__", begun)
-        monkeypatch.setattr(upstream_credentials._Asked, "verdict", waited)
         over = threading.Event()
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(60) and [])
         url = "http://nobody.example.com"
         questions = [Question(host=f"{n}.example.com", remote_url=url) for n in range(40)]
+        started = time.monotonic()
         verdicts = ask_all(questions)
+        seconds = time.monotonic() - started
         over.set()
-        reason = "no answer within 0.3 s"
-        assert verdicts == tuple(Unreachable(host=one.host, reason=reason) for one in questions)
-        assert order == ["asked"] * 40 + ["waited for"] * 40, "side by side"
+        assert [one.host for one in verdicts] == [one.host for one in questions]
+        assert {(type(one), one.reason) for one in verdicts} == {
+            (Unreachable, "no answer within 0.3 s")
+        }
+        assert seconds < 5, "side by side"
 
-    @pytest.mark.parametrize(("login", "seconds"), [({}, 3), (LOGIN, 30)])
-    @pytest.mark.parametrize("is_slow_line", [False, True])
-    def test_nor_for_one_who_drips(self, login, seconds, is_slow_line):
-        """Several slow requests, the last of them for less than half of it, are no silence."""
-        asked, over = threading.Event(), threading.Event()
+    @pytest.mark.parametrize("login", [{}, LOGIN])
+    def test_a_slow_line_is_not_silence(self, monkeypatch, login):
+        for name in ("PATIENCE_SECONDS", "LOGIN_PATIENCE_SECONDS"):
+            monkeypatch.setattr(upstream_credentials, name, 0.5)
 
         def drip(request):
-            asked.set()
-            over.wait(60)
+            time.sleep(0.3)
             return OPEN
 
         with answering(drip) as upstream:
-            one = upstream_credentials._Asked(Question(host=HOST, remote_url=upstream.url, **login))
-            assert asked.wait(60)
-            one._deadline = time.monotonic()
-            one._way._since += 60 if is_slow_line else -60
-            verdict = one.verdict()
-            over.set()
-        if is_slow_line:
-            assert verdict == Unreachable(host=HOST, reason=f"no answer within {seconds} s")
-        else:
-            assert isinstance(verdict, Useless)
-            reason = f"it takes connections, and does not answer within {seconds} s"
-            assert verdict.reason == reason, "who has no network gets no connection"
+            verdict = ask_all([Question(host=HOST, remote_url=upstream.url, **login)])[0]
+        assert isinstance(verdict, Unreachable)
+        assert verdict.reason == "no answer within 0.5 s"
+
+    def test_silence_is_noticed_before_patience_ends(self):
+        assert upstream_transport.STEP_SECONDS < upstream_credentials.PATIENCE_SECONDS
+        assert upstream_transport.LOGIN_STEP_SECONDS < upstream_credentials.LOGIN_PATIENCE_SECONDS
 
     def test_what_goes_wrong_is_raised(self):
         with pytest.raises(ValueError, match="no certificates"):
@@ -585,14 +576,14 @@ class TestUp:
         with answering((307, [("Location", location)], b"")) as upstream:
             failed, (warning,) = self.said(upstream.url)
         assert failed is None
-        assert warning.startswith(f"nothing can be pulled from {HOST}: it ")
+        assert warning.startswith(f"nothing can be pulled from {HOST}: ")
 
     def test_so_is_silence(self, monkeypatch):
-        monkeypatch.setattr(upstream_transport, "TIMEOUT_SECONDS", 0.5)
+        monkeypatch.setattr(upstream_transport, "STEP_SECONDS", 0.5)
         with socket.create_server(("127.0.0.1", 0)) as listening:
             failed, (warning,) = self.said(f"https://127.0.0.1:{listening.getsockname()[1]}")
         assert failed is None
-        assert "does not answer within 0.5 s; wait" in warning
+        assert "does not answer within 0.5 s; wait" in warning, "without a network no one connects"
 
     def test_no_network_is_where_there_are_credentials(self):
         login = {HOST: {"username": "me", "password": "hunter2"}}
@@ -656,9 +647,9 @@ def test_an_up_that_changes_nothing_asks_each_upstream_one_question(monkeypatch,
     manifest = ("HEAD", "/v2/ratelimitpreview/test/manifests/latest")
     blob = ("HEAD", f"/v2/proxy-docker.io/{NO_BLOB}")
     assert {host: upstream.asked for host, upstream in upstreams.items()} == {
-        "docker.io": [v2, token, *([v2] if login else []), manifest],
-        HOST: [v2, token, v2],
-        "harbor.example.com": [v2, token, *([v2] if login else []), blob],
+        "docker.io": [v2, token, v2, manifest],
+        HOST: [v2, token, v2, ("HEAD", "/v2/talos-cache/question/manifests/latest")],
+        "harbor.example.com": [v2, token, v2, blob],
     }
     assert [cache.asked for cache in caches.values()] == [[v2]] * len(hosts)
 
@@ -864,6 +855,8 @@ class TestWhoLacksNobodysBlob:
             assert upstream_credentials.lacks_nobodys_blob(question, "team/app")
         prefix = f"{question.path_prefix}/" if question.path_prefix else ""
         assert upstream.asked[-1] == ("HEAD", f"/v2/{prefix}team/app/blobs/{NOBODYS}")
+        tokens = [path for path, _ in upstream.seen if path.startswith("/token")]
+        assert all("scope=repository%3Ateam%2Fapp%3Apull" in path for path in tokens)
 
     @pytest.mark.parametrize(
         "answers",

@@ -23,6 +23,7 @@ from ops.registry.verdicts import (
     Useless,
 )
 from plan.images.manifests import MANIFEST_BYTES
+from plan.settings.credentials import Credentials
 
 MIB = 1024 * 1024
 ENDLESS = 100 * MIB
@@ -206,11 +207,10 @@ TOKENS = [
 @pytest.mark.parametrize("challenge", CHALLENGES, ids=range(len(CHALLENGES)))
 def test_a_challenge_that_is_anything(challenge, login):
     with answering((401, {HEADER: challenge}, b"")) as url:
-        asked = Question(
-            host="private.test", remote_url=url, username=login and "alice", password=login
-        )
+        who = Credentials(username=login and "alice", password=login)
+        asked = Question(host="private.test", remote_url=url, credentials=who)
         assert isinstance(upstream_credentials.ask(asked), Refused | Useless | Unreachable)
-        source = fetch.source(f"{url}/v2", auth=TokenAuth(asked.username, login))
+        source = fetch.source(f"{url}/v2", auth=TokenAuth(who.username, login))
         with pytest.raises(FetchError):
             fetch.manifest(source, "team/a", "v1")
 
@@ -238,7 +238,8 @@ def test_who_is_refused_with_a_token_is_told_whatever_was_asked_for():
 
 
 def verdict(url):
-    question = Question(host="private.test", remote_url=url, username="alice", password="Secret")
+    alice = Credentials(username="alice", password="Secret")
+    question = Question(host="private.test", remote_url=url, credentials=alice)
     return upstream_credentials.ask(question)
 
 
