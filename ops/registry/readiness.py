@@ -1,4 +1,4 @@
-"""Waits until every cache answers; says which do not, and what their logs end with."""
+"""Waits until every cache answers; names those that do not, with the end of their logs."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,19 +13,18 @@ LOG_LINES = 8
 
 
 def unready(plans: Sequence[CachePlan], warn: Callable[[str], object]) -> str | None:
-    """Ask all caches at once until each has answered or its time is up; and meanwhile upstreams.
+    """Poll all caches at once until each has answered or timed out; meanwhile ask upstreams.
 
     Each upstream is asked once whether images can be pulled from it.
 
     Args:
         plans: of the caches, at least one.
-        warn: told what does not work and is not the stack's mistake. An upstream to which no
-            connection comes about is none where it needs no login: people without a network know
-            that.
+        warn: called with what does not work and is not the stack's mistake. An upstream that can't
+            be reached is left out if it needs no login: people without a network know that.
 
     Returns:
-        None when all is well; else a report that names each cache that does not answer,
-        with the last lines of its log, or each upstream that refuses, in its own words.
+        None if all is well; else a report that names each cache that does not answer, with the last
+        lines of its log, or each upstream that refuses the credentials, with its own message.
     """
     with ThreadPoolExecutor(max_workers=1) as pool:
         asked = pool.submit(upstreams_asked.of_plans, plans)
@@ -36,11 +35,11 @@ def unready(plans: Sequence[CachePlan], warn: Callable[[str], object]) -> str | 
 def _silent(plans: Sequence[CachePlan]) -> str | None:
     with ThreadPoolExecutor(max_workers=len(plans)) as pool:
         outcomes = list(pool.map(_waited, plans))
-    sick = [(plan, why) for plan, why in zip(plans, outcomes, strict=True) if why]
-    if not sick:
+    failing = [(plan, why) for plan, why in zip(plans, outcomes, strict=True) if why]
+    if not failing:
         return None
-    count = "1 cache does" if len(sick) == 1 else f"{len(sick)} caches do"
-    return "\n".join([f"{count} not answer:", *(_report(plan, why) for plan, why in sick)])
+    count = "1 cache does" if len(failing) == 1 else f"{len(failing)} caches do"
+    return "\n".join([f"{count} not answer:", *(_report(plan, why) for plan, why in failing)])
 
 
 def _refused(

@@ -1,8 +1,8 @@
 """Asks the upstreams of a stack, once each, whether images can be pulled.
 
-`up`, `doctor` and `warm` ask, and say what is not well. They do no more, because what a cache has
-is served whatever its upstream answers. The last two also ask the caches of those that are well: a
-cache keeps, until it ends, how its upstream once wanted a login.
+`up`, `doctor` and `warm` ask, and say what is wrong. They do no more, because what a cache has is
+served whatever its upstream answers. The last two also ask the caches of healthy upstreams: a cache
+remembers, until it stops, that its upstream once wanted a login.
 """
 
 import http.client
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from ops.registry.fetch import Source
 
 AT_ONCE = 8
-# A cache may have to get a token first. What is silent for longer is not told here.
+# A cache may have to get a token first. One that is silent for longer is not reported here.
 CACHE_SECONDS = 10
 FAILED = http.client.INTERNAL_SERVER_ERROR
 
 
 def of_plans(plans: Sequence[CachePlan]) -> tuple[Verdict, ...]:
-    """What every upstream says that is asked at all; none is where the stack is offline."""
+    """The verdict on every upstream that has to be asked: on none if the stack is offline."""
     return _asked([_of_plan(plan) for plan in plans if plan.asks_upstream])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Why images do not come.
+    """Why images can't be pulled.
 
     Attributes:
         sick: upstream -> why nothing can be pulled from it and what to do.
-        cut_off: upstream that is well -> what its cache says all the same when it has to ask it.
+        cut_off: healthy upstream -> the error of its cache all the same, when it has to ask it.
         unasked: why no cache was asked; None if they were.
     """
 
@@ -52,7 +52,7 @@ class Found:
 
     @property
     def lines(self) -> dict[str, str]:
-        """Upstream -> what is not well about it."""
+        """Upstream -> what is wrong with it."""
         return {**self.sick, **self.cut_off}
 
 
@@ -61,12 +61,12 @@ def found(
     hosts: Collection[str] | None = None,
     repositories: Mapping[str, str] | None = None,
 ) -> Found:
-    """What is not well of upstreams, and of the ways of their caches to them.
+    """What is wrong with upstreams, and between them and their caches.
 
     Args:
         stack: its name.
         hosts: of the upstreams to ask; absent: all that have caches here.
-        repositories: upstream -> one that it has, where that is known better than elsewhere.
+        repositories: upstream -> one that it has, if the caller knows one.
 
     Raises:
         OpsError: the credentials can't be read.
@@ -77,7 +77,7 @@ def found(
     asked = here if hosts is None else here.intersection(hosts)
     if not asked:
         return Found()
-    # Whoever is asked without credentials is asked also where others' can't be read.
+    # Unreadable credentials of other upstreams must not keep these from being asked.
     settings = stack_secrets.settings_of(stack, upstreams=asked, logins=False)
     settings = docker_config.with_logins(settings, asked)
     files = stack_files.named_files(settings)
@@ -102,10 +102,10 @@ def _cut_off(
     well: Sequence[Question],
     repositories: Mapping[str, str],
 ) -> dict[str, str]:
-    """Upstream that is well -> what its cache says when it asks it in vain.
+    """Healthy upstream -> the error of its cache when that asks it in vain.
 
     Raises:
-        OpsError: what the caches are asked with can't be read.
+        OpsError: the login of the caches can't be read.
     """
     if well and settings.cache_login and settings.cache_login.is_encrypted:
         settings = stack_secrets.settings_of(stack)
@@ -121,11 +121,11 @@ def _cut_off(
 
 
 def _trouble_of(cache: Cache, question: Question, repository: str) -> str | None:
-    """What a cache says when it asks its upstream in vain; None if it does not.
+    """The error of a cache when it asks its upstream in vain; None if it does not.
 
-    An upstream may well refuse repositories that it does not have: it is asked for the same, and
-    only where that is no refusal the cache is to blame. A cache that is not there, or wants another
-    login than the stack's, is somebody else's to tell.
+    An upstream may refuse repositories that it does not have: it gets the same request, and only
+    if it does not refuse that, the cache is to blame. A cache that does not run, or wants another
+    login than the stack's, is reported elsewhere.
     """
     from ops.registry import fetch, upstream_credentials
 
@@ -136,7 +136,7 @@ def _trouble_of(cache: Cache, question: Question, repository: str) -> str | None
         return None
     with closing(fetch.opened(cache)) as asked:
         trouble = fetch.upstream_trouble(asked, repository, CACHE_SECONDS)
-    # That there are too many requests (429) passes by itself.
+    # Too many requests (429): that passes by itself.
     is_cut_off = trouble and (trouble.status in fetch.REFUSALS or trouble.status >= FAILED)
     if not is_cut_off or not upstream_credentials.lacks_nobodys_blob(question, repository):
         return None
@@ -147,10 +147,10 @@ def _trouble_of(cache: Cache, question: Question, repository: str) -> str | None
 def sources_below_paths(settings: Settings) -> "Iterator[Mapping[str, Source]]":
     """Upstream -> where its cache gets images from, for upstreams whose images are below a path.
 
-    Images go by the names that nodes use for them.
+    Images have the names that nodes use for them.
 
     Args:
-        settings: of the stack, with its upstreams' credentials opened.
+        settings: of the stack, with its upstreams' credentials decrypted.
 
     Raises:
         OpsError: the credentials in Docker's own configuration can't be read.

@@ -1,6 +1,6 @@
 """What upstreams say to credentials: real registries with basic and with token authentication.
 
-The token service and the proxy are doubles (tests/fakes/token_service.py, forward_proxy.py).
+The token service and the proxy are fakes (tests/fakes/token_service.py, forward_proxy.py).
 """
 
 import base64
@@ -66,7 +66,7 @@ def verdict_on(*args, **kwargs):
 
 @pytest.fixture(scope="module")
 def basic(tmp_path_factory, authority):
-    """A registry with basic authentication over TLS, and the file that says who may."""
+    """A registry with basic authentication over TLS, and the file of its accounts."""
     folder = tmp_path_factory.mktemp("basic")
     auth = registry_process.htpasswd(folder / "htpasswd", {ALICE: PASSWORD})
     tls = authority.server("127.0.0.1")
@@ -95,7 +95,7 @@ def tokens(behind_tokens):
 
 @contextmanager
 def taking(serve):
-    """The address of a server that leaves each connection to `serve`, which closes it."""
+    """The address of a server that passes each connection to `serve`, which closes it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def accept():
@@ -562,7 +562,7 @@ class TestWords:
 
 
 class TestProxy:
-    """Names that only the proxy can look up: what arrives has gone through it."""
+    """Names that only the proxy can resolve: what arrives has gone through it."""
 
     NAMES: ClassVar = {NAME: "127.0.0.1"}
 

@@ -1,4 +1,4 @@
-"""Upstreams that are asked without credentials: what is not well is named, with what to do."""
+"""Upstreams that are asked without credentials: what is wrong is named, with what to do."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def verdict_on(url, host=HOST, **more):
 
 @pytest.fixture
 def known(monkeypatch):
-    """Have an upstream that is known, such as docker.io, at this URL."""
+    """Put a known upstream, such as docker.io, at this URL."""
 
     def at(host, url):
         monkeypatch.setitem(KNOWN, host, replace(KNOWN[host], remote_url=url))
@@ -60,7 +60,7 @@ def known(monkeypatch):
 
 
 def of(**answers):
-    """Answers by what is asked for: `v2`, `token`, `manifest`, `blob`; else it is not there."""
+    """Answers by what is asked for: `v2`, `token`, `manifest`, `blob`; others are not found."""
 
     def answer(request):
         kind = "v2" if request.path == "/v2/" else request.path.split("/")[1].partition("?")[0]
@@ -79,21 +79,21 @@ def wants_token(request):
 
 
 def with_token(answer):
-    """`answer` to who has one."""
+    """`answer` to a request with one."""
     return lambda request: answer if request.headers.get("Authorization") else wants_token(request)
 
 
 def with_login(answer):
-    """`answer` to who has a user name."""
+    """`answer` to a request with a user name."""
     asks = (401, [("WWW-Authenticate", 'Basic realm="team"')], b"")
     return lambda request: answer if request.headers.get("Authorization") else asks
 
 
 def quay(public=(), token=(200, JSON, TOKEN)):
-    """Quay's answers, as its `endpoints/v2` makes them, where it has these public repositories.
+    """Quay's answers, as its `endpoints/v2` makes them, if it has these public repositories.
 
-    To `/v2/` it says `true`, which Flask calls a web page; and how to log in, also at 200. A token
-    for nobody is no login there. What is not there wants one, and so does what is private.
+    To `/v2/` it says `true`, which Flask calls a web page; and how to log in, also at 200. There an
+    anonymous token is not a login. What does not exist wants one, and so does what is private.
     """
 
     def challenge(request, scope=""):
@@ -549,7 +549,7 @@ class TestUp:
 
     @pytest.fixture(autouse=True)
     def not_loopback(self, monkeypatch):
-        """The servers of these tests are there; a stack's never are."""
+        """The servers of these tests are on loopback; a stack's never are."""
         monkeypatch.setattr("plan.loopback.is_loopback", lambda _: False)
 
     def test_all_is_well(self):
@@ -657,7 +657,7 @@ def test_an_up_that_changes_nothing_asks_each_upstream_one_question(monkeypatch,
 class TestReasons:
     @pytest.fixture
     def stack(self, monkeypatch, tmp_path):
-        """Write the stack's file, of which nothing can be decrypted."""
+        """Write the stack's file; nothing in it can be decrypted."""
 
         def locked(*_):
             raise OpsError("incorrect passphrase")
@@ -733,7 +733,7 @@ class TestReasons:
 
 @pytest.fixture
 def deaf(tmp_path, monkeypatch):
-    """A real cache, once of an upstream that wants a login, now of what it has become since."""
+    """A real cache, first of an upstream that wants a login, then of what became of it."""
     monkeypatch.setattr("plan.loopback.is_loopback", lambda _: False)
     helper = tmp_path / "anonymous"
     helper.write_text('#!/bin/sh\necho \'{"ServerURL":"x","Username":"","Secret":""}\'\n')
@@ -780,7 +780,7 @@ def deaf(tmp_path, monkeypatch):
 
 
 class TestCutOff:
-    """Caches whose upstreams are well; they are real."""
+    """Real caches, whose upstreams are healthy."""
 
     @pytest.mark.parametrize("login", [None, "hunter2"])
     @pytest.mark.parametrize("tls", [False, True])
@@ -804,7 +804,7 @@ class TestCutOff:
             assert upstreams_asked.found("mine") == Found()
 
     def test_what_another_login_says_is_not_the_upstreams(self, deaf):
-        """The stack has it already, and `up` has not been run yet."""
+        """The stack has it already, but `up` has not been run yet."""
         with deaf(login="hunter2", knows="hunter3"):
             assert upstreams_asked.found("mine") == Found()
 

@@ -147,7 +147,7 @@ def test_a_harbor_that_is_not_up_says_nothing_about_a_login():
 
 def test_a_token_service_elsewhere_gets_no_password(projects, login, double):
     double.realm = "https://elsewhere.test/service/token"
-    assert "it sends for a token to" in asked(settings_of(double.url, login)).unknown
+    assert "it names the token service" in asked(settings_of(double.url, login)).unknown
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])

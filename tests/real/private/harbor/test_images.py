@@ -428,10 +428,9 @@ class TestTokens:
 
     def test_so_is_nobody(self, made, plan):
         done, _ = pulled(source(plan.url, PROJECT, "", ""), image("v1"))
-        assert done.said[image("v1")] == (
-            f"{plan.url}: nobody without a login may pull from {PROJECT}, or it is not there: set "
-            "harborLogin (or harborAdmin), or make the project public"
-        )
+        why = done.said[image("v1")]
+        assert why.startswith(f"{plan.url}: no one may pull from {PROJECT} without a login")
+        assert "set harborLogin" in why
 
     def test_a_name_that_may_be_a_secret_is_not_told(self, made, plan):
         keys = 'credentials["quay.io"]'
@@ -457,13 +456,13 @@ class TestTokens:
     def test_a_password_goes_to_no_other_server(self, robot, made):
         made.realm = "http://127.0.0.2:1/service/token"
         why = pulled(robot, image("v1"))[0].said[image("v1")]
-        assert "it sends for a token to http://127.0.0.2:1" in why
+        assert "token service http://127.0.0.2:1" in why
         assert made.tokens == {}
 
     def test_a_project_that_there_is_not(self, made, plan):
         registry = source(plan.url, "nothing", plan.robot, ROBOT_SECRET)
         why = pulled(registry, image("v1"))[0].said[image("v1")]
-        assert "the project nothing, or there is none of this name" in why
+        assert "the project nothing, or there is none" in why
 
 
 class TestHeld:
