@@ -1,6 +1,6 @@
 """Static credentials from the user's own Docker configuration, as `docker login` leaves them there.
 
-The `docker` package reads the file and runs credential helpers: docs/adr/0040 says what follows.
+The `docker` package reads the file and runs credential helpers: docs/adr/0038 says what follows.
 """
 
 import os
