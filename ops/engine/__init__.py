@@ -1,1 +1,1 @@
-"""What this project asks of the Pulumi engine: its command line, and the state that it keeps."""
+"""What this project needs of the Pulumi engine: its command line, and the state that it keeps."""

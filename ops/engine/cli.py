@@ -25,40 +25,40 @@ EVENT_LOG = {"PULUMI_DEBUG_COMMANDS": "true"}
 def run(command: str, stack: str, *arguments: str, **variables: str) -> int:
     """Run `pulumi` with the user's terminal; returns its exit status.
 
-    The engine shows what it does as it always does. Where it fails, the last lines are ours: they
-    come from its event log and say once what failed, and what to do.
+    The engine shows its progress as usual. If it fails, the last lines are ours: taken from its
+    event log, they say once what failed, and what to do.
 
-    The terminal sends Ctrl-C to it too, and it then ends in order, which takes its time. So from
-    before it starts until it has ended, Ctrl-C does nothing here; `pulumi` would inherit that if
-    the signal were ignored, but not a handler.
+    The terminal sends Ctrl-C to the engine too, which then ends in order; that takes a while. So
+    from before it starts until it has ended, Ctrl-C does nothing here. A handler does that: an
+    ignored signal would be inherited by `pulumi`.
 
     Args:
-        command: what the user has called, as in `make up`.
+        command: what the user ran, as in `make up`.
         stack: its name.
-        arguments: of `pulumi`.
-        variables: of `make`, beside the stack's.
+        arguments: for `pulumi`.
+        variables: for `make`, besides STACK.
     """
     interrupts: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     try:
-        # Its owner's alone, and gone at the end: the log holds whatever plugins say.
+        # Private, and removed at the end: the log contains whatever plugins print.
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "events"
             argv = [_program(stack), *arguments, "--stack", stack, "--event-log", str(log)]
             status = subprocess.run(argv, cwd=ROOT, env={**os.environ, **EVENT_LOG}).returncode
             if status != 0:
-                given = {"STACK": stack, **variables}
-                again = " ".join(["make", command, *(f"{key}={given[key]}" for key in given)])
+                settings = {"STACK": stack, **variables}.items()
+                retry = " ".join(["make", command, *(f"{key}={value}" for key, value in settings)])
                 interrupted = bool(interrupts)
-                said = failures.report(command, again, _events(log), interrupted=interrupted)
-                print(f"\n{said}", file=sys.stderr)
+                report = failures.report(command, retry, _events(log), interrupted=interrupted)
+                print(f"\n{report}", file=sys.stderr)
         return status
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def _events(log: Path) -> Iterator[dict[str, Any]]:
-    """What the engine has logged; nothing where it did not get that far."""
+    """What the engine has logged; nothing if it did not get that far."""
     if not log.exists():
         return
     for line in log.read_text().splitlines():
@@ -72,7 +72,7 @@ def output(stack: str, *arguments: str) -> str:
     """What a `pulumi` command for a stack prints.
 
     Raises:
-        OpsError: it fails; with what it said.
+        OpsError: it fails; with its output.
     """
     done = subprocess.run(
         [_program(stack), *arguments, "--stack", stack, "--non-interactive"],
@@ -83,8 +83,8 @@ def output(stack: str, *arguments: str) -> str:
     )
     if done.returncode != 0:
         # Errors of resources are on standard output, all others on standard error.
-        said = "\n".join(part.strip() for part in (done.stdout, done.stderr) if part.strip())
-        raise OpsError(f"pulumi {' '.join(arguments)} failed: {said}")
+        printed = "\n".join(part.strip() for part in (done.stdout, done.stderr) if part.strip())
+        raise OpsError(f"pulumi {' '.join(arguments)} failed: {printed}")
     return done.stdout
 
 
@@ -92,7 +92,7 @@ def _program(stack: str) -> str:
     """The engine's CLI.
 
     Raises:
-        OpsError: it is not there; or nobody has said where state is kept.
+        OpsError: it is not on PATH, or the environment does not say where state is kept.
     """
     set_up = f"Set this shell up: {set_up_line(stack)}"
     if (program := shutil.which("pulumi")) is None:
@@ -103,8 +103,8 @@ def _program(stack: str) -> str:
 
 
 def select(stack: str) -> None:
-    """Make the stack where state is kept, if it is not there yet."""
-    state_folder.mend()
+    """Create the stack where state is kept, if it is not there yet."""
+    state_folder.repair()
     state_folder.refuse_damaged(stack)
     output(stack, "stack", "select", "--create")
 

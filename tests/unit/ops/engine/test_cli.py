@@ -1,4 +1,4 @@
-"""How the engine is run; doubles stand in its place, scripts that only do what they show."""
+"""How the engine is run; doubles take its place, scripts that only do what is written here."""
 
 import json
 import os
@@ -13,8 +13,8 @@ import pytest
 from ops.engine import cli
 from ops.errors import OpsError
 
-# It ends after the second interrupt only, so that none comes when it has ended already; or after
-# a while, where it gets none.
+# It ends only after the second interrupt, so that none comes after its end; or after a while, if
+# it gets none.
 PULUMI = """#!/bin/sh
 interrupts=0 waited=0
 trap 'interrupts=$((interrupts + 1)); echo "interrupt $interrupts"' INT
@@ -33,7 +33,7 @@ def double(folder, text):
     program.chmod(0o755)
 
 
-def test_ctrl_c_lets_it_end_in_order(tmp_path):
+def test_after_ctrl_c_it_can_end_in_order(tmp_path):
     double(tmp_path, PULUMI)
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT],
@@ -52,13 +52,13 @@ def test_ctrl_c_lets_it_end_in_order(tmp_path):
         for count in (1, 2):  # an impatient user
             os.killpg(process.pid, signal.SIGINT)
             assert process.stdout.readline() == f"interrupt {count}\n"
-        said, last = process.communicate(timeout=30)
+        printed, errors = process.communicate(timeout=30)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    assert (said, process.returncode) == ("ended in order\n", 7)
-    assert last.splitlines()[1] == "up was interrupted:"
+    assert (printed, process.returncode) == ("ended in order\n", 7)
+    assert errors.splitlines()[1] == "up was interrupted:"
 
 
 # Writes an event log as the engine does, where `--event-log` says, and what it was called with.
@@ -97,9 +97,9 @@ def test_the_last_lines_of_a_failed_run_are_ours(engine, capfd):
     log = [event("no room", "a::b::c::one"), event("no room", "a::b::c::two"), torn]
     here = engine(log, 255)
     assert cli.run("down", "mine", "destroy", "--yes") == 255
-    said = capfd.readouterr()
-    assert said.out == "live\n", "what the engine shows goes straight to the terminal"
-    assert said.err.splitlines() == [
+    printed = capfd.readouterr()
+    assert printed.out == "live\n", "what the engine shows goes straight to the terminal"
+    assert printed.err.splitlines() == [
         "the engine's own error",
         "",
         "down failed:",
@@ -112,18 +112,18 @@ def test_the_last_lines_of_a_failed_run_are_ours(engine, capfd):
     log_file = Path(called.split()[-1])
     assert not log_file.parent.exists(), "nothing is left of the log"
     mode = int((here / "mode").read_text(), 8)
-    assert mode & (stat.S_IRWXG | stat.S_IRWXO) == 0, "nor could anybody else read it"
+    assert mode & (stat.S_IRWXG | stat.S_IRWXO) == 0, "and no one else could read it"
 
 
-def test_the_line_to_repeat_removes_no_more_than_was_asked(engine, capfd):
+def test_the_line_to_repeat_removes_no_more_than_the_first(engine, capfd):
     engine([event("no room", "a::b::c::one")], 255)
     assert cli.run("cluster-down", "mine", "destroy", CLUSTER="one") == 255
     last = capfd.readouterr().err.splitlines()[-1]
     assert last.endswith("continue with: make cluster-down STACK=mine CLUSTER=one")
 
 
-def test_a_run_that_went_well_adds_nothing(engine, capfd):
-    engine([event("told, and overcome", "a::b::c::one")], 0)
+def test_a_run_that_succeeds_adds_nothing(engine, capfd):
+    engine([event("reported, and overcome", "a::b::c::one")], 0)
     assert cli.run("up", "mine", "up") == 0
     assert capfd.readouterr().err == "the engine's own error\n"
 
@@ -137,7 +137,7 @@ def test_an_engine_that_did_not_get_as_far_as_a_log(tmp_path, monkeypatch, capfd
     assert capfd.readouterr().err.splitlines() == ["error: the stack is locked", "", last]
 
 
-def test_a_command_that_fails_tells_what_it_said_on_either_stream(tmp_path, monkeypatch):
+def test_a_command_that_fails_is_reported_with_both_its_streams(tmp_path, monkeypatch):
     double(tmp_path, "#!/bin/sh\necho 'of a resource'; echo 'of the engine' >&2; exit 1\n")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
@@ -147,7 +147,7 @@ def test_a_command_that_fails_tells_what_it_said_on_either_stream(tmp_path, monk
 
 @pytest.fixture
 def bare(tmp_path, monkeypatch):
-    """A PATH without anything, and nobody logged in anywhere."""
+    """A PATH without anything, and no login to any backend."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
     for name in ("PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"):

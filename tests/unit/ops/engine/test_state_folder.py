@@ -1,4 +1,4 @@
-"""Where state lies, and what a killed engine leaves in it."""
+"""Where state is kept, and what a killed engine leaves there."""
 
 import json
 
@@ -28,10 +28,10 @@ def test_the_folder_of_a_login_counts_too(monkeypatch, tmp_path):
     assert str(state_folder.path()) == "/one/.pulumi"
 
 
-def test_other_backends_have_no_folder_and_nothing_to_mend(monkeypatch):
+def test_other_backends_have_no_folder_and_nothing_to_repair(monkeypatch):
     monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://bucket")
     assert state_folder.path() is None
-    assert state_folder.mend() == []
+    assert state_folder.repair() == []
 
 
 def test_only_empty_attributes_go(monkeypatch, tmp_path):
@@ -41,7 +41,7 @@ def test_only_empty_attributes_go(monkeypatch, tmp_path):
     contents = {"a.json": "{}", "a.json.attrs": "", "b.json": "", "b.json.attrs": "{}"}
     for name, content in contents.items():
         (stacks / name).write_text(content)
-    assert state_folder.mend() == [stacks / "a.json.attrs"]
+    assert state_folder.repair() == [stacks / "a.json.attrs"]
     assert sorted(p.name for p in stacks.iterdir()) == ["a.json", "b.json", "b.json.attrs"]
 
 
@@ -58,7 +58,7 @@ def test_they_go_wherever_the_engine_keeps_state(monkeypatch, tmp_path, name):
     attributes = tmp_path / ".pulumi" / f"{name}.attrs"
     attributes.parent.mkdir(parents=True)
     attributes.touch()
-    assert state_folder.mend() == [attributes]
+    assert state_folder.repair() == [attributes]
 
 
 def test_plugins_in_the_same_home_are_not_looked_at(monkeypatch, tmp_path):
@@ -66,17 +66,17 @@ def test_plugins_in_the_same_home_are_not_looked_at(monkeypatch, tmp_path):
     plugin = tmp_path / ".pulumi" / "plugins" / "resource-docker-v5.2.0" / "empty.attrs"
     plugin.parent.mkdir(parents=True)
     plugin.touch()
-    assert state_folder.mend() == []
+    assert state_folder.repair() == []
     assert plugin.exists()
 
 
-def test_a_folder_that_is_not_there_yet_needs_no_mending(monkeypatch, tmp_path):
+def test_a_folder_that_does_not_exist_yet_needs_no_repair(monkeypatch, tmp_path):
     monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path / 'none'}")
-    assert state_folder.mend() == []
+    assert state_folder.repair() == []
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"version": 3, "check', "[]", "5", "[" * 99999])
-def test_a_state_that_was_cut_off_is_told_with_the_one_before_it(monkeypatch, tmp_path, content):
+def test_a_damaged_state_is_refused_with_the_line_that_restores_it(monkeypatch, tmp_path, content):
     monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
     stacks = tmp_path / ".pulumi" / "stacks" / "talos-cache"
     stacks.mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_a_state_that_was_cut_off_is_told_with_the_one_before_it(monkeypatch, tm
     state_folder.refuse_damaged("new")
 
 
-def test_the_home_of_nobody_is_told(monkeypatch):
+def test_the_home_of_an_unknown_user_is_refused(monkeypatch):
     monkeypatch.setenv("PULUMI_BACKEND_URL", "file://~nosuchuser/state")
     with pytest.raises(OpsError, match="no home folder for ~nosuchuser"):
         state_folder.path()
