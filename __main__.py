@@ -10,7 +10,7 @@ from components.docker_bridge import gateway
 from ops import whose
 from ops.docker import which
 from ops.ending import in_words
-from ops.registry.readiness import unready
+from ops.registry.readiness import not_ready
 from ops.stack import config, machine_facts, preflight
 from plan.caches import addressing
 from plan.ownership import Recorded
@@ -33,7 +33,7 @@ def main() -> None:
     warnings = preflight.check(host, plan.caches, plan.clusters, recorded, us, preview=preview)
     for warning in (*plan.warnings, *warnings):
         pulumi.log.warn(warning)
-    ready = CacheSet("caches", plan.caches, us.labels, probe=unready).ready
+    ready = CacheSet("caches", plan.caches, us.labels, probe=not_ready).ready
     if plan.behind:
         ready = _behind_harbor(stack, settings, plan, recorded, ready)
     for cluster in plan.clusters:

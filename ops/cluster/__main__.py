@@ -1,11 +1,11 @@
 """`python -m ops.cluster create | update | delete`: starts the real work out of the engine's reach.
 
-The engine ends a cancelled command with SIGKILL, which leaves no time to tidy up. So the work is
-done by a second process in a session of its own, at the other end of a pipe: when this process
-dies, the pipe closes, and the other one stops what it does and removes what it has made.
+The engine ends a cancelled command with SIGKILL, which leaves no time to clean up. So a second
+process in its own session does the work, at the other end of a pipe: when this process dies, the
+pipe closes, and the other one stops what it is doing and removes what it has made.
 
-Where the engine itself is killed, its command plugin kills this process too, or dies before it can
-(seen of the official one, 1.2.1). Then nobody reads what this process prints, and it ends too.
+If the engine itself is killed, its command plugin kills this process too, or dies before it can
+(seen with the official one, 1.2.1). Then no one reads what this process prints, and it ends too.
 """
 
 import select
@@ -17,8 +17,8 @@ from host import entry_point
 from ops.cluster.command import COMMANDS, main
 
 WORK = "--work"
-LOOK_MILLISECONDS = 200
-# What a system tells of a pipe that nobody reads.
+POLL_MILLISECONDS = 200
+# What poll reports for a pipe whose reader is gone.
 GONE = select.POLLERR | select.POLLHUP
 
 
@@ -26,18 +26,18 @@ def start(argv: Sequence[str]) -> int:
     """Run the work in its own session and wait for it; returns its exit status.
 
     Args:
-        argv: of the process that does the work; the first line that it reads is what this one got,
-            and the end of that is the end of all waiting.
+        argv: of the process that does the work. It reads one line, which is what this process was
+            given, and then end of file once no one waits for it any more.
     """
     secrets = sys.stdin.buffer.read().strip()
     worker = subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True)
-    assert worker.stdin is not None  # noqa: S101 - asked for above
+    assert worker.stdin is not None  # noqa: S101 - it is a pipe
     worker.stdin.write(secrets + b"\n")
     worker.stdin.flush()  # and left open: it closes when this process ends, however it ends
     reader = select.poll()
-    reader.register(sys.stdout, 0)  # what is told without being asked for: that it is gone
+    reader.register(sys.stdout, 0)  # no events wanted: GONE is always reported
     while (status := worker.poll()) is None:
-        if any(told & GONE for _, told in reader.poll(LOOK_MILLISECONDS)):
+        if any(events & GONE for _, events in reader.poll(POLL_MILLISECONDS)):
             return entry_point.INTERRUPTED
     return status
 

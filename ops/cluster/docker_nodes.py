@@ -1,8 +1,8 @@
-"""What there is of clusters in Docker, what is in the way of one, and how one is removed.
+"""Finds clusters in Docker and what conflicts with them, and removes them.
 
-talosctl marks what it makes with the cluster's name, and two clusters of one name look the same to
-it. So what is attached to the network that the docker provisioner has made, by its id, is its
-owner's.
+talosctl labels what it makes with the cluster's name, so it can't tell two clusters of the same
+name apart. What counts is the network, which the docker provisioner makes: containers that are
+attached to it, by its id, belong to its owner.
 """
 
 import ipaddress
@@ -19,18 +19,18 @@ from plan.talos.cluster import ClusterPlan
 
 OWNER_LABEL = "talos-cache.owner"
 CLUSTER_LABEL = "talos.cluster.name"
-# How often, and how long apart, nothing must be found before a cluster counts as gone; and where
-# its create was broken off, so that Docker may still be making a node.
+# A cluster counts as gone after this many looks that found nothing, this far apart. It takes more
+# after an interrupted create: Docker may still be creating a node.
 QUIET_LOOKS = 4
 UNFINISHED_LOOKS = 20
 QUIET_SECONDS = 0.25
-# For Docker to remove its nodes, with those that it does not get rid of at once.
+# For Docker to remove all nodes, including those that it can't remove at once.
 REMOVE_SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """Ids of what Docker has of a cluster."""
+class Resources:
+    """Ids of a cluster's networks and containers in Docker."""
 
     networks: tuple[str, ...]
     containers: tuple[str, ...]
@@ -38,12 +38,12 @@ class Found:
 
 def own(
     client: docker.DockerClient, plan: ClusterPlan, owner: str, recorded: Collection[str] = ()
-) -> Found:
+) -> Resources:
     """What belongs to this owner's cluster.
 
     Args:
-        client: of Docker.
-        plan: of the cluster.
+        client: Docker's.
+        plan: the cluster's.
         owner: see `folder.owner_of`.
         recorded: ids of networks and containers that are known to be the owner's.
     """
@@ -59,13 +59,13 @@ def own(
         if row["Id"] in recorded
         or ((row["Labels"] or {}).get(CLUSTER_LABEL) == plan.name and _attached(row) & ours)
     )
-    return Found(networks=tuple(networks), containers=containers)
+    return Resources(networks=tuple(networks), containers=containers)
 
 
 def all_of(client: docker.DockerClient, owner: str) -> tuple[str, ...]:
-    """Ids of the nodes of every cluster that an owner has."""
-    networks = [one for one in client.api.networks() if _labelled(one, owner)]
-    ours = {name for one in networks for name in (one["Id"], one["Name"])}
+    """Ids of the nodes of all clusters of an owner."""
+    networks = [network for network in client.api.networks() if _labelled(network, owner)]
+    ours = {name for network in networks for name in (network["Id"], network["Name"])}
     return tuple(row["Id"] for row in client.api.containers(all=True) if _attached(row) & ours)
 
 
@@ -77,13 +77,13 @@ def network_conflicts(
     *,
     of_others: bool = False,
 ) -> list[str]:
-    """Networks in Docker with the cluster's name, or that overlap with its own, and whose they are.
+    """Docker networks that have the cluster's name or overlap with its network, with their owners.
 
     Args:
-        client: of Docker.
-        plan: of the cluster.
+        client: Docker's.
+        plan: the cluster's.
         owner: see `folder.owner_of`.
-        recorded: ids that are known to be this very cluster's.
+        recorded: ids that are known to be this cluster's.
         of_others: leave out the other clusters of this owner.
     """
     mine = own(client, plan, owner, recorded)
@@ -99,7 +99,7 @@ def network_conflicts(
         elif subnet := _overlapping(network, plan.settings.cidr):
             texts.append(
                 f"The network {plan.settings.cidr} of the cluster {plan.name} overlaps with "
-                f"{subnet} of {_described(network['Name'], labels)}. Write another cluster.cidr, "
+                f"{subnet} of {_described(network['Name'], labels)}. Choose another cluster.cidr, "
                 "or remove that network."
             )
     return texts
@@ -108,13 +108,13 @@ def network_conflicts(
 def node_conflicts(
     client: docker.DockerClient, plan: ClusterPlan, owner: str, recorded: Collection[str] = ()
 ) -> list[str]:
-    """Containers that have the names of the cluster's nodes, and whose they are.
+    """Containers with the names of the cluster's nodes, and who made them.
 
     Args:
-        client: of Docker.
-        plan: of the cluster.
+        client: Docker's.
+        plan: the cluster's.
         owner: see `folder.owner_of`.
-        recorded: ids that are known to be this very cluster's.
+        recorded: ids that are known to be this cluster's.
     """
     mine = own(client, plan, owner, recorded)
     texts = []
@@ -135,23 +135,23 @@ def remove(
     *,
     unfinished: bool = False,
 ) -> None:
-    """Remove what is the owner's: nodes with their anonymous volumes, then the network.
+    """Remove the owner's nodes with their anonymous volumes, then the network.
 
-    It looks again until nothing is left: Docker may still be making the nodes that a talosctl
-    which was ended a moment ago has asked for.
+    It keeps looking for a while: Docker may still be creating nodes for a talosctl that was
+    stopped a moment ago.
 
     Args:
-        client: of Docker.
-        plan: of the cluster.
+        client: Docker's.
+        plan: the cluster's.
         owner: see `folder.owner_of`.
-        recorded: ids that are known to be this very cluster's.
-        unfinished: whether a talosctl was ended just now.
+        recorded: ids that are known to be this cluster's.
+        unfinished: whether a talosctl was stopped just now.
 
     Raises:
         DockerException: Docker does not remove a node.
-        RequestException: it does not answer.
+        RequestException: Docker does not answer.
     """
-    found = own(client, plan, owner, recorded)
+    networks = own(client, plan, owner, recorded).networks
     deadline = time.monotonic() + REMOVE_SECONDS
     looks = 0
     while looks < (UNFINISHED_LOOKS if unfinished else QUIET_LOOKS):
@@ -159,15 +159,15 @@ def remove(
             for node in nodes:
                 remove_until_gone(client, node, deadline)
             looks = 0
-        elif not found.networks:
-            break  # without one of ours, no node can come that would be
+        elif not networks:
+            break  # no node can appear that would be attached to one of ours
         else:
             time.sleep(QUIET_SECONDS)
         looks += 1
-    for network in found.networks:
+    for network in networks:
         try:
             for guest in client.api.inspect_network(network)["Containers"] or {}:
-                # A cache or a tool that somebody connected by hand; it stays, without this network.
+                # A cache or a tool that was connected by hand; it stays, without this network.
                 client.api.disconnect_container_from_network(guest, network, force=True)
             client.api.remove_network(network)
         except NotFound:
@@ -183,7 +183,7 @@ def _labelled(network: dict, owner: str) -> bool:  # type: ignore[type-arg]  # J
 
 
 def _attached(row: dict) -> set[str]:  # type: ignore[type-arg]  # JSON from Docker
-    """Ids of its networks and, since one that has not been started has none yet, the name."""
+    """Ids of a container's networks; and the name of one, for it has no ids before it starts."""
     networks = (row.get("NetworkSettings") or {}).get("Networks") or {}
     return {
         str(row.get("HostConfig", {}).get("NetworkMode")),
@@ -212,15 +212,15 @@ def _node_names(plan: ClusterPlan) -> Iterable[str]:
 
 def _same_name(plan: ClusterPlan, what: str, labels: dict[str, str]) -> str:
     stack = labels.get(STACK_LABEL)
-    maker = f"the stack {stack} made it" if stack else "this stack did not make it"
+    maker = f"made by the stack {stack}" if stack else "not made by this stack"
     way_out = (
-        f"make down STACK={stack}, where that stack lives"
+        f"make down STACK={stack}, where that stack is"
         if stack
         else f"talosctl cluster destroy --name {plan.name}"
     )
     return (
-        f"There is {what} of a cluster {plan.name} already, and {maker}. Write another "
-        f"cluster.name, or remove that cluster: {way_out}."
+        f"A cluster {plan.name} already has {what}, {maker}. Choose another cluster.name, or "
+        f"remove that cluster: {way_out}."
     )
 
 

@@ -1,8 +1,7 @@
 """Runs the nodes of a cluster as containers in Docker.
 
-talosctl marks what it makes with the cluster's name, and two clusters of one name look the same to
-it. So the network is made here, before talosctl runs: it carries the owner's label, and what is
-attached to that very network, by its id, is the owner's. talosctl uses a network that it finds.
+The network is made here, before talosctl runs, to carry the owner's label: by it, clusters of the
+same name are told apart (see `docker_nodes`). talosctl uses a network that it finds.
 """
 
 import functools
@@ -22,7 +21,7 @@ from ops.cluster.docker_nodes import CLUSTER_LABEL, OWNER_LABEL
 from ops.cluster.folder import image_lock
 from ops.cluster.provisioner import Cluster
 from ops.cluster.record import ClusterRecord
-from ops.cluster.supervisor import Lifeline, say
+from ops.cluster.supervisor import Supervisor, say
 from ops.docker import api
 from ops.docker.api import labels_of
 from ops.errors import OpsError
@@ -35,7 +34,7 @@ OWNED_LABEL = "talos.owned"
 MTU = "1500"
 
 
-# There while the kernel module br_netfilter is, or what it does is built in.
+# Exists if the kernel module br_netfilter is loaded or built in.
 BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
@@ -56,40 +55,40 @@ class DockerProvisioner:
             texts += host_networks.conflicts(cluster.plan, cluster.folder, of_others=of_others)
         return texts
 
-    def prepare(self, cluster: Cluster, version: Version, lifeline: Lifeline) -> None:
+    def prepare(self, cluster: Cluster, version: Version, supervisor: Supervisor) -> None:
         """Pull the node image through its cache, and make the network."""
         client = api.connect()
-        with only_one(image_lock()):  # the clusters of a stack are made side by side
+        with only_one(image_lock()):  # the clusters of a stack are created in parallel
             reference = images.node_image(cluster.plan.settings, version)
             sources = node_image.sources(cluster.plan)
-            node_image.ensure_image(client, reference, sources, lifeline)
+            node_image.ensure_image(client, reference, sources, supervisor)
         network = make_network(client, cluster.plan, cluster.owner)
         cluster.folder.record(ClusterRecord(owner=cluster.owner, network=network))
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
-        """As it is: who may use Docker may do all of this."""
+        """Unchanged: access to Docker is enough."""
         return list(argv)
 
     def after_create(self, cluster: Cluster, record: ClusterRecord) -> ClusterRecord:
-        """Note the ids of the network and the nodes."""
+        """Record the ids of the network and the nodes."""
         [network] = cluster.docker_ids  # that `prepare` has recorded
         nodes = docker_nodes.own(api.connect(), cluster.plan, cluster.owner, {network})
         return replace(record, network=network, containers=nodes.containers)
 
     def is_gone(self, record: ClusterRecord) -> bool:
-        """Whether its network is."""
+        """Whether its network is gone."""
         networks = api.connect().api.networks()
         return record.network not in {None, *(network["Id"] for network in networks)}
 
     def containers(self, cluster: Cluster) -> Mapping[str, Mapping[str, Any]] | None:
-        """Address -> what Docker says of a node; a stopped one keeps its address."""
+        """Address -> what Docker says about a node; a stopped one keeps its address."""
         client = api.connect()
         by_address = {}
         own = docker_nodes.own(client, cluster.plan, cluster.owner, cluster.docker_ids)
         for node in own.containers:
             try:
                 inspected = client.api.inspect_container(node)
-            except NotFound:  # it goes right now
+            except NotFound:  # it was removed just now
                 continue
             for network in inspected["NetworkSettings"]["Networks"].values():
                 chosen = (network.get("IPAMConfig") or {}).get("IPv4Address")
@@ -103,10 +102,10 @@ class DockerProvisioner:
 
 
 def make_network(client: docker.DockerClient, plan: ClusterPlan, owner: str) -> str:
-    """Make the cluster's network; returns its id."""
+    """Create the cluster's network; returns its id."""
     pools = IPAMConfig(pool_configs=[IPAMPool(subnet=plan.settings.cidr)])
     try:
-        made = client.api.create_network(
+        network = client.api.create_network(
             plan.name,
             driver="bridge",
             ipam=pools,
@@ -121,17 +120,17 @@ def make_network(client: docker.DockerClient, plan: ClusterPlan, owner: str) -> 
         )
     except APIError as error:
         raise OpsError(
-            f"Docker makes no network {plan.settings.cidr} for the cluster: "
-            f"{error.explanation}. Write another cluster.cidr, or remove what has it."
+            f"Docker can't create the network {plan.settings.cidr} for the cluster: "
+            f"{error.explanation}. Choose another cluster.cidr, or remove what uses it."
         ) from error
-    return str(made["Id"])
+    return str(network["Id"])
 
 
 @functools.cache
 def _note_on_bridge_filter(setting: Path) -> None:
-    """Not a conflict: another network than Flannel may do without."""
+    """Not a conflict: a CNI other than Flannel may do without."""
     if not setting.exists():
         say(
-            "note: the kernel module br_netfilter is not loaded, which Flannel on nodes in Docker "
-            "needs: sudo modprobe br_netfilter"
+            "note: the kernel module br_netfilter is not loaded. Flannel needs it on nodes in "
+            "Docker: sudo modprobe br_netfilter"
         )

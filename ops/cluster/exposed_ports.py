@@ -1,4 +1,4 @@
-"""Whether the ports are free that a cluster on Docker is to publish on this machine."""
+"""Checks that the ports are free that a cluster on Docker publishes on this machine."""
 
 from collections.abc import Collection
 
@@ -14,7 +14,7 @@ from plan.ownership import STACK_LABEL
 from plan.talos.cluster import ClusterPlan
 
 KEY = "cluster.exposedPorts"
-OTHERWISE = f"write another port in {KEY}"
+OTHERWISE = f"choose another port in {KEY}"
 
 
 def conflicts(
@@ -25,13 +25,13 @@ def conflicts(
     *,
     of_others: bool = False,
 ) -> list[str]:
-    """Ports that something else has, and what.
+    """Ports that are taken, and by what.
 
     Args:
-        client: of Docker.
-        plan: of the cluster.
+        client: Docker's.
+        plan: the cluster's.
         owner: see `folder.owner_of`.
-        recorded: ids that are known to be this very cluster's.
+        recorded: ids that are known to be this cluster's.
         of_others: leave out what this stack has: the engine may be about to replace it.
     """
     if not plan.settings.exposed_ports:
@@ -39,31 +39,31 @@ def conflicts(
     nodes = docker_nodes.own(client, plan, owner, recorded).containers
     if of_others:
         nodes = (*nodes, *docker_nodes.all_of(client, owner))
-    there = api.containers(client)
+    containers = api.containers(client)
     purpose = f"which the cluster {plan.name} exposes"
-    found: list[str | None] = []
-    for wanted in map(exposed, plan.settings.exposed_ports):
-        holders = [one for one in there if wanted.is_among(one.host_ports)]
-        strangers = [
-            one
-            for one in holders
-            if one.id not in nodes and not (of_others and _is_of_stack(one, plan, owner))
+    texts: list[str | None] = []
+    for port in map(exposed, plan.settings.exposed_ports):
+        holders = [container for container in containers if port.is_among(container.host_ports)]
+        foreign = [
+            holder
+            for holder in holders
+            if holder.id not in nodes and not (of_others and _is_of_stack(holder, plan, owner))
         ]
-        if strangers:
-            found.append(
-                f"{wanted}, {purpose}, is taken by {_described(strangers[0])}, or {OTHERWISE}."
+        if foreign:
+            texts.append(
+                f"{port}, {purpose}, is taken by {_described(foreign[0])}, or {OTHERWISE}."
             )
         elif not holders and api.is_local(client):
-            found.append(listening.conflict(wanted, purpose, otherwise=OTHERWISE, keys=KEY))
-    return list(dict.fromkeys(filter(None, found)))
+            texts.append(listening.conflict(port, purpose, otherwise=OTHERWISE, keys=KEY))
+    return list(dict.fromkeys(filter(None, texts)))
 
 
 def _is_of_stack(holder: Container, plan: ClusterPlan, owner: str) -> bool:
-    said = ownership.owner(dict(holder.labels))
-    if said is None:
+    maker = ownership.owner(dict(holder.labels))
+    if maker is None:
         return False
-    digits = ownership.parts(said.identity)[1]
-    return digits == owner if digits else said.stack == plan.stack
+    digits = ownership.parts(maker.identity)[1]
+    return digits == owner if digits else maker.stack == plan.stack
 
 
 def _described(holder: Container) -> str:
@@ -71,7 +71,7 @@ def _described(holder: Container) -> str:
     if cluster := labels.get(docker_nodes.CLUSTER_LABEL):
         return (
             f"the container {holder.name}, a node of the cluster {cluster}. Remove that cluster "
-            f"(make cluster-down CLUSTER={cluster}, if it is this project's)"
+            f"(make cluster-down CLUSTER={cluster}, if this project made it)"
         )
     if stack := labels.get(STACK_LABEL):
         return f"the container {holder.name} of the stack {stack}. Take that stack down"

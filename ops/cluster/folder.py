@@ -27,20 +27,20 @@ _recorded: dict[str, str] = {}
 class Folder:
     """Everything that talosctl reads and writes for one cluster, readable by its owner only.
 
-    Paths are short: QEMU's sockets lie below `state`, and a socket's path has at most 107 bytes.
+    Paths are short: QEMU's sockets are below `state`, and a socket's path has at most 107 bytes.
     """
 
     path: Path
 
     @property
     def state(self) -> Path:
-        """Belongs to talosctl: its destroy removes all of it. Beside the others, to be short."""
+        """Belongs to talosctl, whose destroy removes all of it. Not in `path`, to keep it short."""
         name = hashlib.sha256(str(self.path).encode()).hexdigest()[:8]
         return self.path.parent.parent / name
 
     @property
     def work(self) -> Path:
-        """Current directory of talosctl, which writes secrets into it, and our patches."""
+        """Working directory of talosctl, which writes secrets into it; our patches are here too."""
         return self.path / "work"
 
     @property
@@ -55,22 +55,22 @@ class Folder:
 
     @property
     def marker(self) -> Path:
-        """Written before anything is made: what is found of the cluster later is this stack's."""
+        """Written before anything is created: it proves later whose the cluster is."""
         return self.path / MARKER
 
     def prepare(self, owner: str) -> None:
-        """Make it, empty but for the marker."""
+        """Create it, empty except for the marker."""
         folders = (self.path.parent.parent, self.path.parent, self.path, self.work, self.state)
         for path in folders:
             private_folder(path)
         self.record(ClusterRecord(owner=owner))
 
     def record(self, record: ClusterRecord) -> None:
-        """Note what has been made so far."""
+        """Record what has been made so far."""
         self.write(self.marker, encode(record))
 
     def recorded(self, owner: str) -> ClusterRecord | None:
-        """What is noted of the cluster; None if there is none of this owner's.
+        """The cluster's record; None if this owner has no such cluster.
 
         Raises:
             RecordError: it can't be read.
@@ -80,30 +80,30 @@ class Folder:
         except FileNotFoundError:
             return None
         fix = f"Remove the cluster by hand, then the folder {self.path}"
-        noted = decode(content, str(self.marker), fix)
-        return noted if noted.owner == owner else None
+        record = decode(content, str(self.marker), fix)
+        return record if record.owner == owner else None
 
     def is_complete(self, owner: str) -> bool:
-        """Whether its owner has made it to its end, whatever the state says."""
-        noted = self.recorded(owner)
-        return noted is not None and noted.is_complete
+        """Whether its owner has completed it, whatever the stack's state says."""
+        record = self.recorded(owner)
+        return record is not None and record.is_complete
 
     def give_up(self, owner: str) -> None:
-        """Note that the cluster is not wanted as it is: the next create removes it first."""
-        if noted := self.recorded(owner):
-            self.record(replace(noted, node_version=None))
+        """Record that the cluster is not to be kept: the next create removes it first."""
+        if record := self.recorded(owner):
+            self.record(replace(record, node_version=None))
 
     def write(self, path: Path, text: str) -> None:
         """Write a file that only its owner can read."""
         write_private(path, text)
 
     def remove(self) -> None:
-        """Remove it, and the folders above it that are empty then."""
+        """Remove it, and the folders above it that are then empty."""
         for path in (self.state, self.path):
             if path.exists():
                 shutil.rmtree(path)
         for parent in (self.path.parent, self.path.parent.parent):
-            # It refuses where something is in it, and another cluster may have just removed it.
+            # Not empty; or another cluster has just removed it.
             with suppress(OSError):
                 parent.rmdir()
 
@@ -123,31 +123,31 @@ def access(stack: str, clusters: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def usual_identity(stack: str) -> str:
-    """Names a stack among all that may use this machine, by where its state is kept.
+    """Identifies a stack among all that may use this machine, by where its state is kept.
 
-    True for a state that has made nothing yet, and as long as it is neither renamed nor moved.
+    Valid for a state that has made nothing yet, and until it is renamed or moved.
     """
     where = f"{state_url()}\n{PROJECT}\n{stack}"
     return f"{stack}-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
 
 
 def know(stack: str, identity: str) -> None:
-    """From here on this process knows a stack by the identity that its state has recorded."""
+    """Use the identity that a stack's state has recorded, from here on in this process."""
     _recorded[stack] = identity
 
 
 def identity_of(stack: str) -> str:
-    """Names a stack's state among all that may use this machine, whatever its name is by now."""
+    """Identifies a stack's state among all that may use this machine, even after a rename."""
     return _recorded.get(stack) or usual_identity(stack)
 
 
 def is_moved(stack: str) -> bool:
-    """Whether nobody comes to that any more by the stack's name and its state's place."""
+    """Whether the stack was renamed, or its state moved, since that identity was recorded."""
     return identity_of(stack) != usual_identity(stack)
 
 
 def owner_of(stack: str) -> str:
-    """The part of a stack's identity that tells it from others of its name."""
+    """The part of a stack's identity that distinguishes it from others of the same name."""
     return ownership.parts(identity_of(stack))[1]
 
 
@@ -159,7 +159,7 @@ def folder_of(stack: str, cluster: str) -> Folder:
 def clusters_beside(folder: Path) -> list[str]:
     """Names of the clusters that have a folder of their own in this one.
 
-    What else a stack keeps to itself lies there too: files and folders that are no cluster's.
+    The stack's other private files are there too.
 
     Args:
         folder: of a stack, see `states_of`; it may be missing.
@@ -168,7 +168,7 @@ def clusters_beside(folder: Path) -> list[str]:
 
 
 def states_of(stack: str) -> Path:
-    """The folder for all that a stack keeps to itself on this machine."""
+    """The folder for a stack's private files on this machine."""
     name, digits = ownership.parts(identity_of(stack))
     return all_folders() / f"{name}-{digits[:6]}"
 
@@ -179,15 +179,15 @@ def all_folders() -> Path:
 
 
 def lock_of(stack: str, cluster: str) -> Path:
-    """A file to lock while something works on the cluster; outside of what that work removes."""
+    """The lock file for work on a cluster; outside its folder, which that work may remove."""
     return user_cache() / "locks" / f"{identity_of(stack)}-{cluster}.lock"
 
 
 def image_lock() -> Path:
-    """A file to lock while a node image gets its usual name."""
+    """The lock file for pulling and tagging node images."""
     return user_cache() / "locks" / "node-image.lock"
 
 
 def talos_home() -> Path:
-    """What all clusters of this user share: boot images and CNI plugins that talosctl fetches."""
+    """Shared by all clusters of this user: boot images and CNI plugins that talosctl fetches."""
     return user_cache() / "talos-home"

@@ -1,4 +1,4 @@
-"""Networks that this machine has already, and which of them a cluster would overlap with."""
+"""Networks that this machine already has, and which of them a cluster would overlap with."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from ops.cluster.folder import Folder, clusters_beside, owner_of
 from ops.errors import OpsError
 from plan.talos.cluster import ClusterPlan
 
-# Their networks are Docker's, which docker_nodes asks.
+# Docker's bridges: docker_nodes asks Docker about their networks.
 DOCKER_INTERFACE = re.compile(r"docker0|br-[0-9a-f]{12}")
 ANSWER_SECONDS = 30
 PROPOSED = ("10.5.0.0/24", "10.6.0.0/24", "172.30.0.0/24", "192.168.210.0/24")
@@ -22,7 +22,7 @@ PROPOSED = ("10.5.0.0/24", "10.6.0.0/24", "172.30.0.0/24", "192.168.210.0/24")
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A network that this host has already, and the interface that leads there."""
+    """A network that this host already has, and the interface that leads there."""
 
     interface: str
     cidr: IPv4Network
@@ -31,11 +31,11 @@ class Network:
 def conflicts(plan: ClusterPlan, folder: Folder, *, of_others: bool = False) -> list[str]:
     """Networks of this host that the cluster's, on QEMU or Docker, would overlap with.
 
-    Those of Docker are left out, others' clusters on QEMU are among them. Docker itself looks at
-    its own only.
+    Docker's own are left out; those of other clusters on QEMU are included. Docker itself only
+    checks its own.
 
     Args:
-        plan: of the cluster.
+        plan: the cluster's.
         folder: its private folder.
         of_others: leave out the other clusters of this stack.
     """
@@ -45,7 +45,7 @@ def conflicts(plan: ClusterPlan, folder: Folder, *, of_others: bool = False) -> 
 
 
 def is_recorded(plan: ClusterPlan, folder: Folder) -> bool:
-    """Whether the cluster, or a part of it, was made by this very stack."""
+    """Whether this stack made the cluster, or a part of it."""
     return folder.recorded(owner_of(plan.stack)) is not None
 
 
@@ -55,14 +55,14 @@ def overlaps(
     """Which of this host's networks the cluster's network would cut off, or be cut off by.
 
     Args:
-        plan: of the cluster.
+        plan: the cluster's.
         networks: of this host.
-        own: interfaces that are this stack's own, and not in the way.
+        own: interfaces of this stack, which do not count.
     """
     wanted = IPv4Network(plan.settings.cidr)
     return [
         f"The network {wanted} of the cluster {plan.name} overlaps with {network.cidr} of this "
-        f"machine's interface {network.interface}. Write another cluster.cidr{_free(networks)}."
+        f"machine's interface {network.interface}. Choose another cluster.cidr{_free(networks)}."
         for network in dict.fromkeys(networks)
         if network.cidr.overlaps(wanted)
         if network.interface not in own and not DOCKER_INTERFACE.fullmatch(network.interface)
@@ -72,8 +72,8 @@ def overlaps(
 def networks_in(addresses: str, routes: str, wanted: IPv4Network) -> list[Network]:
     """The networks in what `ip -json address` and `ip -json route` print.
 
-    A route that is wider than `wanted`, such as a VPN's into 10.0.0.0/8, is none: the cluster's
-    own, narrower one wins there.
+    A route that is wider than `wanted`, such as a VPN's to 10.0.0.0/8, does not count: the
+    cluster's own route is more specific and wins.
     """
     found = [
         Network(
@@ -95,7 +95,7 @@ def networks_in(addresses: str, routes: str, wanted: IPv4Network) -> list[Networ
 def networks_now(plan: ClusterPlan) -> list[Network]:
     """This machine's, as `ip` prints them."""
     if program("ip") is None:
-        return []  # named already, as missing
+        return []  # already reported as missing
     wanted = IPv4Network(plan.settings.cidr)
     return networks_in(_ip("address"), _ip("route"), wanted)
 
@@ -115,10 +115,10 @@ def _free(networks: Sequence[Network]) -> str:
     return ""
 
 
-# A user's PATH may lack these, root's never does.
+# Some of these may be missing from a user's PATH, never from root's.
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 
 
 def program(name: str) -> str | None:
-    """Where a system program is; PATH of a user need not have its folder."""
+    """Path of a system program, also if its folder is not on the user's PATH."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")

@@ -1,6 +1,6 @@
-"""`mergeKubeconfig`: puts a cluster into the user's own kubeconfig, and takes it out again.
+"""`mergeKubeconfig`: merges a cluster into the user's own kubeconfig, and removes it again.
 
-talosctl could merge too, but never takes anything out.
+talosctl can merge too, but never removes anything.
 """
 
 import os
@@ -21,9 +21,9 @@ CURRENT = "current-context"
 
 
 def users_own() -> Path:
-    """The kubeconfig that kubectl would write to, and that is not one of a cluster of ours.
+    """The kubeconfig that kubectl would write to, unless that is one of our clusters' own.
 
-    A shell that has taken over an output's line `use` names such a one.
+    It is one in a shell that has run an output's line `use`.
     """
     named = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
     is_ours = Path(named).is_relative_to(all_folders())
@@ -31,10 +31,10 @@ def users_own() -> Path:
 
 
 def check_mergeable(plan: ClusterPlan) -> None:
-    """Find out before the cluster is made.
+    """Check that a cluster can be merged, before it is created.
 
     Raises:
-        OpsError: the user's kubeconfig is not readable, or has a cluster of this name already.
+        OpsError: the user's kubeconfig is not readable, or already has a cluster of this name.
     """
     if not plan.settings.merge_kubeconfig:
         return
@@ -42,16 +42,16 @@ def check_mergeable(plan: ClusterPlan) -> None:
     taken = {entry.get("name") for part in PARTS for entry in _read(path).get(part) or []}
     if clash := taken & {plan.name, f"admin@{plan.name}"}:
         raise OpsError(
-            f"{path} has {', '.join(sorted(clash))} already, of another cluster. Rename or remove "
-            "it there, write another cluster.name, or mergeKubeconfig: false."
+            f"{path} already has {', '.join(sorted(clash))}, from another cluster. Rename or "
+            "remove it there, choose another cluster.name, or set mergeKubeconfig: false."
         )
 
 
 def follow(plan: ClusterPlan, folder: Folder, merged: str | None) -> str | None:
-    """Merge, or take out, as the plan says now; returns where it is merged, if anywhere.
+    """Merge or remove the cluster, as the plan says; returns the file it is merged into, if any.
 
     Args:
-        plan: of the cluster.
+        plan: the cluster's.
         folder: its private folder.
         merged: the file that it was merged into before.
     """
@@ -69,7 +69,7 @@ def follow(plan: ClusterPlan, folder: Folder, merged: str | None) -> str | None:
         own[part] = [*(own.get(part) or []), *added[part]]
     own[CURRENT] = added[CURRENT]
     _write(path, {"apiVersion": "v1", "kind": "Config", **own})
-    say(f"merged into {path}, as the current context {added[CURRENT]}")
+    say(f"merged the cluster into {path}; the current context is now {added[CURRENT]}")
     return str(path)
 
 
@@ -83,13 +83,13 @@ def take_out(merged: str, folder: Folder) -> None:
         return
     own, added = _read(path), _read(folder.kubeconfig)
     if not any(entry in (own.get("clusters") or []) for entry in added["clusters"] or []):
-        return  # another cluster of this name may be there since: its context would be the same
+        return  # there may be another cluster of this name now, whose context looks the same
     for part in PARTS:
         own[part] = [entry for entry in own.get(part) or [] if entry not in (added[part] or [])]
     if own.get(CURRENT) == added.get(CURRENT):
         own[CURRENT] = ""
     _write(path, own)
-    say(f"taken out of {path}")
+    say(f"removed the cluster from {path}")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -97,15 +97,15 @@ def _read(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         return {}
-    # ValueError: no text, or a date or number that there is not.
+    # ValueError: it is not text, or has an impossible date or number.
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise OpsError(f"{path} can't be read as a kubeconfig: {error}") from error
     if not isinstance(content or {}, dict):
-        raise OpsError(f"{path} is no kubeconfig: it holds no mapping")
+        raise OpsError(f"{path} is not a kubeconfig: its content is not a mapping")
     return content or {}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    """Replace the file in one step, readable by its owner only; a link stays a link."""
+    """Replace the file in one step, readable by its owner only; a symlink stays a symlink."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_private(path.resolve(), yaml.safe_dump(content, sort_keys=False))

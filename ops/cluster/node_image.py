@@ -9,7 +9,7 @@ import docker
 from docker.errors import APIError, DockerException
 from requests import RequestException
 
-from ops.cluster.supervisor import POLL_SECONDS, Lifeline, say
+from ops.cluster.supervisor import POLL_SECONDS, Supervisor, say
 from ops.errors import OpsError
 from plan.talos.cluster import ClusterPlan
 
@@ -20,7 +20,7 @@ class Source:
 
     Attributes:
         url: of a cache on this machine, or of a project in Harbor.
-        login: user name and password for it; empty where anybody may pull.
+        login: user name and password for it; empty if it needs none.
     """
 
     url: str
@@ -28,18 +28,21 @@ class Source:
 
 
 def ensure_image(
-    client: docker.DockerClient, reference: str, sources: Mapping[str, Source], lifeline: Lifeline
+    client: docker.DockerClient,
+    reference: str,
+    sources: Mapping[str, Source],
+    supervisor: Supervisor,
 ) -> None:
-    """Have the node image come through its registry's cache: Docker would go around it.
+    """Pull the node image through its registry's cache, which Docker would bypass.
 
     Args:
-        client: of Docker.
+        client: Docker's.
         reference: the image's usual name, under which it is kept.
         sources: upstream host -> where to pull its images from.
-        lifeline: until when to go on.
+        supervisor: says when to stop.
 
     Raises:
-        OpsError: the cache has it not and can't get it.
+        OpsError: the cache does not have it and can't get it.
     """
     host, _, path = reference.partition("/")
     if host not in sources or client.api.images(name=reference):
@@ -47,7 +50,7 @@ def ensure_image(
     source = sources[host]
     name, _, tag = f"{source.url.partition('://')[2]}/{path}".rpartition(":")
     say(f"pulling the node image {reference} through the cache of {host}")
-    if why := _pull(client, name, tag, lifeline, source.login):
+    if why := _pull(client, name, tag, supervisor, source.login):
         raise _not_pulled(reference, source, why)
     client.api.tag(f"{name}:{tag}", *reference.rsplit(":", 1))
     client.api.remove_image(f"{name}:{tag}", noprune=True)
@@ -68,19 +71,23 @@ def _not_pulled(reference: str, source: Source, why: str) -> OpsError:
 
 
 def _pull(
-    client: docker.DockerClient, name: str, tag: str, lifeline: Lifeline, login: Mapping[str, str]
+    client: docker.DockerClient,
+    name: str,
+    tag: str,
+    supervisor: Supervisor,
+    login: Mapping[str, str],
 ) -> str | None:
     """Pull an image; returns why it can't be pulled.
 
-    In a thread, because Docker is silent for as long as its registry is: the time may be up then,
-    or nobody may wait any more. Docker gives up by itself when this process ends.
+    In a thread, because Docker is silent for as long as its registry is; meanwhile the time may
+    run out, or the run be interrupted. Docker stops pulling when this process ends.
     """
     failures: list[str] = []
-    who = {"auth_config": dict(login)} if login else {}
+    credentials = {"auth_config": dict(login)} if login else {}
 
     def pull() -> None:
         try:
-            events = client.api.pull(name, tag=tag, stream=True, decode=True, **who)
+            events = client.api.pull(name, tag=tag, stream=True, decode=True, **credentials)
             failures.extend(str(event["error"]) for event in events if "error" in event)
         except APIError as error:
             failures.append(str(error.explanation))
@@ -90,7 +97,7 @@ def _pull(
     thread = threading.Thread(target=pull, daemon=True)
     thread.start()
     while thread.is_alive():
-        lifeline.check()
+        supervisor.check()
         thread.join(POLL_SECONDS)
     return failures[0] if failures else None
 

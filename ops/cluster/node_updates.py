@@ -1,7 +1,7 @@
-"""Patches the live nodes of a cluster, and says which could not be reached.
+"""Patches the live nodes of a cluster, and names those that could not be patched.
 
-All at once; but where nodes may reboot, control planes come last and one by one, each when the one
-before it is back: etcd goes on as long as most of them run.
+All at once. If nodes may reboot, control planes come last and one by one, each once the one before
+it is back: etcd needs most of them.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from ops.cluster.folder import Folder
 from ops.cluster.provisioner import Cluster
 from ops.cluster.record import ClusterRecord
-from ops.cluster.supervisor import Lifeline, say
+from ops.cluster.supervisor import Supervisor, say
 from ops.cluster.talosctl import Talosctl, environment, place
 from ops.errors import OpsError
 from plan.settings.patches import Patch
@@ -43,57 +43,57 @@ from plan.talos.versions import (
 
 NODE_SECONDS = 30
 AT_ONCE = 8
-# How long a node may take from its reboot until it answers, and what it runs is healthy.
+# How long a node may take to answer again after a reboot, with a healthy etcd.
 REBOOT_SECONDS = 600
 POLL_SECONDS = 2
-LEFT_ALONE = "left as it is, because the control plane before it is not patched or not back"
+LEFT_ALONE = "not patched, because the control plane before it failed or is not back"
 
 
 def bring_up_to_date(
-    cluster: Cluster, talosctl: Talosctl, previous: ClusterRecord, lifeline: Lifeline
+    cluster: Cluster, talosctl: Talosctl, previous: ClusterRecord, supervisor: Supervisor
 ) -> None:
-    """Patch every node that is not as the plan says; those that are stay untouched.
+    """Patch every node that differs from the plan; the others stay untouched.
 
     Args:
-        cluster: whose nodes are patched.
-        talosctl: that patches them.
-        previous: what the run before this one has printed.
-        lifeline: until when to go on.
+        cluster: whose nodes to patch.
+        talosctl: patches them.
+        previous: what the run before this one printed.
+        supervisor: says when to stop.
 
     Raises:
         OpsError: names the nodes that could not be patched; the others are.
     """
-    lifeline.check()
+    supervisor.check()
     plan, folder = cluster.plan, cluster.folder
     version = version_in(previous.node_version or "")
     assert version is not None  # noqa: S101 - written by `create`
     changed = changed_patches(plan, previous)
     refuse_reboot(plan, [patch.text for patch in changed], version)
-    noted = _note_attempt(cluster)
-    applied = _may_be_set(previous.mirrors, *noted.attempts[:-1])
-    nodes = _Nodes(plan, folder, talosctl, applied, version, changed, noted.patched, lifeline)
+    recorded = _record_attempt(cluster)
+    applied = _may_be_set(previous.mirrors, *recorded.attempts[:-1])
+    nodes = _Nodes(plan, folder, talosctl, applied, version, changed, recorded.patched, supervisor)
     addresses = plan.settings.node_ips
     outcomes = _outcomes(plan, nodes)
     failed = [f"{address}: {why}" for address, why in zip(addresses, outcomes, strict=True) if why]
     if failed:
         done = [address for address, why in zip(addresses, outcomes, strict=True) if not why]
         patched = {node: nodes.digests_on(node) for node in {*done, *nodes.rebooted}}
-        folder.record(replace(noted, patched={**noted.patched, **patched}))
+        folder.record(replace(recorded, patched={**recorded.patched, **patched}))
         count = f"{len(failed)} of {len(addresses)} nodes could not be patched"
-        advice = "Bring them back, then run it again; the others are up to date."
+        advice = "Bring them back, then run this again; the others are up to date."
         raise OpsError("\n  ".join([f"{count}:", *failed]) + f"\n{advice}")
-    # The engine may be ended before it has kept what this run says.
-    done_now = replace(previous, owner=cluster.owner, attempts=noted.attempts[-1:])
+    # The engine may be killed before it has saved what this run prints.
+    done_now = replace(previous, owner=cluster.owner, attempts=recorded.attempts[-1:])
     folder.record(marked(done_now, plan))
 
 
 def digests(plan: ClusterPlan) -> dict[str, str]:
-    """Which patches the nodes have: digest -> scope. The patches themselves may be secret."""
+    """The patches that the nodes have: digest -> scope. The patches themselves may be secret."""
     return {_digest(patch): patch.scope for patch in plan.settings.patches}
 
 
 def marked(record: ClusterRecord, plan: ClusterPlan) -> ClusterRecord:
-    """With what `login_obstacle` compares; only for the owner's marker, nobody else reads that."""
+    """The record with what `login_obstacle` compares; only for the marker, which is private."""
     logins = sorted(auth_documents(plan.mirrors).items())
     return replace(record, identity=_hashed(identity(plan)), logins=_hashed(logins))
 
@@ -101,11 +101,12 @@ def marked(record: ClusterRecord, plan: ClusterPlan) -> ClusterRecord:
 def login_obstacle(plan: ClusterPlan, recorded: ClusterRecord | None) -> str | None:
     """Why live nodes can't take the plan's logins; None if they can.
 
-    It is told before anything changes: the caches would have the new login, and the nodes not.
+    To be checked before anything changes: otherwise the caches have the new login, but not the
+    nodes.
 
     Args:
-        plan: of the cluster.
-        recorded: of the cluster that there is, in its folder; None if there is none.
+        plan: the cluster's.
+        recorded: in the cluster's folder; None if there is no cluster yet.
     """
     if recorded is None:
         return None
@@ -121,52 +122,52 @@ def login_obstacle(plan: ClusterPlan, recorded: ClusterRecord | None) -> str | N
 def changed_patches(plan: ClusterPlan, previous: ClusterRecord) -> tuple[Patch, ...]:
     """The user's patches that have not been applied yet.
 
-    One that was taken out of the stack file can't be taken back from a node: a patch says what to
-    set, not what was there before.
+    One that was removed from the stack file can't be undone on a node: a patch says what to set,
+    not what was there before.
     """
     if gone := set(previous.patches) - set(digests(plan)):
         say(
-            f"note: {len(gone)} patch(es) changed or left the stack; what they have set on the "
-            "nodes stays until it is set again, or the cluster is made anew"
+            f"note: {len(gone)} patch(es) were changed or removed; what they have set on the "
+            "nodes stays until it is set again, or the cluster is recreated"
         )
     return tuple(patch for patch in plan.settings.patches if _digest(patch) not in previous.patches)
 
 
 def _outcomes(plan: ClusterPlan, nodes: "_Nodes") -> list[str | None]:
-    """Why each node could not be patched; None: it is; in the order of their addresses."""
+    """Why each node could not be patched, or None; in the order of their addresses."""
     addresses = plan.settings.node_ips
-    by_turns = plan.settings.control_planes if plan.settings.may_reboot else 0
+    one_by_one = plan.settings.control_planes if plan.settings.may_reboot else 0
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        at_once = list(pool.map(nodes.outcome, addresses[by_turns:]))
+        at_once = list(pool.map(nodes.outcome, addresses[one_by_one:]))
     in_turn: list[str | None] = []
-    for address in addresses[:by_turns]:
+    for address in addresses[:one_by_one]:
         in_turn.append(LEFT_ALONE if any(in_turn) else nodes.outcome(address))
     return [*in_turn, *at_once]
 
 
-def _note_attempt(cluster: Cluster) -> ClusterRecord:
-    """Note what will be set, before it is; returns all that is noted, this attempt the last.
+def _record_attempt(cluster: Cluster) -> ClusterRecord:
+    """Record what will be set, before it is; returns the whole record, this attempt the last.
 
-    The engine forgets the output of a run that fails, and that run may have patched some nodes.
+    The engine discards the output of a run that fails, and that run may have patched some nodes.
     """
     recorded = cluster.recorded() or ClusterRecord(owner=cluster.owner)
-    wanted = {mirror.host: mirror.url for mirror in cluster.plan.mirrors}
-    noted = replace(recorded, attempts=(*recorded.attempts, wanted))
-    cluster.folder.record(noted)
-    return noted
+    mirrors = {mirror.host: mirror.url for mirror in cluster.plan.mirrors}
+    record = replace(recorded, attempts=(*recorded.attempts, mirrors))
+    cluster.folder.record(record)
+    return record
 
 
 def _may_be_set(*runs: Mapping[str, str]) -> dict[str, set[str]]:
     """Host -> every URL that one of these runs has, or may have, set."""
-    found: dict[str, set[str]] = {}
+    urls: dict[str, set[str]] = {}
     for mirrors in runs:
         for host, url in mirrors.items():
-            found.setdefault(host, set()).add(url)
-    return found
+            urls.setdefault(host, set()).add(url)
+    return urls
 
 
 class _Nodes:
-    """What patching one node takes; the same for all of them."""
+    """Patches one node at a time, with what is the same for all of them."""
 
     def __init__(
         self,
@@ -177,7 +178,7 @@ class _Nodes:
         version: Version,
         changed: Sequence[Patch],
         had: Mapping[str, Collection[str]],
-        lifeline: Lifeline,
+        supervisor: Supervisor,
     ) -> None:
         self.rebooted: list[str] = []  # patched, whether they came back or not
         self._plan = plan
@@ -186,11 +187,11 @@ class _Nodes:
         self._applied = applied
         self._version = version
         self._changed = changed
-        self._had = had  # node -> digests of patches that a run which failed has applied to it
-        self._lifeline = lifeline
+        self._had = had  # node -> digests of patches that a failed run has applied to it
+        self._supervisor = supervisor
 
     def outcome(self, node: str) -> str | None:
-        """Patch a node; returns why it could not be."""
+        """Patch a node; returns why it could not be patched, or None."""
         try:
             config = node_config(self._talosctl, self._folder, node, NODE_SECONDS)
             mirrors = mirror_updates.patches(
@@ -204,7 +205,7 @@ class _Nodes:
                 patch.text
                 for patch in self._changed
                 if patch.scope in self._scopes(node)
-                # A patch only adds to a list: applied again, its items would stand there twice.
+                # A patch appends to a list: applied again, its items would be there twice.
                 and _digest(patch) not in self._had.get(node, ())
             ]
             if mirrors or own:
@@ -215,7 +216,7 @@ class _Nodes:
         return None
 
     def digests_on(self, node: str) -> tuple[str, ...]:
-        """Digests of the changed patches that a node has, now that its outcome was good."""
+        """Digests of the changed patches that a node has once it is patched."""
         return tuple(sorted({*self._had.get(node, ()), *map(_digest, self._changed)}))
 
     def _scopes(self, node: str) -> tuple[str, ...]:
@@ -235,35 +236,35 @@ class _Nodes:
         mode = patch_mode(self._talosctl.version, self._version, texts, allow_reboot=allow)
         where = place(self._talosctl, self._folder, tuple(files))
         boot = self._boot(node) if allow else ""
-        said = _ask(patch_argv(where, node, mode), self._folder, NODE_SECONDS).stderr
-        if reboots(said):
+        message = _run(patch_argv(where, node, mode), self._folder, NODE_SECONDS).stderr
+        if reboots(message):
             self.rebooted.append(node)
             self._wait_for_reboot(node, boot)
 
     def _boot(self, node: str) -> str:
         where = place(self._talosctl, self._folder)
-        return _talk(boot_argv(where, node), self._folder, NODE_SECONDS).strip()
+        return _output(boot_argv(where, node), self._folder, NODE_SECONDS).strip()
 
     def _wait_for_reboot(self, node: str, boot: str) -> None:
-        say(f"  {node}: reboots")
+        say(f"  {node}: rebooting")
         deadline = time.monotonic() + REBOOT_SECONDS
         while not self._is_back(node, boot):
-            self._lifeline.check()
+            self._supervisor.check()
             if time.monotonic() > deadline:
-                raise OpsError(f"patched, but not back {REBOOT_SECONDS} s after it was rebooted")
+                raise OpsError(f"patched, but not back {REBOOT_SECONDS} s after its reboot")
             time.sleep(POLL_SECONDS)
 
     def _is_back(self, node: str, boot: str) -> bool:
-        """Whether it has booted since, and takes part in etcd again where it has one."""
+        """Whether it has booted again and, if it is a control plane, its etcd is healthy."""
         try:
             if self._boot(node) == boot:
                 return False
             if not self._is_control_plane(node):
                 return True
             argv = service_argv(place(self._talosctl, self._folder), node, "etcd")
-            return _is_healthy(_talk(argv, self._folder, NODE_SECONDS))
+            return _is_healthy(_output(argv, self._folder, NODE_SECONDS))
         except (OpsError, subprocess.TimeoutExpired):
-            return False  # as long as it boots
+            return False  # it is still booting
 
 
 def node_config(
@@ -272,10 +273,11 @@ def node_config(
     """The documents of a node's machine config.
 
     Raises:
-        OpsError: it can't be read; with what talosctl said.
+        OpsError: it can't be read; with talosctl's message.
         subprocess.TimeoutExpired: the node did not answer within these seconds.
     """
-    return config_documents(_talk(read_config_argv(place(talosctl, folder), node), folder, seconds))
+    argv = read_config_argv(place(talosctl, folder), node)
+    return config_documents(_output(argv, folder, seconds))
 
 
 def _is_healthy(printed: str) -> bool:
@@ -283,13 +285,13 @@ def _is_healthy(printed: str) -> bool:
     return any(resource.get("spec", {}).get("healthy") is True for resource in resources)
 
 
-def _talk(argv: Sequence[str], folder: Folder, seconds: float) -> str:
-    """What talosctl prints when it talks to a node."""
-    return _ask(argv, folder, seconds).stdout
+def _output(argv: Sequence[str], folder: Folder, seconds: float) -> str:
+    """What talosctl prints about a node."""
+    return _run(argv, folder, seconds).stdout
 
 
-def _ask(argv: Sequence[str], folder: Folder, seconds: float) -> subprocess.CompletedProcess[str]:
-    """Have talosctl talk to a node; also what it says beside what it prints."""
+def _run(argv: Sequence[str], folder: Folder, seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run talosctl against a node; for what it prints on either stream."""
     done = subprocess.run(
         argv,
         env=environment(folder),
@@ -313,14 +315,14 @@ def config_documents(printed: str) -> list[dict[str, Any]]:
             return patch_documents(spec)
         if isinstance(spec, dict):
             return [spec]
-    raise OpsError("it shows no machine config")
+    raise OpsError("it returned no machine config")
 
 
 def refuse_reboot(plan: ClusterPlan, patches: Iterable[str], version: Version) -> None:
-    """Stop before a patch that nodes take only when they reboot, unless they may.
+    """Stop before a patch that only takes effect after a reboot, unless nodes may reboot.
 
     Raises:
-        OpsError: it says how to let them.
+        OpsError: says how to let them.
     """
     if plan.settings.may_reboot or not any(needs_reboot(patch, version) for patch in patches):
         return
@@ -329,13 +331,13 @@ def refuse_reboot(plan: ClusterPlan, patches: Iterable[str], version: Version) -
 
 def _needs_reboot(plan: ClusterPlan, version: Version) -> str:
     way_out = (
-        "Write cluster.allowReboot: true to let them reboot, or make the cluster anew"
+        "Set cluster.allowReboot: true to let them reboot, or recreate the cluster"
         if plan.settings.can_reboot
-        else "A node on Docker can't reboot. Make the cluster anew"
+        else "A node on Docker can't reboot. Recreate the cluster"
     )
     return (
-        f"the login of a registry changes, and nodes of Talos {version} take it only when they "
-        f"reboot. {way_out}: {plan.made_anew}"
+        f"the login of a registry changes, and nodes with Talos {version} apply it only when "
+        f"they reboot. {way_out}: {plan.made_anew}"
     )
 
 
@@ -348,7 +350,7 @@ def _digest(patch: Patch) -> str:
 
 
 def why(error: Exception) -> str:
-    """Why a node could not be talked to, in words."""
+    """Why a node could not be reached, as text."""
     if isinstance(error, subprocess.TimeoutExpired):
         return f"no answer within {error.timeout:g} s"
     return str(error)

@@ -1,4 +1,4 @@
-"""Finds what stands in a cluster's way before anything is made."""
+"""Finds what is in a cluster's way, before anything is created."""
 
 from collections.abc import Collection, Sequence
 
@@ -16,12 +16,12 @@ from plan.talos.unsupported import (
 from plan.talos.versions import Version
 
 
-def obstacles(plans: Sequence[ClusterPlan], known: Collection[str]) -> list[str]:
-    """One text per obstacle, with what to do; empty where nothing is in the way.
+def preflight_errors(plans: Sequence[ClusterPlan], known: Collection[str]) -> list[str]:
+    """One text per problem, with what to do; empty if nothing is in the way.
 
     Args:
         plans: of the stack's clusters.
-        known: names of those that its state knows.
+        known: names of those that the stack's state knows.
 
     Raises:
         SettingsError: the installed talosctl can't do what a stack asks for.
@@ -49,18 +49,18 @@ def obstacles(plans: Sequence[ClusterPlan], known: Collection[str]) -> list[str]
 
 
 def _unknown(plan: ClusterPlan) -> str:
-    """Its create removes what a killed run has left; this is more, and may be in use."""
+    """A create removes what a killed run has left; this one is complete, and may be in use."""
     return (
-        f"The cluster {plan.name} is there already, made by this very stack, and its state does "
-        "not know it: a killed run left it, or its state was lost. Either\n"
-        f"  - clear what a killed run left: make up STACK={plan.stack}\n"
-        f"  - have it made anew, on purpose: make adopt STACK={plan.stack} ARGS=--yes\n"
-        "  - go on with it without this stack: take it out of the stack's file"
+        f"The cluster {plan.name} already exists. This stack made it, but the stack's state does "
+        "not know it: a run was killed, or the state was lost. Either\n"
+        f"  - clean up after a killed run: make up STACK={plan.stack}\n"
+        f"  - recreate it on purpose: make adopt STACK={plan.stack} ARGS=--yes\n"
+        "  - keep it without this stack: remove it from the stack's file"
     )
 
 
 def refuse(plan: ClusterPlan, version: Version) -> None:
-    """Stop where this talosctl can't honour a key.
+    """Stop if this talosctl can't honour a key.
 
     Raises:
         SettingsError: names the keys.
@@ -70,6 +70,6 @@ def refuse(plan: ClusterPlan, version: Version) -> None:
 
 
 def _note_on_waiting(plan: ClusterPlan, version: Version) -> None:
-    """Not an obstacle: somebody may install a CNI while talosctl waits for one."""
+    """Not an error: the user may install a CNI while talosctl waits for one."""
     if not cluster_of(plan).recorded() and (text := waits_for_a_cni(plan.settings, version)):
         say(f"note: {text}")

@@ -1,4 +1,4 @@
-"""What the command of a cluster needs of that which runs its nodes: Docker, or QEMU."""
+"""The interface of what runs a cluster's nodes: Docker, or QEMU."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from ops.cluster.folder import Folder, folder_of, owner_of
 from ops.cluster.record import ClusterRecord
-from ops.cluster.supervisor import Lifeline
+from ops.cluster.supervisor import Supervisor
 from plan.talos.cluster import ClusterPlan
 from plan.talos.versions import Version
 
@@ -16,9 +16,9 @@ class Cluster:
     """A cluster of a stack on this machine.
 
     Attributes:
-        plan: of the cluster.
-        folder: its private folder, there or not.
-        owner: of what is made of it, see `folder.owner_of`.
+        plan: the cluster's.
+        folder: its private folder, which need not exist.
+        owner: see `folder.owner_of`.
     """
 
     plan: ClusterPlan
@@ -26,7 +26,7 @@ class Cluster:
     owner: str
 
     def recorded(self) -> ClusterRecord | None:
-        """What its folder says has been made of it; None if nothing has."""
+        """The record in its folder; None if nothing has been made of it."""
         return self.folder.recorded(self.owner)
 
     @property
@@ -43,24 +43,24 @@ class Provisioner(Protocol):
         """What is missing or in the way, one text each with what to do.
 
         Args:
-            cluster: that is about to be made.
+            cluster: about to be created.
             of_others: leave out this stack's own clusters: the engine may be about to replace one.
         """
 
-    def prepare(self, cluster: Cluster, version: Version, lifeline: Lifeline) -> None:
-        """Make what has to be there before a talosctl of this version runs, and record it."""
+    def prepare(self, cluster: Cluster, version: Version, supervisor: Supervisor) -> None:
+        """Make what a talosctl of this version needs before it runs, and record it."""
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
-        """The line of talosctl with the rights that it needs."""
+        """The command line of talosctl, with the privileges that it needs."""
 
     def after_create(self, cluster: Cluster, record: ClusterRecord) -> ClusterRecord:
-        """Take over what talosctl has made; returns the record with what it is."""
+        """Take over what talosctl has made; returns the record with its ids."""
 
     def is_gone(self, record: ClusterRecord) -> bool:
-        """Whether a cluster that was made is there no more, though nothing here removed it."""
+        """Whether the cluster no longer exists, although nothing here removed it."""
 
     def containers(self, cluster: Cluster) -> Mapping[str, Mapping[str, Any]] | None:
-        """Address -> what Docker says of a node; None for nodes that are not containers."""
+        """Address -> what Docker says about a node; None if nodes are not containers."""
 
     def remove(self, cluster: Cluster, record: ClusterRecord, *, unfinished: bool) -> None:
         """Remove all of its nodes and networks; gone already is fine.
@@ -68,10 +68,10 @@ class Provisioner(Protocol):
         Args:
             cluster: to be removed.
             record: what is known of it.
-            unfinished: whether a talosctl that was making it was ended just now.
+            unfinished: whether the talosctl that was creating it was stopped just now.
         """
 
 
 def cluster_of(plan: ClusterPlan) -> Cluster:
-    """The cluster that a plan speaks of."""
+    """The cluster of a plan."""
     return Cluster(plan, folder_of(plan.stack, plan.name), owner_of(plan.stack))

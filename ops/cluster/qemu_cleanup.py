@@ -1,8 +1,8 @@
-"""What there is of a cluster of QEMU machines on this host, and its removal as root.
+"""Finds what is left of a cluster of QEMU machines on this host, and removes it as root.
 
-talosctl leaves one process per machine and service, a bridge, a rule of the firewall, and for each
+talosctl leaves one process per machine and service, a bridge, a firewall rule, and for each
 machine a network namespace with what the CNI plugins made for it. Its own destroy needs the state
-that it writes last, so a create that was cut short can't be destroyed by it.
+that it writes last, so it can't destroy what an interrupted create has made.
 Source: siderolabs/talos, pkg/provision/providers/{qemu,vm}, v1.11.5 to v1.13.0.
 
 A program of its own (`python -m ops.cluster.qemu_cleanup FOLDER CLUSTER TALOS_HOME`), so that all
@@ -30,10 +30,10 @@ from ops.errors import OpsError
 
 PROC = Path("/proc")
 INTERFACES = Path("/sys/class/net")
-# The only programs that are ever ended; more of their name may follow.
+# Only programs whose names start with one of these are ever ended.
 PROGRAMS = ("talosctl", "qemu-system-", "qemu-kvm", "swtpm")
 VIRTUAL_MACHINE = "qemu-"
-# Each launcher has the CNI plugins take its machine's network down, one after another.
+# Each launcher has the CNI plugins tear down its machine's network, one after another.
 GRACE_SECONDS = 15
 POLL_SECONDS = 0.1
 TOOL_SECONDS = 60
@@ -64,10 +64,10 @@ def has_interface(name: str) -> bool:
 
 
 def processes(state: Path) -> list[Process]:
-    """The processes that talosctl started for the cluster whose state lies in this folder.
+    """The processes that talosctl started for the cluster whose state is in this folder.
 
-    Numbers in pid files are no proof, for the kernel uses them again. What is: a command line that
-    names the folder, or a log of that folder as output. Without root's rights only the first shows.
+    Pid files prove nothing, because the kernel reuses the numbers. A command line that names the
+    folder does, or output into a log there. Without root only the former is visible.
     """
     return [
         Process(int(entry.name), Path(argv[0]).name)
@@ -84,23 +84,23 @@ def names(argv: Iterable[str], folder: Path) -> bool:
 
 
 def left(folder: Folder, cluster: str) -> list[str]:
-    """What everybody can see of the cluster, in words."""
-    found = [str(process) for process in processes(folder.state)]
+    """What any user can see of the cluster, as texts."""
+    parts = [str(process) for process in processes(folder.state)]
     if has_interface(bridge := bridge_of(cluster)):
-        found.append(f"network interface {bridge}")
+        parts.append(f"network interface {bridge}")
     state = folder.state / cluster
     if state.exists():
-        found.append(f"folder {state}")
-    return found
+        parts.append(f"folder {state}")
+    return parts
 
 
 def sweep(folder: Folder, cluster: str, home: Path) -> None:
     """Remove all that is left of the cluster; gone already is fine.
 
     Args:
-        folder: the cluster's private folder; whose cluster it is has been asked before.
+        folder: the cluster's private folder; the caller has checked whose cluster it is.
         cluster: its name.
-        home: talosctl's folder for CNI plugins and what they noted.
+        home: talosctl's folder for CNI plugins and their results.
 
     Raises:
         OpsError: something could not be removed; names all of it.
@@ -124,7 +124,7 @@ def sweep(folder: Folder, cluster: str, home: Path) -> None:
 
 
 def rules_of(bridge: str, printed: str) -> int:
-    """How many times talosctl's rule stands in what `iptables -S` prints."""
+    """How many times talosctl's rule appears in what `iptables -S` prints."""
     rule = f"-A {CHAIN} -i {bridge} -o {bridge} -j ACCEPT"
     return sum(line.strip() == rule for line in printed.splitlines())
 
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _argv(entry: Path) -> list[str]:
-    """The command line; empty for zombies, the kernel's threads, and what has just ended."""
+    """The command line; empty for zombies, kernel threads, and what has just ended."""
     try:
         return (entry / "cmdline").read_text(errors="replace").rstrip("\0").split("\0")
     except OSError:
@@ -158,30 +158,30 @@ def _writes_into(entry: Path, folder: Path) -> bool:
 
 
 def _end(state: Path) -> None:
-    """End the processes: a launcher ends its machine itself, and starts anew one that just ends."""
+    """End the processes: a launcher ends its machine itself, but restarts one that ends alone."""
     rounds = ((signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGKILL, True))
-    for sent, machines_too in rounds:
-        meant = [
+    for signal_number, machines_too in rounds:
+        targets = [
             process
             for process in processes(state)
             if machines_too or not process.program.startswith(VIRTUAL_MACHINE)
         ]
-        for process in meant:
+        for process in targets:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, sent)
-        _wait_until_gone(meant, state)
-    if still := processes(state):
-        raise OpsError(f"{', '.join(map(str, still))} does not end")
+                os.kill(process.pid, signal_number)
+        _wait_until_gone(targets, state)
+    if remaining := processes(state):
+        raise OpsError(f"{', '.join(map(str, remaining))} can't be ended")
 
 
-def _wait_until_gone(meant: Sequence[Process], state: Path) -> None:
+def _wait_until_gone(targets: Sequence[Process], state: Path) -> None:
     deadline = time.monotonic() + GRACE_SECONDS
-    while not set(meant).isdisjoint(processes(state)) and time.monotonic() < deadline:
+    while not set(targets).isdisjoint(processes(state)) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
 
 
 def _detach_machines(home: Path, cluster: str) -> None:
-    """Take down what the CNI library noted for this cluster, and nobody has taken down."""
+    """Tear down the networks that the CNI library still lists for this cluster."""
     for path in sorted((home / "cni" / "cache" / "results").glob(f"{cluster}-*")):
         if _read_note(path).get("networkName") == cluster:
             _detach(path, home)
@@ -196,9 +196,9 @@ def _read_note(path: Path) -> dict[str, Any]:
 
 
 def _detach(path: Path, home: Path) -> None:
-    """Have the plugins take down a network, whose launcher could not do it any more.
+    """Have the plugins tear down a network whose launcher could not.
 
-    As the CNI specification says it: the plugins in reverse order, with the result of the add.
+    As the CNI specification says: the plugins in reverse order, with the result of the add.
     """
     note = _read_note(path)
     config = json.loads(base64.b64decode(note["config"]))
@@ -231,7 +231,7 @@ def _remove_bridge(bridge: str) -> None:
 
 def _remove_rules(bridge: str) -> None:
     if shutil.which("iptables") is None:
-        return  # then talosctl could make none
+        return  # without it, talosctl made no rule
     for _ in range(rules_of(bridge, _run(["iptables", "-w", "-S"]))):
         match = ["-i", bridge, "-o", bridge, "-j", "ACCEPT"]
         _run(["iptables", "-w", "-D", CHAIN, *match])
@@ -239,21 +239,21 @@ def _remove_rules(bridge: str) -> None:
 
 def _remove_folder(state: Path) -> None:
     if state.exists():
-        shutil.rmtree(state)  # which refuses a link in its place
+        shutil.rmtree(state)  # which refuses a symlink
 
 
-def _run(argv: Sequence[str], given: str = "", environment: dict[str, str] | None = None) -> str:
+def _run(argv: Sequence[str], stdin: str = "", environment: dict[str, str] | None = None) -> str:
     """Run a tool; returns what it prints.
 
     Raises:
         OpsError: it fails.
     """
     done = subprocess.run(
-        argv, input=given, env=environment, capture_output=True, text=True, timeout=TOOL_SECONDS
+        argv, input=stdin, env=environment, capture_output=True, text=True, timeout=TOOL_SECONDS
     )
     if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip()
-        raise OpsError(f"{' '.join(argv)} ended with {done.returncode}: {said}")
+        message = (done.stderr or done.stdout).strip()
+        raise OpsError(f"{' '.join(argv)} ended with {done.returncode}: {message}")
     return done.stdout
 
 

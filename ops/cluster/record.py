@@ -1,7 +1,7 @@
-"""What is known of a cluster between two runs of its command.
+"""The record of a cluster, kept between two runs of its command.
 
 It is kept in two places: `owner.json` in the cluster's private folder has all of it, and the engine
-keeps what the command printed, which is what `printed` gives.
+keeps what the command printed, which is what `printed` returns.
 """
 
 import json
@@ -24,7 +24,7 @@ class RecordError(OpsError):
 
 
 class ClusterRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What was made of a cluster, and what its nodes have been given.
+    """What was made of a cluster, and what its nodes were given.
 
     Attributes:
         owner: see `folder.owner_of`; absent from what the engine keeps.
@@ -40,8 +40,8 @@ class ClusterRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         merged_kubeconfig: the user's kubeconfig that it is merged into.
         identity: digest of what makes it this cluster and no other.
         logins: digest of the nodes' logins for registries.
-        attempts: mirrors that updates set out to give to the nodes; the last ended, or was ended.
-        patched: node -> digests of patches that an update which failed has applied to it.
+        attempts: mirrors that updates tried to set on the nodes, the latest last.
+        patched: node -> digests of patches that a failed update has applied to it.
     """
 
     owner: str | None = None
@@ -61,7 +61,7 @@ class ClusterRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def is_complete(self) -> bool:
-        """Whether it was made to its end, and has not been given up since."""
+        """Whether its create succeeded, and it has not been given up since."""
         return self.node_version is not None
 
     @property
@@ -71,11 +71,11 @@ class ClusterRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def mirrors_that_may_be_set(self) -> tuple[Mapping[str, str], ...]:
-        """The mirrors that its nodes have, and those that broken off updates may have set."""
+        """The mirrors that its nodes have, and those that interrupted updates may have set."""
         return (self.mirrors, *self.attempts)
 
 
-# What only the private folder has: nobody else can read that.
+# Only in the private folder, which no one else can read.
 PRIVATE = ("owner", "identity", "logins", "attempts", "patched")
 
 
@@ -87,7 +87,7 @@ def encode(record: ClusterRecord) -> str:
 def printed(record: ClusterRecord) -> str:
     """What the command prints for the engine to keep.
 
-    States have it as it is here, and earlier releases read it: `mirrors`, `patches` and
+    This format is in users' states, and earlier releases read it: `mirrors`, `patches` and
     `mergedKubeconfig` are always there, `network` and `containers` only on Docker.
     """
     absent = PRIVATE if record.network else (*PRIVATE, "network", "containers")
@@ -100,7 +100,7 @@ def decode(content: bytes | str, where: str, fix: str) -> ClusterRecord:
 
     Args:
         content: JSON.
-        where: what holds it, for the message.
+        where: it was read, for the message.
         fix: what to do if it can't be read.
 
     Raises:
@@ -116,12 +116,12 @@ def decode(content: bytes | str, where: str, fix: str) -> ClusterRecord:
             raise RecordError(why, "Update this checkout")
         return msgspec.json.decode(content, type=ClusterRecord)
     except msgspec.DecodeError as error:
-        why = f"{where} can't be read as a record of a cluster: {error}"
+        why = f"{where} can't be read as a cluster record: {error}"
         raise RecordError(why, fix) from error
 
 
 class _Versioned(msgspec.Struct, frozen=True):
-    """Records of before there was a version have the fields of version 1."""
+    """Records from before there were versions have the fields of version 1."""
 
     version: int = 1
 

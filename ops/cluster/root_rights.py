@@ -1,4 +1,4 @@
-"""Root's rights, which networks and machines on QEMU need."""
+"""Runs commands as root, which networks and machines on QEMU need."""
 
 import getpass
 import os
@@ -13,9 +13,9 @@ SWEEP_SECONDS = 300
 
 
 def privileged(argv: Sequence[str]) -> list[str]:
-    """The line with root's rights, which networks and machines need; it never asks for a password.
+    """The command line, run as root; sudo never prompts for a password.
 
-    talosctl up to 1.11 finds its folder by HOME.
+    It keeps HOME, by which talosctl up to 1.11 finds its folder.
     """
     if os.geteuid() == 0:
         return list(argv)
@@ -23,12 +23,12 @@ def privileged(argv: Sequence[str]) -> list[str]:
 
 
 def run_as_root(argv: Sequence[str]) -> None:
-    """Run something with root's rights, its output in the error.
+    """Run a command as root.
 
-    In a session of its own, as talosctl runs: sudo then remembers no password of this terminal.
+    In a session of its own, as talosctl runs: there sudo does not know this terminal's password.
 
     Raises:
-        OpsError: it fails, or there are no such rights; with what to do.
+        OpsError: it fails, with its output; or root privileges are refused, with what to do.
     """
     try:
         done = subprocess.run(
@@ -37,7 +37,7 @@ def run_as_root(argv: Sequence[str]) -> None:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "LC_ALL": "C"},  # sudo's words are compared
+            env={**os.environ, "LC_ALL": "C"},  # sudo's messages are matched below
             start_new_session=True,
             timeout=SWEEP_SECONDS,
         )
@@ -45,17 +45,17 @@ def run_as_root(argv: Sequence[str]) -> None:
         raise OpsError(f"there is no command {error.filename}. {_how_to_be_root()}") from error
     except subprocess.TimeoutExpired as error:
         raise OpsError(f"{argv[0]} is not done within {SWEEP_SECONDS} s.") from error
-    said = (done.stderr or done.stdout).strip()
-    if done.returncode != 0 and said.startswith(("sudo: ", "Sorry, user")):
-        raise OpsError(f"root's rights are refused ({said}). {_how_to_be_root()}")
+    message = (done.stderr or done.stdout).strip()
+    if done.returncode != 0 and message.startswith(("sudo: ", "Sorry, user")):
+        raise OpsError(f"root privileges were refused ({message}). {_how_to_be_root()}")
     if done.returncode != 0:
-        raise OpsError(said or f"{argv[0]} ended with {done.returncode}")
+        raise OpsError(message or f"{argv[0]} ended with {done.returncode}")
 
 
 def _how_to_be_root() -> str:
     return (
-        "Machines on QEMU need root's rights for their network. Run this as root, or let sudo work "
-        f"without a password: echo '{getpass.getuser()} ALL=(root) NOPASSWD: ALL' | sudo tee "
-        "/etc/sudoers.d/talos-cache (sudo -v beforehand is not enough: it is good for one terminal "
-        "and some minutes)."
+        "Machines on QEMU need root privileges for their network. Run this as root, or let sudo "
+        f"work without a password: echo '{getpass.getuser()} ALL=(root) NOPASSWD: ALL' | sudo tee "
+        "/etc/sudoers.d/talos-cache (sudo -v beforehand is not enough: it lasts for one terminal "
+        "and a few minutes)."
     )

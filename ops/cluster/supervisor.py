@@ -1,4 +1,4 @@
-"""Runs programs until they end, the time is up, or nobody waits for the result any more."""
+"""Runs programs until they end, the time is up, or no one waits for the result any more."""
 
 import contextlib
 import os
@@ -21,16 +21,16 @@ LAST_LINES = 12
 
 
 class StoppedError(OpsError):
-    """The work was given up; the text says why."""
+    """The work was stopped early; the text says why."""
 
 
-class Lifeline:
-    """Knows until when the work may go on.
+class Supervisor:
+    """Says when the work has to stop.
 
     Args:
-        seconds: from now on; None for ever.
-        limit: what set the time, for the message.
-        pipe: file descriptor whose other end is closed when nobody waits any more, or None.
+        seconds: that it may take from now on; None for no limit.
+        limit: the same, for the message.
+        pipe: file descriptor whose other end is closed once no one waits any more, or None.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Lifeline:
         self._pipe = pipe
 
     def check(self) -> None:
-        """Raise where the work may not go on.
+        """Raise if the work has to stop.
 
         Raises:
             StoppedError: interrupted, or out of time.
@@ -53,13 +53,13 @@ class Lifeline:
 
 
 def run(
-    argv: Sequence[str], environment: Mapping[str, str], folder: Path, lifeline: Lifeline
+    argv: Sequence[str], environment: Mapping[str, str], folder: Path, supervisor: Supervisor
 ) -> None:
-    """Run a program in a process group of its own, its output shown as it comes.
+    """Run a program in its own process group, and show its output as it comes.
 
     Raises:
-        OpsError: it fails; with the last it said.
-        StoppedError: it was ended early; with the last it said.
+        OpsError: it fails; with its last line of output.
+        StoppedError: it was stopped early; with its last line of output.
     """
     process = subprocess.Popen(
         argv,
@@ -75,26 +75,26 @@ def run(
     reader.start()
     try:
         while process.poll() is None:
-            lifeline.check()
+            supervisor.check()
             time.sleep(POLL_SECONDS)
     except StoppedError as stopped:
-        cause = _cause(last)  # before it complains of being ended
+        line = _last_line(last)  # before it complains about being stopped
         _end(process)
         reader.join(GRACE_SECONDS)
-        raise StoppedError(f"{stopped}; the last that it said: {cause}") from None
+        raise StoppedError(f"{stopped}; its last output: {line}") from None
     reader.join(GRACE_SECONDS)
     if process.returncode != 0:
-        raise OpsError(f"{Path(argv[0]).name} ended with {process.returncode}: {_cause(last)}")
+        raise OpsError(f"{Path(argv[0]).name} ended with {process.returncode}: {_last_line(last)}")
 
 
 def say(text: str) -> None:
-    """Tell the user, unless nobody listens any more: then there is nobody to tell."""
+    """Print a line for the user; no error if no one reads it any more."""
     with contextlib.suppress(BrokenPipeError):
         print(text, file=sys.stderr, flush=True)
 
 
 def _show(process: subprocess.Popen[bytes], last: deque[str]) -> None:
-    assert process.stdout is not None  # noqa: S101 - asked for above
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
     for raw in process.stdout:
         # Progress is redrawn in place on a terminal; here each state is a line.
         for line in raw.decode(errors="replace").replace("\r", "\n").splitlines():
@@ -103,19 +103,19 @@ def _show(process: subprocess.Popen[bytes], last: deque[str]) -> None:
                 say(f"  {line.rstrip()}")
 
 
-def _cause(last: Sequence[str]) -> str:
+def _last_line(last: Sequence[str]) -> str:
     return last[-1] if last else "(nothing)"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the whole group: talosctl starts helpers."""
-    for sent in (signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGTERM, signal.SIGKILL):
         try:
-            os.killpg(process.pid, sent)
+            os.killpg(process.pid, number)
         except ProcessLookupError:
             pass  # it has just ended
         except PermissionError:
-            return  # it runs by sudo: whoever removes the cluster, as root, ends it too
+            return  # it runs under sudo: removing the cluster, as root, ends it too
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_SECONDS)
             return

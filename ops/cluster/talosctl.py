@@ -26,57 +26,57 @@ ANSWER_SECONDS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Talosctl:
-    """The talosctl that was found; `program` is its absolute path."""
+    """An installed talosctl; `program` is its absolute path."""
 
     program: str
     version: Version
 
 
 def find() -> Talosctl:
-    """The talosctl on PATH; the program behind it where it is a version manager's shim.
+    """The talosctl on PATH; or the program behind it, if it is a version manager's shim.
 
-    It is asked as clusters run it: with another HOME, in another folder. There a shim finds none of
-    the user's files that tell it which version is meant.
+    It is tried as clusters run it: with another HOME, in another folder. There a shim does not find
+    the user's files that tell it which version to run.
 
     Raises:
-        OpsError: there is none, it does not say its version, or it is a shim that can't be seen
-            through.
+        OpsError: there is none, it does not say its version, or it is a shim and the program behind
+            it can't be found.
     """
     program = shutil.which("talosctl")
     if program is None:
         oldest, newest = (".".join(map(str, release)) for release in (OLDEST, NEWEST))
         raise OpsError(
             f"talosctl is not on PATH, and the stack has a cluster. Install talosctl {oldest} to "
-            f"{newest} (make up builds one where it can), or take 'cluster' out of the stack file."
+            f"{newest} (make up builds one if it can), or remove 'cluster' from the stack file."
         )
     try:
         return _as_clusters_run_it(program)
     except OpsError as error:
-        _asked(program)  # the user's own way; where that fails too, its words are the better ones
+        _probed(program)  # as the user runs it; if that fails too, its error is the better one
         if real := shims.behind(program):
             return _as_clusters_run_it(real)
         raise OpsError(
             f"{program} works here, but not in another folder with another HOME, where clusters "
-            f"are made: it seems to be a version manager's shim ({error}). Put the folder of the "
-            "real talosctl before it on PATH, for instance: "
+            f"are created: it seems to be a version manager's shim ({error}). Put the folder of "
+            "the real talosctl before it on PATH, for instance: "
             'PATH="$(dirname "$(mise which talosctl)"):$PATH"'
         ) from error
 
 
 def _as_clusters_run_it(program: str) -> Talosctl:
     folder = Folder(all_folders())
-    # Its folder may not be there yet; what a shim would find above it can only lie above this one.
-    there = next(path for path in folder.work.parents if path.is_dir())
-    return _asked(program, env=environment(folder), cwd=there)
+    # The folder may not exist yet; a shim that looks upwards finds the same files from its parent.
+    parent = next(path for path in folder.work.parents if path.is_dir())
+    return _probed(program, env=environment(folder), cwd=parent)
 
 
-def _asked(
+def _probed(
     program: str, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> Talosctl:
-    """A talosctl that has said its version.
+    """Run a talosctl for its version.
 
     Raises:
-        OpsError: it has not.
+        OpsError: it does not say its version.
     """
     try:
         done = subprocess.run(
@@ -92,23 +92,23 @@ def _asked(
         raise OpsError(f"{program} does not say its version: {error}") from error
     version = version_in(done.stdout)
     if done.returncode != 0 or version is None:
-        said = (done.stderr or done.stdout).strip()
-        raise OpsError(f"{program} does not say its version: {said}")
+        message = (done.stderr or done.stdout).strip()
+        raise OpsError(f"{program} does not say its version: {message}")
     return Talosctl(program=program, version=version)
 
 
 def environment(folder: Folder) -> dict[str, str]:
-    """What talosctl sees: nothing of Pulumi's, and no file of the user's to write into."""
+    """The environment for talosctl: nothing from Pulumi, and none of the user's files."""
     kept = {
         key: value
         for key, value in os.environ.items()
         if not re.match("PULUMI_|TALOS_CACHE_|TALOS", key)
     }
-    # talosctl knows no docker contexts.
+    # talosctl does not know docker contexts.
     which_docker = api.endpoint().environment
     return {
         **{key: value for key, value in (kept | which_docker).items() if value},
-        # talosctl up to 1.11 knows no TALOS_HOME: its folder is $HOME/.talos.
+        # talosctl up to 1.11 ignores TALOS_HOME: its folder is $HOME/.talos.
         "HOME": str(talos_home()),
         "TALOS_HOME": str(talos_home() / ".talos"),
         "TALOSCONFIG": str(folder.talosconfig),

@@ -12,7 +12,7 @@ from plan.caches.cache_plan import CachePlan
 LOG_LINES = 8
 
 
-def unready(plans: Sequence[CachePlan], warn: Callable[[str], object]) -> str | None:
+def not_ready(plans: Sequence[CachePlan], warn: Callable[[str], object]) -> str | None:
     """Poll all caches at once until each has answered or timed out; meanwhile ask upstreams.
 
     Each upstream is asked once whether images can be pulled from it.

@@ -1,4 +1,4 @@
-"""Finds what stands in a stack's way before anything is created, and names its owner."""
+"""Finds what is in a stack's way, before anything is created, and names its owner."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from plan.talos.cluster import ClusterPlan
 
 @dataclass(frozen=True)
 class Host:
-    """What Docker says of the machine that the caches are for.
+    """What Docker says about the machine that the caches are for.
 
     Attributes:
         containers: all of them.
@@ -52,15 +52,15 @@ def check(
     *,
     preview: bool,
 ) -> list[str]:
-    """Stop before anything is made where something is in the way of a stack.
+    """Stop if something is in the way of a stack, before anything is created.
 
     Args:
-        host: what is there.
-        plans: the caches about to be made.
-        clusters: the clusters about to be made.
-        recorded: what this stack's state knows: everything else is somebody else's.
+        host: what Docker has.
+        plans: the caches about to be created.
+        clusters: the clusters about to be created.
+        recorded: what this stack's state knows; everything else belongs to others.
         us: this stack.
-        preview: a port that moves is in an update's way, and no more than a warning before it.
+        preview: whether it is one: a port that moves stops an update, but only warns in a preview.
 
     Returns:
         Warnings.
@@ -68,10 +68,11 @@ def check(
     Raises:
         OpsError: says all that is in the way, with what to do.
     """
-    moving = [str(one) for one in moves(host, plans, [one.settings for one in clusters], recorded)]
-    in_the_way = obstacles(host, plans, clusters, recorded, us)
-    if in_the_way or (moving and not preview):
-        raise OpsError("\n".join(["Nothing was changed:", *in_the_way, *moving]))
+    settings = [cluster.settings for cluster in clusters]
+    moving = [str(move) for move in moves(host, plans, settings, recorded)]
+    errors = preflight_errors(host, plans, clusters, recorded, us)
+    if errors or (moving and not preview):
+        raise OpsError("\n".join(["Nothing was changed:", *errors, *moving]))
     return moving
 
 
@@ -81,12 +82,12 @@ def moves(
     clusters: Iterable[ClusterSettings],
     recorded: Recorded,
 ) -> tuple[Move, ...]:
-    """Ports that a container of this stack has and something else of it is to get.
+    """Ports that a container of this stack has, and another part of the stack is to get.
 
     Args:
-        host: what is there.
-        plans: the caches about to be made.
-        clusters: the clusters about to be made.
+        host: what Docker has.
+        plans: the caches about to be created.
+        clusters: the clusters about to be created.
         recorded: what this stack's state knows: its own containers.
     """
     held = [
@@ -101,58 +102,58 @@ def moves(
     return host_ports.moves(held, plans, clusters)
 
 
-def obstacles(
+def preflight_errors(
     host: Host,
     plans: Sequence[CachePlan],
     clusters: Sequence[ClusterPlan],
     recorded: Recorded,
     us: Owner,
 ) -> list[str]:
-    """All that is in the way of a stack's caches and clusters; see the two parts."""
-    found = conflicts(host, plans, recorded, us)
+    """All that is in the way of a stack's caches and clusters, one text each."""
+    texts = conflicts(host, plans, recorded, us)
     if clusters:
         # It takes a twentieth of a second to import, and most previews have no cluster.
         from ops.cluster import preflight
 
-        found += preflight.obstacles(clusters, recorded.clusters)
-    return found
+        texts += preflight.preflight_errors(clusters, recorded.clusters)
+    return texts
 
 
 def conflicts(host: Host, plans: Sequence[CachePlan], recorded: Recorded, us: Owner) -> list[str]:
-    """Containers and ports that are taken by something else than this stack.
+    """Names and ports of caches that something other than this stack has.
 
     Args:
-        host: what is there.
-        plans: the caches about to be made.
-        recorded: what this stack's state knows: everything else is somebody else's.
+        host: what Docker has.
+        plans: the caches about to be created.
+        recorded: what this stack's state knows; everything else belongs to others.
         us: this stack.
 
     Returns:
         One text per conflict, with what to do, and one for all that another state of this project
-        has; empty where nothing is in the way.
+        has; empty if nothing is in the way.
     """
-    there = host.containers
-    own = [container for container in there if container.is_known(recorded)]
-    foreign = [container for container in there if container not in own]
+    containers = host.containers
+    own = [container for container in containers if container.is_known(recorded)]
+    foreign = [container for container in containers if container not in own]
     taken = _taken(plans, foreign)
     of_others = {one.name for one in taken}
     strangers = [container for container in foreign if container.name not in of_others]
-    # Whose they are is told already; that a port is theirs needs no more words.
-    known = [container for container in there if container not in strangers]
-    found = [_name_conflict(plan, strangers) for plan in plans]
-    found += [
-        _port_conflict(plan, published, strangers, known, test_bind=host.is_local)
+    # Those of other states are reported once, not again for their ports.
+    known = [container for container in containers if container not in strangers]
+    texts = [_name_conflict(plan, strangers) for plan in plans]
+    texts += [
+        _port_conflict(plan, port, strangers, known, test_bind=host.is_local)
         for plan in plans
-        for published in host_ports.of_cache(plan)
+        for port in host_ports.of_cache(plan)
     ]
-    return [*refusals(taken, us), *dict.fromkeys(text for text in found if text)]
+    return [*refusals(taken, us), *dict.fromkeys(text for text in texts if text)]
 
 
 def _taken(plans: Sequence[CachePlan], foreign: Sequence[Container]) -> list[Taken]:
-    """What other states of this project have of what these caches want."""
+    """Containers of this project's other states that have a name or port of these caches."""
     names = {plan.name for plan in plans}
-    wanted = [published for plan in plans for published in host_ports.of_cache(plan)]
-    publishers = [_publisher(published, foreign) for published in wanted]
+    ports = [port for plan in plans for port in host_ports.of_cache(plan)]
+    publishers = [_publisher(port, foreign) for port in ports]
     return [
         Taken(name=container.name, owner=other, by_name=container.name in names)
         for container in foreign
@@ -166,7 +167,7 @@ def _name_conflict(plan: CachePlan, foreign: Sequence[Container]) -> str | None:
     if owner is None:
         return None
     return (
-        f"There is a container {plan.name} already ({_described(owner)}), and this stack did not "
+        f"The container {plan.name} already exists ({_described(owner)}), but this stack did not "
         f"make it. {_way_out(owner)}"
     )
 
@@ -181,12 +182,12 @@ def _port_conflict(
 ) -> str | None:
     if (owner := _publisher(wanted, foreign)) is not None:
         if owner.name == plan.name:
-            return None  # named already, as the holder of the container's name
+            return None  # already reported, for its name
         return (
             f"{wanted}, for the cache of {plan.host}, is taken by the container {owner.name} "
             f"({_described(owner)}). {_way_out(owner)}"
         )
-    if _publisher(wanted, own) is not None or not test_bind or _comes_and_goes(plan, own):
+    if _publisher(wanted, own) is not None or not test_bind or _keeps_restarting(plan, own):
         return None
     return listening.conflict(
         wanted,
@@ -197,8 +198,8 @@ def _port_conflict(
     )
 
 
-def _comes_and_goes(plan: CachePlan, own: Sequence[Container]) -> bool:
-    """Whether the stack's own cache ends again and again: it may have its port at any moment."""
+def _keeps_restarting(plan: CachePlan, own: Sequence[Container]) -> bool:
+    """Whether the stack's own cache keeps restarting: it may have its port at any moment."""
     return any(
         container.name == plan.name and container.status.startswith("Restarting")
         for container in own
@@ -206,7 +207,8 @@ def _comes_and_goes(plan: CachePlan, own: Sequence[Container]) -> bool:
 
 
 def _publisher(wanted: HostPort, containers: Sequence[Container]) -> Container | None:
-    return next((one for one in containers if wanted.is_among(one.host_ports)), None)
+    publishers = (one for one in containers if wanted.is_among(one.host_ports))
+    return next(publishers, None)
 
 
 def _described(owner: Container) -> str:
@@ -215,8 +217,8 @@ def _described(owner: Container) -> str:
 
 def _way_out(owner: Container) -> str:
     guide = (
-        "It looks like a cache made by hand after the Talos guide; such a container keeps its "
-        "images inside itself, so they go with it. "
+        "It looks like a cache made by hand, following the Talos guide; such a container keeps its "
+        "images inside itself, so they are removed with it. "
         if owner.name.startswith("registry-")
         else ""
     )

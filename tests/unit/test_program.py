@@ -69,14 +69,14 @@ class Outside:
     def look(self):
         return Host(containers=self.containers, is_local=True)
 
-    def obstacles(self, host, plans, clusters, recorded, us):
+    def preflight_errors(self, host, plans, clusters, recorded, us):
         self.recorded, self.us = recorded, us
         self.clusters = clusters
         if isinstance(self.in_the_way, Exception):
             raise self.in_the_way
         return self.in_the_way
 
-    def unready(self, plans, warn):
+    def not_ready(self, plans, warn):
         self.probed.append([plan.host for plan in plans])
         return self.report
 
@@ -93,8 +93,8 @@ class Outside:
 def outside(monkeypatch):
     there = Outside()
     monkeypatch.setattr(preflight, "look", there.look)
-    monkeypatch.setattr(preflight, "obstacles", there.obstacles)
-    monkeypatch.setattr(readiness, "unready", there.unready)
+    monkeypatch.setattr(preflight, "preflight_errors", there.preflight_errors)
+    monkeypatch.setattr(readiness, "not_ready", there.not_ready)
     monkeypatch.setattr(drift, "look", there.look_at_harbor)
     monkeypatch.setattr(access, "report", there.may_pull)
     return there
@@ -277,7 +277,7 @@ def test_a_port_that_moves_is_a_warning_in_a_preview_and_stops_an_update(outside
     name = "registry-old.io"
     outside.containers = (running(name, ((GATEWAY, 5000),)),)
     config = {"upstreams": {"docker.io": {}}}
-    assert run_with(config, preview=True).warnings == [], "it is not this stack's: see obstacles"
+    assert run_with(config, preview=True).warnings == [], "not this stack's: see preflight_errors"
     known = {"state": state_of(labels=BORN, number="1", name=name)}
     [warning] = run_with(config, preview=True, **known).warnings
     outside.probed.clear()
@@ -310,7 +310,7 @@ def test_a_stack_of_the_project_refuses_credentials(outside):
 
 
 def test_what_is_in_the_way_stops_the_program_before_it_makes_anything(outside):
-    outside.in_the_way = ["There is a container registry-docker.io already.", "Port 5001 is taken."]
+    outside.in_the_way = ["The container registry-docker.io already exists.", "Port 5001 is taken."]
     with pytest.raises(pulumi.RunError) as caught:
         run_with(preview=True)
     assert str(caught.value).splitlines() == ["Nothing was changed:", *outside.in_the_way]

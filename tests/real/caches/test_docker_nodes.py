@@ -66,11 +66,11 @@ def test_what_was_made_for_the_owner_is_found_and_removed(docker_client, docker_
     network = docker_provisioner.make_network(docker_client, plan, OWNER)
     there = node(docker_client, "controlplane-1", NAME)
     found = docker_nodes.own(docker_client, plan, OWNER)
-    assert found == docker_nodes.Found(networks=(network,), containers=(there,))
+    assert found == docker_nodes.Resources(networks=(network,), containers=(there,))
     assert conflicts(docker_client, plan) == []
     docker_nodes.remove(docker_client, plan, OWNER)
     docker_nodes.remove(docker_client, plan, OWNER)  # gone already is fine
-    nothing = docker_nodes.Found(networks=(), containers=())
+    nothing = docker_nodes.Resources(networks=(), containers=())
     assert docker_nodes.own(docker_client, plan, OWNER) == nothing
 
 
@@ -137,7 +137,7 @@ def test_a_cluster_of_the_same_name_is_an_error_and_stays(docker_client, docker_
     assert len(told) == 2
     assert f"the Docker network {NAME}" in told[0]
     assert f"the container {NAME}-controlplane-1" in told[1]
-    assert all("this stack did not make it" in text for text in told)
+    assert all("not made by this stack" in text for text in told)
     assert all(f"talosctl cluster destroy --name {NAME}" in text for text in told)
     docker_nodes.remove(docker_client, plan, OWNER)
     assert docker_api.inspect_container(there)["State"]["Running"]

@@ -61,7 +61,7 @@ def test_a_container_that_has_the_port_is_named(docker_client, remove, protocol)
     for item in (f"{PORT}:80/{protocol}", f"0.0.0.0:{PORT}:80/{protocol}"):
         [told] = conflicts(docker_client, item)
         assert f"which the cluster {NAME} exposes, is taken by the container {NAME}-holder" in told
-        assert "write another port in cluster.exposedPorts" in told
+        assert "another port in cluster.exposedPorts" in told
 
 
 @pytest.mark.parametrize(

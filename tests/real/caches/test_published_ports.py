@@ -60,7 +60,7 @@ def test_nor_after_caches_were_stopped_restarted_removed_or_made_by_hand(
     by_hand = checkout.client.containers.create(image, name=name)
     refused = checkout.make("up", STACK, check=False)
     assert refused.returncode != 0
-    assert f"There is a container {name} already" in refused.stdout + refused.stderr
+    assert f"The container {name} already exists" in refused.stdout + refused.stderr
     by_hand.remove()
     checkout.make("up", STACK)
     checkout.client.containers.get(name).restart(timeout=0)

@@ -169,7 +169,7 @@ def test_a_cache_that_can_not_start_fails_the_up_and_a_later_one_heals_it(
         assert done.returncode != 0, f"the {attempt} up has to fail"
         assert f"{NAME}-docker.io" in said
         assert "user nobody-there" in said
-        assert "There is a container" not in said
+        assert "already exists" not in said
         assert "Traceback" not in said
         assert len(stack.containers(STACK)) == 1
     configure(stack, upstreams)
@@ -220,7 +220,7 @@ def test_the_guides_own_container_is_named_and_explained_before_anything_is_crea
     guide = foreign_container(stack, f"{NAME}-docker.io", BASE_PORT, REGISTRY_IMAGE)
     try:
         for said in refusals(stack):
-            assert f"There is a container {NAME}-docker.io already" in said
+            assert f"The container {NAME}-docker.io already exists" in said
             assert f"docker rm -f {NAME}-docker.io" in said
             assert "Traceback" not in said
     finally:

@@ -536,7 +536,7 @@ class TestPatience:
 
 
 class TestUp:
-    """What `readiness.unready` says, for caches that answer."""
+    """What `readiness.not_ready` says, for caches that answer."""
 
     @pytest.fixture(autouse=True)
     def caches_answer(self, monkeypatch):
@@ -545,7 +545,7 @@ class TestUp:
     def said(self, url, **more):
         config = {"upstreams": {HOST: {"remoteUrl": url, "port": 5010}}, **more}
         told = []
-        return readiness.unready(planned(config).caches, told.append), told
+        return readiness.not_ready(planned(config).caches, told.append), told
 
     @pytest.fixture(autouse=True)
     def not_loopback(self, monkeypatch):
@@ -612,7 +612,7 @@ class TestUp:
             caches = [
                 replace(plan, credentials=login) for plan in planned({"upstreams": hosts}).caches
             ]
-            failed = readiness.unready(caches, pytest.fail)
+            failed = readiness.not_ready(caches, pytest.fail)
         assert failed.endswith("; run docker login team.example.com")
 
     def test_offline_asks_nobody(self):
@@ -642,7 +642,7 @@ def test_an_up_that_changes_nothing_asks_each_upstream_one_question(monkeypatch,
         who = {"username": "me", "password": "hunter2"}
         secrets = {"credentials": dict.fromkeys(hosts, who)} if login else {}
         plans = planned({"upstreams": config, **secrets}).caches
-        assert readiness.unready(plans, pytest.fail) is None
+        assert readiness.not_ready(plans, pytest.fail) is None
     v2, token = ("GET", "/v2/"), ("GET", "/token")
     manifest = ("HEAD", "/v2/ratelimitpreview/test/manifests/latest")
     blob = ("HEAD", f"/v2/proxy-docker.io/{NO_BLOB}")

@@ -207,7 +207,7 @@ def failures(minor, name, cidr):
         ),
         Failure(
             "the-name-is-taken",
-            f"There is the Docker network {FOREIGN} of a cluster {name} already",
+            f"A cluster {name} already has the Docker network {FOREIGN}",
             around=same_name,
         ),
         Failure(

@@ -559,7 +559,7 @@ def test_an_unprivileged_user_is_told_what_to_do(host_of):
     )
     status, said = host.run("create", plan_of("nobody", {}), *nobody)
     assert status == 1
-    assert "Machines on QEMU need root's rights" in said
+    assert "Machines on QEMU need root privileges" in said
     assert "Run this as root, or let sudo work without a password" in said
     assert host.left() == []
 

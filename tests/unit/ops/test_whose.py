@@ -397,16 +397,16 @@ def test_a_cluster_that_the_state_does_not_know_is_made_anew_only_if_told_so(
     own.prepare(folder.owner_of("mine"))
     monkeypatch.setattr(DockerProvisioner, "conflicts", lambda *_, **__: [])
     monkeypatch.setattr(preflight.talosctl, "find", lambda: argparse.Namespace(version=VERSION))
-    assert preflight.obstacles([plan], ()) == [], "what a killed run left is made anew"
+    assert preflight.preflight_errors([plan], ()) == [], "what a killed run left is recreated"
     own.record(ClusterRecord(owner=folder.owner_of("mine"), node_version="v1.13.0", network="n"))
-    assert preflight.obstacles([plan], {"dev"}) == []
-    [text] = preflight.obstacles([plan], ())
-    assert text.startswith("The cluster dev is there already, made by this very stack")
+    assert preflight.preflight_errors([plan], {"dev"}) == []
+    [text] = preflight.preflight_errors([plan], ())
+    assert text.startswith("The cluster dev already exists")
     assert "make adopt STACK=mine ARGS=--yes" in text
     with pytest.raises(OpsError, match="dev: a cluster can't be taken over as it is"):
         adopting()
     assert adopting(yes=True) == 0
-    assert preflight.obstacles([plan], ()) == []
+    assert preflight.preflight_errors([plan], ()) == []
     assert own.recorded(folder.owner_of("mine")).network == "n", "to be removed by it"
     folder.folder_of("mine", "never").give_up(folder.owner_of("mine"))
     assert not folder.folder_of("mine", "never").path.exists()

@@ -106,7 +106,7 @@ def test_the_same_remedy_is_told_once():
 
 @pytest.mark.parametrize("urn", ["", STACK], ids=["of no resource", "of the stack"])
 def test_the_programs_own_words_stand_as_they_are(urn):
-    words = "Nothing was changed:\nThere is a container registry-docker.io already. Remove it."
+    words = "Nothing was changed:\nThe container registry-docker.io already exists. Remove it."
     noise = "an unhandled error occurred: program exited with non-zero exit code: 1"
     events = (error(words, urn), error(noise), error("update failed"))
     assert told(*events) == f"up failed:\n{words}"

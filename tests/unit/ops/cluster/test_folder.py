@@ -1,4 +1,4 @@
-"""Private folders: whose they are, who can read them, and what stays when they go."""
+"""Private folders: whose they are, who can read them, and what stays when they are removed."""
 
 import json
 
@@ -31,7 +31,7 @@ def test_everything_in_it_is_for_its_owner_only(home):
     assert mode(home / "talos-cache") == 0o700
 
 
-def test_an_older_file_is_replaced_whatever_its_mode_was(home):
+def test_a_file_that_others_could_read_is_replaced_by_a_private_one(home):
     folder = folder_of("mine", "dev")
     folder.prepare("someone")
     file = folder.work / "open"
@@ -41,7 +41,7 @@ def test_an_older_file_is_replaced_whatever_its_mode_was(home):
     assert (file.read_text(), mode(file)) == ("new", 0o600)
 
 
-def test_a_file_that_can_not_be_written_is_as_it_was(home):
+def test_a_file_that_can_not_be_written_keeps_its_content(home):
     folder = folder_of("mine", "dev")
     folder.prepare("me")
     folder.record(MADE)
@@ -52,22 +52,24 @@ def test_a_file_that_can_not_be_written_is_as_it_was(home):
     assert sorted(folder.path.iterdir()) == before, "and nothing half written beside it"
 
 
-def test_stacks_of_one_name_in_two_places_for_state_are_two_owners(home, monkeypatch):
-    one = owner_of("mine"), folder_of("mine", "dev").path
-    monkeypatch.setenv("PULUMI_BACKEND_URL", "file:///two")
-    assert owner_of("mine") != one[0]
-    assert folder_of("mine", "dev").path != one[1]
+def test_stacks_of_one_name_whose_states_are_in_two_places_are_two_owners(
+    home, monkeypatch, tmp_path
+):
+    owners, folders_of_dev = {owner_of("mine")}, {folder_of("mine", "dev").path}
+    for url in ("file:///two", None):
+        if url:
+            monkeypatch.setenv("PULUMI_BACKEND_URL", url)
+        else:  # as with `pulumi login`
+            monkeypatch.delenv("PULUMI_BACKEND_URL")
+            monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
+            current = json.dumps({"current": "https://elsewhere"})
+            (tmp_path / "credentials.json").write_text(current)
+        owners.add(owner_of("mine"))
+        folders_of_dev.add(folder_of("mine", "dev").path)
+    assert len(owners) == len(folders_of_dev) == 3
 
 
-def test_who_is_logged_in_elsewhere_is_another_owner(home, monkeypatch, tmp_path):
-    before = owner_of("mine")
-    monkeypatch.delenv("PULUMI_BACKEND_URL")
-    monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
-    (tmp_path / "credentials.json").write_text(json.dumps({"current": "https://elsewhere"}))
-    assert owner_of("mine") != before
-
-
-def test_the_marker_is_only_its_owners(home):
+def test_the_record_is_only_its_owners(home):
     folder = folder_of("mine", "dev")
     assert folder.recorded("me") is None
     folder.prepare("me")
@@ -84,7 +86,7 @@ def test_the_state_that_talosctl_deletes_holds_nothing_else(home):
     assert folder.state != folder_of("mine", "other").state
 
 
-def test_it_goes_with_the_folders_that_are_empty_then(home):
+def test_it_is_removed_with_the_folders_that_are_then_empty(home):
     one, two = folder_of("mine", "one"), folder_of("mine", "two")
     one.prepare("me")
     two.prepare("me")
@@ -104,13 +106,9 @@ def test_paths_are_short_enough_for_sockets(home, monkeypatch):
     assert len(str(longest)) <= 107
 
 
-def test_the_shell_line_survives_blanks_in_paths(home, monkeypatch):
-    class Plan:
-        stack, name = "mine", "dev"
-
+def test_the_shell_line_survives_spaces_in_paths(home, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", "/a home")
-    line = access(Plan.stack, [Plan.name])["dev"]["use"]
-    assert line.startswith("export TALOSCONFIG='/a home/")
+    assert access("mine", ["dev"])["dev"]["use"].startswith("export TALOSCONFIG='/a home/")
 
 
 def test_what_clusters_share_outlives_them(home):

@@ -1,4 +1,4 @@
-"""`mergeKubeconfig`: into the user's own file and out again, with everything else as it was."""
+"""`mergeKubeconfig`: into the user's own file and out again; everything else stays as it was."""
 
 import shlex
 from dataclasses import replace
@@ -122,15 +122,15 @@ def test_switching_it_off_takes_it_out(own, folder):
     assert read(own)["clusters"] == []
 
 
-def test_another_cluster_of_that_name_is_found_before_anything_is_made(own, folder):
+def test_another_cluster_of_that_name_is_found_before_anything_is_created(own, folder):
     write(own, {**OWN, "contexts": [{"name": "admin@dev", "context": {}}]})
-    with pytest.raises(OpsError, match=r"has admin@dev already, of another cluster"):
+    with pytest.raises(OpsError, match=rf"{own} already has admin@dev"):
         kubeconfig.check_mergeable(plan())
     kubeconfig.check_mergeable(plan(merge=False))
 
 
 @pytest.mark.parametrize("text", ["{", "- a list", "\0", "a: 2020-13-45", "a: " + "[" * 600])
-def test_a_file_that_is_no_kubeconfig_is_left_alone(own, folder, text):
+def test_a_file_that_is_not_a_kubeconfig_is_left_alone(own, folder, text):
     own.parent.mkdir()
     own.write_text(text)
     with pytest.raises(OpsError, match="kubeconfig"):
@@ -148,7 +148,7 @@ def test_a_link_stays_a_link(own, folder, tmp_path):
     assert len(read(real)["clusters"]) == 2
 
 
-def test_a_shell_that_uses_a_cluster_of_ours_has_its_users_own_elsewhere(tmp_path, monkeypatch):
+def test_the_kubeconfig_of_one_of_our_clusters_is_not_the_users_own(tmp_path, monkeypatch):
     """After `export KUBECONFIG=...` of the outputs; merging a file into itself would fail."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", "/home/someone")
@@ -159,7 +159,7 @@ def test_a_shell_that_uses_a_cluster_of_ours_has_its_users_own_elsewhere(tmp_pat
     assert kubeconfig.users_own() == tmp_path / "talos-cache-of-mine"
 
 
-def test_what_can_not_be_taken_out_is_told(own, folder, capfd):
+def test_entries_that_can_not_be_removed_are_reported(own, folder, capfd):
     kubeconfig.follow(plan(), folder, None)
     folder.kubeconfig.unlink()
     kubeconfig.take_out(str(own), folder)
@@ -173,16 +173,15 @@ def test_a_broken_file_does_not_keep_the_cluster(own, folder, monkeypatch):
     monkeypatch.setattr(command, "_remove_nodes", lambda cluster, *_, **__: cluster.folder.remove())
     previous = ClusterRecord(merged_kubeconfig=kubeconfig.follow(plan(), folder, None))
     own.write_text("{")
-    with pytest.raises(OpsError, match="it is removed, but its entries stay in") as caught:
+    with pytest.raises(OpsError, match=rf"it is removed, .*{own} can't be read as a kubeconfig"):
         command.delete(plan(), previous)
-    assert f"{own} can't be read as a kubeconfig" in str(caught.value)
     assert not folder.path.exists()
     assert own.read_text() == "{"
     command.delete(plan(), previous)  # the next one has nothing to do any more
 
 
 def test_what_a_killed_run_has_merged_goes_with_what_it_has_left(own, folder, monkeypatch):
-    """Its state knows nothing of it; the next create would take the entries for a stranger's."""
+    """The state does not know it; the next create would take the entries for another cluster's."""
     monkeypatch.setattr(command, "_remove_nodes", lambda cluster, *_, **__: cluster.folder.remove())
     write(own, OWN)
     folder.record(ClusterRecord(owner="me", merged_kubeconfig=str(own)))
@@ -192,16 +191,16 @@ def test_what_a_killed_run_has_merged_goes_with_what_it_has_left(own, folder, mo
     assert read(own) == {**OWN, "current-context": ""}
 
 
-def test_a_file_that_is_gone_needs_no_taking_out(own, folder):
+def test_nothing_is_removed_from_a_file_that_is_gone(own, folder):
     kubeconfig.take_out(str(own), folder)
     assert not own.exists()
 
 
 def test_without_kubernetes_there_is_nothing_to_merge(own, folder):
     folder.kubeconfig.unlink()
-    unready = replace(plan(), settings=replace(plan().settings, wait=False))
+    not_waiting = replace(plan(), settings=replace(plan().settings, wait=False))
     with pytest.raises(OpsError, match="no kubeconfig to merge"):
-        kubeconfig.follow(unready, folder, None)
+        kubeconfig.follow(not_waiting, folder, None)
 
 
 def test_a_record_that_can_not_be_read_does_not_keep_a_cluster_that_the_state_knows(
@@ -214,6 +213,6 @@ def test_a_record_that_can_not_be_read_does_not_keep_a_cluster_that_the_state_kn
     known = ClusterRecord(network="n1", containers=("c1",))
     command.delete(plan(), known)
     assert removed == [known]
-    assert f"note: {folder.marker} can't be read as a record" in capfd.readouterr().err
+    assert f"note: {folder.marker} can't be read" in capfd.readouterr().err
     with pytest.raises(OpsError, match="JSON is malformed"):
         command.delete(plan(), None)

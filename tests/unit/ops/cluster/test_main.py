@@ -10,7 +10,7 @@ import pytest
 
 from host import entry_point
 
-# It says what it got, ends after what it is told, and notes the end of its standard input.
+# Prints what it got, ends as its arguments say, and leaves a file at the end of its standard input.
 WORKER = """
 import sys
 print("got", sys.stdin.readline().strip(), flush=True)
@@ -49,7 +49,7 @@ def started(tmp_path):
         process.wait()
 
 
-def noted(folder):
+def wait_for_interrupt(folder):
     deadline = time.monotonic() + SECONDS
     while not (folder / "interrupted").exists():
         assert time.monotonic() < deadline, "the work was not interrupted"
@@ -62,12 +62,12 @@ def test_it_ends_as_the_work_does(started):
 
 def test_killed_it_interrupts_the_work(started, tmp_path):
     started("wait").send_signal(signal.SIGKILL)
-    noted(tmp_path)
+    wait_for_interrupt(tmp_path)
 
 
-def test_it_interrupts_the_work_when_nobody_reads_what_it_prints(started, tmp_path):
-    """As with a plugin that died with its engine and has killed nobody."""
+def test_it_interrupts_the_work_when_no_one_reads_what_it_prints(started, tmp_path):
+    """As with a plugin that died with its engine before it could kill this."""
     process = started("wait")
     process.stdout.close()
     assert process.wait(SECONDS) == entry_point.INTERRUPTED
-    noted(tmp_path)
+    wait_for_interrupt(tmp_path)
