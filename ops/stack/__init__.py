@@ -1,1 +1,1 @@
-"""A stack as it lies on this machine: its file, configuration, secrets, checks before an `up`."""
+"""A stack on this machine: its file, configuration, secrets, and the checks before an `up`."""

@@ -19,7 +19,7 @@ def read(stack: str) -> tuple[Settings, dict[str, str]]:
 
     Raises:
         SettingsError: with every mistake in them, or every file that can't be read.
-        OpsError: the user's docker configuration has no credentials where the stack wants some.
+        OpsError: the user's docker configuration has none of the credentials that the stack wants.
     """
     values = _values()
     plain = {key for key in SECRET_KEYS if not is_absent(values.get(key)) and not _is_secret(key)}
@@ -31,9 +31,9 @@ def read(stack: str) -> tuple[Settings, dict[str, str]]:
 def given() -> Mapping[str, object]:
     """The whole configuration, of every namespace, as the engine has it.
 
-    The official language host passes the configuration by the environment, an embedded one (the
-    Automation API, the stand-in) sets it in the process; `pulumi.Config` looks in both, but can't
-    list keys, and unknown keys are mistakes that a user wants to hear of.
+    The official language host passes the configuration in the environment, an embedded one (the
+    Automation API, the fallback plugin) sets it in the process. `pulumi.Config` looks in both, but
+    can't list keys, and unknown keys are mistakes to report.
     """
     return {**runtime_config.get_config_env(), **runtime_config.CONFIG.get()}
 

@@ -1,4 +1,4 @@
-"""What a stack's plans need to know of this machine, asked before they are made."""
+"""What a stack's plans need to know about this machine, gathered before they are made."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ def gather(
     bridge_gateway: str | None,
     published: Mapping[str, Sequence[tuple[str, int]]],
 ) -> Facts:
-    """Everything; the stack's own certificate and the robot's password are made if need be.
+    """All facts; the stack's own certificate and the robot's password are created if needed.
 
     Args:
         stack: its name.
@@ -45,7 +45,7 @@ def gather(
 def public(
     stack: str, settings: Settings, files: Mapping[str, str], bridge_gateway: str | None
 ) -> Facts:
-    """What is no secret: enough to know names, ports and URLs. Nothing is made.
+    """Facts without secrets: enough to know names, ports and URLs. Nothing is created.
 
     Args:
         stack: its name.

@@ -1,8 +1,8 @@
-"""Clears what a killed `pulumi up` leaves in the way of the next one.
+"""Cleans up what a killed `pulumi up` leaves in the way of the next one.
 
 Three things can be left: a lock whose process is gone, operations that the state calls pending, and
-containers that were made but never recorded. A container is removed only where all evidence agrees:
-it carries the labels that this state gives, the state does not know it, and the state says that an
+containers that were created but never recorded. A container is removed only if all evidence agrees:
+it has the labels that this state gives, the state does not know it, and the state says that an
 operation on a container of that name was under way.
 """
 
@@ -41,16 +41,16 @@ def clear(stack: str) -> list[str]:
         )
     for cluster in unrecorded_clusters(state):
         folder.folder_of(stack, cluster).give_up(folder.owner_of(stack))
-    # Without this the engine would go on to warn of operations that nobody waits for any more.
+    # Otherwise the engine would keep warning of operations that no one waits for any more.
     arguments = ("--yes", "--skip-preview", "--clear-pending-creates")
     cli.output(stack, "refresh", *arguments)
     return [*done, "cleared the operations that the interrupted run left pending"]
 
 
 def strays(state: Mapping[str, Any], containers: Sequence[Container]) -> list[Container]:
-    """Containers that an interrupted operation of this very state made and did not record.
+    """Containers that an interrupted operation of this state created but did not record.
 
-    They carry the labels that it was about to give them, which say whose they are.
+    They have the labels that it was to give them, which say whose they are.
     """
     recorded = {resource.get("id") for resource in state.get("resources") or []}
     interrupted = {
@@ -69,7 +69,7 @@ def strays(state: Mapping[str, Any], containers: Sequence[Container]) -> list[Co
 
 
 def unrecorded_clusters(state: Mapping[str, Any]) -> list[str]:
-    """Names of clusters whose creation was interrupted, also where they were whole already."""
+    """Names of clusters whose creation was interrupted, even if they were already complete."""
     known = whose.in_state(state).clusters
     names = {
         ownership.cluster_of(operation["resource"].get("inputs", {}).get("environment") or {})
@@ -83,7 +83,7 @@ def dead_locks(folder: Path) -> list[Path]:
     """Lock files of processes on this machine that no longer run.
 
     Raises:
-        OpsError: one can't be read, so that nobody knows whose it is; the engine can't go on then.
+        OpsError: one can't be read, so its owner is unknown; the engine can't go on either.
     """
     return [path for path in sorted(folder.glob("*.json")) if _is_dead(path)]
 
@@ -113,8 +113,8 @@ def _is_dead(path: Path) -> bool:
         return False
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise OpsError(
-            f"the engine's lock {path} can't be read: its writer was cut off. If no pulumi is at "
-            f"work on this stack, remove it: rm {shlex.quote(str(path))}"
+            f"the engine's lock {path} can't be read: it was only partly written. If no pulumi is "
+            f"running on this stack, remove it: rm {shlex.quote(str(path))}"
         ) from error
     if host != socket.gethostname():
         return False
@@ -122,4 +122,4 @@ def _is_dead(path: Path) -> bool:
         command = Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return True
-    return command != "pulumi"  # the number went to another program since
+    return command != "pulumi"  # another program has the number now

@@ -1,7 +1,7 @@
-"""What a stack keeps to itself on this machine, beside its clusters.
+"""A stack's private files on this machine, except those of its clusters.
 
-The caches' certificates, and the password of the account that nodes pull from Harbor with. All of
-it is in the user's state folder, is readable by its owner only, and is removed by `make down`.
+The caches' certificates, and the password of the account with which nodes pull from Harbor. They
+are in the user's state folder, readable by the user only, and `make down` removes them.
 """
 
 import secrets
@@ -25,7 +25,7 @@ from plan.settings.stack import Settings
 if TYPE_CHECKING:
     from ops.tls import user_certificate
 
-# No cluster can have this name; the clusters' folders are beside it.
+# Names that no cluster can have: the clusters' folders are beside these.
 CERTIFICATES = ".certificates"
 ROBOT = ".harbor-robot"
 
@@ -33,7 +33,7 @@ ROBOT = ".harbor-robot"
 def server_certificate(
     stack: str, settings: Settings, where: Addressing, texts: Mapping[str, str]
 ) -> ServerCertificate | None:
-    """What the caches answer with; generated here if the stack has none. None without TLS.
+    """The certificate of the caches; created here if the stack names none. None without TLS.
 
     Args:
         stack: name of the stack.
@@ -42,16 +42,16 @@ def server_certificate(
         texts: content of every file that the stack names.
 
     Raises:
-        SettingsError: the stack's own certificate can't be used.
-        OpsError: what was generated here before can't be read.
+        SettingsError: the certificate that the stack names can't be used.
+        OpsError: what was created here before can't be read.
     """
     if not settings.cache.tls:
         return None
     names = tls.names(where)
-    if given := tls.given(settings, texts):
-        _check(given, names)
-        return given
-    # It takes a tenth of a second, and few stacks need it.
+    if certificate := tls.given(settings, texts):
+        _check(certificate, names)
+        return certificate
+    # It takes a tenth of a second to import, and few stacks need it.
     from ops.tls import own_ca
 
     material = own_ca.ensure(_certificates(stack), names, _now())
@@ -83,7 +83,7 @@ def robot_secret(stack: str, settings: Settings) -> str:
         private_folder(folder)
     if kept := kept_robot_secret(stack):
         return kept
-    # A random one may not have every kind of character that Harbor requires.
+    # By chance it may be missing a kind of character that Harbor requires.
     while not is_robot_secret(secret := secrets.token_urlsafe(24)):
         continue
     write_private(path, secret)
@@ -91,7 +91,7 @@ def robot_secret(stack: str, settings: Settings) -> str:
 
 
 def kept_robot_secret(stack: str) -> str:
-    """The same if it exists; else empty."""
+    """The same, if it has been made already; otherwise empty."""
     try:
         return (states_of(stack) / ROBOT).read_text()
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def kept_robot_secret(stack: str) -> str:
 
 
 def remove(stack: str) -> None:
-    """Remove all of it, and the folders above it that are then empty."""
+    """Remove all of them, and the folders above that are then empty."""
     folder = states_of(stack)
     if _certificates(stack).exists():
         shutil.rmtree(_certificates(stack))

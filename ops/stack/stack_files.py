@@ -1,7 +1,7 @@
 """The stack files in stacks/: read and checked before the engine starts, and copied for new stacks.
 
-This is the one place that reads them as files, and it reads them as the engine will: so that what
-the engine or the program would say is told before either has started.
+This is the only place that reads them as files, and it reads them as the engine will: so mistakes
+are reported before the engine or the program starts.
 """
 
 import re
@@ -25,7 +25,7 @@ from plan.settings.stack import Settings, decode, parse
 FOLDER = ROOT / "stacks"
 PROJECT = problems.PROJECT
 T = TypeVar("T")
-# Documents every key, but is no stack.
+# Documents every key, but is not a stack.
 EXAMPLE = "example"
 # Pulumi's own rule for the names of stacks.
 STACK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
@@ -38,34 +38,34 @@ def path_of(stack: str) -> Path:
         OpsError: there is none, or the name can't be a stack's.
     """
     if not STACK_NAME.fullmatch(stack):
-        raise OpsError(f"'{stack}' is no name for a stack: letters, digits, '-', '_' and '.' only")
+        raise _not_a_name(stack)
     path = FOLDER / f"Pulumi.{stack}.yaml"
     if not path.exists():
         raise OpsError(
-            f"there is no stack file {path.relative_to(ROOT)}; there are: {', '.join(names())}. "
-            f"Make one with: make stack NAME={stack} FROM=docker"
+            f"there is no stack file {path.relative_to(ROOT)}; the stacks are: "
+            f"{', '.join(names())}. Create it with: make stack NAME={stack} FROM=docker"
         )
     return path
 
 
 def names() -> list[str]:
     """The stacks that have a file."""
-    found = sorted(path.name.split(".", 1)[1][: -len(".yaml")] for path in _files())
-    return [name for name in found if name != EXAMPLE]
+    stacks = sorted(path.name.split(".", 1)[1][: -len(".yaml")] for path in _files())
+    return [name for name in stacks if name != EXAMPLE]
 
 
 def read(path: Path) -> dict[str, object]:
     """The configuration in a stack file, keys without the project's namespace.
 
     Raises:
-        OpsError: it is no YAML, a key stands twice, or what it holds is no configuration.
+        OpsError: it is not YAML, a key is there twice, or its content is not a configuration.
     """
     # `pulumi config set` and the engine's own changes of the file leave numbers as text.
     return decode(_parsed(path, config_keys.in_file))
 
 
 def keys(stack: str) -> frozenset[str]:
-    """The keys in a stack's file with their namespaces, also those that are no concern of ours.
+    """The keys in a stack's file with their namespaces, including those of other projects.
 
     Raises:
         OpsError: the file can't be read.
@@ -81,7 +81,7 @@ def check(stack: str) -> Settings:
         SettingsError: with all mistakes, or every patch file that can't be read.
     """
     raw = read(path_of(stack))
-    plain = {key for key in SECRET_KEYS if _holds_plain_text(raw.get(key))}
+    plain = {key for key in SECRET_KEYS if _has_plain_text(raw.get(key))}
     settings = parse(raw, stack, plain_secrets=plain, public=passphrases.is_public(stack))
     named_files(settings)
     return settings
@@ -92,7 +92,7 @@ def named_files(settings: Settings) -> dict[str, str]:
 
     Raises:
         SettingsError: with every file that can't be read, every mistake in a list of images, and
-            every file that should hold a certificate and does not.
+            every file that should have a certificate in it and does not.
     """
     texts: dict[str, str] = {}
     problems = []
@@ -100,7 +100,7 @@ def named_files(settings: Settings) -> dict[str, str]:
     patches = {p.file: "cluster.patches" for c in settings.clusters for p in c.patches if p.file}
     pem = tls.files(settings)
     for name, path in {**pem, **patches, **lists}.items():
-        # What is no text at all is no certificate in PEM form, which is told below.
+        # A binary file is not a certificate in PEM form, which is reported below.
         errors = "replace" if name in pem else "strict"
         try:
             texts[name] = text_files.read(ROOT / text_files.path(name), errors=errors)
@@ -118,7 +118,7 @@ def named_files(settings: Settings) -> dict[str, str]:
 
 
 def _mistakes(text: str, name: str, hosts: Collection[str]) -> list[Problem]:
-    """What is wrong with a list of images: told before the caches are made, not after."""
+    """What is wrong with a list of images: reported before the caches are created, not after."""
     try:
         parse_list(text, f"@{name}", hosts)
     except ImageListError as error:
@@ -142,19 +142,23 @@ def copy(name: str, source: str) -> Path:
     """
     text = path_of(source).read_text()
     if not STACK_NAME.fullmatch(name) or name == EXAMPLE:
-        raise OpsError(f"'{name}' is no name for a stack: letters, digits, '-', '_' and '.' only")
+        raise _not_a_name(name)
     path = FOLDER / f"Pulumi.{name}.yaml"
     if path.exists():
-        raise OpsError(f"{path.relative_to(ROOT)} is there already; edit it, or choose a name")
+        raise OpsError(f"{path.relative_to(ROOT)} already exists; edit it, or choose another name")
     start = text.find("# The passphrase of the stacks")
     kept = text[:start] if start >= 0 else re.sub(r"(?m)^encryptionsalt:.*\n?", "", text)
     path.write_text(kept)
     return path
 
 
-def _parsed(path: Path, parsed: Callable[[bytes], T]) -> T:
+def _not_a_name(stack: str) -> OpsError:
+    return OpsError(f"'{stack}' is not a stack name: letters, digits, '-', '_' and '.' only")
+
+
+def _parsed(path: Path, parser: Callable[[bytes], T]) -> T:
     try:
-        return parsed(path.read_bytes())
+        return parser(path.read_bytes())
     except NotYamlError as error:
         raise OpsError(f"{path.name} is not readable as YAML: {error}") from error
     except config_keys.NoConfigError as error:
@@ -163,11 +167,11 @@ def _parsed(path: Path, parsed: Callable[[bytes], T]) -> T:
         raise OpsError(f"{path.name} can't be read: {error.strerror}") from error
 
 
-def _holds_plain_text(value: object) -> bool:
-    """Whether anything below is not encrypted (`{secure: ...}`); empty text is nothing."""
+def _has_plain_text(value: object) -> bool:
+    """Whether anything below is not encrypted (`{secure: ...}`); empty text does not count."""
     if isinstance(value, Mapping):
         encrypted = set(value) == {ENCRYPTED_KEY}
-        return not encrypted and any(_holds_plain_text(item) for item in value.values())
+        return not encrypted and any(_has_plain_text(item) for item in value.values())
     return value not in (None, "")
 
 
