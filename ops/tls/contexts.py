@@ -1,4 +1,4 @@
-"""What clients of this project speak TLS with."""
+"""The TLS contexts of this project's clients."""
 
 import functools
 import ssl
@@ -6,9 +6,9 @@ import ssl
 
 @functools.cache
 def unverified_tls() -> ssl.SSLContext:
-    """Takes any certificate: for this machine's caches, which nobody else answers for.
+    """Accepts any certificate: for caches on this machine, in whose place no one else answers.
 
-    It reads no authorities, and is made once: a cache that is not ready yet is asked many times.
+    It loads no CAs, and is created once: a cache that is not ready yet gets many requests.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -27,14 +27,14 @@ def machine_trust(ca_pem: str) -> ssl.SSLContext:
 
 @functools.cache
 def public_trust(ca_pem: str) -> ssl.SSLContext:
-    """Trusts the public authorities that the registry's image has, and these certificates.
+    """Trusts the public CAs that the registry's image has, and these certificates.
 
-    Reading the authorities takes longer than asking a registry, so they are read once.
+    Reading the CAs takes longer than a request to a registry, so they are read once.
 
     Raises:
         SSLError, ValueError, TypeError: there are no certificates in it.
     """
-    import httpx  # who only looks whether a cache answers does not wait for this
+    import httpx  # slow to import, and not needed to check that a cache answers
 
     context = httpx.create_ssl_context(trust_env=False)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a CA need not be a root, as in Go
@@ -42,9 +42,9 @@ def public_trust(ca_pem: str) -> ssl.SSLContext:
 
 
 def _as_in_go(context: ssl.SSLContext, ca_pem: str) -> ssl.SSLContext:
-    """Go's clients, nodes included, take CAs without a key usage, which Python 3.13 refuses.
+    """Accept CAs without a key usage, as Go's clients do, nodes included; Python 3.13 refuses them.
 
-    Harbor's own documents make one without.
+    Harbor's documentation creates such a CA.
     """
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if ca_pem:

@@ -49,20 +49,20 @@ def faults(
         now: with its time zone.
     """
     chain, authorities = _certificates(certificate_pem), _certificates(ca_pem)
-    found = list(_of_key(chain, key_pem))
+    problems = list(_of_key(chain, key_pem))
     if not chain:
         fix = "give the file that begins with the caches' own certificate"
-        found.append(Fault(part=CERTIFICATE, found="no certificate", rule=_PEM_RULE, fix=fix))
+        problems.append(Fault(part=CERTIFICATE, found="no certificate", rule=_PEM_RULE, fix=fix))
     if ca_pem and not authorities:
         fix = "give the certificate of the CA, not its key"
-        found.append(Fault(part=CA, found="no certificate", rule=_PEM_RULE, fix=fix))
+        problems.append(Fault(part=CA, found="no certificate", rule=_PEM_RULE, fix=fix))
     if chain:
-        found += _of_names(chain[0], names)
-        found += _of_time(chain[0], now)
-        found += _of_purpose(chain[0])
+        problems += _of_names(chain[0], names)
+        problems += _of_time(chain[0], now)
+        problems += _of_purpose(chain[0])
         if authorities or not ca_pem:
-            found += _of_authority(chain, authorities, now)
-    return tuple(found)
+            problems += _of_authority(chain, authorities, now)
+    return tuple(problems)
 
 
 def _certificates(pem: str) -> list[x509.Certificate]:
@@ -133,7 +133,7 @@ def _of_time(certificate: x509.Certificate, now: datetime) -> Iterator[Fault]:
         yield Fault(part=CERTIFICATE, found=dates, rule="it has not expired", fix=fix)
     elif start > now:
         fix = "wait, or correct this machine's clock"
-        yield Fault(part=CERTIFICATE, found=dates, rule="it is valid already", fix=fix)
+        yield Fault(part=CERTIFICATE, found=dates, rule="it is already valid", fix=fix)
     elif (left := (end - now).days) < WARNING_DAYS:
         rule = f"it expires in {left} days"
         yield Fault(part=CERTIFICATE, found=dates, rule=rule, fix=fix, only_warns=True)
