@@ -28,7 +28,7 @@ def lock(tmp_path):
 
 
 def test_a_lock_is_dead_when_its_process_is_gone_or_another_program(lock):
-    for pid in (2**22 + 1, os.getpid()):  # the first is no number of a process
+    for pid in (2**22 + 1, os.getpid()):  # no process can have the first
         folder = lock({"pid": pid, "hostname": MINE})
         assert recovery.dead_locks(folder) == [folder / "a.json"]
 
@@ -53,8 +53,7 @@ def test_the_lock_of_another_machine_is_left_alone(lock):
     "content",
     ["", "{", '{"pid": 1', "[]", "null", "5", "{}", '{"hostname": "x", "pid": "one"}', "[" * 99999],
 )
-def test_a_lock_that_was_cut_off_is_told_with_the_way_out(lock, content):
+def test_a_damaged_lock_is_an_error_with_the_line_that_removes_it(lock, content):
     folder = lock(content)
-    with pytest.raises(OpsError, match="remove it: rm ") as caught:
+    with pytest.raises(OpsError, match=f" rm {folder}/a.json$"):
         recovery.dead_locks(folder)
-    assert str(folder / "a.json") in str(caught.value)

@@ -1,4 +1,4 @@
-"""What a stack keeps to itself: its certificates, and the password of its account in Harbor."""
+"""A stack's private files: its certificates, and the password of its robot account in Harbor."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -41,20 +41,17 @@ def texts(authority, *names, days=50):
 
 
 def given(tmp_path, *names, days=50):
-    held = texts(Authority(tmp_path / "authority"), *names, days=days)
-    return secret_files.server_certificate(STACK, GIVEN, where(GIVEN), held)
+    files = texts(Authority(tmp_path / "authority"), *names, days=days)
+    return secret_files.server_certificate(STACK, GIVEN, where(GIVEN), files)
 
 
-def test_a_given_certificate_that_fits_is_taken_as_it_is(tmp_path, capsys):
+@pytest.mark.parametrize(("days", "warns"), [(50, False), (10, True)])
+def test_the_users_certificate_is_used_as_it_is_with_a_warning_if_it_expires_soon(
+    tmp_path, capsys, days, warns
+):
     names = tls.names(where(GIVEN))
-    assert given(tmp_path, *names).key.startswith("-----BEGIN")
-    assert capsys.readouterr().err == ""
-
-
-def test_one_that_ends_soon_is_taken_and_told(tmp_path, capsys):
-    names = tls.names(where(GIVEN))
-    assert given(tmp_path, *names, days=10)
-    assert "cache.certificate" in capsys.readouterr().err
+    assert given(tmp_path, *names, days=days).key.startswith("-----BEGIN")
+    assert ("cache.certificate" in capsys.readouterr().err) == warns
 
 
 def test_one_for_other_names_is_a_mistake_in_the_stack(tmp_path):
@@ -65,7 +62,7 @@ def test_one_for_other_names_is_a_mistake_in_the_stack(tmp_path):
     assert "PRIVATE KEY" not in str(caught.value)
 
 
-def test_what_is_made_here_stays_the_same_and_goes_with_the_stack(state):
+def test_what_is_created_here_stays_the_same_and_is_removed_with_the_stack(state):
     one = secret_files.server_certificate(STACK, MADE, where(MADE), {})
     assert secret_files.server_certificate(STACK, MADE, where(MADE), {}) == one
     secret_files.remove(STACK)
@@ -88,15 +85,15 @@ def test_a_stack_without_tls_keeps_no_certificates(state):
     assert not state.exists()
 
 
-def test_a_robots_password_is_made_once_where_one_is_needed(state):
-    wanted = parse({**BEHIND, **ADMIN})
-    secret = secret_files.robot_secret(STACK, wanted)
+def test_a_robots_password_is_created_once_if_one_is_needed(state):
+    settings = parse({**BEHIND, **ADMIN})
+    secret = secret_files.robot_secret(STACK, settings)
     assert is_robot_secret(secret)
-    assert secret_files.robot_secret(STACK, wanted) == secret
-    assert secret_files.robot_secret("other", wanted) != secret
+    assert secret_files.robot_secret(STACK, settings) == secret
+    assert secret_files.robot_secret("other", settings) != secret
     assert (states_of(STACK) / secret_files.ROBOT).stat().st_mode & 0o777 == 0o600
     secret_files.remove(STACK)
-    assert secret_files.robot_secret(STACK, wanted) != secret
+    assert secret_files.robot_secret(STACK, settings) != secret
 
 
 def test_nodes_without_an_account_of_this_stack_need_none(state):

@@ -1,4 +1,4 @@
-"""The files that a stack names: read before anything is made, and every mistake in them told."""
+"""Stack files, and the files that they name: every mistake is reported before anything is made."""
 
 import shutil
 
@@ -75,7 +75,7 @@ def test_every_file_that_a_stack_names_is_read(folder):
         ("patch.yaml", "cluster.patches"),
     ],
 )
-def test_a_file_that_is_not_there_is_told_by_the_key_that_names_it(name, key, folder):
+def test_a_missing_file_is_reported_by_the_key_that_names_it(name, key, folder):
     (folder / name).unlink()
     found = problems_in(folder)
     assert list(found) == [key]
@@ -83,7 +83,7 @@ def test_a_file_that_is_not_there_is_told_by_the_key_that_names_it(name, key, fo
     assert "No such file" in found[key].rule
 
 
-def test_every_file_with_a_mistake_is_told_at_once(folder):
+def test_every_file_with_a_mistake_is_reported_at_once(folder):
     (folder / "cache.pem").unlink()
     (folder / "ca.pem").write_text(KEY)
     (folder / "patch.yaml").unlink()
@@ -94,19 +94,19 @@ def test_every_file_with_a_mistake_is_told_at_once(folder):
     }
 
 
-def test_a_certificate_in_the_other_format_is_told_with_the_way_to_convert_it(folder):
+def test_a_certificate_in_the_other_format_is_reported_with_the_command_that_converts_it(folder):
     (folder / "upstream.pem").write_bytes(DER)
     (problem,) = problems_in(folder).values()
     assert problem.path == f"upstreams.docker.io.ca ({folder}/upstream.pem)"
     assert "openssl x509 -inform der" in problem.fix
 
 
-def test_a_patch_that_is_no_text_is_told(folder):
+def test_a_patch_that_is_not_text_is_reported(folder):
     (folder / "patch.yaml").write_bytes(DER)
     assert "can't decode" in problems_in(folder)["cluster.patches"].rule
 
 
-def test_no_message_shows_what_a_key_file_holds(folder):
+def test_no_message_shows_the_content_of_a_key_file(folder):
     (folder / "cache.pem").write_text(KEY)
     assert "PRIVATE KEY" not in str(problems_in(folder))
 
@@ -126,7 +126,7 @@ def stack(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "text"),
     [
         ("config: [a]\n", "'config:' holds a mapping"),
         ("- a\n", "a stack file holds a mapping"),
@@ -138,8 +138,8 @@ def stack(tmp_path, monkeypatch):
         (b"config:\n  talos-cache:prefix: \xe4\n", "is not readable as YAML"),
     ],
 )
-def test_what_is_no_stack_file_is_told_in_a_line(stack, content, said):
-    with pytest.raises(OpsError, match=said) as caught:
+def test_what_is_not_a_stack_file_is_reported_in_a_line(stack, content, text):
+    with pytest.raises(OpsError, match=text) as caught:
         stack(content)
     assert "Pulumi.mine.yaml" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
@@ -160,7 +160,7 @@ def test_a_stack_file_of_notepad_or_powershell_is_read(stack, encoding):
     ("value", "found"),
     [("2020-13-45", '"2020-13-45"'), ("5" * 5000, '"5555'), ("27:40", '"27:40"'), ("yes", '"yes"')],
 )
-def test_a_value_that_is_text_to_the_engine_is_told_as_that(stack, value, found):
+def test_a_value_that_is_text_to_the_engine_is_reported_as_text(stack, value, found):
     with pytest.raises(SettingsError) as caught:
         stack(f"config:\n  talos-cache:cluster: {{workers: {value}}}\n")
     assert f"found: {found}" in str(caught.value)
@@ -170,12 +170,12 @@ def test_a_value_that_is_text_to_the_engine_is_told_as_that(stack, value, found)
 @pytest.mark.parametrize(
     "key", ["cluster: {patches: [%s]}", "cluster: {warm: %s}", "cache: {tls: true, ca: %s}"]
 )
-def test_a_file_that_there_can_not_be_is_told(stack, name, key):
+def test_a_file_with_an_impossible_name_is_reported(stack, name, key):
     with pytest.raises(SettingsError):
         stack("config:\n  talos-cache:" + key % f'"@{name}"' + "\n")
 
 
-def test_a_stack_file_that_can_not_be_read_is_told(stack, tmp_path):
+def test_a_stack_file_that_can_not_be_read_is_reported(stack, tmp_path):
     (tmp_path / "Pulumi.mine.yaml").mkdir()
     with pytest.raises(OpsError, match="can't be read"):
         stack_files.check("mine")

@@ -1,4 +1,4 @@
-"""When the engine is asked for a stack's secrets: only for those that somebody needs."""
+"""When the engine decrypts a stack's secrets: only if one of those is needed."""
 
 import json
 
@@ -45,27 +45,27 @@ def test_a_stack_without_secrets_needs_no_engine(stack):
 @pytest.mark.parametrize(
     "credentials", [SECRET, {"docker.io": {"username": SECRET, "password": SECRET}}]
 )
-def test_credentials_of_upstreams_are_opened_only_for_who_asks_them(stack, credentials):
+def test_credentials_of_upstreams_are_decrypted_only_if_they_are_requested(stack, credentials):
     asked = stack(credentials=credentials)
-    found = stack_secrets.settings_of("mine").credentials_for("docker.io")
-    assert found is None or found.is_encrypted
+    closed = stack_secrets.settings_of("mine").credentials_for("docker.io")
+    assert closed is None or closed.is_encrypted
     assert asked == []
-    opened = stack_secrets.settings_of("mine", upstreams=HOSTS)
-    assert opened.credentials_for("docker.io") == Credentials(username="me", password="hunter2")
+    settings = stack_secrets.settings_of("mine", upstreams=HOSTS)
+    assert settings.credentials_for("docker.io") == Credentials(username="me", password="hunter2")
     assert len(asked) == 1
 
 
-def test_credentials_of_others_are_left_closed(stack):
+def test_credentials_of_other_upstreams_stay_encrypted(stack):
     secret = {"username": SECRET, "password": SECRET}
     hosts = {"upstreams": {"docker.io": {}, "quay.io": {}}}
     asked = stack(**hosts, credentials={"quay.io": secret}, cacheLogin=secret)
-    found = stack_secrets.settings_of("mine", upstreams=HOSTS, logins=False)
-    assert found.credentials_for("quay.io").is_encrypted
+    settings = stack_secrets.settings_of("mine", upstreams=HOSTS, logins=False)
+    assert settings.credentials_for("quay.io").is_encrypted
     assert asked == []
     stack_secrets.settings_of("mine", upstreams={"quay.io"}, logins=False)
     assert len(asked) == 1
 
 
-def test_logins_are_opened_for_everybody(stack):
+def test_logins_are_decrypted_unless_told_otherwise(stack):
     stack(cacheLogin=SECRET)
     assert stack_secrets.settings_of("mine").cache_login.password == "hunter2"

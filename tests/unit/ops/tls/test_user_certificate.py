@@ -146,7 +146,7 @@ class TestBad:
         assert fault.rule.endswith("missing: example.com, a.b.example.com, 10.0.0.1")
 
     @pytest.mark.parametrize(
-        ("start", "end", "word"), [(-30, -1, "not expired"), (2, 300, "valid already")]
+        ("start", "end", "word"), [(-30, -1, "not expired"), (2, 300, "already valid")]
     )
     def test_not_valid_now(self, start, end, word):
         fault = only(Given(start=start, end=end).faults(), "certificate")
