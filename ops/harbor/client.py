@@ -206,7 +206,7 @@ class Client:
 
     def _words(self, answer: httpx.Response) -> str:
         """What it says, on one line; masked before it is cut, and nothing of ours is masked."""
-        said = self._masked(error_text.words(answer.text))
+        said = self._masked(error_text.error_message(answer.text))
         return cut(" ".join(said.split()), SHOWN_CHARACTERS)
 
     def _masked(self, text: str) -> str:

@@ -1,1 +1,1 @@
-"""What is asked of registries: caches and upstreams alike."""
+"""Requests to registries, caches and upstreams alike."""

@@ -1,31 +1,31 @@
-"""Answers of servers, which may be anything: no more of one is read than there can be use for."""
+"""Limits how much of a server's answer is read, which may be anything."""
 
 from collections.abc import Iterator
 
 import httpx
 
-# For what a server says where it refuses something, or sends on to another: a line or two.
-WORDS_BYTES = 64 * 1024
-# What every request asks for: a few compressed bytes may become anything.
+# For error messages and redirects: a line or two is usual.
+MESSAGE_BYTES = 64 * 1024
+# Sent with every request: a few compressed bytes may expand to anything.
 IDENTITY = {"Accept-Encoding": "identity"}
 
 
 def cut(answer: httpx.Response, most: int) -> None:
-    """Let an answer end after so many bytes, which are taken as they are, compressed or not.
+    """Cut an answer after so many bytes, which are taken as they are, compressed or not.
 
-    For `event_hooks`: there it is early enough for what `httpx` itself reads, such as the pages of
-    redirects. What is shorter stays as it is.
+    For `event_hooks`: that is early enough for what `httpx` itself reads, such as the pages of
+    redirects. A shorter answer is not changed.
     """
     if not isinstance(answer.stream, httpx.SyncByteStream):
-        raise TypeError("only answers that are waited for")
+        raise TypeError("only answers to a synchronous client")
     answer.stream = _Cut(answer.stream, most)
     answer.headers.pop("Content-Encoding", None)
 
 
 def cut_refusal(answer: httpx.Response) -> None:
-    """The same for an answer that does not bring what was asked for."""
+    """The same for an answer that is not what was requested."""
     if answer.status_code != httpx.codes.OK:
-        cut(answer, WORDS_BYTES)
+        cut(answer, MESSAGE_BYTES)
 
 
 class _Cut(httpx.SyncByteStream):

@@ -1,4 +1,4 @@
-"""What registries, the token services before them, and Harbor say where they refuse something."""
+"""The error messages of registries, their token services, and Harbor."""
 
 import html
 import re
@@ -6,34 +6,34 @@ from collections.abc import Mapping
 
 from plan import foreign_json
 
-# Where words for people stand, best first: `details` is what Docker Hub's token service has.
+# Keys of messages for people, best first: `details` is what Docker Hub's token service uses.
 _KEYS = ("message", "details", "error_description", "error", "code")
-# The heading of a page is there, if it has one: looking for it takes long in what is longer.
+# The heading of a page is in here, if it has one: it would take long to search all of it.
 _START = 4096
-# What stands in the place of a registry, such as a proxy before it, says it in HTML.
+# What answers in place of a registry, such as a proxy in front of it, sends HTML.
 _PAGE = re.compile(r"[\s\ufeff]*<(!doctype|html|head|body|title|center|h[1-6])\b", re.IGNORECASE)
 _HEADING = re.compile(
     r"<(?P<tag>title|h1)\b[^>]*>(?P<text>.*?)</(?P=tag)", re.IGNORECASE | re.DOTALL
 )
 
 
-def words(text: str) -> str:
-    """The messages in an answer's text; all of the text where it has none, but no page's HTML.
+def error_message(text: str) -> str:
+    """The messages in an answer's text; all of the text if it has none, but not a page's HTML.
 
-    Empty where nothing is said, as in `{}`: then its status has to do.
+    Empty if there is nothing to read, as in `{}`: then the status has to do.
 
-    As it came: where secrets may be in it they have to go before it is cut and put on one line.
+    Not shortened: secrets have to be masked before it is cut and put on one line.
 
     Source: "Error Codes" of the distribution specification; RFC 6749 section 5.2.
     """
     content = parsed(text)
-    said: list[str] = []
+    messages: list[str] = []
     if isinstance(content, Mapping):
-        errors = content.get("errors")
-        found = errors if isinstance(errors, list) else [content]
-        said = [_message(one) for one in found if isinstance(one, Mapping)]
-    if any(said):
-        return "; ".join(filter(None, said))
+        listed = content.get("errors")
+        errors = listed if isinstance(listed, list) else [content]
+        messages = [_message(error) for error in errors if isinstance(error, Mapping)]
+    if any(messages):
+        return "; ".join(filter(None, messages))
     if _PAGE.match(text):
         return _page(text)
     return text if content is None or _has_text(content) else ""
@@ -41,34 +41,34 @@ def words(text: str) -> str:
 
 def _has_text(content: object) -> bool:
     """Whether there is anything in it that people could read."""
-    ahead = [content]
-    while ahead:
-        match ahead.pop():
+    pending = [content]
+    while pending:
+        match pending.pop():
             case str() as text if text:
                 return True
             case Mapping() as entries:
-                ahead += entries.values()
+                pending += entries.values()
             case list() as entries:
-                ahead += entries
+                pending += entries
     return False
 
 
 def _page(text: str) -> str:
     """A web page, by its heading."""
-    found = _HEADING.search(text[:_START])
-    heading = " ".join(html.unescape(found["text"]).split()) if found else ""
+    match = _HEADING.search(text[:_START])
+    heading = " ".join(html.unescape(match["text"]).split()) if match else ""
     return f'a web page, "{heading}"' if heading else "a web page"
 
 
 def _message(error: Mapping[str, object]) -> str:
     message = next((str(error[key]) for key in _KEYS if error.get(key)), "")
-    # "unknown error" says nothing: a pull-through cache has its upstream's status behind it.
+    # "unknown error" says nothing: a pull-through cache puts its upstream's status into the detail.
     detail = error.get("detail")
     return f"{message}: {detail}" if error.get("code") == "UNKNOWN" and detail else message
 
 
 def parsed(text: str) -> object:
-    """What a JSON text means; None if it is none."""
+    """The value of a JSON text; None if it is not JSON."""
     try:
         return foreign_json.read(text)
     except ValueError:

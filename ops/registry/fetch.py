@@ -23,22 +23,22 @@ from plan.images.manifests import INDEX_TYPES, MANIFEST_BYTES, MANIFEST_TYPES
 
 # Between two bytes, and to connect: a cold cache first waits for its upstream.
 TIMEOUT = httpx.Timeout(120, connect=5)
-# For what is asked only to learn more.
+# For requests that only serve to learn more.
 PROBE_SECONDS = 30
 _ACCEPT = ", ".join((*INDEX_TYPES, *MANIFEST_TYPES))
-_WORDS_LENGTH = 200
-# The digest of no blob and no manifest that anybody has.
+_MESSAGE_LENGTH = 200
+# A digest that no blob and no manifest has.
 NOBODYS = digest_of_hex("0" * 64)
-# There is no such blob. For HEAD of one Harbor looks only at what it holds, and asks no upstream.
+# There is no such blob. On HEAD of a blob, Harbor only looks at what it has, and asks no upstream.
 NO_BLOB = f"{NO_REPOSITORY}/blobs/{NOBODYS}"
 REFUSALS = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 
 class FetchError(TalosCacheError):
-    """A registry did not deliver; the text has its own words.
+    """A registry did not deliver; the text includes its message.
 
     Attributes:
-        status: of its answer; 0 where there was none, or where that was not what is wrong.
+        status: of its answer; 0 if there was none, or if it is not the problem.
         retry_after: the header of that name.
         is_broken_off: whether an answer ended too early.
     """
@@ -62,15 +62,15 @@ class Source:
     """A registry, or a part of one.
 
     Attributes:
-        url: what stands before the name of a repository, without a slash at the end.
-        client: that asks it; threads may share it.
+        url: what comes before the name of a repository, without a slash at the end.
+        client: for its requests; threads may share it.
     """
 
     url: str
     client: httpx.Client
 
     def close(self) -> None:
-        """Close its connections; what is asked for afterwards fails."""
+        """Close its connections; later requests fail."""
         self.client.close()
 
 
@@ -81,17 +81,17 @@ def source(
     context: ssl.SSLContext | None = None,
     transport: httpx.BaseTransport | None = None,
 ) -> Source:
-    """A registry that is asked without the environment's proxies: it is here, or in one's network.
+    """A registry on this machine or in the user's network: without the environment's proxies.
 
     Args:
-        url: what stands before the name of a repository.
-        auth: how to say who asks; None for nobody.
-        context: what to trust; None for what everybody does.
-        transport: how it is reached; None for the plain way.
+        url: what comes before the name of a repository.
+        auth: how to log in; None for no login.
+        context: what to trust; None for the default.
+        transport: how it is reached; None for the default.
     """
     headers = {"Accept": _ACCEPT, **answers.IDENTITY}
     # A registry that can't store what its upstream sent resets the connection after its answer:
-    # what is asked for next must not be on it.
+    # the next request must not use it.
     single_use = httpx.Limits(max_keepalive_connections=0)
     client = httpx.Client(
         auth=auth,
@@ -109,7 +109,7 @@ def source(
 
 @functools.cache
 def of_cache(cache: Cache) -> Source:
-    """What `opened` gives, once for each cache."""
+    """What `opened` returns, once for each cache."""
     return opened(cache)
 
 
@@ -124,7 +124,7 @@ def manifest(registry: Source, repository: str, reference: str) -> bytes:
     """A manifest or an index, by tag or by digest.
 
     Raises:
-        FetchError: the registry does not have it and can't get it, or it is not what was asked for.
+        FetchError: the registry does not have it and can't get it, or it has another digest.
     """
     content = b""
 
@@ -141,16 +141,16 @@ def manifest(registry: Source, repository: str, reference: str) -> bytes:
 
 
 def blob(registry: Source, repository: str, digest: str, progress: Callable[[int], object]) -> None:
-    """Make a cache deliver a blob, so that it stores it; the content is thrown away.
+    """Make a cache deliver a blob, so that it stores it; the content is discarded.
 
     Args:
-        registry: to ask.
+        registry: the cache.
         repository: that the blob belongs to.
         digest: of the blob.
-        progress: told the number of bytes of every piece that came.
+        progress: called with the number of bytes of every chunk.
 
     Raises:
-        FetchError: it does not come, or not whole.
+        FetchError: it is not delivered, or not completely.
     """
     path = f"{repository}/blobs/{digest}"
     _fetch(registry, path, digest, lambda chunk: progress(len(chunk)))
@@ -159,24 +159,24 @@ def blob(registry: Source, repository: str, digest: str, progress: Callable[[int
 def upstream_trouble(
     registry: Source, repository: str, seconds: float | None = None
 ) -> FetchError | None:
-    """Why a cache can't get anything from its upstream; None where it can.
+    """Why a cache can't get anything from its upstream; None if it can.
 
-    By tag a cache says "manifest unknown" whatever its upstream has said. Of a blob that nobody has
-    it passes on what is not 404. That costs the upstream one HEAD.
+    By tag a cache answers "manifest unknown" whatever its upstream has answered. For a blob that
+    does not exist it passes on any status but 404. That costs the upstream one HEAD.
 
     Args:
         registry: the cache.
-        repository: that is asked about.
-        seconds: to wait for an answer, where that is not worth the usual time.
+        repository: to request it from.
+        seconds: to wait for an answer, if not the usual time.
     """
     return _refused(registry, f"{repository}/blobs/{NOBODYS}", seconds)
 
 
 def limit_on_manifests(registry: Source, repository: str) -> FetchError | None:
-    """Why a cache gets no manifest from an upstream that gives blobs; None where it does.
+    """Why a cache gets no manifest from an upstream that delivers blobs; None if it does.
 
-    By digest it passes on what it understands, and makes 500 of all else, of many a 404 too. It
-    costs the upstream one GET of a manifest that nobody has.
+    By digest it passes on the statuses that it understands, and turns all others into 500, many a
+    404 too. That costs the upstream one GET of a manifest that does not exist.
     """
     error = _refused(registry, f"{repository}/manifests/{NOBODYS}", PROBE_SECONDS)
     return error if error and (error.is_temporary or error.status in REFUSALS) else None
@@ -191,16 +191,16 @@ def _refused(registry: Source, path: str, seconds: float | None) -> FetchError |
         return error if error.status not in (0, httpx.codes.NOT_FOUND) else None
 
 
-def words(answer: httpx.Response) -> str:
-    """The start of what an answer says, on one line."""
-    return " ".join(error_text.words(answer.text).split())[:_WORDS_LENGTH]
+def _message(answer: httpx.Response) -> str:
+    """The start of an answer's error message, on one line."""
+    return " ".join(error_text.error_message(answer.text).split())[:_MESSAGE_LENGTH]
 
 
 def head(registry: Source, repository: str, reference: str) -> str:
-    """The digest of a manifest or an index, by the registry's word; its content is not sent.
+    """The digest of a manifest or an index, as the registry states it; without its content.
 
     Raises:
-        FetchError: the registry does not have it and can't get it, or does not say.
+        FetchError: the registry does not have it and can't get it, or does not state it.
     """
     path = f"{repository}/manifests/{reference}"
     with asked(registry, "HEAD", path) as answer:
@@ -211,7 +211,7 @@ def head(registry: Source, repository: str, reference: str) -> str:
 
 
 def begin(registry: Source, path: str) -> None:
-    """Ask for something, and hang up as soon as the answer begins.
+    """Request something, and close the connection as soon as the answer begins.
 
     Raises:
         FetchError: the registry does not have it and can't get it.
@@ -228,22 +228,22 @@ def asked(
     expected: Collection[int] = (httpx.codes.OK,),
     timeout: httpx.Timeout | None = None,
 ) -> Iterator[httpx.Response]:
-    """What a registry answers, as it begins; it is hung up on at the end.
+    """A registry's answer, as it begins; its connection is closed at the end.
 
     Args:
-        registry: to ask.
+        registry: to send the request to.
         method: GET or HEAD.
         path: below the registry's URL.
-        expected: statuses that are no refusal.
-        timeout: absent: the registry's own.
+        expected: statuses that are not a refusal.
+        timeout: None for the registry's own.
 
     Raises:
-        FetchError: there is no answer, another one, or not all of it.
+        FetchError: there is no answer, another status, or not all of it.
     """
     url = f"{registry.url}/{path}"
     try:
-        patient = timeout or registry.client.timeout
-        with registry.client.stream(method, url, timeout=patient) as answer:
+        limits = timeout or registry.client.timeout
+        with registry.client.stream(method, url, timeout=limits) as answer:
             if answer.status_code not in expected:
                 answer.read()
                 raise refusal(url, answer)
@@ -256,9 +256,9 @@ def asked(
 
 
 def refusal(url: object, answer: httpx.Response) -> FetchError:
-    """What a refusal comes to, whose content has been read."""
+    """The error for a refusal, whose content has been read."""
     return FetchError(
-        f"{url}: {answer.status_code} {words(answer) or answer.reason_phrase}",
+        f"{url}: {answer.status_code} {_message(answer) or answer.reason_phrase}",
         status=answer.status_code,
         retry_after=answer.headers.get("Retry-After", ""),
     )
@@ -271,4 +271,4 @@ def _fetch(registry: Source, path: str, digest: str, take: Callable[[bytes], obj
             take(chunk)
     if digest and hashed.digest != digest:
         url = f"{registry.url}/{path}"
-        raise FetchError(f"{url}: what came has another digest ({hashed.digest})")
+        raise FetchError(f"{url}: the content has another digest ({hashed.digest})")

@@ -1,4 +1,4 @@
-"""Whether a program outside Docker has a port of this machine."""
+"""Checks whether a program outside Docker has a port of this machine."""
 
 import errno
 import socket
@@ -11,12 +11,12 @@ def conflict(wanted: HostPort, purpose: str, *, otherwise: str, keys: str) -> st
 
     Args:
         wanted: the port.
-        purpose: what it is for, as it goes on a sentence that begins with the port.
-        otherwise: what else to do than to stop the program that has it.
+        purpose: what it is for, to continue a sentence that begins with the port.
+        otherwise: what to do instead of stopping the program that has it.
         keys: the settings that say where to listen.
 
     Returns:
-        Why it can't be had, with what to do; None if it is free, or if only root may find
+        Why it is not available, with what to do; None if it is free, or if only root can find
         that out, as Docker does.
     """
     error = _refusal(wanted)
@@ -24,13 +24,13 @@ def conflict(wanted: HostPort, purpose: str, *, otherwise: str, keys: str) -> st
         return None
     if error.errno != errno.EADDRINUSE:
         return (
-            f"{wanted.address} can't be listened on ({error.strerror}): it is no address of this "
-            f"machine. Correct {keys}."
+            f"{wanted.address} can't be listened on ({error.strerror}): it is not an address of "
+            f"this machine. Correct {keys}."
         )
     listed = "-lunp" if wanted.protocol == UDP else "-ltnp"
     return (
         f"{wanted}, {purpose}, is taken by a program outside Docker (sudo ss {listed} "
-        f"'sport = :{wanted.port}' names it). Stop it, or {otherwise}."
+        f"'sport = :{wanted.port}' shows it). Stop it, or {otherwise}."
     )
 
 

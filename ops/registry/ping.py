@@ -1,4 +1,4 @@
-"""Whether a registry answers at all: `GET /v2/`."""
+"""Checks whether a registry answers at all: `GET /v2/`."""
 
 import base64
 import http.client
@@ -14,7 +14,7 @@ REQUEST_TIMEOUT_SECONDS = 5
 
 
 def wait_for_answer(endpoint: str, seconds: float, login: Credentials | None = None) -> str | None:
-    """None once the registry answers; otherwise, in the end, the last reason why it did not."""
+    """Wait until the registry answers; returns None, or the last reason why it did not."""
     return waiting.until(
         lambda why: not why,
         lambda: failure(endpoint, login),
@@ -26,32 +26,32 @@ def wait_for_answer(endpoint: str, seconds: float, login: Credentials | None = N
 def failure(endpoint: str, login: Credentials | None = None) -> str | None:
     """Why `GET /v2/` at this endpoint is not answered as a registry does; None if it is.
 
-    The environment's proxies are left out on purpose: the endpoint is on this machine.
+    The environment's proxies are ignored on purpose: the endpoint is on this machine.
 
     Args:
         endpoint: URL.
-        login: what the registry has to accept; without one it may ask for one.
+        login: what the registry must accept; without one, it may require one.
     """
     try:
-        found = status(endpoint, REQUEST_TIMEOUT_SECONDS, login)
+        code = status(endpoint, REQUEST_TIMEOUT_SECONDS, login)
     except (OSError, http.client.HTTPException) as error:
         return str(error) or type(error).__name__
     good = (http.client.OK,) if login else (http.client.OK, http.client.UNAUTHORIZED)
-    return None if found in good else f"it answers with status {found}"
+    return None if code in good else f"it answers with status {code}"
 
 
 def status(endpoint: str, seconds: float, login: Credentials | None = None) -> int:
-    """The HTTP status of `GET /v2/`, asked without proxies.
+    """The HTTP status of `GET /v2/`, without proxies.
 
     Args:
-        endpoint: URL; its path is left out. Certificates are not checked: only whose they are
-            would be proved, and nothing is sent that matters.
+        endpoint: URL; its path is ignored. Certificates are not checked: they would only prove
+            whose the server is, and a login is only sent to caches on this machine.
         seconds: how long connecting may take, and then answering.
         login: sent along, if given.
 
     Raises:
-        OSError, http.client.HTTPException: there is no answer, or no answer of a web server.
-        ValueError: the endpoint is no http or https URL.
+        OSError, http.client.HTTPException: there is no answer, or it is not a web server's.
+        ValueError: the endpoint is not an http or https URL.
     """
     host, port = address_of(endpoint)
     if urlsplit(endpoint).scheme == "https":

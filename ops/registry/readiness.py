@@ -1,4 +1,4 @@
-"""Waits until every cache answers; names those that do not, with the end of their logs."""
+"""Waits until every cache answers; reports those that do not, with the end of their logs."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,48 +13,48 @@ LOG_LINES = 8
 
 
 def not_ready(plans: Sequence[CachePlan], warn: Callable[[str], object]) -> str | None:
-    """Poll all caches at once until each has answered or timed out; meanwhile ask upstreams.
+    """Poll all caches until each has answered or its time is up; meanwhile check upstreams.
 
-    Each upstream is asked once whether images can be pulled from it.
+    Each upstream is checked once: can images be pulled from it?
 
     Args:
         plans: of the caches, at least one.
-        warn: called with what does not work and is not the stack's mistake. An upstream that can't
-            be reached is left out if it needs no login: people without a network know that.
+        warn: called with what does not work and is not the stack's mistake. Not with an upstream
+            that can't be reached and needs no login: users without a network know that.
 
     Returns:
-        None if all is well; else a report that names each cache that does not answer, with the last
-        lines of its log, or each upstream that refuses the credentials, with its own message.
+        None if all is well; otherwise a report that names each cache that does not answer, with
+        the last lines of its log, or each upstream that refuses, with its message.
     """
     with ThreadPoolExecutor(max_workers=1) as pool:
-        asked = pool.submit(upstreams_asked.of_plans, plans)
+        verdicts = pool.submit(upstreams_asked.of_plans, plans)
         silent = _silent(plans)
-    return silent or _refused(plans, asked.result(), warn)
+    return silent or _refused(plans, verdicts.result(), warn)
 
 
 def _silent(plans: Sequence[CachePlan]) -> str | None:
     with ThreadPoolExecutor(max_workers=len(plans)) as pool:
-        outcomes = list(pool.map(_waited, plans))
-    failing = [(plan, why) for plan, why in zip(plans, outcomes, strict=True) if why]
-    if not failing:
+        outcomes = list(pool.map(_wait, plans))
+    silent = [(plan, why) for plan, why in zip(plans, outcomes, strict=True) if why]
+    if not silent:
         return None
-    count = "1 cache does" if len(failing) == 1 else f"{len(failing)} caches do"
-    return "\n".join([f"{count} not answer:", *(_report(plan, why) for plan, why in failing)])
+    count = "1 cache does" if len(silent) == 1 else f"{len(silent)} caches do"
+    return "\n".join([f"{count} not answer:", *(_report(plan, why) for plan, why in silent)])
 
 
 def _refused(
     plans: Sequence[CachePlan], verdicts: Sequence[Verdict], warn: Callable[[str], object]
 ) -> str | None:
-    known = {plan.host for plan in plans if plan.credentials}
-    failed = [one for one in verdicts if isinstance(one, Refused) and one.host in known]
-    for one in verdicts:
-        quiet = Accepted if one.host in known else Accepted | Unreachable
-        if one not in failed and not isinstance(one, quiet):
-            warn(str(one))
+    with_login = {plan.host for plan in plans if plan.credentials}
+    failed = [one for one in verdicts if isinstance(one, Refused) and one.host in with_login]
+    for verdict in verdicts:
+        quiet = Accepted if verdict.host in with_login else Accepted | Unreachable
+        if verdict not in failed and not isinstance(verdict, quiet):
+            warn(str(verdict))
     return "\n".join(map(str, failed)) or None
 
 
-def _waited(plan: CachePlan) -> str | None:
+def _wait(plan: CachePlan) -> str | None:
     return wait_for_answer(plan.local_endpoint, plan.wait_seconds, plan.login)
 
 

@@ -1,4 +1,4 @@
-"""Asks registries for many things at once, and again for what they put off."""
+"""Requests many things from registries in parallel, and again what was put off."""
 
 import time
 from collections import Counter
@@ -16,7 +16,7 @@ from ops.registry import fetch
 from plan import patience
 from plan.images import manifests
 
-# How often something is tried again whose answer was broken off: the upstream sends it anew.
+# How often a request is repeated whose answer was cut off: the upstream sends all of it again.
 BROKEN_OFF_TRIES = 2
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -28,7 +28,7 @@ class Tries:
 
     Attributes:
         parallel: how many at once.
-        said: (host, image or digest) -> why it did not come.
+        said: (host, image or digest) -> why it was not delivered.
         halt: ends what threads do.
     """
 
@@ -43,27 +43,27 @@ def in_parallel(
     items: Sequence[tuple[tuple[str, str], Item]],
     work: Callable[[Item], Outcome],
 ) -> list[Outcome | None]:
-    """What the work gives for each (key, item); None, and what was said noted, where it fails.
+    """The result of the work for each (key, item); None if it fails, and the reason is in `said`.
 
-    Where an upstream is busy it is left in peace, and asked again after a while. What is given up
-    is given up for items of this kind: a limit on manifests is none on blobs.
+    A busy upstream gets no requests for a while. If it takes too long, only items of this kind are
+    given up: a limit on manifests is not one on blobs.
     """
     outcomes: list[Outcome | None] = [None] * len(items)
-    ahead, broken_off, patient = list(range(len(items))), Counter[int](), _Patience(what)
-    while ahead:
+    pending, broken_off, patient = list(range(len(items))), Counter[int](), _Patience(what)
+    while pending:
         this = _Round(doing)
-        for number, outcome in this.outcomes(ahead, items, work):
+        for number, outcome in this.outcomes(pending, items, work):
             outcomes[number] = outcome
         again = [
-            one for one in ahead if one in this.broken_off and broken_off[one] < BROKEN_OFF_TRIES
+            one for one in pending if one in this.broken_off and broken_off[one] < BROKEN_OFF_TRIES
         ]
         broken_off.update(again)
         given_up = patient.wait(this.busy, this.delivered, broken_off=bool(again))
-        put_off = [one for one in ahead if one in this.put_off]
-        refused = [one for one in ahead if one in this.refused]
-        # What was refused comes last: one thing may be refused for ever, and keeps none back.
-        ahead = [one for one in (*put_off, *again) if not given_up.get(items[one][0][0])]
-        ahead += [one for one in refused if items[one][0][0] not in given_up]
+        put_off = [one for one in pending if one in this.put_off]
+        refused = [one for one in pending if one in this.refused]
+        # What was refused comes last: one item may be refused for ever, and must not delay others.
+        pending = [one for one in (*put_off, *again) if not given_up.get(items[one][0][0])]
+        pending += [one for one in refused if items[one][0][0] not in given_up]
     return outcomes
 
 
@@ -71,11 +71,11 @@ class _Round:
     """Tries each of many things once.
 
     Attributes:
-        busy: host -> how its upstream said that it is busy; it is asked no more.
-        delivered: hosts from which something came.
-        put_off: numbers of what was not asked for, because the host is busy.
-        refused: of what may come later, as its upstream says.
-        broken_off: of what did not come whole.
+        busy: host -> how its upstream said that it is busy; it gets no more requests.
+        delivered: hosts that have delivered something.
+        put_off: numbers of items that were not requested, because the host is busy.
+        refused: of items that may be delivered later, as the upstream says.
+        broken_off: of items whose answer was cut off.
     """
 
     def __init__(self, doing: Tries) -> None:
@@ -92,7 +92,7 @@ class _Round:
         items: Sequence[tuple[tuple[str, str], Item]],
         work: Callable[[Item], Outcome],
     ) -> Iterator[tuple[int, Outcome | None]]:
-        """With their numbers, what the work gives for those of these numbers."""
+        """(Number, result of the work) of each of these items."""
 
         def one(number: int) -> tuple[int, Outcome | None]:
             return number, self._tried(number, *items[number], work)
@@ -104,12 +104,12 @@ class _Round:
     def _tried(
         self, number: int, key: tuple[str, str], item: Item, work: Callable[[Item], Outcome]
     ) -> Outcome | None:
-        """What the work gives; None, and what was said noted, where it fails."""
+        """The result of the work; None if it fails, and the reason is in `said`."""
         host, _ = key
         self._doing.halt.check()
         if error := self.busy.get(host):
-            # Why it was refused itself says more.
-            self._doing.said.setdefault(key, f"not asked for, because of {error}")
+            # If it has been refused itself, that says more.
+            self._doing.said.setdefault(key, f"not requested, because of {error}")
             self.put_off.add(number)
             return None
         try:
@@ -131,12 +131,12 @@ class _Round:
 
 
 class _Patience:
-    """How long busy upstreams are waited for, all together."""
+    """How long to wait for busy upstreams, all together."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._left = patience.TOTAL_SECONDS
-        self._in_vain = Counter[str]()  # host -> rounds one after the other in which nothing came
+        self._in_vain = Counter[str]()  # host -> rounds in a row without a delivery
 
     def wait(
         self,
@@ -145,26 +145,26 @@ class _Patience:
         *,
         broken_off: bool,
     ) -> dict[str, bool]:
-        """Wait as long as busy upstreams want, or as seems right; give up what takes too long.
+        """Wait as long as busy upstreams ask for, or as seems right; give up what takes too long.
 
         Args:
             busy: host -> how its upstream said that it is busy.
-            delivered: hosts from which something came, before or after that.
-            broken_off: whether an answer was broken off, which is worth another try soon.
+            delivered: hosts that have delivered something, before or after that.
+            broken_off: whether an answer was cut off, which is worth another try soon.
 
         Returns:
             Host -> whether all of it is given up, or only what it has refused.
         """
         now, given_up = datetime.now(timezone.utc), dict[str, bool]()
         longest = min(patience.FIRST_SECONDS, self._left) if broken_off and not busy else 0.0
-        waited_for = "an answer was broken off"
+        waited_for = "an answer was cut off"
         for host, error in busy.items():
             self._in_vain[host] = 0 if host in delivered else self._in_vain[host] + 1
             asked = patience.asked_seconds(error.retry_after, now)
             tries = max(self._in_vain[host] - 1, 0)
             seconds = patience.pause(tries, asked, self._left)
             if seconds is None or patience.lasts_for_hours(str(error)):
-                # A limit is on whoever asks; another refusal may be of this one thing.
+                # A rate limit is on all requests; another refusal may be of this one item.
                 limited = error.status == httpx.codes.TOO_MANY_REQUESTS
                 given_up[host] = limited or self._in_vain[host] > 1
                 progress_bar.tell(self._given_up(host, error, asked, all_of_it=given_up[host]))
@@ -181,16 +181,15 @@ class _Patience:
         self, host: str, error: fetch.FetchError, asked: float | None, *, all_of_it: bool
     ) -> str:
         if not all_of_it:
-            what = f"some of its {self._what} and is asked for the others"
-            return f"{host} goes on refusing {what} ({error})"
+            return f"{host} keeps refusing some of its {self._what}; the others go on ({error})"
         if patience.lasts_for_hours(str(error)):
             return (
-                f"{host} gives no more {self._what} for hours; what it has given is completed. "
+                f"{host} delivers no more {self._what} for hours; what it has begun is completed. "
                 "To go on, run warm again then, or at once with an account of yours in "
                 f'credentials["{host}"] ({error})'
             )
-        wants = "" if asked is None else f" and wants {asked:.0f} s"
-        return f"{host} is busy{wants}: no more {self._what} are asked of it in this run ({error})"
+        wants = "" if asked is None else f" and asks for {asked:.0f} s"
+        return f"{host} is busy{wants}: no more {self._what} from it in this run ({error})"
 
 
 def _sleep(seconds: float) -> None:

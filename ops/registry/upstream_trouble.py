@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, quote, quote_plus, urlsplit
 import httpx
 from publicsuffixlist import PublicSuffixList
 
-from ops.registry.error_text import words
+from ops.registry.error_text import error_message
 from ops.registry.fetch import REFUSALS
 from ops.registry.upstream_transport import Answer, Transport, step_seconds
 from ops.registry.verdicts import (
@@ -65,7 +65,7 @@ def judged(question: Question, answer: Answer, who: str = "it", token: str = "")
         return useless(question, reason, _NETWORK.format(question.host))
     if answer.status == httpx.codes.OK:
         return Accepted(host=question.host)
-    message = clean(words(answer.text), question, token)
+    message = clean(error_message(answer.text), question, token)
     message = message or httpx.codes.get_reason_phrase(answer.status) or "without a reason"
     if answer.status in REFUSALS:
         return _refused(question, answer.status, message)
@@ -129,7 +129,7 @@ def how_to_set(question: Question) -> str:
 
 def quoted(question: Question, answer: Answer) -> str:
     """An answer's status and message, short and without secrets."""
-    message = clean(words(answer.text), question)
+    message = clean(error_message(answer.text), question)
     return f" ({answer.status}): {message}" if message else f" ({answer.status})"
 
 

@@ -263,8 +263,8 @@ def test_a_server_with_a_certificate_of_its_own_answers_and_one_without_does_not
         ("0 0 HTTP/1.0 200 OK", False, None),
         ("0 0 HTTP/1.1 401 Unauthorized\r", False, None),
         ("0 0 HTTP/1.1 502 Bad Gateway", False, "no registry answers (status 502)"),
-        ("0 0 SSH-2.0-OpenSSH", False, "something answers that is no registry"),
-        ("0 0", False, "something answers that is no registry"),
+        ("0 0 SSH-2.0-OpenSSH", False, "something answers that is not a registry"),
+        ("0 0", False, "something answers that is not a registry"),
         ("0 0", True, None),
         ("0 1 nc: bad address 'nowhere'", True, "nothing answers (bad address 'nowhere')"),
         (
@@ -275,12 +275,12 @@ def test_a_server_with_a_certificate_of_its_own_answers_and_one_without_does_not
         ("0 1 nc: timed out", False, endpoints.SILENT.why_not),
         ("0 143", False, endpoints.SILENT.why_not),
         ("0 124", True, endpoints.SILENT.why_not),
-        ("7 0 HTTP/1.0 200 OK", False, "nothing answers (nothing was said)"),
-        ("sh: something went wrong", False, "nothing answers (nothing was said)"),
+        ("7 0 HTTP/1.0 200 OK", False, "nothing answers (no output)"),
+        ("sh: something went wrong", False, "nothing answers (no output)"),
     ],
 )
 def test_what_busybox_says_in_a_container(line, https, why_not):
-    found = endpoints._of_words(endpoints._by_number(line).get(0), https=https)
+    found = endpoints._of_nc(endpoints._by_number(line).get(0), https=https)
     assert found.why_not == why_not
     assert found.silent is (why_not == endpoints.SILENT.why_not)
 

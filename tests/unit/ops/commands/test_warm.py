@@ -215,7 +215,7 @@ def test_while_an_upstream_is_busy_it_is_not_asked_for_the_next(cache, busy, wai
     many = [replace(IMAGE, tag=f"v{number}") for number in range(20)]
     said = filled(cache, *many)
     assert len(said) == 20
-    assert sum("not asked for, because of " in why for why in said.values()) == 19
+    assert sum("not requested, because of " in why for why in said.values()) == 19
     asked = [path for _, path in busy.seen if path != "/v2/"]
     assert len(asked) == 3, "HEAD and GET of one tag, HEAD of a blob that nobody has"
     assert waits == []
@@ -295,7 +295,7 @@ def test_one_that_asks_for_too_much_is_given_up_and_the_others_are_not(waits, ca
     items = [((host, "a"), host) for host in ("docker.io", "quay.io")]
     assert rounds.in_parallel(doing, "blobs", items, work) == [None, "quay.io"]
     assert (waits, doing.said) == ([2], {("docker.io", "a"): "429"})
-    told = "docker.io is busy and wants 3600 s: no more blobs are asked of it in this run (429)"
+    told = "docker.io is busy and asks for 3600 s: no more blobs from it in this run (429)"
     assert told in capsys.readouterr().err
 
 
@@ -331,7 +331,7 @@ def test_where_one_asks_for_too_much_and_others_come_it_alone_is_given_up(waits,
     found = rounds.in_parallel(doing, "blobs", numbered(9), refuses({0, 5}, retry_after="3600"))
     assert found == [None, 1, 2, 3, 4, None, 6, 7, 8]
     assert waits == []
-    told = "docker.io goes on refusing some of its blobs and is asked for the others (503 busy)"
+    told = "docker.io keeps refusing some of its blobs; the others go on (503 busy)"
     assert told in capsys.readouterr().err
 
 
@@ -361,10 +361,10 @@ def test_a_limit_that_lasts_for_hours_is_not_waited_for(waits, capsys):
     found = rounds.in_parallel(doing, "images", numbered(40), work)
     assert found == [*range(30), *[None] * 10]
     assert (len(asked), waits) == (31, [])
-    assert doing.said["docker.io", "39"] == f"not asked for, because of {limit}"
+    assert doing.said["docker.io", "39"] == f"not requested, because of {limit}"
     [line] = capsys.readouterr().err.splitlines()
     assert line == (
-        "docker.io gives no more images for hours; what it has given is completed. To go on, "
+        "docker.io delivers no more images for hours; what it has begun is completed. To go on, "
         'run warm again then, or at once with an account of yours in credentials["docker.io"] '
         f"({limit})"
     )

@@ -1,14 +1,14 @@
-"""What is told of an answer that refuses something: words for people, of web pages the heading."""
+"""The message of an answer that refuses something: text for people; for web pages, the heading."""
 
 import time
 
 import pytest
 
-from ops.registry.error_text import words
+from ops.registry.error_text import error_message
 
 
 @pytest.mark.parametrize(
-    ("page", "said"),
+    ("text", "message"),
     [
         ("<html><title>Log\n in &amp; go</title>", 'a web page, "Log in & go"'),
         ("<!doctype html><body><H1 class=a>Down</H1>", 'a web page, "Down"'),
@@ -18,12 +18,12 @@ from ops.registry.error_text import words
         ("<b>bold</b>", "<b>bold</b>"),
     ],
 )
-def test_a_page_by_its_heading(page, said):
-    assert words(page) == said
+def test_the_message_of_a_page_is_its_heading(text, message):
+    assert error_message(text) == message
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{}", ""),
         ("[]", ""),
@@ -35,13 +35,13 @@ def test_a_page_by_its_heading(page, said):
         ("", ""),
     ],
 )
-def test_json_that_says_nothing_is_no_words(text, said):
-    assert words(text) == said
+def test_json_without_text_has_no_message(text, message):
+    assert error_message(text) == message
 
 
 @pytest.mark.parametrize("piece", ["<h1>", "<title>", "<h1 ", "<", " ", "</h1", "<h1>&"])
-def test_a_page_that_is_anything_takes_no_time(piece):
+def test_any_page_takes_no_time(piece):
     page = "<html>" + piece * (256 * 1024 // len(piece))
     began = time.process_time()
-    words(page)
+    error_message(page)
     assert time.process_time() - began < 1

@@ -27,7 +27,7 @@ def cache(tmp_path, upstream):
 
 
 @pytest.fixture
-def sick(upstream):
+def damaged(upstream):
     """The layer's first byte is another one upstream."""
     file = upstream.file_of(DIGEST)
     file.write_bytes(b"X" + LAYER[1:])
@@ -42,34 +42,34 @@ def test_a_manifest_by_tag_and_by_digest(cache):
 
 
 def test_a_blob_is_counted_as_it_comes(cache):
-    came = []
-    fetch.blob(cache, "team/a", DIGEST, came.append)
-    assert (sum(came), len(came) > 1) == (len(LAYER), True)
+    chunks = []
+    fetch.blob(cache, "team/a", DIGEST, chunks.append)
+    assert (sum(chunks), len(chunks) > 1) == (len(LAYER), True)
 
 
-def test_what_there_is_not_is_told_in_the_registrys_words(cache):
+def test_what_does_not_exist_is_an_error_with_the_registrys_message(cache):
     with pytest.raises(FetchError, match="/v2/team/a/manifests/v9: 404 manifest unknown"):
         fetch.manifest(cache, "team/a", "v9")
     with pytest.raises(FetchError, match="404 blob unknown"):
         fetch.blob(cache, "team/a", f"sha256:{'0' * 64}", len)
 
 
-def test_a_sick_blob_is_told_and_does_not_fail_the_next(cache, sick):
+def test_a_damaged_blob_is_an_error_and_the_next_is_not(cache, damaged):
     # The cache can't store it, and resets the connection that it was sent on.
     for _ in range(3):
-        with pytest.raises(FetchError, match="what came has another digest"):
+        with pytest.raises(FetchError, match="another digest"):
             fetch.blob(cache, "team/a", DIGEST, lambda _: None)
         fetch.blob(cache, "team/a", OTHER_DIGEST, lambda _: None)
 
 
-def test_a_cache_of_this_machine_is_asked_without_the_environments_proxy(upstream, monkeypatch):
+def test_a_cache_of_this_machine_is_reached_without_the_environments_proxy(upstream, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     cache = Cache(host="quay.io", name="x", local_endpoint=upstream.url, image="")
     assert fetch.manifest(fetch.of_cache(cache), "team/a", "v1")
 
 
-def test_one_that_is_not_up_is_told():
+def test_one_that_is_not_up_is_an_error():
     cache = Cache(host="quay.io", name="x", local_endpoint="http://127.0.0.1:1", image="")
     with pytest.raises(FetchError, match="Connection refused"):
         fetch.manifest(fetch.of_cache(cache), "team/a", "v1")
