@@ -1,1 +1,1 @@
-"""Harbor as the caching registry: what is made there, what it holds, and how it is filled."""
+"""Harbor as the caching registry: its projects, the images in it, and how it is filled."""

@@ -1,6 +1,6 @@
 """`python -m ops.harbor create | update | delete`: see ops.harbor.command.
 
-The plan comes by the environment and, its secret part, as one line on standard input.
+The plan arrives in the environment; its secret part is one line on standard input.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""An upstream behind Harbor, or Harbor itself, that is busy: it is left in peace for a while."""
+"""Waits for an upstream behind Harbor, or Harbor itself, that is busy."""
 
 import threading
 from collections.abc import Callable
@@ -10,21 +10,21 @@ from ops.halt import Halt
 from ops.registry.fetch import FetchError, Source
 from plan import patience
 
-# Of all waits for one upstream in a run. Harbor stores an index that it has sent only if a manifest
-# of it comes within 400 s, and remembers it for seven days if none does.
+# Of all waits for one upstream in a run. Harbor stores an index that it has sent only if one of its
+# manifests comes within 400 s, and otherwise remembers that for seven days.
 TOTAL_SECONDS = 120.0
-# How often something is asked for again whose answer was broken off.
+# How often a request is repeated whose answer was cut off.
 BROKEN_OFF_TRIES = 2
 Outcome = TypeVar("Outcome")
 
 
 class Upstream:
-    """One upstream, asked by several threads.
+    """One upstream, for several threads.
 
     Args:
         host: its name.
         registry: its proxy cache.
-        halt: ends waits, and has nothing more asked for.
+        halt: ends waits, and prevents further requests.
     """
 
     def __init__(self, host: str, registry: Source, halt: Halt) -> None:
@@ -34,11 +34,11 @@ class Upstream:
         self._left = TOTAL_SECONDS
         self._waits = 0
         self._given_up: FetchError | None = None
-        # Who waits holds it, and so everybody does.
+        # Held while waiting, so that all threads wait.
         self._lock = threading.Lock()
 
     def ask(self, work: Callable[[Source], Outcome]) -> Outcome:
-        """What the work with its proxy cache gives, tried again while the upstream is busy.
+        """The result of the work with its proxy cache, retried while the upstream is busy.
 
         Raises:
             FetchError: it fails for another reason, or for too long.
@@ -55,15 +55,15 @@ class Upstream:
             tries += 1
 
     def _turn(self) -> int:
-        """Return once nobody waits; how often somebody has."""
+        """Return once no thread waits; the number of waits so far."""
         with self._lock:
             self._halt.check()
             if self._given_up:
-                raise FetchError(f"not asked for, because of {self._given_up}")
+                raise FetchError(f"not requested, because of {self._given_up}")
             return self._waits
 
     def _wait(self, error: FetchError, tries: int, waits: int) -> bool:
-        """Wait, unless somebody has done so since this was asked; false if that takes too long."""
+        """Wait, unless another thread has since that request; false if it would take too long."""
         with self._lock:
             if self._given_up or self._waits != waits:
                 return not self._given_up
@@ -71,13 +71,13 @@ class Upstream:
             seconds = patience.pause(tries, asked, self._left)
             if seconds is None:
                 self._given_up = error
-                wants = "" if asked is None else f" and wants {asked:.0f} s"
+                wants = "" if asked is None else f" and asks for {asked:.0f} s"
                 progress_bar.tell(
-                    f"{self._host} is busy{wants}: it is not asked again in this run ({error})"
+                    f"{self._host} is busy{wants}: no more requests to it in this run ({error})"
                 )
                 return False
-            does = "is busy" if error.is_temporary else "broke an answer off"
-            progress_bar.tell(f"{self._host} {does} ({error}): trying again in {seconds:.0f} s")
+            reason = "is busy" if error.is_temporary else "cut an answer off"
+            progress_bar.tell(f"{self._host} {reason} ({error}): trying again in {seconds:.0f} s")
             _sleep(self._halt, seconds)
             self._left -= seconds
             self._waits += 1

@@ -1,8 +1,8 @@
 """Harbor's REST API, v2.0, by plain requests with basic authentication.
 
-Source: `api/v2.0/swagger.yaml` of goharbor/harbor. The environment's proxies, and its netrc, are
-left out on purpose: a Harbor is a server of one's own network, and the password of its
-administrator goes nowhere else.
+Source: `api/v2.0/swagger.yaml` of goharbor/harbor. The environment's proxies and its netrc are
+ignored on purpose: Harbor is a server in the user's own network, and its administrator's password
+must go nowhere else.
 """
 
 import functools
@@ -22,24 +22,24 @@ from plan.harbor.reconcile import Step
 from plan.problems import MASK, cut
 from plan.settings.credentials import HARBOR_ADMIN, HARBOR_LOGIN
 
-# To connect; between two bytes. Harbor asks an upstream itself before it takes its endpoint.
+# Between two bytes, and to connect. Harbor tries an upstream itself before it accepts its endpoint.
 TIMEOUT = httpx.Timeout(90, connect=5)
-# The most that Harbor gives at once.
+# Harbor's maximum.
 PAGE_SIZE = 100
-# Of an answer; such a page has some 200 kB.
+# Of an answer; a full page has about 200 kB.
 ANSWER_BYTES = 8 * 1024 * 1024
 SHOWN_CHARACTERS = 200
 API = "/api/v2.0"
 
 
 class HarborError(OpsError):
-    """Harbor did not do what was asked; the text has its own words.
+    """A request to Harbor failed; the text includes Harbor's message.
 
-    The engine shows "[secret]" in the place of every secret of the stack's, in the middle of words
-    too, and the user name is one: as a rule it is "admin", which no text here has in it.
+    The engine replaces every secret of the stack by "[secret]", even inside words. The user name is
+    one, and usually "admin": so no text here contains that.
 
     Attributes:
-        status: of its answer; 0 where there was none.
+        status: of the answer; 0 if there was none.
     """
 
     def __init__(self, text: str, status: int = 0) -> None:
@@ -52,10 +52,10 @@ class Client:
 
     Args:
         url: of it, without a path.
-        username: whom to ask as; empty for nobody.
+        username: whom to log in as; empty for no login.
         password: of that user.
-        ca_pem: certificates to trust beside the machine's own.
-        secrets: what must be in no message, beside the password.
+        ca_pem: certificates to trust besides the machine's own.
+        secrets: what must not be in any message, besides the password.
         timeout: to connect, and between two bytes.
     """
 
@@ -79,9 +79,9 @@ class Client:
             headers={"Accept": "application/json", **answers.IDENTITY},
             event_hooks={"response": [functools.partial(answers.cut, most=ANSWER_BYTES)]},
         )
-        # With the session's cookie Harbor wants a token against forged requests, too.
-        nobody = http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
-        self._http.cookies.jar.set_policy(nobody)
+        # With a session cookie Harbor also requires a token against forged requests.
+        no_cookies = http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
+        self._http.cookies.jar.set_policy(no_cookies)
 
     def __enter__(self) -> "Client":
         return self
@@ -95,15 +95,15 @@ class Client:
         self._http.close()
 
     def get(self, path: str, **query: str | int) -> Any:
-        """What is at a path.
+        """The content at a path.
 
         Raises:
-            HarborError: nothing is, or it can't be had.
+            HarborError: there is none, or it can't be read.
         """
         return self._json(self._answer("GET", path, query=query), path)
 
-    def found(self, path: str, nothing: Collection[int] = (httpx.codes.NOT_FOUND,)) -> Any | None:
-        """What is at a path; None where nothing is, which one of these statuses says."""
+    def find(self, path: str, nothing: Collection[int] = (httpx.codes.NOT_FOUND,)) -> Any | None:
+        """The content at a path; None if there is none, which one of these statuses says."""
         try:
             return self.get(path)
         except HarborError as error:
@@ -116,19 +116,19 @@ class Client:
         items: dict[Any, dict[str, Any]] = {}
         page = 1
         while True:
-            asked = {**query, "page": page, "page_size": PAGE_SIZE}
-            answer = self._answer("GET", path, query=asked)
-            some = self._list(answer, path)
-            # By id: what is removed meanwhile moves the rest to the page before.
-            items |= {_key(item): item for item in some}
-            counted = answer.headers.get("X-Total-Count", "")
-            total = int(counted) if counted.isdecimal() else len(items)
-            if not some or page * PAGE_SIZE >= total:
+            paged = {**query, "page": page, "page_size": PAGE_SIZE}
+            answer = self._answer("GET", path, query=paged)
+            of_page = self._list(answer, path)
+            # By id: when an item is removed meanwhile, those behind it move up a page.
+            items |= {_key(item): item for item in of_page}
+            count = answer.headers.get("X-Total-Count", "")
+            total = int(count) if count.isdecimal() else len(items)
+            if not of_page or page * PAGE_SIZE >= total:
                 return tuple(items.values())
             page += 1
 
     def do(self, step: Step) -> int | None:
-        """Run one step; the id of what it has made, if it has made something."""
+        """Run one step; returns the id of what it has created, if anything."""
         answer = self._answer(step.method, step.path, body=step.body)
         number = answer.headers.get("Location", "").rstrip("/").rpartition("/")[2]
         return int(number) if step.does == "create" and number.isdigit() else None
@@ -147,67 +147,67 @@ class Client:
             raise HarborError(unreachable(self.url, error)) from None
         if answer.is_success:
             return answer
-        words = self._words(answer) or self._masked(answer.reason_phrase)
-        said = f"Harbor at {self.url}: {method} {path}: {answer.status_code} {words}"
+        message = self._message(answer) or self._masked(answer.reason_phrase)
+        text = f"Harbor at {self.url}: {method} {path}: {answer.status_code} {message}"
         if advice := self._advice(answer):
-            said = f"{said}\n{advice}"
-        raise HarborError(said, answer.status_code)
+            text = f"{text}\n{advice}"
+        raise HarborError(text, answer.status_code)
 
     def _list(self, answer: httpx.Response, path: str) -> list[dict[str, Any]]:
-        some = self._json(answer, path)
-        if not isinstance(some, list) or not all(isinstance(item, dict) for item in some):
-            raise self._no_harbor(path)
-        return some
+        items = self._json(answer, path)
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise self._not_harbor(path)
+        return items
 
     def _json(self, answer: httpx.Response, path: str) -> Any:
         try:
             return foreign_json.read(answer.content)
         except ValueError:
-            raise self._no_harbor(path) from None
+            raise self._not_harbor(path) from None
 
-    def _no_harbor(self, path: str) -> HarborError:
+    def _not_harbor(self, path: str) -> HarborError:
         return HarborError(
-            f"{self.url}{API}{path} is no API of Harbor: something else answers. Is this the URL "
-            "of the Harbor itself, without a path (harbor.url)?"
+            f"{self.url}{API}{path} is not Harbor's API: something else answers. Is harbor.url the "
+            "URL of Harbor itself, without a path?"
         )
 
     def _advice(self, answer: httpx.Response) -> str | None:
         match answer.status_code:
             case httpx.codes.UNAUTHORIZED if not self._username:
-                return f"Harbor tells that to nobody who does not log in: set {HARBOR_LOGIN}"
+                return f"Harbor shows that only after a login: set {HARBOR_LOGIN}"
             case httpx.codes.UNAUTHORIZED:
                 return (
-                    f"Harbor does not know the user {self._username} by this password: set both "
-                    f"again, as {HARBOR_ADMIN} or {HARBOR_LOGIN} (Harbor's user name is no e-mail "
-                    "address; with OIDC it takes the CLI secret, or a user of Harbor's own)"
+                    f"Harbor does not accept the user {self._username} with this password: set "
+                    f"both again, as {HARBOR_ADMIN} or {HARBOR_LOGIN} (Harbor's user name is not "
+                    "an e-mail address; with OIDC, use the CLI secret, or a user of Harbor's own)"
                 )
             case httpx.codes.FORBIDDEN if "/artifacts/" in answer.request.url.path:
                 return (
-                    f"the user {self._username} may not see what that project holds: a robot needs "
-                    "artifact:read for it, beside repository:pull"
+                    f"the user {self._username} may not see that project's artifacts: a robot "
+                    "account needs artifact:read for it, besides repository:pull"
                 )
             case httpx.codes.FORBIDDEN:
                 return (
                     f"the user {self._username} may not do that: only a user whom Harbor's list of "
-                    "users calls Administrator may make registry endpoints and proxy-cache "
+                    "users calls Administrator may create registry endpoints and proxy-cache "
                     f"projects. Set the login of one as {HARBOR_ADMIN}"
                 )
             case httpx.codes.CONFLICT:
-                return "somebody made it at the same time: make up again"
+                return "another user created it at the same time: make up again"
             case httpx.codes.PRECONDITION_FAILED:
                 return (
-                    "something still uses it: a pull may have filled a project again (then run it "
-                    "once more), or a replication rule names the endpoint"
+                    "something still uses it: a pull may have filled a project again (then run "
+                    "this again), or a replication rule names the endpoint"
                 )
             case status if 300 <= status < 400:
-                there = self._masked(str(answer.headers.get("Location")))
-                return f"it sends on to {there}: write that URL as harbor.url instead"
+                target = self._masked(str(answer.headers.get("Location")))
+                return f"it redirects to {target}: set harbor.url to that URL instead"
         return None
 
-    def _words(self, answer: httpx.Response) -> str:
-        """What it says, on one line; masked before it is cut, and nothing of ours is masked."""
-        said = self._masked(error_text.error_message(answer.text))
-        return cut(" ".join(said.split()), SHOWN_CHARACTERS)
+    def _message(self, answer: httpx.Response) -> str:
+        """Harbor's message, on one line; masked before it is cut. Our own text is not masked."""
+        message = self._masked(error_text.error_message(answer.text))
+        return cut(" ".join(message.split()), SHOWN_CHARACTERS)
 
     def _masked(self, text: str) -> str:
         # The longest first: one secret may be a part of another.
@@ -220,31 +220,31 @@ def trusting(ca_pem: str) -> ssl.SSLContext:
     """Trust what this machine trusts, and these certificates.
 
     Raises:
-        OpsError: they are none.
+        OpsError: they are not certificates.
     """
     try:
         return contexts.machine_trust(ca_pem)
     except (ssl.SSLError, ValueError, TypeError) as error:
         raise OpsError(
-            f"Harbor's CA is no certificate in PEM form ({error}): give the file that starts "
-            "with -----BEGIN CERTIFICATE----- as harbor.ca"
+            f"Harbor's CA is not a certificate in PEM form ({error}): set harbor.ca to the file "
+            "that starts with -----BEGIN CERTIFICATE-----"
         ) from None
 
 
 def unreachable(url: str, error: BaseException) -> str:
-    """Why a server did not answer, and what to do; the cause is looked for behind the error."""
+    """Why a server did not answer, and what to do; by the causes of the error, if it has any."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
-                f"Harbor at {url}: its certificate is not trusted ({cause.verify_message}): give "
-                "the certificate of its CA as harbor.ca, and write its name in harbor.url as the "
-                "certificate has it"
+                f"Harbor at {url}: its certificate is not trusted ({cause.verify_message}): set "
+                "harbor.ca to the certificate of its CA, and use a name in harbor.url that the "
+                "certificate is for"
             )
         cause = cause.__cause__ or cause.__context__
     return (
         f"Harbor at {url} does not answer ({error or type(error).__name__}): is harbor.url right, "
-        "and is Harbor up? Proxies of the environment are not used for it"
+        "and is Harbor up? The environment's proxies are not used for it"
     )
 
 

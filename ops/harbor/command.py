@@ -1,7 +1,7 @@
-"""Makes, updates and removes what a stack wants of a Harbor; told as JSON on standard output.
+"""Creates, updates and removes what a stack needs in a Harbor; prints it as JSON.
 
-What a run has made it removes again when it fails. Whose something is stands in its description in
-Harbor itself, so that a later run finds what a killed one has left.
+A run that fails removes what it has created. Descriptions in Harbor itself say whose something is,
+so that a later run finds what a killed one has left.
 """
 
 import json
@@ -23,37 +23,37 @@ from plan.harbor.inventory import Found, Json
 from plan.harbor.reconcile import Step
 from plan.problems import listed
 
-# Harbor asks the upstream itself, and says 400 where that is "unhealthy", 500 where Docker Hub does
-# not take the credentials.
-SICK = (400, 500)
-# How Harbor answers for a retention policy that is gone, and how long after 500 it is asked again:
-# that may be a failure that passes, and what is gone is made anew.
+# Harbor tries the upstream itself, and answers 400 if that is "unhealthy", 500 if Docker Hub does
+# not accept the credentials.
+UNHEALTHY = (400, 500)
+# Harbor's answers for a retention policy that is gone, and how long until a second request: 500 may
+# be a temporary failure, and a policy that is gone is recreated.
 NO_RETENTION = (404, 500)
 AGAIN_SECONDS = 2.0
 PREVIOUS_VARIABLE = "PULUMI_COMMAND_STDOUT"
-Made = dict[str, Any]
+Output = dict[str, Any]
 
 
 def main(command: str) -> int:
     """Run one command; returns the exit status."""
     plan = transport.read(os.environ, sys.stdin.readline())
-    previous: Made = json.loads(os.environ.get(PREVIOUS_VARIABLE) or "{}")
+    previous: Output = json.loads(os.environ.get(PREVIOUS_VARIABLE) or "{}")
     try:
         with Client(plan.url, plan.username, plan.password, plan.ca_pem, plan.secrets) as harbor:
-            made = COMMANDS[command](harbor, plan, previous)
+            output = COMMANDS[command](harbor, plan, previous)
     except TalosCacheError as error:
         say(f"{command} of the projects in Harbor failed: {error}")
         return 1
-    if made:
-        print(json.dumps(made))
+    if output:
+        print(json.dumps(output))
     return 0
 
 
-def bring_about(harbor: Client, plan: HarborPlan, previous: Made) -> Made:
-    """Make what is missing, bring this stack's own up to date, remove what it wants no more.
+def bring_about(harbor: Client, plan: HarborPlan, previous: Output) -> Output:
+    """Create what is missing, update what is this stack's, remove what it no longer needs.
 
     Raises:
-        OpsError: it can't be done; what this run has made is gone again.
+        OpsError: it can't be done; what this run has created is removed again.
     """
     found = look(harbor, plan)
     if texts := refusals.refusals(plan, found):
@@ -78,8 +78,8 @@ def bring_about(harbor: Client, plan: HarborPlan, previous: Made) -> Made:
     return plans.made(plan, found)
 
 
-def delete(harbor: Client, plan: HarborPlan, previous: Made) -> None:
-    """Remove what this stack has made, and nothing of anybody else's."""
+def delete(harbor: Client, plan: HarborPlan, previous: Output) -> None:
+    """Remove what this stack has created, and nothing else."""
     found = look(harbor, plan)
     for robot in found.robots:
         if inventory.is_ours(plan, robot):
@@ -89,7 +89,7 @@ def delete(harbor: Client, plan: HarborPlan, previous: Made) -> None:
     _remove(harbor, plan, found, wanted=(), previous=previous)
 
 
-COMMANDS: dict[str, Callable[[Client, HarborPlan, Made], Made | None]] = {
+COMMANDS: dict[str, Callable[[Client, HarborPlan, Output], Output | None]] = {
     "create": bring_about,
     "update": bring_about,
     "delete": delete,
@@ -99,8 +99,8 @@ COMMANDS: dict[str, Callable[[Client, HarborPlan, Made], Made | None]] = {
 def look(harbor: Client, plan: HarborPlan) -> Found:
     """What Harbor has.
 
-    The endpoints come first: they are for administrators only, while a list of projects just leaves
-    out for others what is private.
+    The endpoints come first: only administrators may list them, while the list of projects just
+    leaves out what a user may not see.
     """
     registries = harbor.all("/registries")
     prefix = desired.DEFAULT_ROBOT_PREFIX
@@ -115,13 +115,13 @@ def look(harbor: Client, plan: HarborPlan) -> Found:
 
 
 def ours(plan: HarborPlan, found: Found) -> list[Json]:
-    """The plan's projects that this stack has made."""
-    there = (found.project(wanted.name) for wanted in plan.projects)
-    return [one for one in there if one is not None and inventory.owns(plan, found, one)]
+    """The plan's projects that this stack has created."""
+    projects = (found.project(planned.name) for planned in plan.projects)
+    return [one for one in projects if one is not None and inventory.owns(plan, found, one)]
 
 
 def setting_steps(harbor: Client, plan: HarborPlan, project: Json) -> tuple[Step, ...]:
-    """What the retention and the quota of one of the stack's projects need."""
+    """The steps for the retention and the quota of one of the stack's projects."""
     number = inventory.retention_id(project)
     retention = _retention(harbor, f"/retentions/{number}") if number else None
     quotas = harbor.all("/quotas", reference="project", reference_id=str(project["project_id"]))
@@ -129,50 +129,50 @@ def setting_steps(harbor: Client, plan: HarborPlan, project: Json) -> tuple[Step
 
 
 def _retention(harbor: Client, path: str) -> Json | None:
-    """A retention policy; None where it is gone, as Harbor says twice."""
-    found: Json | None = harbor.found(path, NO_RETENTION)
-    if found is None:
+    """A retention policy; None if it is gone, by two answers of Harbor's."""
+    retention: Json | None = harbor.find(path, NO_RETENTION)
+    if retention is None:
         time.sleep(AGAIN_SECONDS)
-        found = harbor.found(path, NO_RETENTION)
-    return found
+        retention = harbor.find(path, NO_RETENTION)
+    return retention
 
 
 def _check_robot(plan: HarborPlan, found: Found) -> None:
-    """It is made under a short name, and nodes use the whole one."""
-    if plan.robot and plan.robot not in {one["name"] for one in found.robots}:
-        own = [one["name"] for one in found.robots if inventory.is_ours(plan, one)]
+    """Check its full name, which nodes use: it is created by a short one."""
+    if plan.robot and plan.robot not in {robot["name"] for robot in found.robots}:
+        own = [robot["name"] for robot in found.robots if inventory.is_ours(plan, robot)]
         raise OpsError(
-            f"Harbor calls the robot account {', '.join(own)}, not {plan.robot}: write that name "
-            "as harbor.robot"
+            f"Harbor calls the robot account {', '.join(own)}, not {plan.robot}: set harbor.robot "
+            "to that name"
         )
 
 
 def _run(harbor: Client, steps: Iterable[Step], undo: list[Step]) -> None:
-    """Run steps; what undoes those that make something is put in front of `undo`."""
+    """Run steps; what undoes those that create something is put in front of `undo`."""
     for step in steps:
         say(f"  {step.does} {step.what}")
         try:
-            made = harbor.do(step)
+            number = harbor.do(step)
         except HarborError as error:
-            if step.path.startswith("/registries") and step.body and error.status in SICK:
-                raise HarborError(_upstream_is_sick(step.body, error), error.status) from error
+            if step.path.startswith("/registries") and step.body and error.status in UNHEALTHY:
+                raise HarborError(_upstream_fails(step.body, error), error.status) from error
             raise
-        if made is not None:
-            path = f"{step.path}/{made}"
+        if number is not None:
+            path = f"{step.path}/{number}"
             undo.insert(0, Step(does="delete", what=step.what, method="DELETE", path=path))
 
 
-def _upstream_is_sick(endpoint: Json, error: HarborError) -> str:
+def _upstream_fails(endpoint: Json, error: HarborError) -> str:
     return (
-        f"{error}\nHarbor itself can't use {endpoint['url']}: either it does not get there (its "
-        "proxy, its DNS), or the user name and the password for it (credentials) are wrong"
+        f"{error}\nHarbor itself can't use {endpoint['url']}: either it can't connect (its proxy, "
+        "its DNS), or the user name and password for it (credentials) are wrong"
     )
 
 
 def _undo(harbor: Client, steps: Iterable[Step]) -> None:
-    """Remove what this run has made, the last first; what can't be removed is named."""
+    """Remove what this run has created, the last first; what can't be removed is named."""
     for step in steps:
-        say(f"  again without {step.what}")
+        say(f"  undo: {step.does} {step.what}")
         try:
             harbor.do(step)
         except HarborError as error:
@@ -180,9 +180,9 @@ def _undo(harbor: Client, steps: Iterable[Step]) -> None:
 
 
 def _remove(
-    harbor: Client, plan: HarborPlan, found: Found, wanted: Iterable[str], previous: Made
+    harbor: Client, plan: HarborPlan, found: Found, wanted: Iterable[str], previous: Output
 ) -> None:
-    """Remove this stack's projects and endpoints, but for those that the plan wants."""
+    """Remove this stack's projects and endpoints, except those that the plan wants."""
     before = {one["project"] for one in previous.get("projects", {}).values()}
     known = {*before, *(one.name for one in plan.projects)}
     stay = frozenset(wanted)
@@ -199,7 +199,7 @@ def _remove(
 
 
 def _remove_project(harbor: Client, project: Json) -> None:
-    """Remove what a project holds, which Harbor wants gone first, and the project."""
+    """Remove a project's repositories, which Harbor requires first, and the project."""
     name = project["name"]
     repositories = harbor.all(f"/projects/{name}/repositories")
     steps = [
@@ -217,6 +217,6 @@ def _remove_project(harbor: Client, project: Json) -> None:
 
 
 def repository_path(project: str, repository: str) -> str:
-    """Path of a repository; Harbor wants its slashes encoded twice over."""
+    """Path of a repository; Harbor requires its slashes to be encoded twice."""
     encoded = quote(quote(repository, safe=""), safe="")
     return f"/projects/{project}/repositories/{encoded}"

@@ -1,4 +1,4 @@
-"""Looks whether Harbor still is as a stack's last update left it; it changes nothing there."""
+"""Checks whether Harbor is still as a stack's last update left it; changes nothing there."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from plan.problems import listed
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What a look at Harbor came to.
+    """The result of that check.
 
     Attributes:
-        repairs: how often something had to be put right, this time included.
-        warning: what differs, or why nobody could look; None if all is well.
+        repairs: how often something had to be repaired, this time included.
+        warning: what differs, or why that is not known; None if nothing does.
     """
 
     repairs: int = 0
@@ -28,30 +28,30 @@ class Look:
 
 
 def look(plan: HarborPlan, recorded: Recorded | None) -> Look:
-    """Whether the command has to run again although its plan is what it was.
+    """Whether the command has to run again although its plan has not changed.
 
     Args:
         plan: of the stack.
-        recorded: what the state has of the command; None where it has not run yet.
+        recorded: what the state has of the command; None if it has not run yet.
     """
     if recorded is None:
         return Look()
     if not recorded.is_of(plan):
-        return Look(repairs=recorded.repairs)  # it runs, and looks for itself
+        return Look(repairs=recorded.repairs)  # the command runs, and checks for itself
     try:
-        found = _differences(plan, recorded)
+        differences = _differences(plan, recorded)
     except OpsError as error:
         text = f"could not check whether Harbor is still as this stack left it: {error}"
         return Look(repairs=recorded.repairs, warning=text)
-    if not found:
+    if not differences:
         return Look(repairs=recorded.repairs)
-    text = f"Harbor at {plan.url} is not as this stack left it; up puts it right, or says why not:"
-    return Look(repairs=recorded.repairs + 1, warning=f"{text}\n{listed(found)}")
+    text = f"Harbor at {plan.url} is not as this stack left it; up repairs it, or says why not:"
+    return Look(repairs=recorded.repairs + 1, warning=f"{text}\n{listed(differences)}")
 
 
 def _differences(plan: HarborPlan, recorded: Recorded) -> tuple[str, ...]:
-    """What differs; settings that this Harbor can't have are told by the update itself."""
-    # A preview waits for it: what takes longer is not looked at.
+    """What differs; settings that this Harbor does not support are reported by the update."""
+    # A preview waits for it, so not as long as an update does.
     with Client(
         plan.url, plan.username, plan.password, plan.ca_pem, plan.secrets, access.TIMEOUT
     ) as harbor:
@@ -73,8 +73,8 @@ def _settings(harbor: Client, plan: HarborPlan, found: Found) -> list[Step]:
 
 
 def _robot_is_another(plan: HarborPlan, found: Found) -> tuple[str, ...]:
-    """Harbor tells nobody a robot's secret, but it tells whether it takes one."""
-    robot = next((one for one in found.robots if one["name"] == plan.robot), None)
+    """Harbor never shows a robot account's secret, but says whether it accepts one."""
+    robot = next((robot for robot in found.robots if robot["name"] == plan.robot), None)
     if not is_ours(plan, robot) or (robot or {}).get("disable"):
         return ()
     if access.knows(plan.url, plan.robot, plan.robot_secret, plan.ca_pem):

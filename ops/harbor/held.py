@@ -1,4 +1,4 @@
-"""What a Harbor holds of images, by what its API lists: asking for an image would fetch it."""
+"""Which images Harbor has stored, as its API lists them: requesting an image would fetch it."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,16 +16,16 @@ from plan.images.reference import ImageReference, Platform
 # Harbor stores a manifest 20 s after it has sent it, and an index as soon as the manifests of all
 # its platforms are there, or after 400 s with those that are; the tag 10 s later.
 SETTLE_SECONDS = 480
-# From when all that belongs to an image is there: what has no tag by then never gets it.
+# After everything else of an image is stored: if it has no tag by then, it never gets one.
 TAG_SECONDS = 90
 POLL_SECONDS = 5.0
 
 
-class Held:
-    """What one Harbor lists.
+class StoredImages:
+    """The images that one Harbor lists.
 
     Args:
-        harbor: asked as somebody who may read the projects.
+        harbor: logged in as a user who may read the projects.
         project: upstream's host -> name of its proxy cache.
         platform: which entry of an index is wanted.
     """
@@ -36,18 +36,18 @@ class Held:
         self._platform = platform
 
     def of(self, image: ImageReference) -> Result:
-        """What an image lacks.
+        """What is missing of an image.
 
         Raises:
-            HarborError: Harbor can't be asked.
+            HarborError: the request failed.
         """
         artifact = self._artifact(image, image.wanted)
-        child, found = None, artifact
-        while found is not None and artifacts.is_index(found):  # one may lie in another
-            child = artifacts.child_digest(found, self._platform)
-            found = self._artifact(image, child) if child else None
-        size = artifacts.size(found)
-        faults = artifacts.faults(image, artifact, child, found)
+        child, manifest = None, artifact
+        while manifest is not None and artifacts.is_index(manifest):  # an index may list another
+            child = artifacts.child_digest(manifest, self._platform)
+            manifest = self._artifact(image, child) if child else None
+        size = artifacts.size(manifest)
+        faults = artifacts.faults(image, artifact, child, manifest)
         advice = self._other_digest(image) if artifact is None and image.digest else ""
         return Result(image=image, size=size, faults=faults, advice=advice)
 
@@ -55,23 +55,23 @@ class Held:
         """Whether an image's repository has this manifest or index, and all that belongs to it.
 
         Raises:
-            HarborError: Harbor can't be asked.
+            HarborError: the request failed.
         """
         return self._artifact(image, digest) is not None
 
-    def settled(
+    def wait_until_stored(
         self,
         delivered: Mapping[ImageReference, Delivered],
         tell: Callable[[str], object],
         seconds: float,
     ) -> tuple[Result, ...]:
-        """What each image lacks after a pull: waits for what Harbor stores later.
+        """What is missing of each image after a pull, once Harbor has stored what it stores later.
 
         Args:
-            delivered: what came of each image.
-            tell: told what is awaited, whenever that is something else.
-            seconds: how long to wait at most, for all of them together. A Harbor that can't be
-                asked meanwhile is asked again until then.
+            delivered: what Harbor delivered of each image.
+            tell: called with what is awaited, whenever that changes.
+            seconds: how long to wait at most, for all of them together. Requests that fail
+                meanwhile are repeated until then.
         """
         results: dict[ImageReference, Result] = {}
         awaited = {image: _Awaited(what) for image, what in delivered.items()}
@@ -80,7 +80,7 @@ class Held:
         while awaited:
             for image, waiting in tuple(awaited.items()):
                 late = time.monotonic() > deadline
-                results[image] = self._looked_at(image, waiting, seconds, late=late)
+                results[image] = self._checked(image, waiting, seconds, late=late)
                 if not results[image].faults or results[image].advice:
                     del awaited[image]
             if awaited:
@@ -89,10 +89,10 @@ class Held:
                 time.sleep(min(POLL_SECONDS, seconds))
         return tuple(results[image] for image in delivered)
 
-    def _looked_at(
+    def _checked(
         self, image: ImageReference, waiting: "_Awaited", seconds: float, *, late: bool
     ) -> Result:
-        """What an image lacks; with advice where it is not to be waited for any longer."""
+        """What is missing of an image; with advice if there is no point in waiting any longer."""
         try:
             result = replace(self.of(image), advice="")
             if not result.faults:
@@ -119,23 +119,23 @@ class Held:
 
     def _artifact(self, image: ImageReference, reference: str) -> Any | None:
         path = repository_path(self._project(image.host), image.repository)
-        return self._harbor.found(f"{path}/artifacts/{quote(reference, safe='')}")
+        return self._harbor.find(f"{path}/artifacts/{quote(reference, safe='')}")
 
 
 class _Awaited:
-    """An image that came, and which of its manifests Harbor has not stored yet."""
+    """A delivered image, and which of its manifests Harbor has not stored yet."""
 
     def __init__(self, delivered: Delivered) -> None:
         self.delivered = delivered
         self._missing = delivered.platforms
-        self._whole_since = 0.0
+        self._complete_since = 0.0
 
     def look(self, has: Callable[[str], bool]) -> None:
         self._missing = tuple(digest for digest in self._missing if not has(digest))
-        if not self._missing and not self._whole_since:
-            self._whole_since = time.monotonic()
+        if not self._missing and not self._complete_since:
+            self._complete_since = time.monotonic()
 
     def is_stuck(self) -> bool:
-        """Whether Harbor would have set the tag by now, if it ever did. Only an index has that."""
-        whole = bool(self.delivered.platforms) and not self._missing
-        return whole and time.monotonic() > self._whole_since + TAG_SECONDS
+        """Whether Harbor will never set the tag, as it would have by now. Only for an index."""
+        complete = bool(self.delivered.platforms) and not self._missing
+        return complete and time.monotonic() > self._complete_since + TAG_SECONDS

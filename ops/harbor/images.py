@@ -1,4 +1,4 @@
-"""Images of upstreams behind Harbor: whether it holds them, and having it hold them."""
+"""Images of upstreams behind Harbor: whether it has them, and having it fetch them."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from host import progress_bar
 from ops.backends.backend import GO_ON, Status, listed, not_complete
 from ops.harbor import pull
 from ops.harbor.client import Client
-from ops.harbor.held import SETTLE_SECONDS, Held
+from ops.harbor.held import SETTLE_SECONDS, StoredImages
 from ops.registry.fetch import Source
 from ops.stack import stack_files
 from plan.images.completeness import Result
@@ -20,7 +20,7 @@ from plan.settings.stack import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """A stack's Harbor, and who asks it."""
+    """A stack's Harbor, and the login for it."""
 
     harbor: HarborSettings
     ca_pem: str
@@ -30,14 +30,14 @@ class Access:
 
 @dataclass(frozen=True, kw_only=True)
 class Filled:
-    """What filling Harbor did.
+    """The result of filling Harbor.
 
     Attributes:
         results: of every image, in the end.
         complete_before: how many needed nothing.
-        transferred: bytes that Harbor got, once each.
+        transferred: bytes that Harbor fetched, each blob counted once.
         seconds: that it took.
-        said: image -> why it did not come.
+        said: image -> why it was not delivered.
     """
 
     results: tuple[Result, ...]
@@ -48,7 +48,7 @@ class Filled:
 
     @property
     def failures(self) -> tuple[tuple[ImageReference, tuple[str, ...]], ...]:
-        """(Image, reasons) of those that Harbor does not hold whole."""
+        """(Image, reasons) of those that are not complete in Harbor."""
         return tuple(
             (one.image, (self.said.get(one.image, one.advice),))
             for one in self.results
@@ -57,7 +57,7 @@ class Filled:
 
     @property
     def is_complete(self) -> bool:
-        """Whether Harbor holds every image now."""
+        """Whether Harbor has every image now."""
         return not self.failures
 
     def as_text(self) -> str:
@@ -85,16 +85,16 @@ class Filled:
 
 
 def access(settings: Settings) -> Access:
-    """How to ask the Harbor of a stack, whose settings are those of `secret_settings`."""
+    """How to reach the Harbor of a stack, whose settings are those of `stack_secrets`."""
     harbor = settings.harbor
     assert harbor is not None  # noqa: S101 - an upstream behind it needs one (plan/settings/stack.py)
-    who = harbor.admin or harbor.login
+    login = harbor.admin or harbor.login
     texts = stack_files.named_files(settings)
     return Access(
         harbor=harbor,
         ca_pem=texts.get(harbor.ca_file, ""),
-        username=who.username if who else "",
-        password=who.password if who else "",
+        username=login.username if login else "",
+        password=login.password if login else "",
     )
 
 
@@ -106,34 +106,34 @@ class HarborBackend:
     name: str = "harbor"
 
     def status(self, images: Sequence[ImageReference], platform: Platform, *, deep: bool) -> Status:
-        """What Harbor lists; nothing is pulled, so that content is not hashed.
+        """What Harbor lists; nothing is pulled, so content is not hashed.
 
         Raises:
-            HarborError: it can't be asked.
+            HarborError: a request failed.
         """
         del deep
         with _client(self.asked) as client:
-            held = Held(client, self.asked.harbor.project, platform)
-            return Status(results=tuple(held.of(image) for image in images))
+            stored = StoredImages(client, self.asked.harbor.project, platform)
+            return Status(results=tuple(stored.of(image) for image in images))
 
     def fill(self, images: Sequence[ImageReference], platform: Platform, parallel: int) -> Filled:
-        """Have Harbor fetch what it lacks of these images.
+        """Have Harbor fetch what is missing of these images.
 
         Raises:
-            HarborError: it can't be asked.
+            HarborError: a request failed.
         """
         started = time.monotonic()
         with _client(self.asked) as client, ExitStack() as opened:
-            held = Held(client, self.asked.harbor.project, platform)
-            before = tuple(held.of(image) for image in images)
+            stored = StoredImages(client, self.asked.harbor.project, platform)
+            before = tuple(stored.of(image) for image in images)
             missing = [one.image for one in before if one.faults]
             registries = {
                 host: opened.enter_context(closing(_registry(self.asked, host)))
                 for host in {image.host for image in missing}
             }
             with progress_bar.bar("filling Harbor", None) as bar:
-                pulled = pull.pull(registries, missing, platform, parallel, held.has, bar.update)
-            after = held.settled(pulled.delivered, progress_bar.tell, SETTLE_SECONDS)
+                pulled = pull.pull(registries, missing, platform, parallel, stored.has, bar.update)
+            after = stored.wait_until_stored(pulled.delivered, progress_bar.tell, SETTLE_SECONDS)
         results = {one.image: one for one in (*before, *after)}
         return Filled(
             results=tuple(results[image] for image in images),

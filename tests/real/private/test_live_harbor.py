@@ -133,7 +133,7 @@ def test_doctor_asks_harbor_as_the_nodes_do(up, double):
     sick = up.ops("doctor", STACK, env=up.shell_env(STACK))
     robot["secret"] = kept
     assert sick.returncode == 1
-    assert "does not take the robot account" in sick.stdout
+    assert "no longer accepts the robot account" in sick.stdout
     assert f"fix: make up STACK={STACK}" in sick.stdout
 
 
@@ -284,11 +284,11 @@ def test_a_wrong_login_for_projects_of_others_is_named_with_its_key(up, double):
     said = up.make("up", other, check=False)
     assert said.returncode != 0
     shown = said.stdout + said.stderr
-    assert "does not know harborLogin" in shown
+    assert "does not accept harborLogin" in shown
     assert "pulumi config set --secret --path 'harborLogin.username'" in shown
     assert "Wr0ng-for-a-test" not in shown
     looked = up.ops("doctor", other, env=up.shell_env(other))
-    assert (looked.returncode, "does not know harborLogin" in looked.stdout) == (1, True)
+    assert (looked.returncode, "does not accept harborLogin" in looked.stdout) == (1, True)
     secret_set(up, other, "harborLogin.password", password)
     up.make("up", other)
     assert up.ops("doctor", other, env=up.shell_env(other)).returncode == 0
@@ -297,7 +297,7 @@ def test_a_wrong_login_for_projects_of_others_is_named_with_its_key(up, double):
     without = up.make("up", other, check=False)
     shown = without.stdout + without.stderr
     assert "plain text" not in shown
-    assert "is private, or there is none" in shown, shown
+    assert "is private, or does not exist" in shown, shown
     up.make("down", other)
 
 
@@ -347,7 +347,7 @@ def test_a_wrong_password_says_so_and_shows_none(up):
     said = up.make("up", STACK, check=False)
     assert said.returncode != 0
     shown = said.stdout + said.stderr
-    assert "Harbor does not know the user" in shown
+    assert "Harbor does not accept the user" in shown
     assert "harborAdmin" in shown
     assert "Wr0ng-for-a-test" not in shown
     secret_set(up, STACK, "harborAdmin.password", ADMIN[1])

@@ -139,7 +139,7 @@ def test_what_differs_is_told_and_put_right_by_one_update(run, plan, known, drif
     assert {method for method, _ in known.requests} <= READING
     assert seen.repairs == 3
     first, *lines = seen.warning.splitlines()
-    assert first.startswith(f"Harbor at {plan.url} is not as this stack left it; up puts it right")
+    assert first.startswith(f"Harbor at {plan.url} is not as this stack left it")
     robots = [line for line in lines if "robot" not in line or "robot" in told[0]]
     assert [line.strip() for line in robots] == told
     assert run("update", plan).returncode == 0

@@ -129,7 +129,7 @@ class TestCreate:
         known.meanwhile = another_prefix
         done = run("create", plan)
         assert done.returncode == 1
-        assert "bot-talos-mine, not robot$talos-mine: write that name" in done.stderr
+        assert "bot-talos-mine, not robot$talos-mine: set harbor.robot" in done.stderr
         assert nothing_is_there(known)
 
 
@@ -425,7 +425,7 @@ class TestDelete:
         done = run("delete", plan)
         assert done.returncode == 1
         assert "412 the project contains repositories, can not be deleted" in done.stderr
-        assert "run it once more" in done.stderr
+        assert "run this again" in done.stderr
         known.meanwhile = None
         assert run("delete", plan).returncode == 0
         assert nothing_is_there(known)
@@ -438,7 +438,7 @@ class TestFailure:
         assert done.returncode == 1
         assert "400 the registry is unhealthy" in done.stderr
         assert f"Harbor itself can't use {QUAY}" in done.stderr
-        assert "again without the registry endpoint proxy-docker.io" in done.stderr
+        assert "undo: delete the registry endpoint proxy-docker.io" in done.stderr
         assert nothing_is_there(known)
 
     def test_a_late_failure_undoes_everything(self, run, plan, known):

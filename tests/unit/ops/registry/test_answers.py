@@ -139,7 +139,7 @@ def test_a_harbor_that_answers_anything(answer):
         answering(answer) as url,
         little_memory(),
         Client(url, "admin", "Harbor12345") as harbor,
-        pytest.raises(OpsError, match="is no API of Harbor"),
+        pytest.raises(OpsError, match="is not Harbor's API"),
     ):
         harbor.all("/registries")
 
