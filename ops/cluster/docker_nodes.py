@@ -193,10 +193,10 @@ def _attached(row: dict) -> set[str]:  # type: ignore[type-arg]  # JSON from Doc
 
 def _overlapping(network: dict, cidr: str) -> str | None:  # type: ignore[type-arg]  # JSON
     """The first subnet of the network that overlaps."""
-    wanted = ipaddress.IPv4Network(cidr)
+    own_network = ipaddress.IPv4Network(cidr)
     for config in (network.get("IPAM") or {}).get("Config") or []:
         subnet = ipaddress.ip_network(config.get("Subnet") or "255.255.255.255/32")
-        if subnet.version == wanted.version and subnet.overlaps(wanted):
+        if subnet.version == own_network.version and subnet.overlaps(own_network):
             return str(subnet)
     return None
 

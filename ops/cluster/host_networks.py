@@ -59,23 +59,23 @@ def overlaps(
         networks: of this host.
         own: interfaces of this stack, which do not count.
     """
-    wanted = IPv4Network(plan.settings.cidr)
+    cidr = IPv4Network(plan.settings.cidr)
     return [
-        f"The network {wanted} of the cluster {plan.name} overlaps with {network.cidr} of this "
+        f"The network {cidr} of the cluster {plan.name} overlaps with {network.cidr} of this "
         f"machine's interface {network.interface}. Choose another cluster.cidr{_free(networks)}."
         for network in dict.fromkeys(networks)
-        if network.cidr.overlaps(wanted)
+        if network.cidr.overlaps(cidr)
         if network.interface not in own and not DOCKER_INTERFACE.fullmatch(network.interface)
     ]
 
 
-def networks_in(addresses: str, routes: str, wanted: IPv4Network) -> list[Network]:
+def networks_in(addresses: str, routes: str, cidr: IPv4Network) -> list[Network]:
     """The networks in what `ip -json address` and `ip -json route` print.
 
-    A route that is wider than `wanted`, such as a VPN's to 10.0.0.0/8, does not count: the
+    A route that is wider than `cidr`, such as a VPN's to 10.0.0.0/8, does not count: the
     cluster's own route is more specific and wins.
     """
-    found = [
+    networks = [
         Network(
             interface=link["ifname"],
             cidr=IPv4Interface(f"{address['local']}/{address['prefixlen']}").network,
@@ -87,17 +87,17 @@ def networks_in(addresses: str, routes: str, wanted: IPv4Network) -> list[Networ
         if route["dst"] == "default" or "dev" not in route:
             continue
         network = Network(interface=route["dev"], cidr=IPv4Network(route["dst"]))
-        if network.cidr.prefixlen >= wanted.prefixlen:
-            found.append(network)
-    return found
+        if network.cidr.prefixlen >= cidr.prefixlen:
+            networks.append(network)
+    return networks
 
 
 def networks_now(plan: ClusterPlan) -> list[Network]:
     """This machine's, as `ip` prints them."""
     if program("ip") is None:
         return []  # already reported as missing
-    wanted = IPv4Network(plan.settings.cidr)
-    return networks_in(_ip("address"), _ip("route"), wanted)
+    cidr = IPv4Network(plan.settings.cidr)
+    return networks_in(_ip("address"), _ip("route"), cidr)
 
 
 def _ip(what: str) -> str:

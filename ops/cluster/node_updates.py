@@ -110,8 +110,8 @@ def login_obstacle(plan: ClusterPlan, recorded: ClusterRecord | None) -> str | N
     """
     if recorded is None:
         return None
-    wanted = marked(recorded, plan)
-    if recorded.identity != wanted.identity or recorded.logins == wanted.logins:
+    current = marked(recorded, plan)
+    if recorded.identity != current.identity or recorded.logins == current.logins:
         return None
     version = version_in(recorded.node_version or "")
     if version is None or version.release >= LIVE_AUTH_FROM or plan.settings.may_reboot:

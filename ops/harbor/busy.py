@@ -67,11 +67,11 @@ class Upstream:
         with self._lock:
             if self._given_up or self._waits != waits:
                 return not self._given_up
-            asked = patience.asked_seconds(error.retry_after, datetime.now(timezone.utc))
-            seconds = patience.pause(tries, asked, self._left)
+            requested = patience.asked_seconds(error.retry_after, datetime.now(timezone.utc))
+            seconds = patience.pause(tries, requested, self._left)
             if seconds is None:
                 self._given_up = error
-                wants = "" if asked is None else f" and asks for {asked:.0f} s"
+                wants = "" if requested is None else f" and asks for {requested:.0f} s"
                 progress_bar.tell(
                     f"{self._host} is busy{wants}: no more requests to it in this run ({error})"
                 )

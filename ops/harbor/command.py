@@ -55,38 +55,40 @@ def bring_about(harbor: Client, plan: HarborPlan, previous: Output) -> Output:
     Raises:
         OpsError: it can't be done; what this run has created is removed again.
     """
-    found = look(harbor, plan)
-    if texts := refusals.refusals(plan, found):
+    existing = look(harbor, plan)
+    if texts := refusals.refusals(plan, existing):
         raise OpsError(f"nothing was changed.\n{listed(texts)}")
     undo: list[Step] = []
     try:
-        _run(harbor, plans.endpoint_steps(plan, found), undo)
-        found = look(harbor, plan)
-        _run(harbor, plans.project_steps(plan, found), undo)
-        found = look(harbor, plan)
-        for project in ours(plan, found):
+        _run(harbor, plans.endpoint_steps(plan, existing), undo)
+        existing = look(harbor, plan)
+        _run(harbor, plans.project_steps(plan, existing), undo)
+        existing = look(harbor, plan)
+        for project in ours(plan, existing):
             _run(harbor, setting_steps(harbor, plan, project), undo)
-        _run(harbor, plans.robot_steps(plan, found), undo)
-        found = look(harbor, plan)
-        _check_robot(plan, found)
-        if (secret := plans.secret_step(plan, found)) is not None:
+        _run(harbor, plans.robot_steps(plan, existing), undo)
+        existing = look(harbor, plan)
+        _check_robot(plan, existing)
+        if (secret := plans.secret_step(plan, existing)) is not None:
             _run(harbor, [secret], undo)
     except BaseException:
         _undo(harbor, undo)
         raise
-    _remove(harbor, plan, found, wanted={one.name for one in plan.projects}, previous=previous)
-    return plans.made(plan, found)
+    _remove(
+        harbor, plan, existing, keep={project.name for project in plan.projects}, previous=previous
+    )
+    return plans.made(plan, existing)
 
 
 def delete(harbor: Client, plan: HarborPlan, previous: Output) -> None:
     """Remove what this stack has created, and nothing else."""
-    found = look(harbor, plan)
-    for robot in found.robots:
+    existing = look(harbor, plan)
+    for robot in existing.robots:
         if inventory.is_ours(plan, robot):
             what = f"the robot account {robot['name']}"
             path = f"/robots/{robot['id']}"
             _run(harbor, [Step(does="delete", what=what, method="DELETE", path=path)], [])
-    _remove(harbor, plan, found, wanted=(), previous=previous)
+    _remove(harbor, plan, existing, keep=(), previous=previous)
 
 
 COMMANDS: dict[str, Callable[[Client, HarborPlan, Output], Output | None]] = {
@@ -114,10 +116,10 @@ def look(harbor: Client, plan: HarborPlan) -> Found:
     )
 
 
-def ours(plan: HarborPlan, found: Found) -> list[Json]:
+def ours(plan: HarborPlan, existing: Found) -> list[Json]:
     """The plan's projects that this stack has created."""
-    projects = (found.project(planned.name) for planned in plan.projects)
-    return [one for one in projects if one is not None and inventory.owns(plan, found, one)]
+    projects = (existing.project(planned.name) for planned in plan.projects)
+    return [one for one in projects if one is not None and inventory.owns(plan, existing, one)]
 
 
 def setting_steps(harbor: Client, plan: HarborPlan, project: Json) -> tuple[Step, ...]:
@@ -137,10 +139,10 @@ def _retention(harbor: Client, path: str) -> Json | None:
     return retention
 
 
-def _check_robot(plan: HarborPlan, found: Found) -> None:
+def _check_robot(plan: HarborPlan, existing: Found) -> None:
     """Check its full name, which nodes use: it is created by a short one."""
-    if plan.robot and plan.robot not in {robot["name"] for robot in found.robots}:
-        own = [robot["name"] for robot in found.robots if inventory.is_ours(plan, robot)]
+    if plan.robot and plan.robot not in {robot["name"] for robot in existing.robots}:
+        own = [robot["name"] for robot in existing.robots if inventory.is_ours(plan, robot)]
         raise OpsError(
             f"Harbor calls the robot account {', '.join(own)}, not {plan.robot}: set harbor.robot "
             "to that name"
@@ -180,13 +182,13 @@ def _undo(harbor: Client, steps: Iterable[Step]) -> None:
 
 
 def _remove(
-    harbor: Client, plan: HarborPlan, found: Found, wanted: Iterable[str], previous: Output
+    harbor: Client, plan: HarborPlan, existing: Found, keep: Iterable[str], previous: Output
 ) -> None:
     """Remove this stack's projects and endpoints, except those that the plan wants."""
     before = {one["project"] for one in previous.get("projects", {}).values()}
     known = {*before, *(one.name for one in plan.projects)}
-    stay = frozenset(wanted)
-    for removal in cleanup.removals(plan, found, stay, known):
+    stay = frozenset(keep)
+    for removal in cleanup.removals(plan, existing, stay, known):
         for project in removal.projects:
             _remove_project(harbor, project)
         if removal.stays:
@@ -194,7 +196,7 @@ def _remove(
             continue
         path = f"/registries/{removal.registry['id']}"
         _run(harbor, [Step(does="delete", what=removal.what, method="DELETE", path=path)], [])
-    for name in cleanup.given_up(plan, found, plans.made_before(previous) - stay):
+    for name in cleanup.given_up(plan, existing, plans.made_before(previous) - stay):
         say(f"  the project {name} stays: {cleanup.GIVEN_UP}")
 
 

@@ -55,26 +55,27 @@ def _differences(plan: HarborPlan, recorded: Recorded) -> tuple[str, ...]:
     with Client(
         plan.url, plan.username, plan.password, plan.ca_pem, plan.secrets, access.TIMEOUT
     ) as harbor:
-        found = command.look(harbor, plan)
+        existing = command.look(harbor, plan)
         try:
-            settings = _settings(harbor, plan, found)
+            settings = _settings(harbor, plan, existing)
         except RefusalError as error:
             return (str(error),)
-    texts = drift.differences(plan, found, settings, recorded.made)
-    return (*texts, *_robot_is_another(plan, found))
+    texts = drift.differences(plan, existing, settings, recorded.made)
+    return (*texts, *_robot_is_another(plan, existing))
 
 
-def _settings(harbor: Client, plan: HarborPlan, found: Found) -> list[Step]:
+def _settings(harbor: Client, plan: HarborPlan, existing: Found) -> list[Step]:
     with ThreadPoolExecutor(max_workers=access.AT_ONCE) as pool:
         of_each = pool.map(
-            lambda project: command.setting_steps(harbor, plan, project), command.ours(plan, found)
+            lambda project: command.setting_steps(harbor, plan, project),
+            command.ours(plan, existing),
         )
         return [step for steps in of_each for step in steps]
 
 
-def _robot_is_another(plan: HarborPlan, found: Found) -> tuple[str, ...]:
+def _robot_is_another(plan: HarborPlan, existing: Found) -> tuple[str, ...]:
     """Harbor never shows a robot account's secret, but says whether it accepts one."""
-    robot = next((robot for robot in found.robots if robot["name"] == plan.robot), None)
+    robot = next((robot for robot in existing.robots if robot["name"] == plan.robot), None)
     if not is_ours(plan, robot) or (robot or {}).get("disable"):
         return ()
     if access.knows(plan.url, plan.robot, plan.robot_secret, plan.ca_pem):

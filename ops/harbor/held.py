@@ -76,7 +76,7 @@ class StoredImages:
         results: dict[ImageReference, Result] = {}
         awaited = {image: _Awaited(what) for image, what in delivered.items()}
         deadline = time.monotonic() + seconds
-        told = ""
+        last = ""
         while awaited:
             for image, waiting in tuple(awaited.items()):
                 late = time.monotonic() > deadline
@@ -84,8 +84,8 @@ class StoredImages:
                 if not results[image].faults or results[image].advice:
                     del awaited[image]
             if awaited:
-                if (line := artifacts.awaited(awaited, seconds)) != told:
-                    tell(told := line)
+                if (line := artifacts.awaited(awaited, seconds)) != last:
+                    tell(last := line)
                 time.sleep(min(POLL_SECONDS, seconds))
         return tuple(results[image] for image in delivered)
 

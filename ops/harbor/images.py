@@ -102,7 +102,7 @@ def access(settings: Settings) -> Access:
 class HarborBackend:
     """See `Backend`."""
 
-    asked: Access
+    server: Access
     name: str = "harbor"
 
     def status(self, images: Sequence[ImageReference], platform: Platform, *, deep: bool) -> Status:
@@ -112,8 +112,8 @@ class HarborBackend:
             HarborError: a request failed.
         """
         del deep
-        with _client(self.asked) as client:
-            stored = StoredImages(client, self.asked.harbor.project, platform)
+        with _client(self.server) as client:
+            stored = StoredImages(client, self.server.harbor.project, platform)
             return Status(results=tuple(stored.of(image) for image in images))
 
     def fill(self, images: Sequence[ImageReference], platform: Platform, parallel: int) -> Filled:
@@ -123,12 +123,12 @@ class HarborBackend:
             HarborError: a request failed.
         """
         started = time.monotonic()
-        with _client(self.asked) as client, ExitStack() as opened:
-            stored = StoredImages(client, self.asked.harbor.project, platform)
+        with _client(self.server) as client, ExitStack() as opened:
+            stored = StoredImages(client, self.server.harbor.project, platform)
             before = tuple(stored.of(image) for image in images)
             missing = [one.image for one in before if one.faults]
             registries = {
-                host: opened.enter_context(closing(_registry(self.asked, host)))
+                host: opened.enter_context(closing(_registry(self.server, host)))
                 for host in {image.host for image in missing}
             }
             with progress_bar.bar("filling Harbor", None) as bar:
@@ -144,10 +144,10 @@ class HarborBackend:
         )
 
 
-def _client(asked: Access) -> Client:
-    return Client(asked.harbor.url, asked.username, asked.password, asked.ca_pem)
+def _client(server: Access) -> Client:
+    return Client(server.harbor.url, server.username, server.password, server.ca_pem)
 
 
-def _registry(asked: Access, host: str) -> Source:
-    project = asked.harbor.project(host)
-    return pull.source(asked.harbor.url, project, asked.username, asked.password, asked.ca_pem)
+def _registry(server: Access, host: str) -> Source:
+    project = server.harbor.project(host)
+    return pull.source(server.harbor.url, project, server.username, server.password, server.ca_pem)

@@ -160,14 +160,14 @@ class _Patience:
         waited_for = "an answer was cut off"
         for host, error in busy.items():
             self._in_vain[host] = 0 if host in delivered else self._in_vain[host] + 1
-            asked = patience.asked_seconds(error.retry_after, now)
+            requested = patience.asked_seconds(error.retry_after, now)
             tries = max(self._in_vain[host] - 1, 0)
-            seconds = patience.pause(tries, asked, self._left)
+            seconds = patience.pause(tries, requested, self._left)
             if seconds is None or patience.lasts_for_hours(str(error)):
                 # A rate limit is on all requests; another refusal may be of this one item.
                 limited = error.status == httpx.codes.TOO_MANY_REQUESTS
                 given_up[host] = limited or self._in_vain[host] > 1
-                progress_bar.tell(self._given_up(host, error, asked, all_of_it=given_up[host]))
+                progress_bar.tell(self._given_up(host, error, requested, all_of_it=given_up[host]))
             elif seconds > longest:
                 longest, waited_for = seconds, f"{host} is busy ({error})"
         if longest:
@@ -178,7 +178,7 @@ class _Patience:
         return given_up
 
     def _given_up(
-        self, host: str, error: fetch.FetchError, asked: float | None, *, all_of_it: bool
+        self, host: str, error: fetch.FetchError, requested: float | None, *, all_of_it: bool
     ) -> str:
         if not all_of_it:
             return f"{host} keeps refusing some of its {self._what}; the others go on ({error})"
@@ -188,7 +188,7 @@ class _Patience:
                 "To go on, run warm again then, or at once with an account of yours in "
                 f'credentials["{host}"] ({error})'
             )
-        wants = "" if asked is None else f" and asks for {asked:.0f} s"
+        wants = "" if requested is None else f" and asks for {requested:.0f} s"
         return f"{host} is busy{wants}: no more {self._what} from it in this run ({error})"
 
 

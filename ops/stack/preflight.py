@@ -174,23 +174,23 @@ def _name_conflict(plan: CachePlan, foreign: Sequence[Container]) -> str | None:
 
 def _port_conflict(
     plan: CachePlan,
-    wanted: HostPort,
+    port: HostPort,
     foreign: Sequence[Container],
     own: Sequence[Container],
     *,
     test_bind: bool,
 ) -> str | None:
-    if (owner := _publisher(wanted, foreign)) is not None:
+    if (owner := _publisher(port, foreign)) is not None:
         if owner.name == plan.name:
             return None  # already reported, for its name
         return (
-            f"{wanted}, for the cache of {plan.host}, is taken by the container {owner.name} "
+            f"{port}, for the cache of {plan.host}, is taken by the container {owner.name} "
             f"({_described(owner)}). {_way_out(owner)}"
         )
-    if _publisher(wanted, own) is not None or not test_bind or _keeps_restarting(plan, own):
+    if _publisher(port, own) is not None or not test_bind or _keeps_restarting(plan, own):
         return None
     return listening.conflict(
-        wanted,
+        port,
         f"for the cache of {plan.host}",
         otherwise=f"choose another port: talos-cache:upstreams.{plan.host}.port, or "
         "talos-cache:basePort for all",
@@ -206,8 +206,8 @@ def _keeps_restarting(plan: CachePlan, own: Sequence[Container]) -> bool:
     )
 
 
-def _publisher(wanted: HostPort, containers: Sequence[Container]) -> Container | None:
-    publishers = (one for one in containers if wanted.is_among(one.host_ports))
+def _publisher(port: HostPort, containers: Sequence[Container]) -> Container | None:
+    publishers = (one for one in containers if port.is_among(one.host_ports))
     return next(publishers, None)
 
 

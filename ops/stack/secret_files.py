@@ -60,10 +60,12 @@ def server_certificate(
     )
 
 
-def _check(given: ServerCertificate, names: Sequence[str]) -> None:
+def _check(certificate: ServerCertificate, names: Sequence[str]) -> None:
     from ops.tls import user_certificate
 
-    faults = user_certificate.faults(given.certificate, given.key, given.ca, names, _now())
+    faults = user_certificate.faults(
+        certificate.certificate, certificate.key, certificate.ca, names, _now()
+    )
     for fault in (fault for fault in faults if fault.only_warns):
         print(f"cache.{fault.part}: {fault.found}: {fault.fix}", file=sys.stderr)
     if problems := tuple(_problem(fault) for fault in faults if not fault.only_warns):
