@@ -96,7 +96,7 @@ def remove_by_hand(cluster: Cluster) -> None:
             by_hand = f"cd {shlex.quote(str(ROOT))} && sudo {shlex.join(line)}"
             raise OpsError(
                 f"this is left of the cluster {name}: {', '.join(left)}. It can't be removed: "
-                f"{error} Then run this again, or remove it now: {by_hand}"
+                f"{str(error).rstrip('.')}. Then run this again, or remove it now: {by_hand}"
             ) from error
     hand_over(folder)
 

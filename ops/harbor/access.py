@@ -125,7 +125,7 @@ def _status(client: httpx.Client, method: str, url: str, good: int) -> int:
         server = str(httpx.URL(url).copy_with(path="/")).rstrip("/")
         raise OpsError(unreachable(server, error)) from error
     if answer.headers.get("Content-Type", "").startswith("text/html"):
-        raise OpsError(f"{url}: it answers with a web page, so something else than Harbor answers")
+        raise OpsError(f"{url}: it answers with a web page, so something other than Harbor answers")
     if answer.status_code not in (good, *REFUSALS):
         raise OpsError(f"{url}: it answers with status {answer.status_code}")
     return answer.status_code

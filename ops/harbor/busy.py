@@ -71,7 +71,7 @@ class Upstream:
             seconds = patience.pause(tries, requested, self._left)
             if seconds is None:
                 self._given_up = error
-                wants = "" if requested is None else f" and asks for {requested:.0f} s"
+                wants = "" if requested is None else f" and asks to wait {requested:.0f} s"
                 progress_bar.tell(
                     f"{self._host} is busy{wants}: no more requests to it in this run ({error})"
                 )

@@ -193,7 +193,7 @@ class Client:
                     f"projects. Set the login of one as {HARBOR_ADMIN}"
                 )
             case httpx.codes.CONFLICT:
-                return "another user created it at the same time: make up again"
+                return "another user created it at the same time: run make up again"
             case httpx.codes.PRECONDITION_FAILED:
                 return (
                     "something still uses it: a pull may have filled a project again (then run "

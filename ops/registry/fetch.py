@@ -124,7 +124,7 @@ def manifest(registry: Source, repository: str, reference: str) -> bytes:
     """A manifest or an index, by tag or by digest.
 
     Raises:
-        FetchError: the registry does not have it and can't get it, or it has another digest.
+        FetchError: the registry does not have it and can't get it, or sends something else.
     """
     content = b""
 

@@ -24,8 +24,8 @@ def conflict(port: HostPort, purpose: str, *, otherwise: str, keys: str) -> str 
         return None
     if error.errno != errno.EADDRINUSE:
         return (
-            f"{port.address} can't be listened on ({error.strerror}): it is not an address of "
-            f"this machine. Correct {keys}."
+            f"{port.address} can't be used ({error.strerror}): it is not an address of this "
+            f"machine. Correct {keys}."
         )
     options = "-lunp" if port.protocol == UDP else "-ltnp"
     return (

@@ -188,7 +188,7 @@ class _Patience:
                 "To go on, run warm again then, or at once with an account of yours in "
                 f'credentials["{host}"] ({error})'
             )
-        wants = "" if requested is None else f" and asks for {requested:.0f} s"
+        wants = "" if requested is None else f" and asks to wait {requested:.0f} s"
         return f"{host} is busy{wants}: no more {self._what} from it in this run ({error})"
 
 

@@ -120,4 +120,4 @@ def test_a_program_that_has_the_port_is_told(docker_client, protocol, kind, name
 
 def test_an_address_of_another_machine_is_told(docker_client):
     [told] = conflicts(docker_client, f"192.0.2.1:{PORT}:80/tcp")
-    assert "192.0.2.1 can't be listened on" in told
+    assert "192.0.2.1 can't be used" in told

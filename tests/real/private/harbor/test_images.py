@@ -338,7 +338,7 @@ class TestBusy:
         done, _ = pulled(robot, image("v1"))
         assert "/manifests/v1: 429 Too Many Requests" in done.said[image("v1")]
         assert waits == []
-        assert "quay.io is busy and asks for 3600 s: no more requests" in capsys.readouterr().err
+        assert "quay.io is busy and asks to wait 3600 s: no more" in capsys.readouterr().err
 
     def test_an_answer_that_breaks_off_is_asked_for_again(self, robot, monkeypatch, waits):
         broken, answered = [], Handler._pull

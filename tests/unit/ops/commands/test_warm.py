@@ -295,7 +295,7 @@ def test_one_that_asks_for_too_much_is_given_up_and_the_others_are_not(waits, ca
     items = [((host, "a"), host) for host in ("docker.io", "quay.io")]
     assert rounds.in_parallel(doing, "blobs", items, work) == [None, "quay.io"]
     assert (waits, doing.said) == ([2], {("docker.io", "a"): "429"})
-    told = "docker.io is busy and asks for 3600 s: no more blobs from it in this run (429)"
+    told = "docker.io is busy and asks to wait 3600 s: no more blobs from it in this run (429)"
     assert told in capsys.readouterr().err
 
 

@@ -128,11 +128,11 @@ def stack(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("config: [a]\n", "'config:' holds a mapping"),
-        ("- a\n", "a stack file holds a mapping"),
+        ("config: [a]\n", "'config:' .*mapping"),
+        ("- a\n", "mapping"),
         ("cofnig:\n  talos-cache:prefix: a\n", "did you mean 'config'?"),
         ("config:\n\ttalos-cache:prefix: a\n", "is not readable as YAML: .*line 2"),
-        ("config:\n  a: 1\n  a: 2\n", "the key 'a' stands twice"),
+        ("config:\n  a: 1\n  a: 2\n", "key 'a' .*twice"),
         ("config:\n  talos-cache:basePort: !!int abc\n", "this is not a !!int"),
         (f"config:\n  talos-cache:cluster: {'[' * 300}{']' * 300}\n", "100 levels deep"),
         (b"config:\n  talos-cache:prefix: \xe4\n", "is not readable as YAML"),
