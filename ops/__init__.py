@@ -1,7 +1,4 @@
-"""Day-two work on a stack: everything that talks to Docker, to the caches or to the engine's CLI.
-
-It reads what a stack exported, never its configuration again.
-"""
+"""Day-two work on a stack: everything that talks to Docker, the caches or the engine's CLI."""
 
 from host import installed
 

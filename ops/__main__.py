@@ -1,4 +1,4 @@
-"""The program `talos-cache`: one command for each thing that is done with a stack."""
+"""The program `talos-cache`: one command for each task on a stack."""
 
 import argparse
 import os
@@ -72,11 +72,11 @@ MODULES = {
     "verify": verify,
     "warm": warm,
 }
-# These work on the caches' volumes, whoever has them in use; the others look for themselves.
+# These open the caches' volumes: first make sure that they are this stack's. Others check it later.
 ON_VOLUMES = ("export", "import", "ledger", "prune", "repair", "verify", "warm")
-# What these end with is what the engine ends with, and it opens the stack's secrets.
+# These exit with the status of the engine, which decrypts the stack's secrets.
 OF_THE_ENGINE = ("up", "preview", "down", "cluster-up", "cluster-down")
-# These have it open secrets, and fail with an error where it can't; their status says more.
+# These decrypt secrets with the engine and raise an error if that fails; their status says more.
 WITH_SECRETS = ("adopt", "warm", "repair", "verify")
 
 
@@ -88,17 +88,16 @@ def program() -> int:
 def main() -> int:
     """Run one command; returns the exit status."""
     namespace = _parser().parse_args()
-    came_to_an_end = []
+    returned = []
 
     def work() -> int:
-        ended_with = _run(namespace)
-        came_to_an_end.append(namespace.command)
-        return ended_with
+        returned.append(_run(namespace))
+        return returned[-1]
 
     status = entry_point.run(namespace.command, work)
-    explained = OF_THE_ENGINE if came_to_an_end else (*OF_THE_ENGINE, *WITH_SECRETS)
+    explained = OF_THE_ENGINE if returned else (*OF_THE_ENGINE, *WITH_SECRETS)
     if status not in (0, entry_point.INTERRUPTED) and namespace.command in explained:
-        from ops import passphrase  # a third of a second to find out, and seldom the cause
+        from ops import passphrase  # takes a third of a second, and is rarely the cause
 
         if text := passphrase.advice(namespace.stack):
             print(f"{namespace.command}: {text}", file=sys.stderr)
@@ -110,15 +109,17 @@ def _run(namespace: argparse.Namespace) -> int:
         if namespace.command in ON_VOLUMES:
             _refuse_others(namespace.stack)
         status: int = namespace.run(arguments.read(namespace.kind, namespace))
-    except (DockerException, RequestException) as error:
-        raise OpsError(f"Docker refused or went away: {error}") from error
+    except DockerException as error:  # APIError is also a RequestException: this comes first
+        raise OpsError(f"Docker reported an error: {error}") from error
+    except RequestException as error:  # only the docker package uses requests
+        raise OpsError(f"Docker stopped answering: {error}") from error
     return status
 
 
 def _refuse_others(stack: str) -> None:
-    """Stop before a command works on the volumes of caches that another state has in use."""
+    """Stop before a command works on the volumes of another state's caches."""
     if WARM_VARIABLE in os.environ:
-        return  # the engine runs this as part of an `up`, which has looked
+        return  # the engine runs this as part of an `up`, which has checked
     settings = stack_files.check(stack)
     whose.refuse_others(stack, [cache.name for cache in of_settings(settings)])
 
@@ -133,20 +134,34 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for run, kind in LIFECYCLE.items():
         command = _command(commands, run.__name__.replace("_", "-"), run, kind)
-        command.add_argument("--stack", required=True)
+        _add_stack(command)
         if run is lifecycle.cluster_down:
-            command.add_argument("--cluster", default="", help="only this one of several")
+            command.add_argument(
+                "--cluster", default="", metavar="NAME", help="take down only this cluster"
+            )
         if run is lifecycle.outputs:
-            command.add_argument("name", nargs="?", default="", help="of the only one to print")
-            arguments.add_json(command, "as one JSON object")
+            command.add_argument("name", nargs="?", default="", help="print only this output")
+            arguments.add_json(command, "print one JSON object")
     for name, module in MODULES.items():
         command = _command(commands, name, module.run, module.Arguments)
-        command.add_argument("--stack", required=True)
+        _add_stack(command)
         module.add_arguments(command)
     command = _command(commands, "new-stack", lifecycle.new_stack, lifecycle.NewStackArguments)
-    command.add_argument("--name", required=True)
-    command.add_argument("--from", dest="source", default="docker")
+    command.add_argument("--name", required=True, help="name of the new stack")
+    command.add_argument(
+        "--from",
+        dest="source",
+        default="docker",
+        metavar="NAME",
+        help="stack whose file is copied (default: %(default)s)",
+    )
     return parser
+
+
+def _add_stack(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--stack", required=True, metavar="NAME", help="the stack of stacks/Pulumi.NAME.yaml"
+    )
 
 
 def _command(
@@ -155,13 +170,13 @@ def _command(
     run: Callable[[Any], int],
     kind: type,
 ) -> argparse.ArgumentParser:
-    """The parser of one command; its help begins with the first line of the docstring.
+    """Add the parser of one command; its help begins with the first line of `run`'s docstring.
 
     Args:
-        commands: of the program.
+        commands: subparsers of the program.
         name: of the command.
-        run: does it.
-        kind: of its arguments, a frozen dataclass.
+        run: the function that does it.
+        kind: the frozen dataclass of its arguments.
     """
     does = (run.__doc__ or "").splitlines()[0]
     command = commands.add_parser(

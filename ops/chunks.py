@@ -7,6 +7,6 @@ CHUNK_BYTES = 1024 * 1024
 
 
 def chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """What is left of a file."""
+    """The rest of a file."""
     while chunk := file.read(CHUNK_BYTES):
         yield chunk

@@ -1,4 +1,4 @@
-"""How the program ends where it can't go on: with words for the user, and without a traceback."""
+"""How the Pulumi program ends if it can't go on: with a message, and without a traceback."""
 
 import os
 import signal
@@ -11,17 +11,17 @@ import pulumi
 from host import entry_point
 from host.errors import TalosCacheError
 
-# A language host takes it for: the user has been told, there is nothing to add.
+# To a language host this status means: the error has been reported, there is nothing to add.
 TOLD = 32
 
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """What a user can mend is told as it is; an interrupt ends the program at once.
+    """Report what a user can fix as it is; end the program at once on an interrupt.
 
-    After a resource has failed the official language host interrupts the program, which waits for
-    the engine's next answer. Python would show where it waited, wait on for its threads until the
-    next interrupt, and show that too.
+    After a resource has failed, the official language host interrupts the program, which is waiting
+    for the engine's next answer. Python would print where it waited, go on waiting for its threads
+    until the next interrupt, and print that too.
     """
     signal.signal(signal.SIGINT, lambda *_: os._exit(TOLD))
     try:

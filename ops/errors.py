@@ -1,4 +1,4 @@
-"""What day-two commands say when they can't go on."""
+"""The error of day-two commands."""
 
 from host.errors import TalosCacheError
 

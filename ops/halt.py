@@ -1,4 +1,4 @@
-"""Ends what several threads do, where the run that started them has ended."""
+"""Stops several threads once the run that started them has ended."""
 
 import threading
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 
 class Halt:
-    """Ctrl-C reaches the main thread only; the others look here before they ask for more."""
+    """Ctrl-C reaches the main thread only; the others check here before their next request."""
 
     def __init__(self) -> None:
         self._ended = threading.Event()
 
     @contextmanager
     def on_failure(self) -> Iterator[None]:
-        """Ends the other threads where the block fails, or is interrupted."""
+        """End the other threads if the block fails or is interrupted."""
         try:
             yield
         except BaseException:
@@ -22,10 +22,10 @@ class Halt:
             raise
 
     def check(self) -> None:
-        """Go on.
+        """Return if the run still needs this thread.
 
         Raises:
-            CancelledError: there is nobody to go on for.
+            CancelledError: the run has ended.
         """
         self.wait(0)
 
@@ -33,7 +33,7 @@ class Halt:
         """Sleep.
 
         Raises:
-            CancelledError: there is nobody to go on for, from the start or meanwhile.
+            CancelledError: the run has ended, before or during the wait.
         """
         if self._ended.wait(seconds):
             raise CancelledError

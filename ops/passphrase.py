@@ -1,7 +1,7 @@
-"""Why the engine says "incorrect passphrase", and what to do: asked only after it has failed.
+"""Why the engine says "incorrect passphrase", and what to do: checked only after it has failed.
 
-The salt in a stack's file holds a known word, encrypted as the engine encrypts every secret
-(pulumi/sdk, go/common/resource/config/crypt.go): so a passphrase can be tried without the engine.
+The salt in a stack file contains a known word, encrypted as the engine encrypts every secret
+(pulumi/sdk, go/common/resource/config/crypt.go), so a passphrase can be tried without the engine.
 """
 
 import base64
@@ -25,8 +25,8 @@ def advice(stack: str) -> str | None:
     """What to do if the passphrase in use is not the stack's; None if it is, or none is in use."""
     file = passphrases.stack_file(stack)
     salt = passphrases.salt_of(file)
-    where, given = _in_use()
-    if not salt or given is None or opens(salt, given):
+    where, passphrase = _in_use()
+    if not salt or passphrase is None or opens(salt, passphrase):
         return None
     name = file.relative_to(file.parent.parent)
     return f"{where} is not the passphrase that {name} is encrypted with. {_way_out(stack, salt)}"
@@ -36,7 +36,7 @@ def opens(salt: str, passphrase: str) -> bool:
     """Whether a passphrase is the one that a salt was made with; true for a salt of another kind.
 
     Args:
-        salt: as it stands in a stack's file: "v1:SALT:v1:NONCE:TEXT".
+        salt: as in a stack file: "v1:SALT:v1:NONCE:TEXT".
         passphrase: to try.
     """
     parts = salt.split(":")
@@ -48,16 +48,16 @@ def opens(salt: str, passphrase: str) -> bool:
         return AESGCM(key).decrypt(nonce, text, None) == KNOWN_WORD
     except InvalidTag:
         return False
-    except ValueError:  # cut or mistyped: the engine has said so
+    except ValueError:  # truncated or mistyped: the engine has reported that
         return True
 
 
 def _in_use() -> tuple[str, str | None]:
-    """Where the engine has its passphrase from, and what it is; None where it has none."""
+    """Where the engine gets its passphrase from, and the passphrase; None if it has none."""
     if PASSPHRASE in os.environ:
         return f"your {PASSPHRASE}", os.environ[PASSPHRASE]
     file = os.environ.get(PASSPHRASE_FILE, "")
-    return f"what is in {file}", _read(Path(file)) if file else None
+    return f"the content of {file}", _read(Path(file)) if file else None
 
 
 def _aside() -> tuple[str | None, str | None]:
@@ -75,19 +75,19 @@ def _read(file: Path) -> str | None:
 
 def _way_out(stack: str, salt: str) -> str:
     again = f"{installed.set_up_line(stack)}, and run this again"
-    if any(given is not None and opens(salt, given) for given in _aside()):
-        return f"The one that you had set before is, and this shell has kept it: {again}."
+    if any(earlier is not None and opens(salt, earlier) for earlier in _aside()):
+        return f"The one that you had set before is right, and this shell has kept it: {again}."
     own = PRIVATE / passphrases.OWN
     mine = _read(own)
     if mine is not None and opens(salt, mine):
         names = " ".join([*ASIDE, *ASIDE.values()])
-        return f"The one in {own} is: unset {names}, then {again}."
+        return f"The one in {own} is right: unset {names}, then {again}."
     if opens(salt, PUBLIC_PASSPHRASE):
-        return f"The public one is: {PASSPHRASE}={PUBLIC_PASSPHRASE} opens it."
+        return f"The public one is right: set {PASSPHRASE}={PUBLIC_PASSPHRASE}."
     return (
-        f"Put the one that it was made with into {own} (it was in the same place in the checkout "
-        f"where the stack was made), or set {PASSPHRASE} to it. If it is lost, so are the secrets "
-        f"of this stack: pulumi stack rm --force --preserve-config {stack}, take 'encryptionsalt' "
-        "and every 'secure:' out of the file, set them anew, and take over its caches: "
+        f"Put the right one into {own} (it was in the same place in the checkout where the stack "
+        f"was created), or set {PASSPHRASE} to it. If it is lost, so are the secrets of this "
+        f"stack: run pulumi stack rm --force --preserve-config {stack}, remove 'encryptionsalt' "
+        "and every 'secure:' from the file, set the secrets again, and take over the caches: "
         f"make adopt STACK={stack}"
     )

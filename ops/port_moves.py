@@ -1,7 +1,7 @@
-"""Makes room for ports that move from one of a stack's caches to another, or to a cluster.
+"""Frees ports that move from one of a stack's caches to another, or to a cluster.
 
-A container that goes or moves is removed before the engine runs, which then finds it gone, as when
-somebody had removed it by hand. Its volume stays.
+The container that has such a port is removed before the engine runs. The engine finds it gone, as
+if it had been removed by hand. Its volume stays.
 """
 
 import time
@@ -21,43 +21,43 @@ REMOVE_SECONDS = 30
 
 
 def make_room(stack: str, settings: Settings) -> list[str]:
-    """Remove what has to give up a port; returns a line for each.
+    """Remove the containers that must give up a port; returns a line for each.
 
     Raises:
-        SettingsError: two things of the stack are to get one port, or do not go together otherwise.
-        OpsError: the program can't run as things are, for what the stack's configuration says.
+        SettingsError: two parts of the stack want one port, or conflict in another way.
+        OpsError: the program would refuse the stack's configuration.
         DockerUnavailableError: Docker does not answer.
-        DockerException: it refuses.
+        DockerException: Docker reports an error.
     """
     client = api.connect()
-    asks = addressing.needs_bridge_gateway(settings)
-    bridge = api.bridge_gateway(client) if asks else None
-    # Certificates and secrets have no part in which ports they get.
+    needs_gateway = addressing.needs_bridge_gateway(settings)
+    bridge = api.bridge_gateway(client) if needs_gateway else None
+    # Certificates and secrets make no difference to ports.
     plans = cache_plan.build(settings, addressing.resolve(settings, bridge))
     if problems := host_ports.clashes(settings.clusters, plans):
         raise SettingsError(problems)
     host, recorded = preflight.look(), whose.recorded(stack)
     moving = preflight.moves(host, plans, settings.clusters, recorded)
-    # The engine is about to tell of anything else in the way; until then all stays as it is.
+    # Anything else in the way is reported by the engine's run; until then nothing is removed.
     if not moving or _is_refused(stack, host, recorded, bridge):
         return []
     ids = {container.name: container.id for container in host.containers}
     deadline = time.monotonic() + REMOVE_SECONDS
     for name in dict.fromkeys(move.container for move in moving):
         api.remove_until_gone(client, ids[name], deadline)
-    said = (
-        f"removed the container {move.container}, whose port {move.port.port} is for {move.by} now"
+    lines = (
+        f"removed the container {move.container}: its port {move.port.port} goes to {move.by}"
         for move in moving
     )
-    return list(dict.fromkeys(said))  # a port that several addresses have is told once
+    return list(dict.fromkeys(lines))  # one line for a port of several addresses
 
 
 def _is_refused(stack: str, host: Host, recorded: Recorded, bridge: str | None) -> bool:
-    """Whether the engine or the program is going to refuse whatever we do about ports.
+    """Whether the engine or the program will refuse, whatever happens to the ports.
 
-    It looks at all that the program looks at, as that does: only here does it cost something.
+    It checks all that the program checks, in the same way. That takes a moment, so only here.
     """
-    from ops import passphrase  # its cipher is seldom needed
+    from ops import passphrase  # imports a cipher that is rarely needed
 
     if passphrase.advice(stack):
         return True

@@ -1,7 +1,7 @@
-"""Text that people have written and this program reads: lists of images, patches, certificates.
+"""Text files that users write: lists of images, patches, certificates.
 
-Most of it is UTF-8. Notepad puts a mark before it, and what PowerShell writes with `>` is UTF-16
-with one. None of that is the user's concern.
+Most are UTF-8. Notepad adds a byte order mark, and PowerShell's `>` writes UTF-16 with one. Users
+do not have to care.
 """
 
 import codecs
@@ -18,7 +18,7 @@ _MARKS = {
 
 
 def path(written: str) -> Path:
-    """The path that somebody has written; `~` and `~name` stand for home folders.
+    """A path as the user wrote it, with `~` and `~name` expanded.
 
     Raises:
         OpsError: there is no such user.
@@ -30,14 +30,14 @@ def path(written: str) -> Path:
 
 
 def read(file: Path, *, errors: str = "strict") -> str:
-    """What a file holds.
+    """The text of a file.
 
     Args:
         file: to read.
-        errors: what becomes of bytes that are no text; see `bytes.decode`.
+        errors: how to treat bytes that are not text; see `bytes.decode`.
 
     Raises:
-        OpsError: it can't be read, or is no text; says why, but not which file.
+        OpsError: it can't be read, or is not text; says why, but not which file.
     """
     try:
         content = file.read_bytes()
@@ -52,7 +52,7 @@ def standard_input() -> str:
     """All of standard input.
 
     Raises:
-        OpsError: it is closed, or holds no text.
+        OpsError: it is closed, or is not text.
     """
     if sys.stdin is None:
         raise OpsError("it is closed")
@@ -63,13 +63,13 @@ def decoded(content: bytes, errors: str = "strict") -> str:
     """The text in these bytes.
 
     Raises:
-        OpsError: they are none.
+        OpsError: they are not text.
     """
     encoding = next((_MARKS[mark] for mark in _MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding, errors)
     except UnicodeDecodeError as error:
-        raise OpsError(f"it is no text ({error}); save it as UTF-8") from error
+        raise OpsError(f"it is not text ({error}); save it as UTF-8") from error
     if "\0" in text and errors == "strict":
-        raise OpsError("it holds NUL characters, as no text does; save it as UTF-8")
+        raise OpsError("it is not text (it contains NUL characters); save it as UTF-8")
     return text.replace("\r\n", "\n")

@@ -1,28 +1,28 @@
-"""Waiting for what others do meanwhile."""
+"""Waiting until something else is done."""
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def until(
-    is_done: Callable[[Found], bool],
-    look: Callable[[], Found],
+    is_done: Callable[[Result], bool],
+    look: Callable[[], Result],
     *,
     seconds: float,
     pause: float,
-) -> Found:
-    """What a look finds that is done; or the last look, when the time is up.
+) -> Result:
+    """The first result of `look` that is done, or its last one when the time is up.
 
     Args:
-        is_done: whether nothing more is waited for.
-        look: taken at least once, and then after each pause.
+        is_done: whether a result needs no further wait.
+        look: called at least once, and again after each pause.
         seconds: how long to wait.
         pause: in seconds.
     """
     deadline = time.monotonic() + seconds
-    while not is_done(found := look()) and time.monotonic() < deadline:
+    while not is_done(result := look()) and time.monotonic() < deadline:
         time.sleep(pause)
-    return found
+    return result

@@ -1,7 +1,7 @@
-"""Whose caches these are: what the stack's state knows, and what others have made.
+"""Whose caches these are: what is in the stack's state, and what other states have made.
 
-Containers go by their ids, as the state knows them. Everything that a stack keeps to itself goes by
-the identity of its state, which is recorded with what was made (docs/adr/0023).
+Containers are compared by the ids in the state. Everything else that a stack owns is compared by
+the identity of its state, which is recorded with everything that it makes (docs/adr/0023).
 """
 
 import socket
@@ -23,19 +23,19 @@ UNKNOWN_STACK = "no stack named"
 
 
 def we_are(stack: str, recorded: Recorded) -> Owner:
-    """Who this stack says it is; from here on this process knows it by what its state says."""
+    """The owner that this stack is, by its state; this process uses that identity from here on."""
     identity = recorded.identity or folder.usual_identity(recorded.born or stack)
     folder.know(stack, identity)
     return Owner(stack=stack, identity=identity, checkout=checkout())
 
 
 def checkout() -> str:
-    """Where this project's folder is, as its containers say it."""
+    """This project's folder, as the labels of its containers name it."""
     return f"{socket.gethostname()}:{ROOT}"
 
 
 def in_state(deployment: Mapping[str, Any]) -> Recorded:
-    """What a stack's deployment knows of its own."""
+    """What a stack's deployment has recorded."""
     return ownership.recorded(
         (
             resource["type"],
@@ -50,9 +50,9 @@ def in_state(deployment: Mapping[str, Any]) -> Recorded:
 
 
 def recorded(stack: str) -> Recorded:
-    """What a stack's state knows of its own; nothing where there is no such stack yet.
+    """What is in a stack's state; nothing if there is no such stack yet.
 
-    State that is kept in files is read there: that needs no engine.
+    State that is kept in files is read directly, without the engine.
 
     Raises:
         OpsError: it can't be read.
@@ -69,41 +69,41 @@ def recorded(stack: str) -> Recorded:
 
 
 def known_by(kept: Path) -> dict[str, Recorded]:
-    """Stack -> what its state knows, for all that are kept in a folder; damaged ones left out.
+    """Stack -> what is in its state, for every stack in a folder but damaged ones.
 
     Raises:
         OSError: the folder, or a file in it, can't be opened.
     """
-    found = {}
+    states = {}
     for name in state_folder.stacks(kept):
         with suppress(OpsError):
-            found[name] = in_state(state_folder.deployment(kept, name))
-    return found
+            states[name] = in_state(state_folder.deployment(kept, name))
+    return states
 
 
 def alive(containers: Iterable[Container], us: Owner) -> str | None:
-    """Which other state still knows one of these, or may; None if none is found that does."""
-    closed = []
+    """Which other state still has one of these, or may have it; None if none is found."""
+    unreadable = []
     for container in containers:
         for kept in _places(container, us):
             try:
                 states = known_by(kept)
             except OSError as error:
-                closed.append(
-                    f"the state in {kept}, which may know {container.name}, can't be read "
+                unreadable.append(
+                    f"the state in {kept}, which may have {container.name}, can't be read "
                     f"({error.strerror})"
                 )
                 continue
             for stack, state in states.items():
                 if container.id in state.containers:
-                    return f"the stack '{stack}', whose state is in {kept}, knows {container.name}"
-    return next(iter(closed), None)
+                    return f"the stack '{stack}', whose state is in {kept}, has {container.name}"
+    return next(iter(unreadable), None)
 
 
 def others(
     containers: Sequence[Container], names: Sequence[str], state: Recorded
 ) -> list[Container]:
-    """Containers of these names that the state does not know."""
+    """Containers of these names that are not in the state."""
     return [
         container
         for container in containers
@@ -119,12 +119,12 @@ def refuse_others(stack: str, names: Sequence[str]) -> None:
         names: of its caches.
 
     Raises:
-        OpsError: some of them are another state's; says whose.
+        OpsError: some of them belong to another state; says to which.
         DockerUnavailableError: Docker does not answer.
     """
     there = api.containers(api.connect())
     if not any(container.name in names for container in there):
-        return  # volumes belong to whoever comes first
+        return  # a volume belongs to whichever stack uses it first
     state = recorded(stack)
     us = we_are(stack, state)
     if texts := ownership.refusals(taken(others(there, names, state)), us):
@@ -132,10 +132,9 @@ def refuse_others(stack: str, names: Sequence[str]) -> None:
 
 
 def left_alone(stack: str, names: Sequence[str]) -> list[str]:
-    """After a `down`: caches that are there still because the stack's state did not know them.
+    """After a `down`: caches that are still there because they are not in the stack's state.
 
-    Another checkout may have a stack of this name, with caches of other names: that is as it
-    should be.
+    Another checkout may have a stack of this name, with caches of other names: these are left out.
 
     Args:
         stack: its name.
@@ -155,31 +154,29 @@ def left_alone(stack: str, names: Sequence[str]) -> list[str]:
 
 
 def _left(containers: Sequence[Container], whose: str, way_on: str) -> str:
-    they = "it" if len(containers) == 1 else "them"
+    they_are = "it is" if len(containers) == 1 else "they are"
     names = ", ".join(sorted(container.name for container in containers))
-    return f"left alone, because the state did not know {they}: {names}, of {whose}. {way_on}"
+    return f"left alone, because {they_are} not in the stack's state: {names}, of {whose}. {way_on}"
 
 
 def _way_on(containers: Sequence[Container], us: Owner, is_wanted: bool) -> str:
-    """How to get rid of containers, by whether the stack's file still has caches of these names."""
+    """How to remove containers; `is_wanted`: whether the stack file has caches of these names."""
     if not is_wanted:
         names = " ".join(sorted(container.name for container in containers))
-        return (
-            f"The stack's file has no such cache; the images stay in volumes: docker rm -f {names}"
-        )
-    if known := alive(containers, us):
-        return f"Go on there: {known}"
-    return f"To remove them: make adopt STACK={us.stack}"
+        return f"The stack file has no such cache. To remove only containers: docker rm -f {names}"
+    if elsewhere := alive(containers, us):
+        return f"Continue there: {elsewhere}"
+    return f"To remove the containers, but not the volumes: make adopt STACK={us.stack}"
 
 
 def _places(container: Container, us: Owner) -> list[Path]:
-    """Where the state may be that made a container: this one's place, and its own checkout."""
-    found = [state_folder.path()]
+    """Where the state that made a container may be: with this stack's, or in its own checkout."""
+    places = [state_folder.path()]
     owner = ownership.owner(dict(container.labels))
     host, _, path = (owner.checkout if owner else "").partition(":")
     if path and host == us.checkout.partition(":")[0]:
-        found.append(Path(path) / ".work" / "state" / ".pulumi")
-    return [one for one in dict.fromkeys(found) if one is not None]
+        places.append(Path(path) / ".work" / "state" / ".pulumi")
+    return [place for place in dict.fromkeys(places) if place is not None]
 
 
 def taken(containers: Sequence[Container]) -> list[Taken]:

@@ -1,8 +1,8 @@
-"""`adopt`: takes over what another state, or this one before it was lost, has made; on purpose.
+"""`adopt`: takes over caches that another state has created, or this stack's state that was lost.
 
-Containers of caches are removed and their volumes stay, so that the next `up` makes them again,
-with everything that they hold. A cluster can't be taken over as it is: the next `up` makes it anew.
-It refuses that, and caches that another state still knows, unless it is told to.
+The caches' containers are removed and their volumes stay, so that the next `up` creates the
+containers again on the same content. A cluster can't be taken over as it is: the next `up` creates
+it again. Clusters, and caches that another state still has, are taken over with `--yes` only.
 """
 
 import argparse
@@ -35,12 +35,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--yes",
         action="store_true",
-        help="also caches that another state still knows; and clusters, which are made anew",
+        help="also take over caches that another state still has, and clusters, which the next up "
+        "recreates empty",
     )
 
 
 def run(arguments: Arguments) -> int:
-    """Take over the caches that another state made: containers go, volumes stay."""
+    """Take over caches that another state has created: containers go, volumes stay."""
     stack = arguments.stack
     settings = stack_files.check(stack)
     names = [cache.name for cache in of_settings(settings)]
@@ -52,8 +53,8 @@ def run(arguments: Arguments) -> int:
     ours = [container for container in foreign if ownership.owner(dict(container.labels))]
     if strangers := [container.name for container in foreign if container not in ours]:
         raise OpsError(
-            f"{', '.join(strangers)}: this project made no such container, so it may hold images "
-            "that are in no volume. Remove it yourself: docker rm -f NAME"
+            f"{', '.join(strangers)}: not created by this project, so images may be in the "
+            "container itself and not in a volume. Remove it yourself: docker rm -f NAME"
         )
     lost = _lost_clusters(stack, settings, state)
     if not ours and not lost:
@@ -65,7 +66,7 @@ def run(arguments: Arguments) -> int:
         print(f"removing the container {container.name}; its volume stays", file=sys.stderr)
         client.api.remove_container(container.id, force=True)
     for cluster in lost:
-        print(f"the cluster {cluster} will be made anew", file=sys.stderr)
+        print(f"the next up recreates the cluster {cluster}", file=sys.stderr)
         folder.folder_of(stack, cluster).give_up(folder.owner_of(stack))
     print(f"{len(ours) + len(lost)} taken over; to have them back: make up STACK={stack}")
     return 0
@@ -75,18 +76,17 @@ def _refuse(stack: str, alive: str | None, lost: Sequence[str]) -> None:
     again = f"make adopt STACK={stack} ARGS=--yes"
     if alive:
         raise OpsError(
-            f"{alive}. Take the caches down there (make down), or take them over in spite of "
-            f"that: {again}"
+            f"{alive}. Take the caches down there (make down), or take them over anyway: {again}"
         )
     if lost:
         raise OpsError(
             f"{', '.join(lost)}: a cluster can't be taken over as it is; the next make up removes "
-            f"it and makes it anew. If that is what you want: {again}"
+            f"and recreates it. If that is what you want: {again}"
         )
 
 
 def _lost_clusters(stack: str, settings: Settings, state: Recorded) -> list[str]:
-    """Names of this stack's clusters that are there, and that its state does not know."""
+    """Names of this stack's clusters that exist, but are not in its state."""
     owner = folder.owner_of(stack)
     return [
         cluster.name

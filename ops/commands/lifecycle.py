@@ -47,7 +47,7 @@ class Arguments:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterDownArguments(Arguments):
-    """The same, with the name of the only cluster to take down; empty for all of them."""
+    """The same, with the name of the one cluster to take down; empty for all of them."""
 
     cluster: str
 
@@ -57,7 +57,7 @@ class OutputsArguments:
     """What the command line says.
 
     Attributes:
-        name: of the only output to print; empty for all of them.
+        name: of the one output to print; empty for all of them.
     """
 
     stack: str
@@ -67,14 +67,14 @@ class OutputsArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class NewStackArguments:
-    """The name of the new stack, and of the one whose file is copied."""
+    """The name of the new stack, and of the stack whose file is copied."""
 
     name: str
     source: str
 
 
 def up(arguments: Arguments) -> int:
-    """Check the stack file, clear what a killed run left, make room, then `pulumi up`."""
+    """Check the stack file, clear what a killed run left, free moved ports, then `pulumi up`."""
     settings = _prepare(arguments.stack)
     _clear_interrupted(arguments.stack)
     ledger.note(arguments.stack)
@@ -91,7 +91,7 @@ def preview(arguments: Arguments) -> int:
 
 
 def down(arguments: Arguments) -> int:
-    """`pulumi destroy`: the containers go, the volumes as `cache.onDestroy` says."""
+    """`pulumi destroy`: remove clusters and containers; the volumes stay (`cache.onDestroy`)."""
     stack_files.path_of(arguments.stack)
     cli.select(arguments.stack)
     _clear_interrupted(arguments.stack)
@@ -105,23 +105,23 @@ def down(arguments: Arguments) -> int:
 
 
 def cluster_up(arguments: Arguments) -> int:
-    """`up`, for a stack that has a cluster: what is there already stays as it is."""
+    """`up` for a stack with a cluster: starts its caches too, and keeps what is up already."""
     if not stack_files.check(arguments.stack).clusters:
         raise OpsError(
-            f"the stack '{arguments.stack}' has caches only: add 'cluster' to its file, or use a "
-            "stack that has it (docker-cluster, qemu-cluster)"
+            f"the stack '{arguments.stack}' has no cluster: add 'cluster' to its file, or use a "
+            "stack that has one (docker-cluster, qemu-cluster)"
         )
     return up(arguments)
 
 
 def cluster_down(arguments: ClusterDownArguments) -> int:
-    """`pulumi destroy` of the cluster (or of one of several) alone: the caches stay."""
+    """`pulumi destroy` for the clusters only, or for one of them: the caches stay."""
     stack_files.path_of(arguments.stack)
     cli.select(arguments.stack)
     _clear_interrupted(arguments.stack)
     urns = cluster_urns(cli.deployment(arguments.stack), arguments.cluster)
     if not urns:
-        print(f"the stack '{arguments.stack}' has no such cluster up: nothing to do")
+        print(f"the stack '{arguments.stack}' has no such cluster running: nothing to do")
         return 0
     targets = [part for urn in urns for part in ("--target", urn)]
     variables = {"CLUSTER": arguments.cluster} if arguments.cluster else {}
@@ -129,7 +129,7 @@ def cluster_down(arguments: ClusterDownArguments) -> int:
 
 
 def outputs(arguments: OutputsArguments) -> int:
-    """Print what the stack exported, for reading or as JSON, or one output alone."""
+    """Print the stack's outputs, or only one of them; as text or as JSON."""
     stack_files.path_of(arguments.stack)
     cli.select(arguments.stack)
     exported = cli.stack_outputs(arguments.stack)
@@ -145,11 +145,11 @@ def outputs(arguments: OutputsArguments) -> int:
 
 
 def new_stack(arguments: NewStackArguments) -> int:
-    """Copy a stack file under a new name and make the stack."""
+    """Create a stack: copy another stack's file under a new name."""
     path = stack_files.copy(arguments.name, arguments.source)
     cli.select(arguments.name)
     file = path.relative_to(ROOT)
-    print(f"{file} is yours to edit; then: make up STACK={arguments.name}")
+    print(f"{file} is yours to edit, then: make up STACK={arguments.name}")
     return 0
 
 
@@ -186,15 +186,15 @@ def _prepare(stack: str) -> Settings:
 
 
 def _tell_of_others(stack: str) -> None:
-    """Report what looks like this stack's and still exists: the state did not know it.
+    """Report what looks like this stack's and still exists: it is not in the state.
 
-    The stack is down already, so an error here is no failure of `down`.
+    The stack is down already, so an error here is not a failure of `down`.
     """
     try:
         names = [cache.name for cache in of_settings(stack_files.check(stack))]
         lines = whose.left_alone(stack, names)
     except (TalosCacheError, DockerException, RequestException) as error:
-        lines = [f"note: caches that the state did not know were not looked for: {error}"]
+        lines = [f"note: could not look for caches that are not in the state: {error}"]
     for line in lines:
         print(line, file=sys.stderr)
 
@@ -203,12 +203,12 @@ def _clear_interrupted(stack: str) -> None:
     for line in recovery.clear(stack):
         print(line, file=sys.stderr)
     if folder.is_moved(stack):
-        # For commands of the state that were recorded before it was moved.
+        # For commands that the state recorded before it was moved.
         os.environ[IDENTITY_VARIABLE] = folder.identity_of(stack)
 
 
 def _free_volumes(stack: str) -> None:
-    """Remove what killed commands left on volumes, any of which the engine may be about to remove.
+    """Remove containers that killed commands left on volumes, which the engine may have to remove.
 
     An error is reported, and does not stop the command.
     """
@@ -216,9 +216,7 @@ def _free_volumes(stack: str) -> None:
         if volumes := whose.recorded(stack).volumes:
             temporary_container.remove_from(api.connect(), volumes)
     except (TalosCacheError, DockerException, RequestException) as error:
-        print(
-            f"containers that a killed command left were not looked for: {error}", file=sys.stderr
-        )
+        print(f"could not look for containers that a killed command left: {error}", file=sys.stderr)
 
 
 def _one_output(exported: dict[str, object], name: str, stack: str) -> object:

@@ -47,7 +47,7 @@ def test_a_new_upstream_gets_the_port_of_one_that_goes_in_the_same_up(two, embed
     configure(two, embedded_upstream, {"docker.io": BASE_PORT, "ghcr.io": OTHER})
     done = two.make("up", STACK)
     gone = f"{NAME}-registry.k8s.io"
-    assert f"removed the container {gone}, whose port {OTHER} is for the cache of ghcr.io" in (
+    assert f"removed the container {gone}: its port {OTHER} goes to the cache of ghcr.io" in (
         done.stderr
     )
     assert settled(two) == (set(), {f"{NAME}-docker.io", f"{NAME}-ghcr.io"})

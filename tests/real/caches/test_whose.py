@@ -87,7 +87,7 @@ def test_no_command_of_another_clone_takes_them_for_its_own(up, other, embedded_
         assert "2 problems" in doctor.stdout
         assert other.make("outputs", STACK, check=False).returncode != 0
         down = other.make("down", STACK)
-        assert f"left alone, because the state did not know them: {NAME}-docker.io" in down.stderr
+        assert f"not in the stack's state: {NAME}-docker.io" in down.stderr
         assert str(up.path) in down.stderr
     assert up.ops("doctor", STACK).returncode == 0, "and for its own state all is well"
 
@@ -118,7 +118,7 @@ def test_a_container_that_no_stack_made_is_not_taken_over(up):
     try:
         done = up.make("adopt", STACK, check=False)
         assert done.returncode != 0
-        assert f"{name}: this project made no such container" in done.stderr
+        assert f"{name}: not created by this project" in done.stderr
         assert up.client.containers.get(name).id == made.id
     finally:
         made.remove(force=True, v=True)

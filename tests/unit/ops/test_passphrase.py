@@ -17,7 +17,7 @@ def stack(monkeypatch, tmp_path):
     """A stack's file with this salt, and nothing else in this checkout."""
     monkeypatch.setattr(passphrases, "STACKS", tmp_path / "stacks")
     monkeypatch.setattr(passphrase, "PRIVATE", tmp_path / "private")
-    # As if it were somebody's own: who is public is not asked here.
+    # As if it were a user's own.
     monkeypatch.setattr(passphrase, "PUBLIC_PASSPHRASE", "not this one")
     monkeypatch.delenv(PASSPHRASE, raising=False)
     monkeypatch.delenv(PASSPHRASE_FILE, raising=False)
@@ -57,10 +57,8 @@ def test_a_lost_one_is_told_with_where_it_was_and_with_the_way_on_without_it(sta
     (stack / "file").write_text("wrong")
     monkeypatch.setenv(PASSPHRASE_FILE, str(stack / "file"))
     text = advice("mine")
-    assert text.startswith(
-        f"what is in {stack}/file is not the passphrase that stacks/Pulumi.mine.yaml is encrypted"
-    )
-    assert f"Put the one that it was made with into {stack}/private/passphrase" in text
+    assert f"{stack}/file is not the passphrase that stacks/Pulumi.mine.yaml" in text
+    assert f"{stack}/private/passphrase" in text
     assert "make adopt STACK=mine" in text
 
 
@@ -69,7 +67,7 @@ def test_where_the_checkouts_own_fits_it_is_named(stack, monkeypatch):
     monkeypatch.setenv(PASSPHRASE, "wrong")
     text = advice("mine")
     assert text.startswith(f"your {PASSPHRASE} is not the passphrase")
-    assert f"The one in {stack}/private/passphrase is: unset {PASSPHRASE} " in text
+    assert f"{stack}/private/passphrase is right: unset {PASSPHRASE} " in text
     # Or the next set-up, in the same shell, would bring it back.
     assert all(f" {place}" in text for place in ASIDE.values())
 
@@ -82,12 +80,11 @@ def test_where_the_one_that_the_shell_has_kept_fits_it_is_brought_back(stack, mo
     monkeypatch.setenv(ASIDE[name], RIGHT if name == PASSPHRASE else str(stack / "mine"))
     text = advice("mine")
     assert text.endswith(
-        "The one that you had set before is, and this shell has kept it: "
-        'eval "$(make -s setup STACK=mine)", and run this again.'
+        'this shell has kept it: eval "$(make -s setup STACK=mine)", and run this again.'
     )
 
 
 def test_where_the_public_one_fits_it_is_named(stack, monkeypatch):
     monkeypatch.setattr(passphrase, "PUBLIC_PASSPHRASE", RIGHT)
     monkeypatch.setenv(PASSPHRASE, "wrong")
-    assert "The public one is" in advice("mine")
+    assert f"set {PASSPHRASE}={RIGHT}" in advice("mine")

@@ -77,8 +77,8 @@ CLUSTER = "  talos-cache:cluster: {name: dev}\n"
 def test_what_swaps_its_ports_is_removed_first(removed, make_room, cluster):
     first, second = make_room(SWAPPED + cluster)
     assert sorted(removed) == ["1", "2"]
-    assert first.startswith(f"removed the container {OTHER}, whose port 5002 is for the cache of")
-    assert second.startswith(f"removed the container {ONE}, whose port 5000 is for the cache of")
+    assert first.startswith(f"removed the container {OTHER}: its port 5002 goes to the cache of")
+    assert second.startswith(f"removed the container {ONE}: its port 5000 goes to the cache of")
 
 
 def test_where_nothing_moves_nothing_else_is_looked_at(removed, make_room, monkeypatch):

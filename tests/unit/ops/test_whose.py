@@ -223,9 +223,9 @@ def test_what_a_down_leaves_alone_is_told_with_whose_it_is(states, docker):
     docker.add("3", "c", Owner(stack="mine", identity="m-1", checkout="other:/home").labels)
     docker.add("4", "d", {**OLD, "talos-cache.stack": "another"})
     one, other = whose.left_alone("mine", "abcd")
-    assert one.startswith("left alone, because the state did not know them: a, b, of a stack")
-    assert other.startswith("left alone, because the state did not know it: c, of the stack")
-    assert one.endswith("To remove them: make adopt STACK=mine")
+    assert one.startswith("left alone, because they are not in the stack's state: a, b, of a stack")
+    assert other.startswith("left alone, because it is not in the stack's state: c, of the stack")
+    assert one.endswith(": make adopt STACK=mine")
 
 
 def test_a_second_checkouts_caches_of_other_names_are_not_told_at_every_down(states, docker):
@@ -238,7 +238,6 @@ def test_a_cache_that_left_the_stack_file_is_told_with_what_removes_it(states, d
     us = Owner(stack="mine", identity=folder.usual_identity("mine"), checkout=whose.checkout())
     docker.add("1", "before-docker.io", us.labels)
     [text] = whose.left_alone("mine", [NAME])
-    assert text.startswith("left alone, because the state did not know it: before-docker.io, of")
     assert text.endswith("docker rm -f before-docker.io")
     assert "adopt" not in text, "it looks only for the caches in the stack's file"
 
@@ -248,7 +247,7 @@ def test_what_adopt_would_refuse_is_not_offered_to_it(states, docker):
     write_state(states, "renamed", resource("1", NAME, OLD))
     [text] = whose.left_alone("mine", [NAME])
     kept = states.parent.parent
-    assert text.endswith(f"the stack 'renamed', whose state is in {kept}, knows {NAME}")
+    assert text.endswith(f"the stack 'renamed', whose state is in {kept}, has {NAME}")
     assert "make adopt" not in text
 
 
@@ -336,7 +335,7 @@ def test_caches_whose_state_is_found_nowhere_are_taken_over(adopting, docker, ca
 def test_caches_that_another_state_knows_are_taken_over_only_if_told_so(adopting, docker, states):
     docker.add("1", NAME, OLD)
     write_state(states, "renamed", resource("1", NAME, OLD))
-    with pytest.raises(OpsError, match=rf"the stack 'renamed', .* knows {NAME}.*ARGS=--yes"):
+    with pytest.raises(OpsError, match=rf"the stack 'renamed', .* has {NAME}.*ARGS=--yes"):
         adopting()
     assert len(docker.there) == 1
     assert adopting(yes=True) == 0
@@ -353,8 +352,8 @@ def test_the_checkout_that_a_container_names_is_looked_into(adopting, docker, tm
     with pytest.raises(OpsError, match=f"whose state is in {elsewhere}"):
         adopting()
     shutil.rmtree(elsewhere / ".work" / "state" / ".pulumi")
-    (elsewhere / ".work" / "state" / ".pulumi").symlink_to(".pulumi")  # nobody can look into it
-    text = rf"the state in {elsewhere}/.*, which may know {NAME}, can't be read.*ARGS=--yes"
+    (elsewhere / ".work" / "state" / ".pulumi").symlink_to(".pulumi")  # can't be opened
+    text = rf"the state in {elsewhere}/.*, which may have {NAME}, can't be read.*ARGS=--yes"
     with pytest.raises(OpsError, match=text):
         adopting()
     assert len(docker.there) == 1
@@ -372,10 +371,10 @@ def test_a_state_that_is_known_counts_more_than_one_that_can_not_be_read(
     closed.symlink_to(".pulumi")
     docker.add("1", NAME, Owner(stack="mine", checkout=f"{here}:{tmp_path / 'clone'}").labels)
     write_state(states, "renamed", resource("1", NAME, OLD))
-    with pytest.raises(OpsError, match=f"the stack 'renamed', .* knows {NAME}"):
+    with pytest.raises(OpsError, match=f"the stack 'renamed', .* has {NAME}"):
         adopting()
     (states / "renamed.json").unlink()
-    with pytest.raises(OpsError, match="which may know"):
+    with pytest.raises(OpsError, match="can't be read"):
         adopting()
     assert adopting(yes=True) == 0
     assert docker.there == []
@@ -383,7 +382,7 @@ def test_a_state_that_is_known_counts_more_than_one_that_can_not_be_read(
 
 def test_what_no_stack_made_is_not_taken_over(adopting, docker):
     docker.add("1", NAME, {"some": "label"})
-    with pytest.raises(OpsError, match="this project made no such container"):
+    with pytest.raises(OpsError, match=f"{NAME}: not created by this project"):
         adopting(yes=True)
     assert len(docker.there) == 1
 
@@ -403,7 +402,7 @@ def test_a_cluster_that_the_state_does_not_know_is_made_anew_only_if_told_so(
     [text] = preflight.preflight_errors([plan], ())
     assert text.startswith("The cluster dev already exists")
     assert "make adopt STACK=mine ARGS=--yes" in text
-    with pytest.raises(OpsError, match="dev: a cluster can't be taken over as it is"):
+    with pytest.raises(OpsError, match=r"^dev: .*ARGS=--yes"):
         adopting()
     assert adopting(yes=True) == 0
     assert preflight.preflight_errors([plan], ()) == []
