@@ -5,16 +5,16 @@ from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 Arguments = TypeVar("Arguments")
-REPORT = "the report as one JSON object"
+REPORT = "print the report as one JSON object"
 
 
 def add_json(command: argparse.ArgumentParser, help_text: str = REPORT) -> None:
-    """The option `--json`; a field `as_json` has it."""
+    """Add the option `--json`, for a field `as_json`."""
     command.add_argument("--json", dest="as_json", action="store_true", help=help_text)
 
 
 def read(kind: type[Arguments], namespace: argparse.Namespace) -> Arguments:
-    """A dataclass with the namespace's values, by name; so are dataclasses that it has as fields.
+    """A dataclass with the namespace's values, by name; dataclasses in its fields are filled too.
 
     Raises:
         AttributeError: the parser has no option for a field.

@@ -1,4 +1,4 @@
-"""Stops a cache while something goes from its volume: its memory would go on serving that."""
+"""Stops a cache while blobs are removed from its volume: it would go on announcing them."""
 
 import signal
 import sys
@@ -18,12 +18,13 @@ START_SECONDS = 30
 
 @contextmanager
 def stopped(client: docker.DockerClient, cache: Cache, stack: str) -> Iterator[bool]:
-    """The cache does not run inside the block; afterwards it does if it did before.
+    """Stop the cache for the block, and start it again if it was running.
 
-    Whoever kills this leaves it stopped, and not serving what is gone; `make up` starts it.
+    If this process is killed, the cache stays stopped and serves nothing that is gone; `make up`
+    starts it.
 
     Returns:
-        Whether it ran.
+        Whether it was running.
     """
     try:
         running = bool(client.api.inspect_container(cache.name)["State"]["Running"])
@@ -33,8 +34,8 @@ def stopped(client: docker.DockerClient, cache: Cache, stack: str) -> Iterator[b
         yield False
         return
     print(
-        f"{cache.name} is stopped for a moment (should this be killed: make up STACK={stack} "
-        "starts it again)",
+        f"{cache.name} is stopped for a moment (if this is killed, make up STACK={stack} starts it "
+        "again)",
         file=sys.stderr,
     )
     with _signals_raise():
@@ -42,21 +43,21 @@ def stopped(client: docker.DockerClient, cache: Cache, stack: str) -> Iterator[b
             client.api.stop(cache.name, timeout=STOP_SECONDS)
             yield True
         finally:
-            # Once more, for where the first was interrupted: Docker goes on with it, and would
-            # stop what was started meanwhile.
+            # Again, in case the first call was interrupted: Docker goes on with that, and would
+            # stop the container after its start.
             client.api.stop(cache.name, timeout=STOP_SECONDS)
             client.api.start(cache.name)
 
 
 def not_back(cache: Cache) -> str | None:
-    """None once a cache that was started again answers; in the end, why it does not."""
+    """Wait until a restarted cache answers: None, or why it does not."""
     why = wait_for_answer(cache.local_endpoint, START_SECONDS)
     return f"{cache.name} does not answer after its restart: {why}" if why else None
 
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """A closed terminal and a polite kill end the block as Ctrl-C does."""
+    """Make SIGTERM and SIGHUP (a closed terminal) end the block as Ctrl-C does."""
 
     def interrupt(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)

@@ -1,8 +1,8 @@
-"""`doctor`: looks at everything of a stack that can be sick and says what to do; changes nothing.
+"""`doctor`: checks a stack and says how to fix what is wrong; changes nothing.
 
-Caches that are not there, or that end again and again; upstreams that are away; and above all
-mirrors of live nodes that point to a cache that is gone. Nodes do not complain of those: they go
-around them, or wait for half a minute at every request.
+It finds caches that are missing or keep restarting, upstreams that do not answer, and above all
+mirrors of live nodes that point to a cache that is gone. Nodes do not report those: they bypass
+them, or wait for half a minute at every request.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: Arguments) -> int:
-    """Find sick caches, and mirrors of live nodes that lead nowhere; 1 if there is a problem."""
+    """Check caches, upstreams and mirrors of live nodes; exits with 1 if there is a problem."""
     settings = stack_files.check(arguments.stack)
     findings = sorted(
         examined(arguments.stack, settings), key=lambda finding: ORDER.index(finding.state)
@@ -70,12 +70,12 @@ def run(arguments: Arguments) -> int:
 
 
 def examined(stack: str, settings: Settings) -> list[Finding]:
-    """Everything that was found of a stack, good and bad."""
+    """All findings on a stack, good and bad."""
     installed, findings = _talosctl(stack, settings)
     try:
         client = api.connect()
     except DockerUnavailableError as error:
-        text = f"{error} Neither caches nor nodes were looked at."
+        text = f"{error} Neither caches nor nodes were checked."
         return [*findings, diagnosis.problem("Docker", text, f"make up STACK={stack}")]
     where = api.endpoint()
     version = client.version()["Version"]
@@ -86,7 +86,7 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
     whose.we_are(stack, state)
     plans, clusters = _planned(client, stack, settings)
     nodes = sum(len(plan.settings.node_ips) for plan in clusters) if installed else 0
-    with progress_bar.bar("looking", len(plans) + nodes, unit="look") as bar:
+    with progress_bar.bar("checking", len(plans) + nodes, unit="check") as bar:
         first = inspected(client, plans)
         own = {
             name: container
@@ -105,7 +105,7 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
             client, stack, settings, plans, first, answers, unwell, cut_off, state
         )
     if settings.behind_harbor:
-        from ops.commands import doctor_harbor  # a quarter of a second, and most stacks have none
+        from ops.commands import doctor_harbor  # takes a quarter of a second, and is rarely needed
 
         findings += doctor_harbor.examined(stack, settings)
     findings += strays(client, stack, plans, state)
@@ -118,7 +118,7 @@ def _talosctl(stack: str, settings: Settings) -> tuple[Talosctl | None, list[Fin
     try:
         installed = talosctl.find()
     except (OpsError, subprocess.TimeoutExpired) as error:
-        text = f"{node_updates.why(error)} The nodes were not looked at."
+        text = f"{node_updates.why(error)} The nodes were not checked."
         return None, [diagnosis.problem("talosctl", text, f"make up STACK={stack}")]
     refused = [
         diagnosis.problem(
@@ -133,11 +133,11 @@ def _talosctl(stack: str, settings: Settings) -> tuple[Talosctl | None, list[Fin
 
 
 def _recorded(client: docker.DockerClient, stack: str) -> tuple[Recorded, list[Finding]]:
-    """What the state knows; where it can't be read, what containers say of themselves."""
+    """What is in the state; if it can't be read, what the labels of containers say."""
     try:
         return whose.recorded(stack), []
     except OpsError as error:
-        text = f"it can't be read, so containers go by their labels here: {error}"
+        text = f"it can't be read, so this report goes by the containers' labels: {error}"
     us = whose.we_are(stack, Recorded())
     own = [
         container.id
@@ -145,7 +145,7 @@ def _recorded(client: docker.DockerClient, stack: str) -> tuple[Recorded, list[F
         if container.has_labels({ownership.IDENTITY_LABEL: us.identity})
     ]
     works = f"{set_up_line(stack)} && pulumi stack export --stack {stack} > /dev/null"
-    fix = f"nothing is brought up or taken down until this works: {works}"
+    fix = f"neither up nor down works until this does: {works}"
     return Recorded(containers=frozenset(own)), [diagnosis.problem("state", text, fix)]
 
 
@@ -153,8 +153,8 @@ def _planned(
     client: docker.DockerClient, stack: str, settings: Settings
 ) -> tuple[tuple[CachePlan, ...], tuple[ClusterPlan, ...]]:
     """The caches and the clusters, as the program plans them."""
-    asks = addressing.needs_bridge_gateway(settings)
-    bridge = api.bridge_gateway(client) if asks else None
+    needs_gateway = addressing.needs_bridge_gateway(settings)
+    bridge = api.bridge_gateway(client) if needs_gateway else None
     files = stack_files.named_files(settings)
     plan = build(stack, settings, machine_facts.public(stack, settings, files, bridge))
     return plan.caches, plan.clusters

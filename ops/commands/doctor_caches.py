@@ -1,4 +1,4 @@
-"""The part of `doctor` that looks at caches, their volumes, and what is left of earlier ones."""
+"""The part of `doctor` that checks caches, their volumes, and what is left of earlier ones."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,14 +37,14 @@ Inspected = Mapping[str, Any]
 
 
 def inspected(client: docker.DockerClient, plans: Sequence[CachePlan]) -> dict[str, Inspected]:
-    """Container's name -> what Docker says of it; those that are not there are left out."""
-    found = {}
+    """Container's name -> what Docker says of it; missing containers are left out."""
+    containers = {}
     for plan in plans:
         try:
-            found[plan.name] = client.api.inspect_container(plan.name)
+            containers[plan.name] = client.api.inspect_container(plan.name)
         except NotFound:
             continue
-    return found
+    return containers
 
 
 def answers_of(
@@ -54,22 +54,22 @@ def answers_of(
     containers: Mapping[str, Inspected],
     done: Callable[[], object],
 ) -> dict[str, tuple[Answer, Answer | None]]:
-    """Name -> how a cache answers, and how its upstream answers it, if that was asked."""
+    """Name -> how a cache answers, and how its upstream answers it, if that was checked."""
 
     def look(plan: CachePlan) -> tuple[Answer, Answer | None]:
         running = plan.name in containers and containers[plan.name]["State"]["Running"]
-        asked = running and not settings.offline
+        has_upstream = running and not settings.offline
         return (
             endpoints.answer(plan.local_endpoint) if running else ANSWERS,
-            endpoints.connects(client, plan.name, plan.asks) if asked else None,
+            endpoints.connects(client, plan.name, plan.asks) if has_upstream else None,
         )
 
-    found = {}
+    answers = {}
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        for plan, looked in zip(plans, pool.map(look, plans), strict=True):
-            found[plan.name] = looked
+        for plan, pair in zip(plans, pool.map(look, plans), strict=True):
+            answers[plan.name] = pair
             done()
-    return found
+    return answers
 
 
 def unwell_of(
@@ -78,11 +78,11 @@ def unwell_of(
     plans: Sequence[CachePlan],
     containers: Mapping[str, Inspected],
 ) -> tuple[dict[str, tuple[str, ...]], Mapping[str, str], list[Finding]]:
-    """Why no images come to caches, and what could not be asked.
+    """Why caches get no images, and what could not be checked.
 
     Returns:
-        Name of each cache -> sentences; upstream that is well -> what its cache says all the same;
-        findings.
+        Name of each cache -> sentences; host of a healthy upstream -> the error that its cache
+        reports nevertheless; findings on what could not be checked.
     """
     running = [
         plan
@@ -90,39 +90,39 @@ def unwell_of(
         if plan.name in containers and containers[plan.name]["State"]["Running"]
     ]
     asking = [plan for plan in running if plan.asks_upstream]
-    said_of = upstreams_asked.Found()
-    unasked = []
+    upstreams = upstreams_asked.Found()
+    unchecked = []
     try:
         if asking:
-            said_of = upstreams_asked.found(stack, [plan.host for plan in asking])
+            upstreams = upstreams_asked.found(stack, [plan.host for plan in asking])
     except TalosCacheError as error:
-        from ops import passphrase  # most need none
+        from ops import passphrase  # rarely needed
 
-        said = " ".join(str(error).split())
-        text = f"they were not asked, because their credentials can't be read: {said}"
-        unasked.append(diagnosis.warning("upstreams", text, passphrase.advice(stack)))
-    if said_of.unasked:
+        why = " ".join(str(error).split())
+        text = f"not checked, because their credentials can't be read: {why}"
+        unchecked.append(diagnosis.warning("upstreams", text, passphrase.advice(stack)))
+    if upstreams.unasked:
         from ops import passphrase
 
-        said = " ".join(said_of.unasked.split())
-        text = f"they were not asked for images, because cacheLogin can't be read: {said}"
-        unasked.append(diagnosis.warning("caches", text, passphrase.advice(stack)))
-    found = {}
+        why = " ".join(upstreams.unasked.split())
+        text = f"pulls were not checked, because cacheLogin can't be read: {why}"
+        unchecked.append(diagnosis.warning("caches", text, passphrase.advice(stack)))
+    reasons = {}
     for plan in asking:
-        reason = said_of.sick.get(plan.host)
-        from_here = f"asked from this machine: {reason}" if reason else None
-        found[plan.name] = tuple(filter(None, (from_here, _trouble(client, plan))))
-    return found, said_of.cut_off, unasked
+        reason = upstreams.sick.get(plan.host)
+        from_here = f"seen from this machine: {reason}" if reason else None
+        reasons[plan.name] = tuple(filter(None, (from_here, _trouble(client, plan))))
+    return reasons, upstreams.cut_off, unchecked
 
 
 def _trouble(client: docker.DockerClient, plan: CachePlan) -> str | None:
-    """What the watch in a running container has noticed; None if nothing."""
+    """What the watchdog in a running container has noticed; None if nothing."""
     try:
         _, frames = api.execute(client, plan.name, ["busybox", "cat", TROUBLE_PATH])
-        said = b"".join(some for stream, some in frames if stream == STDOUT).decode().strip()
+        trouble = b"".join(some for stream, some in frames if stream == STDOUT).decode().strip()
     except APIError as error:
-        return f"its watch can't be asked: {error.explanation}"
-    return f"{said}: it serves only what is cached, until that is over" if said else None
+        return f"what its watchdog has noticed can't be read: {error.explanation}"
+    return f"{trouble}: it serves only what is cached, until that is over" if trouble else None
 
 
 def of_caches(
@@ -136,7 +136,7 @@ def of_caches(
     cut_off: Mapping[str, str],
     state: Recorded,
 ) -> list[Finding]:
-    """What was found of each cache, and of volumes that no cache has any more."""
+    """Findings on each cache, and on volumes that no cache uses any more."""
     of_stack = of_settings(settings)
     left, findings = _left_behind(client, settings)
     there = {volume["Name"] for volume in client.api.volumes()["Volumes"] or []}
@@ -144,7 +144,7 @@ def of_caches(
         sizes, rooms = _sizes(client, [*of_stack, *left])
     except OpsError as error:
         sizes, rooms = {}, {}
-        findings.append(diagnosis.warning("volumes", f"their sizes are not known: {error}"))
+        findings.append(diagnosis.warning("volumes", f"their sizes can't be read: {error}"))
     then = inspected(client, plans)
     for plan in plans:
         answer, upstream = answers[plan.name]
@@ -166,8 +166,8 @@ def of_caches(
     findings += [
         diagnosis.warning(
             f"volume {cache.name}",
-            f"no cache has it, and it holds {diagnosis.amount(sizes.get(cache.name))}; a cache of "
-            f"{cache.host} would take it again",
+            f"no cache uses it; it contains {diagnosis.amount(sizes.get(cache.name))}, which a new "
+            f"cache of {cache.host} would use again",
             f"docker volume rm {cache.name}",
         )
         for cache in left
@@ -178,7 +178,7 @@ def of_caches(
 def _container(
     first: Inspected | None, then: Inspected | None, whose_is: Callable[[Inspected], str | None]
 ) -> ContainerFacts | None:
-    """What two looks at a container show; None where it is not there at the second one."""
+    """What two looks at a container show; None if it is gone at the second one."""
     if then is None:
         return None
     state, ports = then["State"], then["NetworkSettings"]["Ports"] or {}
@@ -188,7 +188,7 @@ def _container(
         whose=whose_is(then),
         status=state["Status"],
         exit_status=state["ExitCode"],
-        # Docker says "unhealthy" also right after a pause, before it has looked again.
+        # Docker says "unhealthy" also right after a pause, before its next check.
         healthy=health.get("Status") != "unhealthy" or not health.get("FailingStreak"),
         restarts=then["RestartCount"],
         more_restarts=then["RestartCount"] - first["RestartCount"] if first and same else 0,
@@ -203,7 +203,7 @@ def _container(
 
 
 def whose_is(stack: str, state: Recorded, container: Inspected) -> str | None:
-    """Whose a container is, if it is another's; None if it is this stack's."""
+    """Whose a container is; None if it is this stack's."""
     labels = container["Config"]["Labels"] or {}
     if state.knows(container["Id"], container["Name"].lstrip("/"), labels):
         return None
@@ -225,7 +225,7 @@ def _left_behind(
         try:
             claimed |= {cache.name for cache in of_settings(stack_files.check(other))}
         except TalosCacheError:
-            text = "it has mistakes, so volumes may be called left behind that are its own"
+            text = "it has mistakes, so volumes that it uses may be reported as unused"
             findings.append(diagnosis.warning(f"stack file of {other}", text))
     claimed |= {
         mount["Name"]
@@ -252,9 +252,9 @@ def _left_behind(
 def _sizes(
     client: docker.DockerClient, of: Sequence[Cache]
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Volume's name -> bytes that it holds, and that its disk has room for.
+    """Volume's name -> bytes in it, and volume's name -> bytes that are free on its disk.
 
-    Those that are not there are left out.
+    Missing volumes are left out.
 
     Raises:
         OpsError: they can't be opened.
@@ -276,13 +276,13 @@ def _sizes(
 def strays(
     client: docker.DockerClient, stack: str, plans: Sequence[CachePlan], state: Recorded
 ) -> list[Finding]:
-    """Containers of the stack's that its plan does not know."""
+    """Containers of the stack that are not in its plan."""
     names = {plan.name for plan in plans}
     return [
         diagnosis.warning(
             f"container {container.name}",
-            "it belongs to this stack, and the stack's file has it no more",
-            f"make up STACK={stack}; where that leaves it: docker rm -f {container.name}",
+            "it belongs to this stack, but is no longer in the stack file",
+            f"make up STACK={stack}; if it is still there then: docker rm -f {container.name}",
         )
         for container in api.containers(client)
         if container.is_known(state) and container.name not in names

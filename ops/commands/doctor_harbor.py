@@ -1,4 +1,4 @@
-"""The part of `doctor` that asks the Harbor in the place of caches, as nodes will ask it."""
+"""The part of `doctor` that checks the Harbor in place of caches, with the requests of nodes."""
 
 from host.errors import TalosCacheError
 from ops import passphrase
@@ -16,7 +16,7 @@ ABOUT = "Harbor"
 
 
 def examined(stack: str, settings: Settings) -> list[Finding]:
-    """Whether it answers, and whether nodes may pull from it, as seen from this machine.
+    """Whether it answers, and whether nodes may pull from it, seen from this machine.
 
     Args:
         stack: its name.
@@ -25,24 +25,24 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
     harbor = settings.harbor
     assert harbor is not None  # noqa: S101 - an upstream behind it needs one (plan/settings/stack.py)
     answer = endpoints.answer(harbor.url)
-    found = diagnosis.of_harbor(harbor.url, answer)
+    reachable = diagnosis.of_harbor(harbor.url, answer)
     if answer.why_not:
-        return [found]
+        return [reachable]
     robot = secret_files.kept_robot_secret(stack)
     if from_settings.needs_robot(settings) and not robot:
-        text = "its projects are not there yet: this stack has not made them"
-        return [found, diagnosis.warning(ABOUT, text, f"make up STACK={stack}")]
+        text = "its projects do not exist yet: this stack has not created them"
+        return [reachable, diagnosis.warning(ABOUT, text, f"make up STACK={stack}")]
     try:
-        # What is decrypted takes the passphrase, and only this login is needed.
+        # Decrypting takes the passphrase, and only this login is needed.
         opened = stack_secrets.settings_of(stack) if harbor.login else settings
     except TalosCacheError as error:
-        said = " ".join(str(error).split())
-        text = f"could not check whether nodes may pull from it: {said}"
-        return [found, diagnosis.warning(ABOUT, text, passphrase.advice(stack))]
+        why = " ".join(str(error).split())
+        text = f"could not check whether nodes may pull from it: {why}"
+        return [reachable, diagnosis.warning(ABOUT, text, passphrase.advice(stack))]
     asked = access.ask(harbor, _mirrors(stack, opened, robot), stack)
     refused = [diagnosis.problem(ABOUT, one.text, one.fix) for one in asked.refusals]
     unknown = [diagnosis.warning(ABOUT, asked.unknown)] if asked.unknown else []
-    return [found, *refused, *unknown]
+    return [reachable, *refused, *unknown]
 
 
 def _mirrors(stack: str, settings: Settings, robot: str) -> tuple[Mirror, ...]:

@@ -1,4 +1,4 @@
-"""The part of `doctor` that looks into the live nodes of a stack: what their mirrors point to."""
+"""The part of `doctor` that checks what the mirrors of a stack's live nodes point to."""
 
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -26,12 +26,12 @@ AT_ONCE = 8
 
 @dataclass(frozen=True, kw_only=True)
 class LiveCluster:
-    """What looking into a live cluster takes.
+    """What it takes to check a live cluster.
 
     Attributes:
-        recorded: what its folder says of it.
+        recorded: the record in its folder.
         containers: address -> what Docker says of the node; None for nodes that are not containers.
-        image: of the registry, which also asks in the nodes' networks.
+        image: of the registry, which also sends the requests in the nodes' networks.
     """
 
     client: docker.DockerClient
@@ -44,14 +44,14 @@ class LiveCluster:
 
 
 def examined(
-    client: docker.DockerClient, plan: ClusterPlan, found: Talosctl, image: str
+    client: docker.DockerClient, plan: ClusterPlan, installed: Talosctl, image: str
 ) -> Iterator[list[Finding]]:
-    """What was found of a cluster: one list for each of its nodes, as they are done.
+    """Findings on a cluster: one list for each of its nodes, as they are done.
 
     Args:
         client: of Docker.
         plan: of the cluster.
-        found: talosctl.
+        installed: talosctl.
         image: of the registry.
     """
     about = f"cluster {plan.name}"
@@ -62,16 +62,17 @@ def examined(
         yield [diagnosis.problem(about, error.why, error.fix)]
         return
     if recorded is None:
-        yield [diagnosis.well(about, f"it is not up (make cluster-up STACK={plan.stack} makes it)")]
+        text = f"it is not up (make cluster-up STACK={plan.stack} creates it)"
+        yield [diagnosis.well(about, text)]
         return
     if not recorded.is_complete:
-        text = "its making has not ended: it is under way, or it was killed"
+        text = "its creation has not finished: it is under way, or it was killed"
         yield [diagnosis.warning(about, text, f"make up STACK={plan.stack}")]
         return
     live = LiveCluster(
         client=client,
         plan=plan,
-        talosctl=found,
+        talosctl=installed,
         folder=cluster.folder,
         recorded=recorded,
         containers=provisioners.of(plan).containers(cluster),
@@ -82,7 +83,7 @@ def examined(
 
 
 def left_over(stack: str, plans: Sequence[ClusterPlan]) -> list[Finding]:
-    """Clusters that the stack has made and its file has no more."""
+    """Clusters that the stack has created, and that are no longer in its file."""
     named = {plan.name for plan in plans}
     others = (name for name in clusters_beside(states_of(stack)) if name not in named)
     return [finding for name in others if (finding := _left_over(stack, name))]
@@ -96,7 +97,7 @@ def _left_over(stack: str, name: str) -> Finding | None:
         return diagnosis.problem(about, error.why, error.fix)
     if recorded is None:
         return None
-    return diagnosis.warning(about, "the stack's file has it no more", f"make up STACK={stack}")
+    return diagnosis.warning(about, "it is no longer in the stack file", f"make up STACK={stack}")
 
 
 def _of_node(live: LiveCluster, address: str) -> list[Finding]:
@@ -106,9 +107,9 @@ def _of_node(live: LiveCluster, address: str) -> list[Finding]:
         container = live.containers.get(address)
         if container is None or not container["State"]["Running"]:
             text = (
-                "Docker has no container of it"
+                "its container is gone"
                 if container is None
-                else f"its container {container['Name'].lstrip('/')} does not run"
+                else f"its container {container['Name'].lstrip('/')} is not running"
             )
             return [diagnosis.of_lost_node(plan.name, address, text, plan.stack)]
     try:
@@ -128,7 +129,7 @@ def _of_mirrors(
     plan = live.plan
     urls = diagnosis.endpoints(config)
     from_here = endpoints.seen_from_here(urls)
-    own_view, told = _own_view(live, address, container, urls)
+    own_view, unchecked = _own_view(live, address, container, urls)
     facts = NodeFacts(
         cluster=plan.name,
         address=address,
@@ -140,7 +141,7 @@ def _of_mirrors(
     )
     wanted = {mirror.url for mirror in plan.mirrors}
     ours = wanted | _set_before(live.recorded)
-    return [*told, *diagnosis.of_node(facts, wanted, ours, plan.stack)]
+    return [*unchecked, *diagnosis.of_node(facts, wanted, ours, plan.stack)]
 
 
 def _own_view(
@@ -149,17 +150,17 @@ def _own_view(
     container: Mapping[str, Any] | None,
     urls: Collection[str],
 ) -> tuple[dict[str, Answer] | None, list[Finding]]:
-    """How endpoints answer in the node's own network, where it can be joined; else None."""
+    """How endpoints answer in the node's own network; None if that can't be joined."""
     if container is None:
         return None, []
     try:
         return endpoints.seen_from_container(live.client, live.image, container["Id"], urls), []
     except OpsError as error:
         about = diagnosis.node_name(live.plan.name, address)
-        text = f"only this machine was asked for its mirrors' endpoints: {error}"
+        text = f"its mirrors' endpoints were checked from this machine only: {error}"
         return None, [diagnosis.warning(about, text)]
 
 
 def _set_before(recorded: ClusterRecord) -> set[str]:
-    """Every endpoint that runs so far have set, or may have set, in the nodes."""
+    """Every endpoint that earlier runs have set, or may have set, in the nodes."""
     return {url for mirrors in recorded.mirrors_that_may_be_set for url in mirrors.values()}

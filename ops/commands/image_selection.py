@@ -1,4 +1,4 @@
-"""Where a command's images come from: files, talosctl's lists, the nodes of a running cluster."""
+"""Which images a command is for: those of files, of talosctl's lists, of a running cluster."""
 
 import argparse
 import shutil
@@ -34,14 +34,14 @@ TALOSCTL_SECONDS = 60
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSelection:
-    """The images that a command line names, and for which platform.
+    """The images that a command line selects, and their platform.
 
     Attributes:
-        lists: files, one image a line; STANDARD_INPUT for what is piped in.
-        talos_versions: releases whose images are meant.
-        kubernetes_version: with these; empty for the one that each comes with.
-        clusters: names of clusters whose images are meant.
-        running_clusters: names of clusters, for what their nodes have.
+        lists: files, one image per line; STANDARD_INPUT for standard input.
+        talos_versions: releases, for the images that they need.
+        kubernetes_version: for these releases; empty for the default of each.
+        clusters: names of clusters, for the images that they need to boot.
+        running_clusters: names of clusters, for the images on their nodes.
         platform: as the user writes it, "linux/amd64".
     """
 
@@ -54,65 +54,65 @@ class ImageSelection:
 
 
 def add_repeatable(command: argparse.ArgumentParser, option: str, dest: str, text: str) -> None:
-    """An option such as "--images FILE" that may be given several times, and its help."""
+    """Add an option such as "--images FILE" that may be given several times, and its help."""
     flag, metavar = option.split()
     command.add_argument(flag, dest=dest, action="append", default=[], metavar=metavar, help=text)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """The options that name images, the same for every command."""
+    """Add the options that select images, the same for every command."""
     add_repeatable(
         command,
         "--images FILE",
         "lists",
-        "a list, one image a line; - reads standard input; may be given several times",
+        "a list, one image per line; - reads standard input; may be given several times",
     )
     add_repeatable(
         command,
         "--talos VERSION",
         "talos_versions",
-        "what talosctl of that release lists for this version; the node image or the "
-        "installer is not in it: --cluster adds that",
+        "the images that talosctl of that release lists for this version; neither the node image "
+        "nor the installer, which --cluster includes",
     )
     command.add_argument(
         "--kubernetes",
         dest="kubernetes_version",
         default="",
         metavar="VERSION",
-        help="with --talos: not its default one",
+        help="with --talos: this version of Kubernetes instead of the default",
     )
     add_repeatable(
         command,
         "--cluster NAME",
         "clusters",
-        "what this cluster of the stack needs to boot (cluster.warm)",
+        "the images that this cluster of the stack needs to boot (cluster.warm)",
     )
     add_repeatable(
         command,
         "--nodes NAME",
         "running_clusters",
-        "what the nodes of this running cluster of the stack have",
+        "the images that the nodes of this running cluster of the stack have",
     )
     command.add_argument(
         "--platform",
         default=DEFAULT_PLATFORM,
-        help="which image of an index (default: %(default)s)",
+        help="which entry of a multi-platform image (default: %(default)s)",
     )
 
 
 def named(
     selection: ImageSelection, stack: str, hosts: Collection[str], settings: Settings
 ) -> tuple[ImageReference, ...]:
-    """Every image that the options name, once; nothing where no option was given.
+    """Every image that the options select, once; none if no option was given.
 
     Args:
         selection: of the command line.
         stack: whose clusters are meant.
-        hosts: upstreams that there is a cache for.
+        hosts: upstreams that the stack has a cache for.
         settings: of that stack.
 
     Raises:
-        OpsError: a list can't be read or had, or has no image that there is a cache for.
+        OpsError: a list can't be read or obtained, or there is no cache for any of its images.
         ImageListError: a list has mistakes.
     """
     _check_kubernetes(selection)
@@ -130,22 +130,22 @@ def named(
         selection.talos_versions or selection.clusters or selection.running_clusters
     ):
         known = ", ".join(sorted(hosts))
-        raise OpsError(f"no image is left: this stack has a cache for {known} only")
+        raise OpsError(f"no image to work on: this stack has caches only for {known}")
     return tuple(images)
 
 
 def of_talos(
     version: str, hosts: Collection[str], kubernetes: str = ""
 ) -> tuple[ImageReference, ...]:
-    """What a cluster of this Talos version needs, as talosctl of its release lists it.
+    """The images that a cluster of this Talos version needs, as talosctl of its release lists them.
 
     Raises:
         OpsError: there is no talosctl, or not one of that release.
     """
     if shutil.which("talosctl") is None:
         raise OpsError(
-            f"talosctl is not on PATH, and only it knows what Talos {version} needs: install it, "
-            "or give a list of images"
+            f"talosctl is not on PATH, and is needed to list the images of Talos {version}: "
+            "install it, or give a list of images"
         )
     return _with_caches(_listed(version, kubernetes), hosts)
 
@@ -153,8 +153,7 @@ def of_talos(
 def of_cluster(cluster: ClusterSettings, hosts: Collection[str]) -> tuple[ImageReference, ...]:
     """What a cluster needs to boot: the list that `warm` names, or talosctl's for its versions.
 
-    Both with what its nodes are made of, which no list of talosctl's has: the node image on Docker,
-    the installer on QEMU.
+    Both with the node image (on Docker) or the installer (on QEMU), which talosctl does not list.
 
     Raises:
         OpsError: there is no talosctl, or not one of the cluster's release.
@@ -178,12 +177,12 @@ def _check_kubernetes(selection: ImageSelection) -> None:
         return
     if not selection.talos_versions:
         raise OpsError(
-            f"--kubernetes {version} says what Talos comes with: add --talos VERSION (a cluster's "
-            "own version is in the stack file)"
+            f"--kubernetes {version} needs --talos: add --talos VERSION (the stack file has the "
+            "version of a cluster)"
         )
     if version_in(version) is None:
         raise OpsError(
-            f"--kubernetes: '{version}' is no version: write for instance {USUAL_KUBERNETES}"
+            f"--kubernetes: '{version}' is not a version: write for instance {USUAL_KUBERNETES}"
         )
 
 
@@ -211,7 +210,7 @@ def _listed(version: str, kubernetes: str) -> list[str]:
 def _on_nodes(stack: str, cluster: ClusterSettings) -> list[str]:
     access = folder_of(stack, cluster.name).talosconfig
     if not access.exists():
-        raise OpsError(f"the cluster '{cluster.name}' is not up: there is no {access}")
+        raise OpsError(f"the cluster '{cluster.name}' is not up: {access} does not exist")
     program = talosctl.find().program
     return [
         name
@@ -232,14 +231,14 @@ def _output_of(argv: list[str]) -> str:
             timeout=TALOSCTL_SECONDS,
         )
     except subprocess.TimeoutExpired as error:
-        raise OpsError(f"{' '.join(argv)} did not answer in {TALOSCTL_SECONDS} s") from error
+        raise OpsError(f"{' '.join(argv)} did not finish in {TALOSCTL_SECONDS} s") from error
     if done.returncode != 0:
         raise OpsError(f"{' '.join(argv)} failed: {done.stderr.strip()}")
     return done.stdout
 
 
 def _with_caches(names: Iterable[str], hosts: Collection[str]) -> tuple[ImageReference, ...]:
-    """The images that a cache is there for; the others do not come through this stack."""
+    """The images that the stack has a cache for; the others are reported as left out."""
     images: list[ImageReference] = []
     for name in names:
         host = name.partition("/")[0]
@@ -255,7 +254,7 @@ def _source(file: str) -> str:
 
 
 def read(file: str) -> str:
-    """What a list holds, or standard input.
+    """The text of a list, or of standard input.
 
     Raises:
         OpsError: it can't be read.

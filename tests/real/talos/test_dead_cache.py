@@ -281,7 +281,7 @@ def test_once_the_node_is_back_the_next_up_does_the_rest(up):
 def test_a_node_that_is_stopped_is_told(up):
     up.checkout.client.api.kill(f"{NAME}-worker-1")
     [(of, text, fix)] = problems(doctor(up, status=1))
-    assert (of, text) == (about(WORKER), f"its container {NAME}-worker-1 does not run")
+    assert (of, text) == (about(WORKER), f"its container {NAME}-worker-1 is not running")
     assert fix == (
         f"make cluster-down STACK={STACK} CLUSTER={NAME} && make cluster-up STACK={STACK}"
     )

@@ -1,6 +1,6 @@
 """What `doctor` prints, how endpoints answer, and what it finds in nodes; without Docker.
 
-The talosctl here is a double: a script that shows a machine config. Real caches are in
+The talosctl here is a double: a script that prints a machine config. Real caches are in
 tests/real/offline/test_doctor.py, real nodes in tests/real/talos/test_dead_cache.py.
 """
 
@@ -94,7 +94,7 @@ def test_the_report_as_json(reported):
 
 @pytest.fixture
 def looked_at(monkeypatch):
-    """What is found of a stack with one cache, by the state that it has; the rest is doubled."""
+    """Findings on a stack with one cache, and the state that they go by; all else is a double."""
     api = argparse.Namespace(api=None, version=lambda: {"Version": "27.1.0"})
     monkeypatch.setattr(docker_api, "connect", lambda: api)
     monkeypatch.setattr(docker_api, "bridge_gateway", lambda client: "172.17.0.1")
@@ -140,14 +140,12 @@ def test_a_state_that_was_cut_off_is_a_problem_and_all_else_is_looked_at(
     unread = next(one for one in found if one.about == "state")
     assert unread.state == PROBLEM
     assert f"cp {file}.bak {file}" in unread.text
-    assert 'eval "$(make -s setup STACK=mine)" && pulumi stack export' in unread.fix
+    assert "pulumi stack export" in unread.fix
     assert well("cache of docker.io", "looked at") in found
-    assert state.containers == {"1"}, "by what it says of itself"
+    assert state.containers == {"1"}, "by its labels"
 
 
-def test_a_place_for_state_that_is_away_is_a_problem_and_all_else_is_looked_at(
-    looked_at, monkeypatch
-):
+def test_a_backend_that_is_away_is_a_problem_and_all_else_is_looked_at(looked_at, monkeypatch):
     def away(stack):
         raise OpsError("pulumi stack export failed: no route to host")
 
@@ -160,7 +158,7 @@ def test_a_place_for_state_that_is_away_is_a_problem_and_all_else_is_looked_at(
     assert state == Recorded()
 
 
-def test_harbor_is_asked_where_an_upstream_is_behind_it(looked_at, monkeypatch, tmp_path):
+def test_harbor_is_checked_if_an_upstream_is_behind_it(looked_at, monkeypatch, tmp_path):
     monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
     refused = problem("Harbor", "it does not know harborLogin", "set it")
     monkeypatch.setattr(doctor_harbor, "examined", lambda stack, settings: [refused])
@@ -172,7 +170,7 @@ def test_harbor_is_asked_where_an_upstream_is_behind_it(looked_at, monkeypatch, 
 
 @contextmanager
 def server(status=200, context=None):
-    """A web server on this machine; gives its port and the paths that it was asked for."""
+    """A web server on this machine; gives its port and the requested paths."""
 
     asked = []
 
@@ -236,7 +234,7 @@ def test_a_server_that_speaks_something_else():
     assert not found.silent
 
 
-def test_what_is_no_url_can_not_be_asked():
+def test_what_is_not_a_url_is_not_requested():
     assert endpoints.answer("172.17.0.1:5000") == endpoints.NO_URL
     assert endpoints.answer("http://127.0.0.1:port") == endpoints.NO_URL
 
@@ -330,7 +328,7 @@ def shows(*mirrors):
 def test_a_cluster_that_is_not_up_is_no_problem(live):
     [found] = live()
     assert (found.state, found.about) == ("ok", "cluster dev")
-    assert found.text == "it is not up (make cluster-up STACK=mine makes it)"
+    assert "make cluster-up STACK=mine" in found.text
 
 
 def test_a_cluster_that_was_never_finished_is_a_warning(live):
@@ -348,10 +346,10 @@ def test_a_record_that_can_not_be_read_is_a_problem_and_no_crash(live):
     assert of_cluster.fix == f"Remove the cluster by hand, then the folder {live.folder.path}"
 
 
-def test_nodes_that_can_not_be_asked_are_problems_and_no_crash(live, monkeypatch):
+def test_nodes_that_do_not_answer_are_problems_and_no_crash(live, monkeypatch):
     found = live('echo "no route to host" >&2; exit 1', MADE)
     assert [one.about for one in found] == ["node 10.5.0.2 of dev", "node 10.5.0.3 of dev"]
-    assert {one.text for one in found} == {"its machine config can't be read: no route to host"}
+    assert all(one.text.endswith(": no route to host") for one in found)
     assert {one.fix for one in found} == {
         "make cluster-down STACK=mine CLUSTER=dev && make cluster-up STACK=mine"
     }
@@ -359,7 +357,7 @@ def test_nodes_that_can_not_be_asked_are_problems_and_no_crash(live, monkeypatch
     assert live("sleep 5", MADE)[0].text.endswith("no answer within 0.2 s")
 
 
-def test_a_dead_mirror_of_ours_and_one_of_somebody_elses(live):
+def test_a_dead_mirror_of_ours_and_one_of_another_owner(live):
     foreign = f"http://127.0.0.1:{free_port()}"
     before = f"http://127.0.0.1:{free_port()}"
     noted = replace(MADE, mirrors={"quay.io": before}, attempts=({"docker.io": live.url},))
@@ -380,45 +378,42 @@ def test_a_node_whose_mirrors_answer_is_well(live):
 
 def test_a_cluster_that_left_the_stack_file_is_named(live):
     live(noted=MADE)
-    assert doctor_nodes.left_over("mine", []) != []
     [found] = doctor_nodes.left_over("mine", [])
     assert (found.about, found.fix) == ("cluster dev", "make up STACK=mine")
     assert doctor_nodes.left_over("another", []) == []
 
 
-def test_what_else_a_stack_keeps_to_itself_is_no_cluster(live):
+def test_other_files_beside_clusters_are_not_clusters(live):
     beside = live.folder.path.parent
     live(noted=MADE)
     write_private(beside / secret_files.ROBOT, "Robot5ecret")
     (beside / secret_files.CERTIFICATES).mkdir()
     [found] = doctor_nodes.left_over("mine", [])
     assert found.about == "cluster dev"
-    assert clusters_beside(beside) == ["dev"], "which is whom QEMU's networks are looked up for"
+    assert clusters_beside(beside) == ["dev"], "QEMU's networks are looked up for these"
     live.folder.remove()
     assert doctor_nodes.left_over("mine", []) == []
 
 
-def test_a_stack_with_a_cluster_wants_a_talosctl_that_can_do_it(monkeypatch, tmp_path):
+def test_a_stack_with_a_cluster_needs_a_supported_talosctl(monkeypatch, tmp_path):
     settings = stack_files.check("docker-cluster")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     first, second = doctor.examined("docker-cluster", settings)
     assert (first.about, first.fix) == ("talosctl", "make up STACK=docker-cluster")
-    assert "The nodes were not looked at" in first.text
+    assert "nodes were not checked" in first.text
     assert second.about == "Docker"
     program = tmp_path / "talosctl"
     program.write_text("#!/bin/sh\necho v1.9.0\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     refused = doctor.examined("docker-cluster", settings)[0]
-    assert refused.text == (
-        "cluster.talosctlVersion: talosctl v1.9.0, but talosctl 1.10 to 1.14 are supported"
-    )
+    assert refused.text.startswith("cluster.talosctlVersion: talosctl v1.9.0, but ")
     assert refused.state == "problem"
 
 
 class Engine:
-    """Containers of caches; what the watch in each has to say."""
+    """Containers of caches; what the watchdog in each has written."""
 
     def __init__(self, said=b""):
         self.said = said
@@ -430,7 +425,7 @@ class Engine:
 
 @pytest.fixture
 def unwell(monkeypatch):
-    """Name of the cache -> sentences, and findings beside; by what upstreams and watches say."""
+    """The sentences on a cache, and findings; by what upstreams and watchdogs say."""
 
     def run(*, reasons, said=b"", running=True, offline=False, **more):
         asked = []
@@ -450,34 +445,33 @@ def unwell(monkeypatch):
     return run
 
 
-def test_what_an_upstream_says_is_told_of_its_cache(unwell):
-    found, findings, asked = unwell(reasons={"docker.io": "nothing can be pulled from docker.io"})
-    assert found == ("asked from this machine: nothing can be pulled from docker.io",)
+def test_what_an_upstream_says_is_reported_of_its_cache(unwell):
+    (sentence,), findings, asked = unwell(reasons={"docker.io": "nothing can be pulled"})
+    assert sentence.endswith(": nothing can be pulled")
     assert (findings, asked) == ([], [("mine", ["docker.io"])])
 
 
-def test_what_the_watch_has_noticed_is_told(unwell):
-    found, _, _ = unwell(reasons={}, said=b"its upstream wants a user name\n")
-    assert found == (
-        "its upstream wants a user name: it serves only what is cached, until that is over",
-    )
+def test_what_the_watchdog_has_noticed_is_reported(unwell):
+    (sentence,), _, _ = unwell(reasons={}, said=b"its upstream wants a user name\n")
+    assert sentence.startswith("its upstream wants a user name: ")
     assert unwell(reasons={})[0] == ()
 
 
 @pytest.mark.parametrize("without", [{"running": False}, {"offline": True}])
-def test_what_asks_no_upstream_is_left_alone(unwell, without):
+def test_a_cache_that_asks_no_upstream_is_left_alone(unwell, without):
     assert unwell(reasons={}, said=b"something", **without) == (None, [], [])
 
 
-def test_caches_that_get_nothing_are_told_beside(unwell):
+def test_caches_that_get_nothing_are_reported_apart(unwell):
     assert unwell(reasons={}, cut_off={"docker.io": "401 no"})[0] == ()
 
 
-def test_a_login_of_the_caches_that_can_not_be_read_is_told(unwell, monkeypatch):
+def test_a_login_of_the_caches_that_can_not_be_read_is_reported(unwell, monkeypatch):
     monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
     _, (finding,), _ = unwell(reasons={}, unasked="incorrect\npassphrase")
     assert (finding.state, finding.about) == (WARNING, "caches")
-    assert finding.text.endswith("cacheLogin can't be read: incorrect passphrase")
+    assert "cacheLogin" in finding.text
+    assert finding.text.endswith(": incorrect passphrase")
     assert finding.fix == "bring back that of mine"
 
 
@@ -491,9 +485,7 @@ EMPTY = Problem(path="credentials", found="nothing", rule="text that is not empt
         (SettingsError((EMPTY,)), "rule: text that is not empty fix: set it"),
     ],
 )
-def test_credentials_that_can_not_be_read_keep_upstreams_from_being_asked(
-    unwell, monkeypatch, error, said
-):
+def test_without_credentials_upstreams_are_not_checked(unwell, monkeypatch, error, said):
     def fail(stack):
         raise error
 

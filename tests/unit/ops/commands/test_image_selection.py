@@ -1,4 +1,4 @@
-"""Where a command's images come from, besides files."""
+"""Which images a command is for."""
 
 import argparse
 
@@ -36,7 +36,7 @@ NODE       IMAGE                                         DIGEST        SIZE     
 
 @pytest.fixture
 def talosctl(tmp_path, monkeypatch):
-    """A double in talosctl's place, that notes what it is asked; tests/real/talos has real ones.
+    """A double of talosctl that logs its arguments; tests/real/talos has real ones.
 
     Args of what it returns: a version, and what `image list` prints in the namespace system.
     """
@@ -76,7 +76,7 @@ def test_without_options_there_is_nothing():
     assert named() == []
 
 
-def test_lists_are_joined_and_every_image_stands_once(tmp_path):
+def test_lists_are_joined_without_duplicates(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_text("docker.io/busybox:1\nghcr.io/a/b:2\n")
     two.write_text("ghcr.io/a/b:2\nghcr.io/a/c:3\n")
@@ -84,21 +84,21 @@ def test_lists_are_joined_and_every_image_stands_once(tmp_path):
     assert named("--images", str(one), "--images", str(two)) == listed
 
 
-def test_in_a_list_of_the_users_an_image_without_a_cache_is_a_mistake(tmp_path):
+def test_in_a_users_list_an_image_without_a_cache_is_a_mistake(tmp_path):
     file = tmp_path / "list"
     file.write_text("quay.io/a/b:1\n")
     with pytest.raises(ImageListError, match=r"only for docker\.io, ghcr\.io"):
         named("--images", str(file))
 
 
-def test_in_talosctls_list_it_is_left_out_and_told(talosctl, capsys):
+def test_in_talosctls_list_it_is_left_out_and_reported(talosctl, capsys):
     talosctl("1.11.5")
     assert named("--talos", "v1.11.2") == [
         "ghcr.io/siderolabs/kubelet:v1.34.1",
         "ghcr.io/siderolabs/installer:v1.11.5",
         "registry.k8s.io/pause:3.10",
     ]
-    assert "no cache for gcr.io: gcr.io/etcd-development/etcd:v3.6.5" in capsys.readouterr().err
+    assert "gcr.io/etcd-development/etcd:v3.6.5" in capsys.readouterr().err
 
 
 def test_talosctl_of_another_release_is_not_asked(talosctl):
@@ -109,7 +109,7 @@ def test_talosctl_of_another_release_is_not_asked(talosctl):
 
 def test_without_talosctl_that_is_said(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(OpsError, match="only it knows what Talos v1"):
+    with pytest.raises(OpsError, match="not on PATH"):
         named("--talos", "v1.13.0")
 
 
@@ -124,10 +124,10 @@ def test_another_kubernetes_needs_no_talosctl_that_has_a_flag_for_it(talosctl):
     ("options", "said"),
     [
         (("--kubernetes", "v1.36.0"), "add --talos VERSION"),
-        (("--talos", "v1.13.0", "--kubernetes", "new"), "'new' is no version: write for instance"),
-        (("--cluster", "other"), "the stack has no cluster 'other'; its clusters: dev"),
-        (("--nodes", "other"), "the stack has no cluster 'other'; its clusters: dev"),
-        (("--nodes", "dev"), "the cluster 'dev' is not up: there is no /"),
+        (("--talos", "v1.13.0", "--kubernetes", "new"), "--kubernetes: 'new' is not a version"),
+        (("--cluster", "other"), "no cluster 'other'; its clusters: dev"),
+        (("--nodes", "other"), "no cluster 'other'; its clusters: dev"),
+        (("--nodes", "dev"), "'dev' is not up"),
     ],
 )
 def test_what_makes_no_sense_is_refused(talosctl, tmp_path, monkeypatch, options, said):
@@ -154,9 +154,7 @@ def test_a_cluster_on_qemu_needs_its_installer(talosctl, capsys):
         "registry.k8s.io/kube-proxy:v1.35.2",
         "ghcr.io/siderolabs/kubelet:v1.35.2",
     ]
-    assert "no cache for factory.talos.dev: factory.talos.dev/metal-installer/" in (
-        capsys.readouterr().err
-    )
+    assert "factory.talos.dev/metal-installer/" in capsys.readouterr().err
 
 
 def test_a_clusters_own_list_takes_the_place_of_talosctls(talosctl, tmp_path):
@@ -188,27 +186,27 @@ def test_nodes_are_asked_in_both_namespaces_with_the_clusters_own_access(talosct
     ]
 
 
-def test_a_node_that_does_not_answer_is_told(talosctl, access):
+def test_a_node_that_does_not_answer_is_reported(talosctl, access):
     talosctl("1.13.0", status=1)
-    with pytest.raises(OpsError, match="--namespace system failed: from node: away"):
+    with pytest.raises(OpsError, match="from node: away"):
         named("--nodes", "dev", cluster={"name": "dev"})
 
 
-def test_nodes_without_images_are_no_list(talosctl, access):
+def test_nodes_without_images_are_refused(talosctl, access):
     """For `verify` and `export` no list means everything."""
     talosctl("1.13.0", on_nodes="")
-    with pytest.raises(OpsError, match=r"no image is left: this stack has a cache for docker\.io"):
+    with pytest.raises(OpsError, match=r"caches only for docker\.io"):
         named("--nodes", "dev", cluster={"name": "dev"})
 
 
-def test_mistakes_in_a_clusters_list_are_told_with_the_stack_file(tmp_path):
+def test_mistakes_in_a_clusters_list_are_mistakes_of_the_stack_file(tmp_path):
     file = tmp_path / "images.txt"
     file.write_text("ghcr.io/a/b:1\nghcr.io/a/c\nelsewhere.example/d:1\n")
     settings = parse({"cluster": {"warm": f"@{file}"}})
     with pytest.raises(SettingsError) as caught:
         stack_files.named_files(settings)
     said = str(caught.value)
-    assert said.startswith("2 mistakes in the stack's configuration; nothing was changed.")
+    assert said.startswith("2 mistakes ")
     assert f"cluster.warm (@{file}, line 2)" in said
-    assert "a list names exact images" in said
-    assert "add elsewhere.example to 'upstreams'" in said
+    assert f"cluster.warm (@{file}, line 3)" in said
+    assert "elsewhere.example" in said
