@@ -1,8 +1,8 @@
-"""`import`: brings an archive's images into the caches' volumes, checked by digest on the way.
+"""`import`: copies an archive's images into the caches' volumes, and checks every digest.
 
-A blob gets its place only when all of it has come and is right; links are written when all blobs
-are there and make up the images, tags last, and boot assets get their names after that. So whenever
-it ends, the caches serve what they served before, and what it has half done goes with the next one.
+A blob is put in place only when it is complete and has its digest. Links are written when all blobs
+are there and make up the images, tags last; boot assets are put in place after that. So whenever an
+import ends, the caches serve what they served before, and the next one removes what is half done.
 """
 
 import argparse
@@ -60,33 +60,34 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "file",
         type=Path,
-        help="an archive that export has made, or a folder of talosctl image cache-create",
+        help="an archive from export, or a folder from talosctl image cache-create",
     )
     command.add_argument(
-        "--replace-tags", action="store_true", help="where a cache has another image for a tag"
+        "--replace-tags",
+        action="store_true",
+        help="move tags that mean another image in a cache to the archive's image",
     )
     add_json(command)
 
 
 def run(arguments: Arguments) -> int:
-    """Bring an archive, or a folder of talosctl's, into the caches' volumes; they may run."""
+    """Import an archive, or a folder of talosctl's, into the caches; they may run meanwhile."""
     settings = stack_files.check(arguments.stack)
     bring = _import_folder if arguments.file.is_dir() else _import_archive
     try:
-        # Two at once would take away each other's half staged pieces.
+        # Two at once would remove each other's staged files.
         with only_one(user_cache() / "locks" / f"import-{settings.prefix}.lock"):
             new = bring(arguments, settings)
     except (tarfile.TarError, zstandard.ZstdError, zlib.error, gzip.BadGzipFile, EOFError) as error:
         raise OpsError(
-            f"{arguments.file} is refused: it is cut short, damaged or no archive of export "
-            f"({error}). What was whole of it is kept: carry it over again and run import again"
+            f"{arguments.file} is refused: it is truncated, damaged, or not an archive from export "
+            f"({error}). Complete blobs are kept: copy the file again and run import again"
         ) from error
-    except RequestException:  # one of Docker's, and an OSError too
+    except RequestException:  # from the docker package, and an OSError too
         raise
     except OSError as error:
         raise OpsError(
-            f"importing {arguments.file} failed: {error}. What was whole of it is kept: run import "
-            "again"
+            f"importing {arguments.file} failed: {error}. Complete blobs are kept: run import again"
         ) from error
     except ArchiveError as error:
         raise OpsError(f"{arguments.file} is refused: {error}") from error
@@ -108,21 +109,21 @@ def _import_archive(arguments: Arguments, settings: Settings) -> dict[str, int]:
             _opened(client, lock, concerned, replace_tags=arguments.replace_tags) as into,
             boot_assets.staging(settings.prefix) as assets,
         ):
-            came = _members(members, lock, into, assets)
-            _refuse_missing(lock, came)
+            received = _members(members, lock, into, assets)
+            _refuse_missing(lock, received)
             _link(lock, into)
             boot_assets.place(lock.boot_assets, assets)
             _forget(client, lock, into, arguments.stack)
     return {
         "images": len(lock.images),
-        "newBlobs": came.new,
+        "newBlobs": received.new,
         "bootAssets": len(lock.boot_assets),
     }
 
 
 def _import_folder(arguments: Arguments, settings: Settings) -> dict[str, int]:
     read = talos_layout.reader(arguments.file)
-    # What is there of an index is the image: there is no platform to prove it for.
+    # Whatever is there of an index is the image: there is no platform to check it for.
     lock = Lock(
         platform="",
         registry_image="",
@@ -147,7 +148,7 @@ def _opened(
     *,
     replace_tags: bool,
 ) -> Iterator[Into]:
-    """The volumes, made where there are none, once it is clear that the images can go there."""
+    """The volumes, created if missing, once it is clear that no tag conflicts."""
     for cache in concerned:
         _ensure_volume(client, cache)
     with opened(client, concerned, writable=True) as volumes:
@@ -167,7 +168,7 @@ def _opened(
 def _lock(members: Members) -> Lock:
     first = members.next()
     if first is None or first.name != archive.LOCK:
-        raise ArchiveError(f"it does not begin with {archive.LOCK}: it was not made by export")
+        raise ArchiveError(f"it does not begin with {archive.LOCK}: export did not create it")
     content = members.content(first, archive.LOCK_BYTES)
     return archive.parse_lock(content.read().decode(errors="replace"))
 
@@ -175,17 +176,17 @@ def _lock(members: Members) -> Lock:
 def _concerned(lock: Lock, caches: Sequence[Cache]) -> tuple[Cache, ...]:
     if unknown := sorted(set(lock.hosts) - {cache.host for cache in caches}):
         raise ArchiveError(
-            f"it has images of {', '.join(unknown)}, and this stack has no cache for them: add "
+            f"it has images of {', '.join(unknown)}, but this stack has no cache for them: add "
             "them to 'upstreams' in the stack file"
         )
     return tuple(cache for cache in caches if cache.host in lock.hosts)
 
 
 def _load(members: Members, client: docker.DockerClient, image: str, lock: Lock) -> None:
-    """The second member is the registry: a look into the volumes needs it, and so do caches."""
+    """Load the second member, the registry's image: caches need it, and so does every import."""
     member = members.next()
     if member is None or member.name != archive.REGISTRY_IMAGE:
-        raise ArchiveError(f"{archive.REGISTRY_IMAGE} is not behind its {archive.LOCK}")
+        raise ArchiveError(f"{archive.REGISTRY_IMAGE} does not follow its {archive.LOCK}")
     content = members.content(member, archive.REGISTRY_IMAGE_BYTES)
     try:
         client.images.get(image)
@@ -201,7 +202,7 @@ def _load(members: Members, client: docker.DockerClient, image: str, lock: Lock)
 def _load_checked(checked: IO[bytes], client: docker.DockerClient, image: str, lock: Lock) -> None:
     if lock.registry_image != image:
         raise ArchiveError(
-            f"it brings {lock.registry_image}, and this stack wants {image}, which is not on "
+            f"it contains {lock.registry_image}, but this stack uses {image}, which is not on "
             f"this machine: write cache.image: {lock.registry_image}"
         )
     try:
@@ -209,34 +210,34 @@ def _load_checked(checked: IO[bytes], client: docker.DockerClient, image: str, l
             client.images.load(content)
         client.images.get(image)
     except (APIError, ImageNotFound) as error:
-        raise ArchiveError(f"Docker does not take its registry image: {error}") from error
+        raise ArchiveError(f"Docker can't load its registry image: {error}") from error
 
 
 def _ensure_volume(client: docker.DockerClient, cache: Cache) -> None:
-    """As `up` would make it; one that is there stays as it is."""
+    """Create the volume as `up` would; an existing one stays as it is."""
     client.api.create_volume(cache.name, labels=VOLUME_LABELS)
 
 
 def _refuse_conflicts(lock: Lock, into: Into, *, replace: bool) -> None:
     tags = {
-        host: {name: repository.tags for name, repository in held.repositories.items()}
-        for host, held in into.stores.items()
+        host: {name: repository.tags for name, repository in store.repositories.items()}
+        for host, store in into.stores.items()
     }
-    if (found := archive.conflicts(lock, tags)) and not replace:
+    if (conflicts := archive.conflicts(lock, tags)) and not replace:
         raise ArchiveError(
             "caches have other images under the same tags; no image was changed. --replace-tags "
-            f"takes those of the archive\n{listed(found)}"
+            f"moves these tags to the archive's images\n{listed(conflicts)}"
         )
 
 
 @dataclass(kw_only=True)
-class _Came:
-    """What has come of an archive.
+class _Received:
+    """What was read from an archive.
 
     Attributes:
-        names: of all members behind the registry's image.
+        names: of all members after the registry's image.
         manifests: digest -> content of every manifest and index.
-        new: how many blobs a cache lacked.
+        new: how many blobs were missing in a cache.
     """
 
     new: int = 0
@@ -244,56 +245,56 @@ class _Came:
     manifests: dict[str, bytes] = field(default_factory=dict)
 
 
-def _members(members: Members, lock: Lock, into: Into, staged: Path) -> _Came:
-    """Take every member that the lock names; boot assets into a folder, by their digests."""
+def _members(members: Members, lock: Lock, into: Into, staged: Path) -> _Received:
+    """Read every member that the lock names: blobs into volumes, boot assets into a folder."""
     assets = {f"{archive.BOOT_ASSETS}{asset.path}": asset for asset in lock.boot_assets}
     blobs = {archive.blob_member(digest): digest for digest in lock.blobs}
     sizes = {name: lock.blobs[digest] for name, digest in blobs.items()}
     sizes |= {name: asset.size for name, asset in assets.items()}
-    came, manifests = _Came(), lock.manifests
+    received, manifests = _Received(), lock.manifests
 
-    def coming() -> Iterator[Blob]:
+    def incoming() -> Iterator[Blob]:
         while (member := members.next()) is not None:
-            _refuse_unknown(member, sizes, came.names)
-            came.names.add(member.name)
+            _refuse_unknown(member, sizes, received.names)
+            received.names.add(member.name)
             content = members.content(member, sizes.get(member.name, archive.LOCK_BYTES))
             if digest := blobs.get(member.name):
                 if digest in manifests:
-                    came.manifests[digest] = content.read()
-                    content = io.BytesIO(came.manifests[digest])
+                    received.manifests[digest] = content.read()
+                    content = io.BytesIO(received.manifests[digest])
                 yield Blob(digest=digest, size=member.size, content=content)
                 bar.update(member.size)
             elif asset := assets.get(member.name):
-                between.append((asset, content))  # Docker is not kept waiting for those
+                between.append((asset, content))  # Docker does not have to wait for these
                 return
 
     between: list[tuple[BootAsset, IO[bytes]]] = []
     with progress_bar.bar("importing", lock.size) as bar:
-        came.new += take_blobs(into, coming())
+        received.new += take_blobs(into, incoming())
         while between:
             asset, content = between.pop()
             boot_assets.take(asset, content, staged)
             bar.update(asset.size)
-            came.new += take_blobs(into, coming())
-    return came
+            received.new += take_blobs(into, incoming())
+    return received
 
 
 def _refuse_unknown(member: tarfile.TarInfo, sizes: Mapping[str, int], before: set[str]) -> None:
-    """Stop at what the lock does not speak of."""
+    """Refuse a member that the lock does not name."""
     if member.name in before:
         raise ArchiveError(f"it has a file twice: {member.name}")
     if member.name in sizes:
         if member.size != sizes[member.name]:
-            raise ArchiveError(f"{member.name} has another size than its {archive.LOCK} says")
+            raise ArchiveError(f"{member.name} does not have the size in its {archive.LOCK}")
     elif member.name not in (archive.LAYOUT, archive.INDEX):
-        raise ArchiveError(f"it has a file that its {archive.LOCK} does not know: {member.name}")
+        raise ArchiveError(f"it has a file that is not in its {archive.LOCK}: {member.name}")
 
 
 def _files(files: talos_layout.Files, lock: Lock, into: Into) -> int:
-    """Take every blob and manifest that an image has from a folder; how many were new."""
+    """Copy every blob and manifest of an image from a folder; returns how many were new."""
     seen = set[str]()
 
-    def coming() -> Iterator[Blob]:
+    def incoming() -> Iterator[Blob]:
         for name, size, content in files:
             if talos_layout.is_blob(name):
                 digest = talos_image_cache.blob_digest(name)
@@ -308,9 +309,9 @@ def _files(files: talos_layout.Files, lock: Lock, into: Into) -> int:
                 bar.update(size)
 
     with progress_bar.bar("importing", lock.size) as bar:
-        new = take_blobs(into, coming())
+        new = take_blobs(into, incoming())
     if lost := lock.blobs.keys() - seen:
-        raise ArchiveError(f"it was changed while it was read: {min(lost)} is there no more")
+        raise ArchiveError(f"it was changed while it was read: {min(lost)} is gone")
     return new
 
 
@@ -319,14 +320,14 @@ def _link(lock: Lock, into: Into) -> None:
     links: dict[str, dict[str, str]] = {host: {} for host in into.caches}
     for locked in lock.images:
         image = locked.image
-        held = into.stores[image.host].repository(image.repository)
+        repository = into.stores[image.host].repository(image.repository)
         name = into.caches[image.host].stored(image.repository)
         for part in locked.parts:
             is_manifest = part.part in archive.MANIFESTS
-            if part.digest not in (held.revisions if is_manifest else held.layers):
+            if part.digest not in (repository.revisions if is_manifest else repository.layers):
                 link = storage.revision_link if is_manifest else storage.layer_link
                 links[image.host][link(name, part.digest)] = part.digest
-        if image.tag and held.tags.get(image.tag) != locked.digest:
+        if image.tag and repository.tags.get(image.tag) != locked.digest:
             for path in storage.tag_links(name, image.tag, locked.digest):
                 links[image.host][path] = locked.digest
     for host, cache in into.caches.items():
@@ -334,7 +335,7 @@ def _link(lock: Lock, into: Into) -> None:
 
 
 def _forget(client: docker.DockerClient, lock: Lock, into: Into, stack: str) -> None:
-    """A running registry remembers the size of what was damaged, and would go on telling it."""
+    """Restart running caches that remember the wrong size of a blob that was damaged."""
     for host, digests in into.damaged.items():
         sizes = into.stores[host].blobs
         if any(sizes[digest] != lock.blobs[digest] for digest in digests):
@@ -344,21 +345,21 @@ def _forget(client: docker.DockerClient, lock: Lock, into: Into, stack: str) -> 
                 raise OpsError(why)
 
 
-def _refuse_missing(lock: Lock, came: _Came) -> None:
+def _refuse_missing(lock: Lock, received: _Received) -> None:
     wanted = {archive.blob_member(digest) for digest in lock.blobs}
     wanted |= {f"{archive.BOOT_ASSETS}{asset.path}" for asset in lock.boot_assets}
-    if missing := len(wanted - came.names):
+    if missing := len(wanted - received.names):
         raise ArchiveError(
-            f"it is cut short: {missing} of {len(wanted)} files are missing. What came is kept: "
-            "carry it over again and run import again"
+            f"it is truncated: {missing} of {len(wanted)} files are missing. Complete blobs are "
+            "kept: copy the file again and run import again"
         )
     # The lock may name other parts than the manifests do.
-    if incomplete := archive.incomplete(lock, came.manifests):
-        raise ArchiveError(f"it does not have all of {', '.join(incomplete)}")
+    if incomplete := archive.incomplete(lock, received.manifests):
+        raise ArchiveError(f"it does not have all parts of {', '.join(incomplete)}")
 
 
 def _readable(new: dict[str, int]) -> str:
     return (
-        f"{new['images']} images are complete in the caches, {new['newBlobs']} blobs were new; "
-        f"{new['bootAssets']} boot assets"
+        f"{new['images']} images are complete in the caches ({new['newBlobs']} blobs were new), "
+        f"{new['bootAssets']} boot assets are in place"
     )

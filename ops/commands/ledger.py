@@ -1,4 +1,4 @@
-"""The ledger of a stack: when each image was last used, kept beyond its containers' logs."""
+"""The ledger of a stack: when each image was last used, kept longer than the containers' logs."""
 
 import argparse
 import json
@@ -34,67 +34,65 @@ class Arguments:
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    add_json(command, "the ledger as one JSON object")
+    add_json(command, "print the ledger as one JSON object")
 
 
 def run(arguments: Arguments) -> int:
-    """Note when each image was last used; a log goes with its container, the ledger stays."""
+    """Record and print when each image was last used, from the caches' logs."""
     caches = of_settings(stack_files.check(arguments.stack))
-    noted = brought_up_to_date(api.connect(), arguments.stack, caches)
-    days = {host: dict(sorted(one.days.items())) for host, one in noted.items()}
+    ledgers = updated(api.connect(), arguments.stack, caches)
+    days = {host: dict(sorted(ledger.days.items())) for host, ledger in ledgers.items()}
     if arguments.as_json:
         print(json.dumps(days, indent=2))
     else:
         lines = sorted((day, f"{host}/{name}") for host in days for name, day in days[host].items())
-        print("\n".join(f"{day}  {name}" for day, name in lines) or "no use was seen so far")
+        print("\n".join(f"{day}  {name}" for day, name in lines) or "no use recorded yet")
     return 0
 
 
 def note(stack: str) -> None:
-    """Bring the ledger up to date before containers go, and their logs with them.
+    """Update the ledger before containers are removed, and their logs with them.
 
-    What keeps it from that is told, and is no reason not to go on.
+    If that fails, say so and go on.
     """
     try:
         caches = of_settings(stack_files.check(stack))
-        brought_up_to_date(api.connect(), stack, caches)
+        updated(api.connect(), stack, caches)
     except TalosCacheError as error:
-        print(f"the ledger of last uses was not brought up to date: {error}", file=sys.stderr)
+        print(f"could not update the ledger of last uses: {error}", file=sys.stderr)
 
 
-def brought_up_to_date(
-    client: docker.DockerClient, stack: str, caches: Sequence[Cache]
-) -> dict[str, Ledger]:
-    """Add what the caches' logs say since the last time; the ledgers by host.
+def updated(client: docker.DockerClient, stack: str, caches: Sequence[Cache]) -> dict[str, Ledger]:
+    """Add what the caches' logs say since the last time; returns the ledgers by host.
 
     Raises:
         OpsError: the ledger or a log can't be read.
     """
     path = PRIVATE / f"ledger-{stack}.json"
     before = _read(path)
-    noted = dict(before)
+    ledgers = dict(before)
     with progress_bar.bar("reading logs", None) as bar:
         for cache in caches:
             try:
                 container = client.api.inspect_container(cache.name)["Id"]
-                known = noted.get(cache.host, Ledger())
+                known = ledgers.get(cache.host, Ledger())
                 since = known.seen if container == known.container else ""
                 log = _lines(client, container, since, bar.update)
-                noted[cache.host] = last_used.noted(known, container, log)
+                ledgers[cache.host] = last_used.noted(known, container, log)
             except NotFound:
-                continue  # it is not up: what is noted stays
+                continue  # it is not up: its ledger stays as it is
             except APIError as error:
                 raise OpsError(f"the log of {cache.name} can't be read: {error}") from error
-    if noted != before:
+    if ledgers != before:
         private_folder(path.parent)
-        write_private(path, last_used.dump(noted))
-    return noted
+        write_private(path, last_used.dump(ledgers))
+    return ledgers
 
 
 def _lines(
     client: docker.DockerClient, container: str, since: str, tell: Callable[[int], object]
 ) -> Iterator[str]:
-    """The lines of a log from the second of `since` on, with Docker's time in front."""
+    """The lines of a log from the second of `since` on, each after Docker's timestamp."""
     rest = b""
     more = (
         {"since": int(datetime.fromisoformat(f"{since[:19]}+00:00").timestamp())} if since else {}

@@ -1,7 +1,7 @@
 """`prune`: makes the caches smaller. Pinned images stay, the least recently used go first.
 
-A cache is stopped while its blobs go: its memory would go on serving them. What goes from it is
-reckoned once more when it is stopped, so that what was pulled meanwhile stays whole.
+A cache is stopped while its blobs are removed, because it would go on announcing them. What to
+remove is computed again once it is stopped, so that images pulled meanwhile stay complete.
 """
 
 import argparse
@@ -37,17 +37,16 @@ from plan.problems import listed
 from plan.settings.stack import Settings
 from plan.upstreams import slug
 
-# As many as keep the bar moving.
+# Few enough to keep the bar moving.
 REMOVED_AT_ONCE = 500
-# Links, and what nobody has written to for long. What is under way may be gone before `stat`, and
-# is not looked at.
+# Links, and files not written to for long. Files under way may be gone before `stat`: left out.
 _FILES = (
     f"cd {MOUNT} && find . -type f '(' -name link ! -path '*/{STAGING}*/*' -o "
     "'(' -name data -path '*/_uploads/*' -o -name '*.tmp' -o -name '*.new' "
     f"-o -path '*/{STAGING}*/*' ')' -mmin +{UNWRITTEN_MINUTES} ')' "
     "-exec busybox stat -c '%s,%Y %n' {} +"
 )
-# Level by level: what held only empty folders is empty then. No name here has a space.
+# Level by level: a folder of empty folders is empty after that. No name here has a space.
 _EMPTY = (
     'cd "$0" && while found=$(find repositories -mindepth 1 -type d -empty) && [ -n "$found" ]; do '
     'echo "$found" | busybox xargs busybox rmdir || exit 1; done'
@@ -62,9 +61,9 @@ class Arguments:
     Attributes:
         size: of all caches together, as the user writes it.
         lists: files, each a pinned set.
-        talos_versions: whose images are a pinned set each.
-        clusters: names of those whose images are a pinned set each.
-        yes: whether to do it.
+        talos_versions: releases, the images of each a pinned set.
+        clusters: names of clusters, the images of each a pinned set.
+        yes: whether to remove images, and not only show them.
     """
 
     stack: str
@@ -84,40 +83,41 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         dest="size",
         required=True,
         metavar="SIZE",
-        help="of all caches together: 20GB, 500MB or 20GiB",
+        help="size of all caches together, such as 20GB, 500MB or 20GiB",
     )
     image_selection.add_repeatable(
         command,
         "--keep FILE",
         "lists",
-        "a pinned set: a list, one image a line; may be given several times",
+        "keep the images of this list, one per line; may be given several times",
     )
     image_selection.add_repeatable(
         command,
         "--keep-talos VERSION",
         "talos_versions",
-        "a pinned set: what talosctl of that release lists for this version; the node image "
-        "or the installer is not in it; may be given several times",
+        "keep the images that talosctl of that release lists for this version, which are neither "
+        "the node image nor the installer; may be given several times",
     )
     image_selection.add_repeatable(
         command,
         "--keep-cluster NAME",
         "clusters",
-        "a pinned set: all that this cluster of the stack needs to boot; may be given several "
-        "times",
+        "keep all images that this cluster of the stack needs to boot; may be given several times",
     )
     command.add_argument(
         "--platform",
         default=image_selection.DEFAULT_PLATFORM,
-        help="which image of an index a complete set has; all that are there stay "
-        "(default: %(default)s)",
+        help="which entry of a multi-platform image must be there for a kept image to be complete; "
+        "other entries stay too (default: %(default)s)",
     )
-    command.add_argument("--yes", action="store_true", help="do it; without, it is only shown")
+    command.add_argument(
+        "--yes", action="store_true", help="remove the images; without it, only show them"
+    )
     add_json(command)
 
 
 def run(arguments: Arguments) -> int:
-    """Remove the least recently used images down to a size; shows what would go, unless --yes."""
+    """Remove the least recently used images down to a size; without --yes, only show them."""
     settings = stack_files.check(arguments.stack)
     caches = of_settings(settings)
     try:
@@ -128,8 +128,7 @@ def run(arguments: Arguments) -> int:
     sets = _stored(_sets(arguments, {cache.host for cache in caches}, settings), caches)
     client = api.connect()
     days = {
-        host: noted.days
-        for host, noted in ledger.brought_up_to_date(client, arguments.stack, caches).items()
+        host: uses.days for host, uses in ledger.updated(client, arguments.stack, caches).items()
     }
     with opened(client, caches) as volumes:
         read = _read(volumes)
@@ -153,7 +152,7 @@ def _sets(arguments: Arguments, hosts: set[str], settings: Settings) -> Sets:
     for file in arguments.lists:
         name = Path(file).stem
         if name in sets:
-            raise OpsError(f"--keep {file}: there is a set '{name}' already; give it another name")
+            raise OpsError(f"--keep {file}: there is already a set '{name}'; rename the file")
         sets[name] = parse_list(image_selection.read(file), file, hosts)
     for version in arguments.talos_versions:
         sets[f"talos {version}"] = image_selection.of_talos(version, hosts)
@@ -164,7 +163,7 @@ def _sets(arguments: Arguments, hosts: set[str], settings: Settings) -> Sets:
 
 
 def _stored(sets: Sets, caches: Sequence[Cache]) -> Sets:
-    """The sets with the names that volumes, and the ledger, have for their images."""
+    """The sets, with repositories by the names that they have in volumes and in the ledger."""
     by_host = {cache.host: cache for cache in caches}
     return {
         name: tuple(
@@ -176,7 +175,7 @@ def _stored(sets: Sets, caches: Sequence[Cache]) -> Sets:
 
 
 def _read(volumes: Volumes) -> tuple[Volume, ...]:
-    """What every open volume holds."""
+    """The content of every open volume."""
     if not volumes.present:
         return ()
     stores = volumes.stores_as_they_are()
@@ -207,7 +206,7 @@ def _pruned(
     decision: Decision,
     stack: str,
 ) -> dict[str, int]:
-    """Remove what was decided on, cache by cache; host -> bytes of what is left."""
+    """Remove what was decided on, cache by cache; returns host -> bytes that are left."""
     by_host = {volume.host: volume for volume in read}
     after = {}
     for cache in caches:
@@ -222,7 +221,7 @@ def _pruned(
 def _prune(
     client: docker.DockerClient, cache: Cache, sets: Sets, going: Sequence[Going], stack: str
 ) -> int:
-    """Remove these images from a cache that is stopped meanwhile; bytes of what is left."""
+    """Stop a cache and remove these images from it; returns the bytes that are left."""
     _refuse_others(client, cache)
     with (
         stopped(client, cache, stack) as ran,
@@ -237,14 +236,14 @@ def _prune(
 
 
 def _remove(volumes: Volumes, cache: Cache, todo: Removal) -> None:
-    """Whenever this ends, no tag leads to something that is gone: tags go first, blobs last."""
+    """Remove tags first and blobs last: whenever this ends, no tag points to what is gone."""
     root = folder(cache)
     blobs = sorted(todo.blobs)
     count = len(todo.tags) + len(todo.files) + len(blobs)
     with progress_bar.bar(f"pruning {cache.host}", count, unit="file") as bar:
         for files in (todo.tags, todo.files):
             _rm(volumes, [f"{root}/{path}" for path in files], bar.update)
-        # A repository is one to the registry while it has folders; also those of a broken-off run.
+        # To the registry a repository exists while it has folders; an interrupted run left some.
         volumes.run("sh", "-c", _EMPTY, root)
         _rm(volumes, [f"{root}/{blob_folder(digest)}" for digest in blobs], bar.update)
 
@@ -257,13 +256,13 @@ def _rm(volumes: Volumes, paths: Sequence[str], tell: Callable[[int], object]) -
 
 
 def _refuse_others(client: docker.DockerClient, cache: Cache) -> None:
-    """Whoever else has the volume open reads, or writes, what is about to go."""
+    """Stop if another container has the volume: it may read or write what is about to go."""
     users = client.api.containers(filters={"volume": cache.name})
     names = [name.lstrip("/") for user in users for name in user["Names"]]
     if others := [name for name in names if name != cache.name]:
         raise OpsError(
             f"the volume {cache.name} is in use by {', '.join(others)}, perhaps another command of "
-            "this project: wait until it ends, or stop it; nothing of this cache was removed"
+            "this project: wait until it ends, or stop it; nothing was removed from this cache"
         )
 
 
@@ -271,19 +270,19 @@ def _refuse(decision: Decision) -> None:
     """Say why nothing goes, or why a cache is left alone.
 
     Raises:
-        OpsError: what has to stay is larger than the size.
+        OpsError: what must stay is larger than the size.
     """
     refused = list(decision.refused.values())
     reasons = f"\n{listed(refused)}" if refused else ""
     if not decision.fits:
         shown = _telling_apart(decision.floor, decision.budget)
         raise OpsError(
-            f"{shown(decision.floor)} have to stay, of them {shown(decision.pinned)} pinned, more "
-            f"than --to {shown(decision.budget)}: give a larger size, or pin fewer images; nothing "
-            f"was changed{reasons}"
+            f"{shown(decision.floor)} must stay ({shown(decision.pinned)} pinned), more than --to "
+            f"{shown(decision.budget)}: give a larger size, or pin fewer images; nothing was "
+            f"changed{reasons}"
         )
     if reasons:
-        print(f"prune: left alone, because nobody knows what is needed:{reasons}", file=sys.stderr)
+        print(f"prune: left alone, because what is needed is unknown:{reasons}", file=sys.stderr)
 
 
 def _tables(decision: Decision) -> str:
@@ -333,7 +332,7 @@ def _amount(size: int) -> str:
 
 
 def _telling_apart(one: int, other: int) -> Callable[[int], str]:
-    """How to write two sizes: rounded, or every byte where they would look the same."""
+    """How to write two sizes: rounded, or to the byte if they would look the same."""
     return _amount if _amount(one) != _amount(other) else "{:,} bytes".format
 
 

@@ -1,12 +1,11 @@
-"""`repair`: finds blobs whose content is not theirs, or gone, and fetches them again.
+"""`repair`: finds blobs that are damaged or missing, and fetches them again.
 
-The registry does not look at what it serves: one damaged blob fails every pull of its image for
-ever. Removing it is not enough while the registry runs, because it remembers what it had: it is
-stopped meanwhile, so that whoever kills this leaves none that does.
+The registry does not check what it serves: one damaged blob fails every pull of its image for ever.
+Removing the blob from a running registry is not enough, because the registry remembers it. So the
+cache is stopped meanwhile, and stays stopped if this is killed.
 
-Where content expires (`cache.ttl`), what no image needs any more is left alone. An image whose
-blobs have expired with those of another repository is mended: the registry would go on announcing
-them.
+If content expires (`cache.ttl`), what no image needs any more is left alone. An image whose blobs
+have expired with those of another repository is repaired: the registry would go on announcing them.
 """
 
 import argparse
@@ -31,7 +30,7 @@ from plan.caches.cache import Cache, of_settings
 from plan.images.storage import DAMAGED, MISSING, Store, blob_folder
 
 _NOT_STORED = "it was delivered, but not stored; the cache's log says why"
-_STILL = "what is in the volume is damaged, still or again"
+_STILL = "the blob in the volume is still damaged, or damaged again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +40,8 @@ class Outcome:
     Attributes:
         problem: DAMAGED or MISSING.
         size: in bytes, of the file that was damaged.
-        fetched: whether it was fetched again, and is whole in the volume now.
-        why_not: why it is not; empty if it is, or if it is gone and no image needs it.
+        fetched: whether it was fetched again, and is undamaged in the volume now.
+        why_not: why not; empty if it is, or if it was removed and no image needs it.
     """
 
     host: str
@@ -67,33 +66,34 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: Arguments) -> int:
-    """Remove damaged blobs and fetch them again; 1 if one could not be."""
+    """Replace damaged and missing blobs; exits with 1 if one could not be fetched again."""
     settings = stack_secrets.settings_of(arguments.stack)
     client = api.connect()
     with opened(client, of_settings(settings), writable=True) as volumes:
         stores = volumes.stores()
-        everything = {host: held.blobs for host, held in stores.items()}
+        everything = {host: store.blobs for host, store in stores.items()}
         missing = _missing(volumes, stores)
         damaged = {
-            host: found | missing[host]
-            for host, found in volume_hashes.damaged(volumes, stores, everything).items()
+            host: digests | missing[host]
+            for host, digests in volume_hashes.damaged(volumes, stores, everything).items()
         }
-        sick = [cache for cache in volumes.present if damaged[cache.host]]
-        silent = {
+        to_repair = [cache for cache in volumes.present if damaged[cache.host]]
+        unavailable = {
             cache.host: _removed(
                 client, volumes, cache, damaged[cache.host] - missing[cache.host], arguments.stack
             )
-            for cache in sick
+            for cache in to_repair
         }
         offline = "the stack is offline" if settings.offline else None
         reasons: dict[tuple[str, str], str | None] = {}
         # Their real sizes are not known: the files were damaged.
         with progress_bar.bar("fetching", None) as bar:
-            for cache in sick:
-                why_not = silent[cache.host] or offline
+            for cache in to_repair:
+                why_not = unavailable[cache.host] or offline
                 for digest in sorted(damaged[cache.host]):
-                    held = stores[cache.host]
-                    reasons[cache.host, digest] = _fetched(cache, held, digest, why_not, bar.update)
+                    store = stores[cache.host]
+                    why = _fetched(cache, store, digest, why_not, bar.update)
+                    reasons[cache.host, digest] = why
         outcomes = _outcomes(volumes, stores, reasons)
         uploads = volumes.remove_uploads()
     print(_as_json(outcomes, uploads) if arguments.as_json else _report(outcomes, stores, uploads))
@@ -101,12 +101,12 @@ def run(arguments: Arguments) -> int:
 
 
 def _missing(volumes: Volumes, stores: Mapping[str, Store]) -> dict[str, frozenset[str]]:
-    """Host -> blobs that are linked and not there, nor were when they were looked for before.
+    """Host -> blobs that are linked but not there, in two listings.
 
-    What is stored while a volume is listed may show its link alone.
+    Of a blob that is stored while a volume is listed, the link may show alone.
     """
-    again = volumes.stores() if any(held.gone for held in stores.values()) else stores
-    return {host: held.gone & again[host].gone for host, held in stores.items()}
+    again = volumes.stores() if any(store.gone for store in stores.values()) else stores
+    return {host: store.gone & again[host].gone for host, store in stores.items()}
 
 
 def _removed(
@@ -116,29 +116,29 @@ def _removed(
     digests: Collection[str],
     stack: str,
 ) -> str | None:
-    """Remove blobs from a cache that is stopped meanwhile; why it can't be asked then, if so.
+    """Stop a cache and remove blobs from it; returns why it can't fetch afterwards, or None.
 
-    With its memory goes what it remembers of blobs whose files are gone.
+    A restart also makes it forget blobs whose files are gone.
     """
     paths = [f"{folder(cache)}/{blob_folder(digest)}" for digest in sorted(digests)]
     try:
         with stopped(client, cache, stack) as ran:
             if paths:
                 volumes.run("busybox", "rm", "-rf", *paths)
-        return not_back(cache) if ran else "its cache does not run"
+        return not_back(cache) if ran else "its cache is not running"
     except (OpsError, APIError) as error:
         return str(error)
 
 
 def _fetched(
-    cache: Cache, held: Store, digest: str, why_not: str | None, tell: Callable[[int], object]
+    cache: Cache, store: Store, digest: str, why_not: str | None, tell: Callable[[int], object]
 ) -> str | None:
-    """Ask for a blob in the first repository that has it; the others have it then too.
+    """Fetch a blob through the first repository that links it; the others have it then too.
 
     Returns:
-        Why it did not come; None if it did, and if no image needs it.
+        Why that failed; None if it did not, and if no image needs the blob.
     """
-    manifest_of, layer_of = _needing(held, digest)
+    manifest_of, layer_of = _needing(store, digest)
     if why_not or not (manifest_of or layer_of):
         return why_not
     registry = fetch.of_cache(cache)
@@ -152,23 +152,23 @@ def _fetched(
     return None
 
 
-def _needing(held: Store, digest: str) -> tuple[list[str], list[str]]:
-    """The repositories that have it as a manifest, and as a config or layer."""
+def _needing(store: Store, digest: str) -> tuple[list[str], list[str]]:
+    """The repositories that link it as a manifest, and as a config or layer."""
     return (
-        [name for name, one in held.repositories.items() if digest in one.revisions],
-        [name for name, one in held.repositories.items() if digest in one.layers],
+        [name for name, links in store.repositories.items() if digest in links.revisions],
+        [name for name, links in store.repositories.items() if digest in links.layers],
     )
 
 
 def _outcomes(
     volumes: Volumes, stores: Mapping[str, Store], reasons: Mapping[tuple[str, str], str | None]
 ) -> list[Outcome]:
-    """What has become of every blob that was damaged, as the volumes have it now.
+    """The outcome for every blob that was damaged or missing, by what is in the volumes now.
 
     Args:
-        volumes: open still.
-        stores: what they held before.
-        reasons: (host, digest) -> why it did not come, None if it did, for each of them.
+        volumes: still open.
+        stores: what was in them before.
+        reasons: (host, digest) -> why it was not fetched, None if it was, for each of these blobs.
     """
     needed = {(host, digest) for host, digest in reasons if any(_needing(stores[host], digest))}
     after = _settled(volumes, {key for key in needed if not reasons[key]})
@@ -185,13 +185,13 @@ def _outcomes(
             why_not = why_not or _NOT_STORED
         else:
             why_not = None
-        held = stores[host].blobs
+        before = stores[host].blobs
         outcomes.append(
             Outcome(
                 host=host,
                 digest=digest,
-                problem=DAMAGED if digest in held else MISSING,
-                size=held.get(digest, 0),
+                problem=DAMAGED if digest in before else MISSING,
+                size=before.get(digest, 0),
                 fetched=there and not why_not,
                 why_not=why_not or "",
             )
@@ -200,7 +200,7 @@ def _outcomes(
 
 
 def _settled(volumes: Volumes, wanted: Collection[tuple[str, str]]) -> dict[str, Store]:
-    """The volumes once they hold these (host, digest), or when that takes too long."""
+    """What is in the volumes once they have these (host, digest), or when that takes too long."""
     return waiting.until(
         lambda stores: all(digest in stores[host].blobs for host, digest in wanted),
         volumes.stores,
@@ -210,26 +210,26 @@ def _settled(volumes: Volumes, wanted: Collection[tuple[str, str]]) -> dict[str,
 
 
 def _report(outcomes: list[Outcome], stores: Mapping[str, Store], uploads: tuple[int, int]) -> str:
-    lines = [f"{outcome.host}  {outcome.digest}  {_in_words(outcome)}" for outcome in outcomes]
-    blobs = sum(len(held.blobs) for held in stores.values())
+    lines = [f"{outcome.host}  {outcome.digest}  {_text(outcome)}" for outcome in outcomes]
+    blobs = sum(len(store.blobs) for store in stores.values())
     missing = sum(outcome.problem == MISSING for outcome in outcomes)
     lines.append(f"{blobs} blobs hashed, {len(outcomes) - missing} damaged, {missing} missing")
     if uploads[0]:
         lines.append(
-            f"{uploads[0]} unfinished downloads removed ({uploads[1]} bytes): nobody has written "
-            "to them for an hour"
+            f"{uploads[0]} unfinished downloads removed ({uploads[1]} bytes): not written to for "
+            "an hour"
         )
     if any(outcome.why_not for outcome in outcomes):
-        lines.append("what is missing now comes with the next pull, with warm, or with import")
+        lines.append("to get what is still missing: pull the image again, or run warm or import")
     return "\n".join(lines)
 
 
-def _in_words(outcome: Outcome) -> str:
+def _text(outcome: Outcome) -> str:
     before = "its file was gone" if outcome.problem == MISSING else "removed"
     if outcome.fetched:
         return f"{before}, fetched again"
     if outcome.why_not == _STILL:
-        return f"not mended: {_STILL}"
+        return f"not repaired: {_STILL}"
     return (
         f"{before}, not fetched again: {outcome.why_not}"
         if outcome.why_not

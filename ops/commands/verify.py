@@ -1,8 +1,8 @@
-"""`verify`: proof that every image of a list is complete in the caches, without asking anybody.
+"""`verify`: proves that every image of a list is complete in the caches, without any upstream.
 
-It reads the caches' volumes and nothing else, in a container that has no network, so the upstreams
-can't be asked; whether the caches run makes no difference. Of images behind Harbor it asks Harbor's
-API what it lists as held, which fetches nothing either; their content is not hashed.
+It only reads the caches' volumes, in a container without network, so no upstream can be reached;
+the caches need not run. Images behind Harbor are looked up in Harbor's API, which fetches nothing
+either; their content is not hashed.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: Arguments) -> int:
-    """Prove that images are complete in the caches; 1 if one is not, or if there is none."""
+    """Prove that images are complete in the caches; exits with 1 if one is not, or if none is."""
     stack, settings = arguments.stack, stack_files.check(arguments.stack)
     platform = parse_platform(arguments.selection.platform)
     hosts = {upstream.host for upstream in settings.upstreams}
@@ -51,7 +51,7 @@ def run(arguments: Arguments) -> int:
     ):
         status = backend.status(images, platform, deep=arguments.deep)
         results, strays = (*results, *status.results), (*strays, *status.strays)
-    if not selected:  # what a list names is asked for, whatever it is
+    if not selected:  # an image that a list names counts, whatever it is
         aside = tuple(result for result in results if result.is_aside)
         results = tuple(result for result in results if not result.is_aside)
     if arguments.as_json:
@@ -62,14 +62,14 @@ def run(arguments: Arguments) -> int:
 
 
 def _is_complete(results: Sequence[Result], strays: Sequence[tuple[str, str]]) -> bool:
-    """Nothing at all proves nothing: a cache that was never filled is no complete one."""
+    """No images prove nothing: a cache that was never filled is not complete."""
     return bool(results) and not strays and not any(result.faults for result in results)
 
 
 def told_aside(result: Result) -> str:
-    """Why it is not one of the images, in a line."""
+    """Why a result does not count as an image, in one line."""
     why = {
-        storage.LOOKED_AT: "only its manifest was asked for, never the image",
+        storage.LOOKED_AT: "only its manifest was requested, never the image",
         storage.ATTACHED: f"belongs to {storage.subject_of(result.image.tag)}, and is incomplete",
     }
     return f"{result.image}: {why[result.kind]}"
@@ -87,12 +87,12 @@ def _table(
             lines.append(f"            {result.advice}")
     lines += [f"damaged     {host:<60}  blob {digest}" for host, digest in strays]
     if not results:
-        lines.append("the caches hold no image: pull some, fill them with warm, or import")
+        lines.append("the caches have no images: pull some, or run warm or import")
     complete = sum(not result.faults for result in results)
     size = sum(result.size for result in results) / 1e6
     lines.append(f"{complete} of {len(results)} images are complete ({size:.1f} MB)")
     if strays or any(result.faults and not result.advice for result in results):
-        lines.append("missing parts: warm; damaged or wrong size: repair")
+        lines.append("to fetch missing parts, run warm; to replace damaged ones, run repair")
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """`warm`: fills the caches before a cluster boots, so that every byte comes from upstream once.
 
-Several nodes that pull one image at once would make a cold cache fetch it several times.
+If several nodes pull one image at once through a cold cache, it fetches the image several times.
 """
 
 import argparse
@@ -38,15 +38,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--parallel",
         type=int,
         default=DEFAULT_PARALLEL,
-        help="how many to fetch at once (default: %(default)s)",
+        help="how many downloads at once (default: %(default)s)",
     )
     add_json(command)
 
 
 def run(arguments: Arguments) -> int:
-    """Fill the caches with the images of a list; 1 if one is not complete afterwards."""
+    """Fill the caches with the images of a list; exits with 1 if one is incomplete afterwards."""
     if arguments.parallel < 1:
-        raise OpsError(f"--parallel {arguments.parallel}: at least 1")
+        raise OpsError(f"--parallel {arguments.parallel}: must be at least 1")
     paths = below_paths(stack_files.check(arguments.stack))
     settings = stack_secrets.settings_of(arguments.stack, upstreams=paths)
     platform = parse_platform(arguments.selection.platform)
@@ -54,14 +54,14 @@ def run(arguments: Arguments) -> int:
     images = image_selection.named(arguments.selection, arguments.stack, hosts, settings)
     if not images:
         raise OpsError(
-            "which images? --images FILE, --talos VERSION, --cluster NAME or --nodes NAME"
+            "no images selected: add --images FILE, --talos VERSION, --cluster NAME or --nodes NAME"
         )
     reports: dict[str | None, FillReport] = {}
     trouble: tuple[str | None, OpsError] | None = None
     for backend, wanted in backends_of(images, arguments.stack, settings, lambda: settings):
         try:
             reports[backend.name] = backend.fill(wanted, platform, arguments.parallel)
-        except OpsError as error:  # what came before is told all the same
+        except OpsError as error:  # raised below, after the reports so far
             trouble = backend.name, error
             break
     if arguments.as_json and (shown := _as_json(reports, trouble)):

@@ -271,7 +271,7 @@ def test_another_platform_is_fetched_alone(up, embedded_upstream):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "which images?"),
+        ((), "no images selected"),
         (("--cluster", "dev"), "the stack has no cluster 'dev'; its clusters: none"),
         (("--images", "nowhere.txt"), "the list nowhere.txt can't be read"),
         (("--images", "/dev/null"), "at least one image"),

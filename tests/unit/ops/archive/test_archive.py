@@ -329,11 +329,9 @@ def left_out(kind, tag="v1"):
 AMD64 = Platform(os="linux", architecture="amd64")
 
 
-def test_what_nobody_has_pulled_is_left_out_and_that_is_no_failure(capsys):
+def test_what_was_never_pulled_is_left_out_and_that_is_not_a_failure(capsys):
     assert export._tell_left_out([left_out(storage.LOOKED_AT)], AMD64) == 0
-    assert capsys.readouterr().err == (
-        "left out: docker.io/team/a:v1: only its manifest was asked for, never the image\n"
-    )
+    assert "docker.io/team/a:v1: only its manifest" in capsys.readouterr().err
     assert export._tell_left_out([], AMD64) == 0
 
 

@@ -49,7 +49,7 @@ def test_what_is_under_way_is_not_looked_at(volume):
     assert found(volume.parents[3]) == {LINK: 5}
 
 
-def test_what_nobody_has_written_to_for_long_is_left_over(volume):
+def test_what_was_not_written_to_for_long_is_left_over(volume):
     then = time.time() - OLD_SECONDS
     for name in (*LEFT_OVER, LINK, BLOB):
         os.utime(volume / name, (then, then))
@@ -88,8 +88,8 @@ def test_what_a_cluster_needs_is_pinned_with_its_node_image(talosctl):
     }
 
 
-def test_a_cluster_that_there_is_not_is_told():
-    with pytest.raises(OpsError, match="the stack has no cluster 'dev'; its clusters: none"):
+def test_an_unknown_cluster_is_refused():
+    with pytest.raises(OpsError, match="no cluster 'dev'; its clusters: none"):
         sets("--keep-cluster", "dev")
 
 
@@ -102,20 +102,16 @@ def refusal(**sizes):
 @pytest.mark.parametrize(
     ("floor", "budget", "said"),
     [
-        (102_400, 100_000, "102.4 kB have to stay, of them 900 B pinned, more than --to 100.0 kB"),
-        (
-            100_010,
-            100_000,
-            "100,010 bytes have to stay, of them 900 bytes pinned, more than --to 100,000 bytes",
-        ),
-        (3_000_000_001, 3_000_000_000, "3,000,000,001 bytes have to stay"),
-        (8_100_000, 1_000_000, "8.1 MB have to stay"),
+        (102_400, 100_000, ["102.4 kB", "900 B", "--to 100.0 kB"]),
+        (100_010, 100_000, ["100,010 bytes", "900 bytes", "--to 100,000 bytes"]),
+        (3_000_000_001, 3_000_000_000, ["3,000,000,001 bytes", "--to 3,000,000,000 bytes"]),
+        (8_100_000, 1_000_000, ["8.1 MB", "--to 1.0 MB"]),
     ],
 )
 def test_rounding_does_not_hide_why_nothing_goes(floor, budget, said):
     with pytest.raises(OpsError) as refused:
         prune._refuse(refusal(floor=floor, pinned=900, budget=budget))
-    assert str(refused.value).startswith(said)
+    assert all(text in str(refused.value) for text in said)
 
 
 @pytest.mark.parametrize(
