@@ -1,4 +1,4 @@
-"""Boot assets of an archive: what talosctl would download, brought into its folder."""
+"""Boot assets of an archive: what talosctl would download, put into its folder."""
 
 import shutil
 import stat
@@ -22,9 +22,9 @@ PROGRAM, FILE = 0o755, 0o644
 
 @contextmanager
 def staging(prefix: str) -> Iterator[Path]:
-    """A folder for boot assets until all of them are there; not where export looks for them."""
+    """A folder for boot assets until all of them are there; export does not look into it."""
     staged = root() / f"{STAGING}-{prefix}"
-    shutil.rmtree(staged, ignore_errors=True)  # of an import that was killed
+    shutil.rmtree(staged, ignore_errors=True)  # a killed import left it
     try:
         yield staged
     finally:
@@ -32,7 +32,7 @@ def staging(prefix: str) -> Iterator[Path]:
 
 
 def take(asset: BootAsset, content: IO[bytes], staged: Path) -> None:
-    """Read a boot asset into the folder; ArchiveError if it is another one."""
+    """Write a boot asset into the folder; ArchiveError if its digest is wrong."""
     file = staged / asset.path
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("xb") as opened_file:
@@ -41,7 +41,7 @@ def take(asset: BootAsset, content: IO[bytes], staged: Path) -> None:
 
 
 def place(assets: Sequence[BootAsset], staged: Path) -> None:
-    """Put boot assets, all of them there and right, where talosctl looks for them."""
+    """Move boot assets that are complete and checked to where talosctl looks for them."""
     for asset in assets:
         target = root() / asset.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -65,16 +65,16 @@ def downloaded() -> tuple[BootAsset, ...]:
         for path in sorted((folder / name).rglob("*"))
         if path.is_file() and not path.is_symlink()
     ]
-    found = {path: path.stat() for path in files}
-    with progress_bar.bar("hashing boot assets", sum(one.st_size for one in found.values())) as bar:
+    stats = {path: path.stat() for path in files}
+    with progress_bar.bar("hashing boot assets", sum(s.st_size for s in stats.values())) as bar:
         return tuple(
             BootAsset(
                 path=str(path.relative_to(folder)),
                 digest=_digest_of(path, bar.update),
-                size=one.st_size,
-                executable=bool(one.st_mode & stat.S_IXUSR),
+                size=of_file.st_size,
+                executable=bool(of_file.st_mode & stat.S_IXUSR),
             )
-            for path, one in found.items()
+            for path, of_file in stats.items()
         )
 
 

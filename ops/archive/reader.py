@@ -1,7 +1,7 @@
-"""Reads a tar archive from front to back, and no more of it than was asked for.
+"""Reads a tar archive from front to back, and no more of it than is requested.
 
-An archive comes from elsewhere. A few bytes of it can stand for gigabytes of zeros, in a member and
-in what tar may put before one (long names, extended headers), which `tarfile` takes into memory.
+Archives are untrusted. A few bytes can expand to gigabytes, in a member and in what tar may put
+before one (long names, extended headers), which `tarfile` reads into memory.
 """
 
 import gzip
@@ -17,10 +17,10 @@ from plan.images.archive import ArchiveError
 
 # What comes before a member: a header of 512 bytes and, for a long name, up to two more.
 HEADER_BYTES = 64 * 1024
-# What they begin with.
+# The magic numbers that compressed archives begin with.
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-# Of what was unpacked zstd keeps this much at hand. Export needs 2 MiB, and every decoder should
-# give 8 MiB (RFC 8878); the library would give 128 MiB.
+# Zstd keeps this much unpacked data in memory. Export needs 2 MiB, and every decoder should allow
+# 8 MiB (RFC 8878); the library would allow 128 MiB.
 WINDOW_BYTES = 8 * 1024 * 1024
 
 
@@ -30,7 +30,7 @@ class Members:
     def __init__(self, archive: tarfile.TarFile, limited: "_Limited") -> None:
         self._archive = archive
         self._limited = limited
-        self._last = 0  # bytes of the last member: what nobody has read of it is read by the next
+        self._last = 0  # bytes of the last member: the next one reads what is left of it
 
     def next(self) -> tarfile.TarInfo | None:
         """The next member; None at the end.
@@ -40,24 +40,23 @@ class Members:
         """
         self._limited.allow(HEADER_BYTES + self._last)
         self._last = 0
-        # It would keep what it has read of all of them.
+        # `tarfile` would keep the headers of all members.
         self._archive.members = []  # type: ignore[attr-defined]  # the stubs leave it out
         self._archive.pax_headers = {}
         return self._archive.next()
 
     def content(self, member: tarfile.TarInfo, most: int) -> IO[bytes]:
-        """What the member that came last holds.
+        """The content of the last member.
 
         Raises:
-            ArchiveError: it is larger than `most` bytes, or no plain file.
+            ArchiveError: it is larger than `most` bytes, or not a regular file.
         """
         content = self._archive.extractfile(member) if member.isreg() else None
         if content is None:
-            raise ArchiveError(f"{member.name} is no plain file")
+            raise ArchiveError(f"{member.name} in it is not a regular file")
         if not 0 <= member.size <= most:
             raise ArchiveError(
-                f"{member.name} in it has {member.size} bytes, and not more than {most} are "
-                "expected there"
+                f"{member.name} in it has {member.size} bytes, but at most {most} are expected"
             )
         self._limited.allow(member.size)
         self._last = member.size
@@ -79,7 +78,7 @@ def opened(file: io.BufferedReader) -> Iterator[Members]:
 
 
 def _plain(file: io.BufferedReader) -> AbstractContextManager["_Readable"]:
-    """`tarfile` would look at nothing but the bytes before they are unpacked."""
+    """The unpacked bytes, so that the limit holds for these."""
     start = file.peek(len(ZSTD))
     if start.startswith(GZIP):
         return gzip.GzipFile(fileobj=file)
@@ -94,7 +93,7 @@ class _Readable(Protocol):
 
 
 class _Limited(io.RawIOBase):
-    """Gives as many bytes as are allowed, and some that `tarfile` reads ahead."""
+    """Gives as many bytes as are allowed, plus what `tarfile` reads ahead."""
 
     def __init__(self, file: _Readable) -> None:
         self._file = file
@@ -107,5 +106,5 @@ class _Limited(io.RawIOBase):
         some = self._file.read(size)
         self._left -= len(some)
         if self._left < 0:
-            raise ArchiveError("it has more in it than it says: it was not made by export")
+            raise ArchiveError("it has more data than it declares: export did not create it")
         return some

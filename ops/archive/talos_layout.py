@@ -63,8 +63,8 @@ def reader(path: Path) -> Callable[[], Files]:
         layer = _layer(path)
         return lambda: _tarred(layer)
     raise ArchiveError(
-        f"it is a folder without {MANIFEST_FOLDER} and without {INDEX}: neither layout of "
-        "talosctl image cache-create"
+        f"it is a folder with neither {MANIFEST_FOLDER} nor {INDEX}: talosctl image cache-create "
+        "did not create it"
     )
 
 

@@ -11,7 +11,7 @@ import zstandard
 from ops.errors import OpsError
 from plan.images.digest import Hashed
 
-# Layers are compressed already: more would cost time and gain nothing.
+# Layers are compressed already: a higher level would cost time and gain nothing.
 LEVEL = 3
 BLOCK = 512
 PRIVATE = 0o600
@@ -45,8 +45,8 @@ class ArchiveWriter:
         self._out.write(b"\0" * (-size % BLOCK))
         if written != size or digest not in ("", hashed.digest):
             raise OpsError(
-                f"{name} is damaged: {written} bytes with digest {hashed.digest}, and not {size} "
-                f"bytes with {digest or 'any'}. Run repair, then export again"
+                f"{name} is damaged: {written} bytes with digest {hashed.digest} instead of {size} "
+                f"bytes with {digest or 'any digest'}. Run repair, then export again"
             )
 
 

@@ -20,7 +20,7 @@ from typing import IO
 
 import docker
 import zstandard
-from docker.errors import APIError, ImageNotFound
+from docker.errors import APIError, ImageLoadError, ImageNotFound
 from requests import RequestException
 
 from host import progress_bar
@@ -209,7 +209,7 @@ def _load_checked(checked: IO[bytes], client: docker.DockerClient, image: str, l
         with api.sent(chunks(checked)) as content:
             client.images.load(content)
         client.images.get(image)
-    except (APIError, ImageNotFound) as error:
+    except (APIError, ImageLoadError) as error:
         raise ArchiveError(f"Docker can't load its registry image: {error}") from error
 
 

@@ -74,7 +74,7 @@ class NewStackArguments:
 
 
 def up(arguments: Arguments) -> int:
-    """Check the stack file, clear what a killed run left, free moved ports, then `pulumi up`."""
+    """Start the caches and clusters of a stack: check its file, clean up, then `pulumi up`."""
     settings = _prepare(arguments.stack)
     _clear_interrupted(arguments.stack)
     ledger.note(arguments.stack)
@@ -85,13 +85,13 @@ def up(arguments: Arguments) -> int:
 
 
 def preview(arguments: Arguments) -> int:
-    """Check the stack file, then `pulumi preview`."""
+    """Show what `up` would change: check the stack file, then `pulumi preview`."""
     _prepare(arguments.stack)
     return cli.run(arguments.command, arguments.stack, "preview")
 
 
 def down(arguments: Arguments) -> int:
-    """`pulumi destroy`: remove clusters and containers; the volumes stay (`cache.onDestroy`)."""
+    """Remove clusters and containers (`pulumi destroy`); volumes stay, see `cache.onDestroy`."""
     stack_files.path_of(arguments.stack)
     cli.select(arguments.stack)
     _clear_interrupted(arguments.stack)
@@ -105,7 +105,7 @@ def down(arguments: Arguments) -> int:
 
 
 def cluster_up(arguments: Arguments) -> int:
-    """`up` for a stack with a cluster: starts its caches too, and keeps what is up already."""
+    """Like `up`, but only for a stack with a cluster; what is up already stays."""
     if not stack_files.check(arguments.stack).clusters:
         raise OpsError(
             f"the stack '{arguments.stack}' has no cluster: add 'cluster' to its file, or use a "
@@ -115,7 +115,7 @@ def cluster_up(arguments: Arguments) -> int:
 
 
 def cluster_down(arguments: ClusterDownArguments) -> int:
-    """`pulumi destroy` for the clusters only, or for one of them: the caches stay."""
+    """Remove only the clusters, or one of them (`pulumi destroy`); the caches stay."""
     stack_files.path_of(arguments.stack)
     cli.select(arguments.stack)
     _clear_interrupted(arguments.stack)
@@ -129,7 +129,7 @@ def cluster_down(arguments: ClusterDownArguments) -> int:
 
 
 def outputs(arguments: OutputsArguments) -> int:
-    """Print the stack's outputs, or only one of them; as text or as JSON."""
+    """Print the outputs of a stack, or only one of them, as text or JSON."""
     stack_files.path_of(arguments.stack)
     cli.select(arguments.stack)
     exported = cli.stack_outputs(arguments.stack)

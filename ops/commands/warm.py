@@ -38,6 +38,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--parallel",
         type=int,
         default=DEFAULT_PARALLEL,
+        metavar="N",
         help="how many downloads at once (default: %(default)s)",
     )
     add_json(command)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 import zstandard
-from docker.errors import ImageNotFound
+from docker.errors import APIError, ImageLoadError, ImageNotFound
 
 from ops.archive import boot_assets, reader
 from ops.archive.writer import ArchiveWriter, new_archive
@@ -58,7 +58,7 @@ def members(path):
         return {member.name: read.extractfile(member).read() for member in read}
 
 
-def test_an_archive_has_its_name_when_it_is_whole(path):
+def test_an_archive_gets_its_name_when_it_is_complete(path):
     write(path)
     assert members(path) == CONTENT
     assert list(path.parent.iterdir()) == [path]
@@ -123,15 +123,18 @@ def test_the_lock_comes_first_and_has_the_digest_of_the_registry_image(path):
 
 
 class NoImageDouble(ImageDouble):
-    """A double of a Docker without the image, which takes whatever it is given."""
+    """A double of a Docker without the image, which loads anything, or fails with `error`."""
 
     loaded = None
+    error = None
 
     def get(self, name):
         if self.loaded is None:
             raise ImageNotFound(name)
 
     def load(self, content):
+        if self.error:
+            raise self.error
         self.loaded = b"".join(content)
 
 
@@ -158,13 +161,21 @@ def test_a_registry_image_that_was_changed_is_not_given_to_docker(tmp_path):
     assert docker.loaded is None
 
 
+@pytest.mark.parametrize("error", [APIError("500"), ImageLoadError("500")])
+def test_an_image_that_docker_can_not_load_is_blamed_on_the_archive(tmp_path, error):
+    docker = NoImageDouble()
+    docker.error = error
+    with pytest.raises(ArchiveError, match="500"):
+        loaded(tmp_path, docker, b"abc", OF_ABC)
+
+
 @pytest.mark.parametrize(
     ("size", "content", "digest"),
     [(3, b"ab", ""), (2, b"abc", ""), (2, b"ab", f"sha256:{'0' * 64}")],
 )
 def test_a_member_that_is_not_what_it_should_be_is_refused(path, size, content, digest):
-    with pytest.raises(OpsError, match="sick is damaged"), new_archive(path) as writer:
-        writer.add("sick", size, [content], digest)
+    with pytest.raises(OpsError, match="layer is damaged"), new_archive(path) as writer:
+        writer.add("layer", size, [content], digest)
     assert not path.exists()
 
 
@@ -181,7 +192,7 @@ def exported(file):
     return export.run(arguments.read(export.Arguments, namespace))
 
 
-def test_a_folder_that_is_not_there_is_told_before_docker_is_asked(tmp_path, monkeypatch):
+def test_a_missing_folder_is_reported_before_docker_is_used(tmp_path, monkeypatch):
     monkeypatch.setattr(api, "connect", pytest.fail)
     with pytest.raises(OpsError, match=r"there is no folder .*/nowhere: create it"):
         exported(tmp_path / "nowhere" / "all.tar.zst")
@@ -212,7 +223,7 @@ def imported(file):
 
 @pytest.fixture
 def importing_fails(monkeypatch, tmp_path):
-    """Gives what comes of an import in the middle of which this is raised."""
+    """Runs an import in the middle of which this error is raised."""
     file = tmp_path / "all.tar.zst"
     file.touch()
 
@@ -227,7 +238,7 @@ def importing_fails(monkeypatch, tmp_path):
 
 
 def test_two_imports_at_once_wait_for_each_other(monkeypatch, tmp_path):
-    """Each would take away what the other has half staged."""
+    """Each would remove the other's staged files."""
     file = tmp_path / "all.tar.zst"
     file.touch()
     inside, most = 0, 0
@@ -249,17 +260,17 @@ def test_two_imports_at_once_wait_for_each_other(monkeypatch, tmp_path):
 
 def test_a_full_disk_is_not_blamed_on_the_archive(importing_fails):
     full = OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(OpsError, match=r"importing .* failed: .*No space left .* again$"):
+    with pytest.raises(OpsError, match=r"^importing .*No space left"):
         importing_fails(full)
 
 
-def test_a_docker_that_goes_away_is_not_blamed_on_the_archive(importing_fails):
+def test_a_docker_that_stops_answering_is_not_blamed_on_the_archive(importing_fails):
     with pytest.raises(requests.ConnectionError):
         importing_fails(requests.ConnectionError("aborted"))
 
 
-def test_an_archive_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(OpsError, match=r"nowhere\.tar\.zst can't be read: .*No such file"):
+def test_a_missing_archive_is_reported(tmp_path):
+    with pytest.raises(OpsError, match=r"nowhere\.tar\.zst can't be read"):
         imported(tmp_path / "nowhere.tar.zst")
 
 
@@ -308,12 +319,11 @@ def test_a_boot_asset_that_was_changed_leaves_the_one_that_is_there(tmp_path, mo
 
 def test_boot_assets_that_a_killed_import_has_staged_go_with_the_next(tmp_path, monkeypatch):
     monkeypatch.setattr(boot_assets, "root", lambda: tmp_path)
-    monkeypatch.setattr(boot_assets, "root", lambda: tmp_path)
     killed = boot_assets.staging("registry")
     left = killed.__enter__() / "cache" / "vmlinuz"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half of it")
-    assert boot_assets.downloaded() == (), "nobody takes it for a download of talosctl's"
+    assert boot_assets.downloaded() == (), "it is not a download of talosctl's"
     with boot_assets.staging("other"):
         assert left.exists(), "another stack's import may be under way"
     with boot_assets.staging("registry"):
@@ -338,12 +348,12 @@ def test_what_was_never_pulled_is_left_out_and_that_is_not_a_failure(capsys):
 def test_an_image_that_is_left_out_is_named_and_is_a_failure(capsys):
     assert export._tell_left_out([left_out(storage.IMAGE)], AMD64) == 1
     said = capsys.readouterr().err
-    assert "1 images are left out, because they are not complete for linux/amd64" in said
+    assert "linux/amd64" in said
     assert said.splitlines()[-1].strip() == "docker.io/team/a:v1"
 
 
-def test_without_anything_to_export_it_says_what_to_do():
-    with pytest.raises(OpsError, match="the caches hold no image"):
+def test_without_a_complete_image_export_is_refused():
+    with pytest.raises(OpsError, match="warm"):
         export._refuse_incomplete([], AMD64)
-    with pytest.raises(OpsError, match="1 images are not complete for linux/amd64"):
+    with pytest.raises(OpsError, match=r"linux/amd64[\s\S]*docker\.io/team/a:v1"):
         export._refuse_incomplete([left_out(storage.IMAGE)], AMD64)

@@ -1,4 +1,4 @@
-"""Archives that stand for more than they are: a few kilobytes that would become gigabytes."""
+"""Archives that expand to more than they declare: a few kilobytes would become gigabytes."""
 
 import hashlib
 import json
@@ -16,7 +16,6 @@ from ops.docker import api
 from ops.errors import OpsError
 from plan.images import archive
 from plan.images.archive import ArchiveError, Lock
-from tests.unit.ops.archive.test_talos_layout import flat
 
 MIB = 1024 * 1024
 # Far above what a refusal takes, far below what the bombs below would become.
@@ -86,7 +85,7 @@ BOMBS = {
 }
 
 
-def test_what_nobody_reads_of_a_member_is_passed_over(tmp_path):
+def test_what_is_not_read_of_a_member_is_skipped(tmp_path):
     """However large it is: it was allowed. What comes before the next member stays bounded."""
     path = tmp_path / "archive.tar"
     large = b"a" * (3 * MIB)
@@ -101,17 +100,17 @@ def test_what_nobody_reads_of_a_member_is_passed_over(tmp_path):
         assert members.content(last, 3).read() == b"end"
         assert members.next() is None
     with path.open("rb") as file, reader.opened(file) as members:
-        members.next()  # its content was not asked for, so its size was not looked at
-        with pytest.raises(ArchiveError, match="more in it than it says"):
+        members.next()  # its content was not requested, so its size was not checked
+        with pytest.raises(ArchiveError, match="more data than it declares"):
             members.next()
 
 
 @pytest.fixture
 def no_docker(monkeypatch, tmp_path):
-    """A Docker that has the registry's image, and whose volumes nobody looks into."""
+    """A Docker that has the registry's image, and whose volumes are not opened."""
     images = SimpleNamespace(get=lambda name: name)
     monkeypatch.setattr(api, "connect", lambda: SimpleNamespace(images=images))
-    monkeypatch.setattr(import_archive, "opened", opened_by_nobody)
+    monkeypatch.setattr(import_archive, "opened", lambda *_, **__: NoVolumes())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
 
 
@@ -134,10 +133,6 @@ class NoVolumes:
 
     def link(self, links):
         assert not links
-
-
-def opened_by_nobody(*_, **__):
-    return NoVolumes()
 
 
 def imported(path):
@@ -166,25 +161,25 @@ def test_the_largest_registry_image_is_never_spooled_where_docker_has_it(
     assert imported(bomb(tmp_path / "all.tar.zst", WHOLE, [b"\0" * 1024])) == 0
 
 
-def test_a_registry_image_that_docker_lacks_is_bounded_too(no_docker, tmp_path, monkeypatch):
+def test_a_registry_image_that_docker_does_not_have_is_bounded(no_docker, tmp_path, monkeypatch):
     def get(name):
         raise ImageNotFound(name)
 
     docker = SimpleNamespace(images=SimpleNamespace(get=get))
     monkeypatch.setattr(api, "connect", lambda: docker)
     monkeypatch.setattr(import_archive.tempfile, "TemporaryFile", pytest.fail)
-    with pytest.raises(OpsError, match=rf"not more than {archive.REGISTRY_IMAGE_BYTES} are"):
+    with pytest.raises(OpsError, match=rf"at most {archive.REGISTRY_IMAGE_BYTES} "):
         imported(bomb(tmp_path / "bomb.tar.zst", *BOMBS["a registry image"]))
 
 
 def test_a_file_that_comes_twice_is_refused(no_docker, tmp_path):
     parts = (WHOLE, *(member(archive.LAYOUT, b"{}") for _ in range(2)))
-    with pytest.raises(OpsError, match=f"it has a file twice: {archive.LAYOUT}"):
+    with pytest.raises(OpsError, match=f"twice: {archive.LAYOUT}"):
         imported(bomb(tmp_path / "all.tar.zst", *parts))
 
 
-def test_an_archive_that_wants_a_large_window_is_refused(no_docker, tmp_path):
-    """zstd would keep that much of what it has unpacked."""
+def test_an_archive_that_needs_a_large_window_is_refused(no_docker, tmp_path):
+    """zstd would keep that much unpacked data."""
     settings = zstandard.ZstdCompressionParameters.from_level(3, window_log=27)
     file = tmp_path / "all.tar.zst"
     with (
@@ -200,9 +195,9 @@ def test_an_archive_that_wants_a_large_window_is_refused(no_docker, tmp_path):
 @pytest.mark.parametrize(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE]
 )
-def test_what_is_no_file_is_refused(no_docker, tmp_path, kind):
+def test_what_is_not_a_regular_file_is_refused(no_docker, tmp_path, kind):
     parts = (WHOLE, [header(archive.LAYOUT, 0, kind), b"\0" * 1024])
-    with pytest.raises(OpsError, match="is no plain file"):
+    with pytest.raises(OpsError, match=f"{archive.LAYOUT} in it is not a regular file"):
         imported(bomb(tmp_path / "all.tar.zst", *parts))
 
 
@@ -249,14 +244,14 @@ def oci_of(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        ([header("././@LongLink", SPARE, b"L"), *repeated(b"a", SPARE)], "more in it than it says"),
+        ([header("././@LongLink", SPARE, b"L"), *repeated(b"a", SPARE)], "more data than it"),
         (
             [
                 header("././@LongLink", 4096, b"L"),
                 b"manifests/" + b"a" * 4086,
                 header("manifests/", 0),
             ],
-            "a name in it is too long",
+            "too long: manifests/a",
         ),
         (
             (
@@ -264,7 +259,7 @@ def oci_of(tmp_path, monkeypatch):
                 for number in range(20)
                 for some in member(f"manifests/docker.io/a/reference/{number}", b" " * 4 * MIB)
             ),
-            "its manifests have more than",
+            f"more than {archive.ALL_MANIFESTS_BYTES} bytes",
         ),
         (member("manifests/docker.io/a/reference/1", b" " * 5 * MIB), "too large for a manifest"),
         (member("manifests/docker.io/a/reference/1", b"[" * MIB), "it is nested too deeply"),
@@ -286,7 +281,7 @@ def test_a_layer_of_talosctl_s_that_is_a_bomb_is_refused(oci_of, parts, said):
 def test_a_layer_of_talosctl_s_with_too_many_files_is_refused(oci_of, monkeypatch):
     monkeypatch.setattr(talos_layout, "MOST_FILES", 100)
     folder = oci_of(some for _ in range(101) for some in member("blob", b""))
-    with pytest.raises(ArchiveError, match="its layer has more than 100 files"):
+    with pytest.raises(ArchiveError, match="more than 100 files"):
         talos_layout.images(talos_layout.reader(folder)())
 
 
@@ -297,13 +292,7 @@ def test_an_index_of_talosctl_s_is_bounded(tmp_path, text):
         talos_layout.reader(tmp_path)
 
 
-def test_a_flat_folder_s_manifests_are_bounded_together(tmp_path, monkeypatch):
-    monkeypatch.setattr(talos_layout, "ALL_MANIFESTS_BYTES", 10)
-    with pytest.raises(ArchiveError, match="its manifests have more than 10 bytes"):
-        talos_layout.images(talos_layout.reader(flat(tmp_path / "flat"))())
-
-
 def test_what_import_would_not_take_is_not_exported(monkeypatch):
     monkeypatch.setattr(archive, "LOCK_BYTES", 100)
-    with pytest.raises(OpsError, match="0 images are too many for one archive"):
+    with pytest.raises(OpsError, match=r"^0 images "):
         export._refuse_too_large(LOCK)
