@@ -1,1 +1,1 @@
-"""What holds a stack's images, behind one interface: the caches of this machine, or Harbor."""
+"""Where a stack's images are, behind one interface: the caches of this machine, or Harbor."""

@@ -1,4 +1,4 @@
-"""One interface for whatever holds a stack's images: the config key `backend` chooses it."""
+"""One interface to where a stack's images are: the config key `backend` chooses it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Protocol
 from plan.images.completeness import Result
 from plan.images.reference import ImageReference, Platform
 
-GO_ON = "to go on, run warm again: what is complete stays, and is not fetched again"
+GO_ON = "to continue, run warm again: what is complete is not fetched again"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What a backend holds.
+    """What a backend contains.
 
     Attributes:
         results: of each image.
@@ -28,7 +28,7 @@ class FillReport(Protocol):
 
     @property
     def is_complete(self) -> bool:
-        """Whether it holds every image now."""
+        """Whether it has every image now."""
 
     def as_text(self) -> str:
         """For people: what is not complete, why, and what to do."""
@@ -42,29 +42,29 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str | None:
-        """The member that its report is in `warm`'s JSON; None: its own members are."""
+        """The key of its report in `warm`'s JSON; None if its report is not nested there."""
 
     def status(self, images: Sequence[ImageReference], platform: Platform, *, deep: bool) -> Status:
-        """What it holds of these images, without asking any upstream.
+        """What it has of these images, without a request to any upstream.
 
         Args:
-            images: that are looked for; none: all that it knows to have.
-            platform: which entry of an index is wanted.
+            images: to look for; if none are given, all that it has.
+            platform: which entry of an index to look for.
             deep: hash the content of every blob, if that can be read.
         """
 
     def fill(
         self, images: Sequence[ImageReference], platform: Platform, parallel: int
     ) -> FillReport:
-        """Have it fetch what it lacks of these images.
+        """Make it fetch what is missing of these images.
 
         Args:
-            images: that are wanted.
-            platform: which entry of an index is wanted.
-            parallel: how much to fetch at once.
+            images: to have complete.
+            platform: which entry of an index to fetch.
+            parallel: how many downloads at once.
 
         Raises:
-            OpsError: it can't be asked.
+            OpsError: it does not answer.
         """
 
 

@@ -1,7 +1,7 @@
-"""Fetches through caches what they lack of images, until their volumes have it.
+"""Fetches through the caches what is missing of images, until their volumes have it.
 
-Manifests come first: only they tell which blobs several images share. Each blob is fetched once,
-and linked into the other repositories that want it.
+Manifests come first: they tell which blobs several images share. Each blob is fetched once, and
+linked into the other repositories that need it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ from plan.images.reference import ImageReference, Platform
 from plan.images.storage import Store
 from plan.images.warm import Wanted, has_manifest, is_awaited, lacking, missing_links
 
-# The registry stores a blob after its answer has ended; a slow disk takes its time for that.
+# The registry stores a blob after its answer has ended; that takes a while on a slow disk.
 SETTLE_SECONDS = 30
 POLL_SECONDS = 0.2
 
@@ -38,10 +38,10 @@ class Filling(Tries):
 
     Attributes:
         caches: by host.
-        stores: host -> what its cache held before.
-        below: host -> its upstream, where that may be a proxy cache that has to fetch first.
-        fetched_manifests: (host, repository, digest) -> size in bytes, of those not held before.
-        wanted: host -> what its cache lacked of configs and layers.
+        stores: host -> what its cache contained before.
+        below: host -> its upstream, if that may be a proxy cache that must fetch first.
+        fetched_manifests: (host, repository, digest) -> size in bytes, of new manifests.
+        wanted: host -> the configs and layers that were missing in its cache.
     """
 
     caches: Mapping[str, Cache]
@@ -54,19 +54,19 @@ class Filling(Tries):
 
     @property
     def to_fetch(self) -> tuple[tuple[str, Wanted], ...]:
-        """(host, blob) of what has to come from the upstream."""
+        """(host, blob) of every blob that must be fetched from the upstream."""
         return tuple(
             (host, blob) for host, blobs in self.wanted.items() for blob in blobs if blob.fetch
         )
 
     @property
     def unique_bytes(self) -> int:
-        """Bytes of all that was missing, each once."""
+        """Bytes of everything that was missing, each blob counted once."""
         return sum(self.fetched_manifests.values()) + sum(blob.size for _, blob in self.to_fetch)
 
 
 def fill(doing: Filling, missing: Sequence[ImageReference]) -> None:
-    """Fetch the manifests first: only they tell which blobs several images share."""
+    """Fetch the manifests, then each blob once."""
     with progress_bar.bar("manifests", len(missing), unit="image") as bar:
         parts = in_parallel(
             doing,
@@ -75,9 +75,10 @@ def fill(doing: Filling, missing: Sequence[ImageReference]) -> None:
             lambda image: _parts(doing, image, bar),
         )
     by_host: dict[str, list[tuple[str, Descriptor]]] = {}
-    for image, found in zip(missing, parts, strict=True):
-        by_host.setdefault(image.host, []).extend((image.repository, part) for part in found or ())
-    doing.wanted = {host: lacking(doing.stores[host], found) for host, found in by_host.items()}
+    for image, of_image in zip(missing, parts, strict=True):
+        named = ((image.repository, part) for part in of_image or ())
+        by_host.setdefault(image.host, []).extend(named)
+    doing.wanted = {host: lacking(doing.stores[host], named) for host, named in by_host.items()}
     with progress_bar.bar("fetching", sum(blob.size for _, blob in doing.to_fetch)) as bar:
         in_parallel(
             doing,
@@ -90,8 +91,8 @@ def fill(doing: Filling, missing: Sequence[ImageReference]) -> None:
 def _blob(doing: Filling, host: str, wanted: Wanted, bar: "tqdm[Any]") -> None:
     """Fetch a blob through its cache.
 
-    A proxy cache of Harbor tells a cache that it does not have what it would have to fetch: it is
-    made to fetch first (docs/adr/0018).
+    To a cache, a Harbor proxy cache answers 404 for a blob that it would have to fetch: it is made
+    to fetch first (docs/adr/0018).
     """
     cache, repository = fetch.of_cache(doing.caches[host]), wanted.repositories[0]
     try:
@@ -104,7 +105,7 @@ def _blob(doing: Filling, host: str, wanted: Wanted, bar: "tqdm[Any]") -> None:
         try:
             priming.prime(upstream, repository, wanted.digest, wanted.size, doing.halt)
         except fetch.FetchError as another:
-            # What is there need not be a Harbor, and then only the first tells what is wrong.
+            # The upstream may not be a Harbor; then only the first error tells what is wrong.
             raise fetch.FetchError(
                 f"{error}; {another}",
                 status=another.status,
@@ -117,35 +118,35 @@ def _blob(doing: Filling, host: str, wanted: Wanted, bar: "tqdm[Any]") -> None:
 
 @contextmanager
 def _counted(bar: "tqdm[Any]", halt: Halt) -> Iterator[Callable[[int], object]]:
-    """To tell a bar what comes of a blob; it is taken back where not all of it does."""
-    came: list[int] = []
+    """Yields what to call with received bytes of a blob; the bar goes back if the blob fails."""
+    received: list[int] = []
 
     def tell(size: int) -> None:
         halt.check()
-        came.append(size)
+        received.append(size)
         bar.update(size)
 
     try:
         yield tell
     except fetch.FetchError:
-        bar.update(-sum(came))
+        bar.update(-sum(received))
         raise
 
 
 def _parts(doing: Filling, image: ImageReference, bar: "tqdm[Any]") -> tuple[Descriptor, ...]:
-    """Fetch an image's manifests; its config and layers."""
+    """Fetch an image's manifests; returns its config and layers."""
     parts: list[Descriptor] = []
-    asked, ahead = set[str](), [image.wanted]
-    while ahead:
-        if (reference := ahead.pop()) in asked:
+    fetched, to_fetch = set[str](), [image.wanted]
+    while to_fetch:
+        if (reference := to_fetch.pop()) in fetched:
             continue
-        asked.add(reference)
+        fetched.add(reference)
         manifest = _manifest(doing, image, reference)
         if manifest.is_index:
             entries = storage.entries(manifest, image, doing.platform)
             if entries is None:
                 raise fetch.FetchError(f"{image}: there is none for {doing.platform}")
-            ahead += [entry.digest for entry in entries]
+            to_fetch += [entry.digest for entry in entries]
         else:
             parts += manifest.refers_to
     bar.update()
@@ -167,10 +168,10 @@ def _manifest(doing: Filling, image: ImageReference, reference: str) -> manifest
 def _explained(
     doing: Filling, image: ImageReference, reference: str, error: fetch.FetchError
 ) -> fetch.FetchError:
-    """The same with what its upstream says, where the cache keeps that to itself.
+    """The error with the upstream's answer added, if the cache does not pass that on.
 
-    Whatever else is found out about the upstream of a host that does not deliver belongs here: what
-    is given back has its status and its Retry-After, and is tried again by these.
+    Any other diagnosis of an upstream that does not deliver belongs here: the error returned has
+    the upstream's status and Retry-After, which decide on retries.
     """
     if error.status != httpx.codes.NOT_FOUND:
         return error
@@ -180,19 +181,19 @@ def _explained(
         trouble = fetch.limit_on_manifests(cache, image.repository)
     if trouble is None:
         return error
-    _, _, words = str(trouble).partition(": ")
+    _, _, answer = str(trouble).partition(": ")
     return fetch.FetchError(
-        f"{error}; its upstream: {words}",
+        f"{error}; its upstream: {answer}",
         status=trouble.status,
         retry_after=trouble.retry_after,
     )
 
 
 def settled(doing: Filling, images: Sequence[ImageReference]) -> tuple[Result, ...]:
-    """What every image lacks in the end, read from the volumes again.
+    """What is missing of every image in the end, read from the volumes again.
 
-    Blobs are linked here into the repositories that did not fetch them, each as soon as the
-    registry has stored it.
+    Also links blobs into the repositories that did not fetch them, each as soon as the registry has
+    stored it.
     """
 
     def look() -> tuple[Result, ...]:
@@ -201,7 +202,7 @@ def settled(doing: Filling, images: Sequence[ImageReference]) -> tuple[Result, .
         return verified(stores, images, doing.platform, {})
 
     def is_done(results: tuple[Result, ...]) -> bool:
-        return not any(is_awaited(one.image, one.faults, doing.said) for one in results)
+        return not any(is_awaited(result.image, result.faults, doing.said) for result in results)
 
     return waiting.until(is_done, look, seconds=SETTLE_SECONDS, pause=POLL_SECONDS)
 

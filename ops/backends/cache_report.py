@@ -1,4 +1,4 @@
-"""What filling the caches did."""
+"""The report on filling the caches."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from plan.images.reference import ImageReference
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """An image that is not complete, and why, in the registry's own words where it said any."""
+    """An image that is not complete, and why: what the registry answered, if it did."""
 
     image: ImageReference
     why: tuple[str, ...]
@@ -22,12 +22,12 @@ class Report:
     Attributes:
         images: how many there are in the list.
         complete_before: of these, how many needed nothing.
-        upstream_bytes: what the caches got from their upstreams meanwhile, as they count it; None
-            where one was started anew, and its count with it.
-        unique_bytes: what was missing, each blob once in a cache, each manifest in a repository.
+        upstream_bytes: what the caches fetched from their upstreams meanwhile, as they count it;
+            None if one was restarted, which resets its count.
+        unique_bytes: what was missing, each blob once per cache, each manifest once per repository.
         seconds: that it took.
         failures: images that are not complete.
-        found: what is wrong with the upstreams that these come from.
+        found: what is wrong with the upstreams of these.
     """
 
     images: int
@@ -45,14 +45,14 @@ class Report:
 
     @property
     def ratio(self) -> float | None:
-        """Upstream bytes for each unique byte; None where nothing was missing, or nobody knows."""
+        """Upstream bytes per unique byte; None if nothing was missing, or if it is not known."""
         if self.upstream_bytes is None or not self.unique_bytes:
             return None
         return self.upstream_bytes / self.unique_bytes
 
     @property
     def is_complete(self) -> bool:
-        """Whether the caches hold every image now."""
+        """Whether the caches have every image now."""
         return not self.failures
 
     def as_text(self) -> str:
@@ -64,7 +64,7 @@ class Report:
         )
         lines.append(self._of_bytes())
         lines += dict.fromkeys(self.found.lines.values())
-        # Of a cache that is cut off nothing comes another time either.
+        # A cache that is cut off would fetch nothing in another run either.
         if {failed.image.host for failed in self.failures} - self.found.cut_off.keys():
             lines.append(GO_ON)
         return "\n".join(lines)
@@ -87,7 +87,7 @@ class Report:
     def _of_bytes(self) -> str:
         unique = f"unique: {self.unique_bytes / 1e6:.1f} MB"
         if self.upstream_bytes is None:
-            return f"from upstream: not known, a cache was started anew meanwhile; {unique}"
+            return f"from upstream: not known, a cache was restarted meanwhile; {unique}"
         parts = [f"from upstream: {self.upstream_bytes / 1e6:.1f} MB", unique]
         if self.ratio is not None:
             parts.append(f"ratio {self.ratio:.2f}")

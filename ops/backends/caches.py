@@ -1,4 +1,4 @@
-"""The caches of this machine: what they hold, by their volumes, and having them hold more."""
+"""The caches of this machine as a backend: what is in their volumes, and how to fill them."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,7 +44,7 @@ class CachesBackend:
     name: None = None
 
     def status(self, images: Sequence[ImageReference], platform: Platform, *, deep: bool) -> Status:
-        """What their volumes hold; whether the caches run makes no difference."""
+        """What their volumes contain; the caches need not run."""
         with opened(api.connect(), of_settings(self.settings)) as volumes:
             stores = volumes.stores()
             chosen = images or everything(stores)
@@ -54,17 +54,17 @@ class CachesBackend:
         return Status(results=results, strays=_strays(results, damaged))
 
     def fill(self, images: Sequence[ImageReference], platform: Platform, parallel: int) -> Report:
-        """Pull through the caches what their volumes lack.
+        """Pull through the caches what is missing in their volumes.
 
         Raises:
-            OpsError: something is missing and the set is offline, or a cache does not answer.
+            OpsError: something is missing and the stack is offline, or a cache does not answer.
         """
         settings = self.settings
         lock = user_cache() / "locks" / f"warm-{settings.prefix}.lock"
         sources: AbstractContextManager[Mapping[str, fetch.Source]] = nullcontext({})
         if below_paths(settings):
             sources = upstreams_asked.sources_below_paths(settings)
-        # Two clusters of a stack are warmed at once: what one fetches the other would fetch again.
+        # Two clusters of a stack may be warmed at once, and would both fetch the same blobs.
         with only_one(lock), sources as below:
             report = warm(
                 api.connect(),
@@ -79,16 +79,16 @@ class CachesBackend:
 
 
 def below_paths(settings: Settings) -> tuple[str, ...]:
-    """The upstreams that are asked and have their images below a path."""
+    """The hosts of upstreams with a path prefix; none if the stack is offline."""
     if settings.offline:
         return ()
     return tuple(upstream.host for upstream in settings.cached if upstream.path_prefix)
 
 
 def _asked_why(stack: str, settings: Settings, report: Report) -> Found:
-    """What is wrong with upstreams from which not everything came, and with their caches' ways.
+    """What is wrong with the upstreams of failed images, or with the caches' connections to them.
 
-    In whole sentences, with what to do.
+    In full sentences that say what to do.
     """
     repositories = {failed.image.host: failed.image.repository for failed in report.failures}
     hosts = sorted(repositories)
@@ -97,16 +97,16 @@ def _asked_why(stack: str, settings: Settings, report: Report) -> Found:
     try:
         found = upstreams_asked.found(stack, hosts, repositories)
     except TalosCacheError as error:  # the report is worth more
-        from ops import passphrase  # most need none
+        from ops import passphrase  # rarely needed
 
-        said = f"{', '.join(hosts)}: not asked what is wrong: {error}"
-        way_out = filter(None, (said, passphrase.advice(stack)))
-        return Found(sick=dict.fromkeys(hosts, "\n".join(way_out)))
+        unchecked = f"{', '.join(hosts)}: could not check what is wrong: {error}"
+        lines = filter(None, (unchecked, passphrase.advice(stack)))
+        return Found(sick=dict.fromkeys(hosts, "\n".join(lines)))
     names = {cache.host: cache.name for cache in of_settings(settings)}
     then = ", then run warm again"
     cut_off = {
-        host: f"{host}: {diagnosis.cut_off(said)}; {diagnosis.way_back(names[host], then)}"
-        for host, said in found.cut_off.items()
+        host: f"{host}: {diagnosis.cut_off(answer)}; {diagnosis.way_back(names[host], then)}"
+        for host, answer in found.cut_off.items()
     }
     return replace(found, cut_off=cut_off)
 
@@ -121,25 +121,26 @@ def warm(
     offline: bool,
     below: Mapping[str, fetch.Source] | None = None,
 ) -> Report:
-    """Fetch what the caches lack of these images; what is complete is not touched.
+    """Fetch what is missing of these images; what is complete is not touched.
 
     Args:
         client: of Docker.
         caches: of the stack.
-        images: that are wanted.
-        platform: which entry of an index is wanted.
-        parallel: how much to fetch at once.
-        offline: whether the caches ask no upstream.
-        below: host -> its upstream, where that may be a proxy cache that has to fetch first.
+        images: to have complete.
+        platform: which entry of an index to fetch.
+        parallel: how many downloads at once.
+        offline: whether the caches use no upstream.
+        below: host -> its upstream, if that may be a proxy cache that must fetch first.
 
     Raises:
-        OpsError: something is missing and the set is offline, or a cache does not answer.
+        OpsError: something is missing and the stack is offline, or a cache does not answer.
     """
     started = time.monotonic()
     with opened(client, caches, writable=True) as volumes:
         stores = volumes.stores()
-        missing = [one.image for one in verified(stores, images, platform, {}) if one.faults]
-        concerned = [cache for cache in caches if cache.host in {one.host for one in missing}]
+        results = verified(stores, images, platform, {})
+        missing = [result.image for result in results if result.faults]
+        concerned = [cache for cache in caches if cache.host in {image.host for image in missing}]
         _refuse(concerned, missing, offline=offline)
         before = [cache_metrics.pulled(client, cache) for cache in concerned]
         doing = Filling(
@@ -151,7 +152,7 @@ def warm(
             below=below or {},
         )
         fill(doing, missing)
-        failed = [one for one in settled(doing, images) if one.faults]
+        failed = [result for result in settled(doing, images) if result.faults]
         upstream_bytes = _from_upstream(client, concerned, before)
     gone = {(host, digest) for host, held in stores.items() for digest in held.gone}
     return Report(
@@ -161,8 +162,8 @@ def warm(
         unique_bytes=doing.unique_bytes,
         seconds=time.monotonic() - started,
         failures=tuple(
-            Failure(image=one.image, why=reasons(one.image, one.faults, doing.said, gone))
-            for one in failed
+            Failure(image=result.image, why=reasons(result.image, result.faults, doing.said, gone))
+            for result in failed
         ),
     )
 
@@ -170,12 +171,12 @@ def warm(
 def _from_upstream(
     client: docker.DockerClient, caches: Sequence[Cache], before: Sequence[cache_metrics.Pulled]
 ) -> int | None:
-    """Bytes that came since `before`; None where a cache was, or is being, started anew."""
+    """Bytes fetched since `before`; None if a cache was restarted, or is restarting."""
     for cache in caches:
         wait_for_answer(cache.local_endpoint, SETTLE_SECONDS)
     try:
         after = [cache_metrics.pulled(client, cache) for cache in caches]
-    except OpsError:  # it says nothing at this moment; what failed, and why, is still to be told
+    except OpsError:  # it does not answer at this moment; the report is worth more
         return None
     return cache_metrics.difference(before, after)
 
@@ -185,12 +186,12 @@ def _refuse(
 ) -> None:
     if offline and missing:
         raise OpsError(
-            "the stack is offline, and not all of the images are complete: import these, or take "
-            f"'offline' out of the stack file\n{listed(missing)}"
+            "the stack is offline, and not all of the images are complete: import these, or remove "
+            f"'offline' from the stack file\n{listed(missing)}"
         )
     for cache in concerned:
         if why := failure(cache.local_endpoint):
-            raise OpsError(f"the cache {cache.name} does not answer ({why}): make up first")
+            raise OpsError(f"the cache {cache.name} does not answer ({why}): run make up first")
 
 
 def _digests(
@@ -210,7 +211,7 @@ def _all_digests(stores: Mapping[str, Store]) -> dict[str, set[str]]:
 def _strays(
     results: Sequence[Result], damaged: Mapping[str, frozenset[str]]
 ) -> tuple[tuple[str, str], ...]:
-    """(host, digest) of damaged blobs of no image looked at: other platforms', mostly."""
-    told = {(result.image.host, fault.digest) for result in results for fault in result.faults}
-    strays = ((host, digest) for host, digests in damaged.items() for digest in digests)
-    return tuple(sorted(stray for stray in strays if stray not in told))
+    """(host, digest) of damaged blobs of no image in the results: of other platforms, mostly."""
+    reported = {(result.image.host, fault.digest) for result in results for fault in result.faults}
+    blobs = ((host, digest) for host, digests in damaged.items() for digest in digests)
+    return tuple(sorted(blob for blob in blobs if blob not in reported))

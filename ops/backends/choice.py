@@ -1,4 +1,4 @@
-"""Which backend holds which of a stack's images."""
+"""Which backend has which of a stack's images."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -14,13 +14,13 @@ def backends_of(
     settings: Settings,
     with_secrets: Callable[[], Settings],
 ) -> Iterator[tuple[Backend, tuple[ImageReference, ...]]]:
-    """The backends that hold these images, the caches first, and which of them each holds.
+    """The backends that these images belong to, the caches first, each with its images.
 
     Args:
-        images: in the order that each backend gets them in; none: all that the caches hold.
-        stack: whose.
+        images: in the order in which each backend gets them; if none are given, all of the caches'.
+        stack: whose images these are.
         settings: of the stack.
-        with_secrets: the same with the secrets opened, for a backend that asks for a login.
+        with_secrets: gives the settings with decrypted secrets, for a backend that needs a login.
     """
     behind = {upstream.host for upstream in settings.behind_harbor}
     local = tuple(image for image in images if image.host not in behind)

@@ -1,4 +1,4 @@
-"""The few questions this project asks Docker itself, through the `docker` package."""
+"""The few requests that this project sends to Docker itself, through the `docker` package."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ class DockerUnavailableError(TalosCacheError):
 class Container:
     """A container, running or not, as Docker lists it.
 
-    `published` holds (address, port) pairs of the host, `published_udp` those of UDP; a stopped
+    `published` has (address, port) pairs of the host for TCP, `published_udp` for UDP; a stopped
     container publishes nothing.
     """
 
@@ -45,7 +45,7 @@ class Container:
 
     @property
     def host_ports(self) -> tuple[HostPort, ...]:
-        """All of them."""
+        """All published ports."""
         kinds = {TCP: self.published, UDP: self.published_udp}
         return tuple(
             HostPort(address=address, port=port, protocol=protocol)
@@ -54,11 +54,11 @@ class Container:
         )
 
     def is_known(self, state: Recorded) -> bool:
-        """Whether it is a container of this state."""
+        """Whether it is in this state."""
         return state.knows(self.id, self.name, dict(self.labels))
 
     def has_labels(self, labels: dict[str, str]) -> bool:
-        """Whether it carries all of these labels."""
+        """Whether it has all of these labels."""
         return labels.items() <= dict(self.labels).items()
 
 
@@ -66,7 +66,7 @@ def endpoint() -> Endpoint:
     """Which Docker is used.
 
     Raises:
-        DockerUnavailableError: that can't be found out, or some part can't use it.
+        DockerUnavailableError: that can't be determined, or a part of the project can't use it.
     """
     try:
         return docker_endpoint.chosen()
@@ -88,14 +88,14 @@ def connect() -> docker.DockerClient:
         client.ping()
     except DockerException as error:
         raise DockerUnavailableError(
-            f"Docker does not answer at {where}: {error}. Start it (make up does where it can), or "
-            "set DOCKER_HOST to where it is."
+            f"Docker does not answer at {where}: {error}. Start it (make up does if it can), or "
+            "set DOCKER_HOST to its address."
         ) from error
     return client
 
 
 def labels_of(stack: str) -> dict[str, str]:
-    """Labels of everything in Docker that belongs to a stack, but for volumes."""
+    """Labels of everything in Docker that belongs to a stack, except volumes."""
     return {PROJECT_LABEL: PROJECT, STACK_LABEL: stack}
 
 
@@ -110,9 +110,9 @@ def containers(client: docker.DockerClient) -> tuple[Container, ...]:
 
 
 def remove_until_gone(client: docker.DockerClient, container: str, deadline: float) -> None:
-    """Remove a container, running or not, with its anonymous volumes; fine when it is not there.
+    """Remove a container, running or not, with its anonymous volumes; no error if it is gone.
 
-    Docker may not have seen its end in time, or somebody else may be removing it right now.
+    Docker may not have noticed its end yet, or another process may be removing it right now.
 
     Args:
         client: of Docker.
@@ -120,8 +120,8 @@ def remove_until_gone(client: docker.DockerClient, container: str, deadline: flo
         deadline: until when to try again, by `time.monotonic`.
 
     Raises:
-        APIError: Docker refuses to the end.
-        ReadTimeout: it does not answer.
+        APIError: Docker still refuses at the deadline.
+        ReadTimeout: Docker does not answer.
     """
     while True:
         try:
@@ -137,8 +137,8 @@ def remove_until_gone(client: docker.DockerClient, container: str, deadline: flo
 
 
 def remove_named(client: docker.DockerClient, prefix: str) -> None:
-    """Remove what has a name that starts with `prefix`, and containers on volumes of that."""
-    volumes = [one for one in client.volumes.list() if one.name.startswith(prefix)]
+    """Remove everything whose name starts with `prefix`, and containers that use its volumes."""
+    volumes = [volume for volume in client.volumes.list() if volume.name.startswith(prefix)]
     users = {
         row["Id"]
         for volume in volumes
@@ -146,7 +146,7 @@ def remove_named(client: docker.DockerClient, prefix: str) -> None:
     }
     for container in containers(client):
         if container.name.startswith(prefix) or container.id in users:
-            with suppress(NotFound):  # one may end by itself meanwhile
+            with suppress(NotFound):  # it may end by itself meanwhile
                 client.api.remove_container(container.id, force=True, v=True)
     for network in client.api.networks():
         if network["Name"].startswith(prefix):
@@ -173,8 +173,8 @@ def execute(
 ) -> tuple[str, Iterator[tuple[int, bytes]]]:
     """Run a program in a running container that has a shell.
 
-    The program waits until we listen. The `docker` package loses what a quick program prints before
-    that: it reads beneath a buffer which took it in together with the answer's header.
+    The program waits until this process reads. The `docker` package would lose what a quick program
+    prints before that: it reads below a buffer that took those bytes in with the response's header.
 
     Returns:
         Id of the run, for its exit status, and what it prints as it comes: pairs of 1 for standard
@@ -189,28 +189,28 @@ def execute(
 
 @contextmanager
 def sent(content: Iterable[bytes]) -> Iterator[Iterator[bytes]]:
-    """Content to be sent to Docker in this block; what fails while it is read is told as it is.
+    """Content to send to Docker in this block; an error while reading it is raised as it is.
 
-    The `docker` package reads what it sends, and would call every OSError in that one of its
+    The `docker` package reads what it sends, and would report every OSError in that as one of its
     connection.
 
     Raises:
         OSError: the content can't be read.
     """
-    failed: list[OSError] = []
+    errors: list[OSError] = []
 
-    def noted() -> Iterator[bytes]:
+    def watched() -> Iterator[bytes]:
         try:
             yield from content
         except OSError as error:
-            failed.append(error)
+            errors.append(error)
             raise
 
     try:
-        yield noted()
+        yield watched()
     except RequestException:
-        if failed:
-            raise failed[0] from None
+        if errors:
+            raise errors[0] from None
         raise
 
 

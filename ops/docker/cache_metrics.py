@@ -1,4 +1,4 @@
-"""What a cache says of itself on its debug address, which is not published: read inside."""
+"""The metrics of a cache, read inside its container: its debug address is not published."""
 
 import re
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ _PULLED = re.compile(r'^registry_proxy_pulled_bytes_total\{type="\w+"\} (\S+)$',
 
 @dataclass(frozen=True, kw_only=True)
 class Pulled:
-    """What a cache has got from its upstream.
+    """What a cache has fetched from its upstream.
 
     Attributes:
-        since: when the registry was started, and began to count, in its own words. Its container
-            says another time, because the watch in it starts the program alone.
+        since: when the registry process started, and began to count, as it reports that itself. The
+            container may be older: the watchdog in it restarts the process alone.
         size: bytes of manifests and blobs since then.
     """
 
@@ -31,7 +31,7 @@ class Pulled:
 
 
 def difference(before: Sequence[Pulled], after: Sequence[Pulled]) -> int | None:
-    """Bytes that the same caches got between two looks; None where one began to count anew."""
+    """Bytes that the same caches fetched between two looks; None if one was restarted."""
     pairs = list(zip(before, after, strict=True))
     if any(first.since != second.since for first, second in pairs):
         return None
@@ -39,27 +39,27 @@ def difference(before: Sequence[Pulled], after: Sequence[Pulled]) -> int | None:
 
 
 def pulled(client: docker.DockerClient, cache: Cache) -> Pulled:
-    """What this cache has got from its upstream since it was started.
+    """What this cache has fetched from its upstream since it was started.
 
     Raises:
-        OpsError: it does not say.
+        OpsError: it does not report that.
     """
     url = f"http://{DEBUG_ADDRESS}/metrics"
     try:
         _, printed = execute(client, cache.name, ["wget", "-q", "-O", "-", url])
-        said = b"".join(some for _, some in printed).decode(errors="replace")
+        text = b"".join(some for _, some in printed).decode(errors="replace")
     except APIError as error:
-        raise OpsError(f"{cache.name} can't be asked: {error.explanation}") from error
-    return of_text(cache.name, said)
+        raise OpsError(f"the metrics of {cache.name} can't be read: {error.explanation}") from error
+    return of_text(cache.name, text)
 
 
-def of_text(name: str, said: str) -> Pulled:
-    """What a cache of this name says.
+def of_text(name: str, text: str) -> Pulled:
+    """What the metrics of the cache with this name say.
 
     Raises:
-        OpsError: it does not.
+        OpsError: a value is missing in them.
     """
-    started, values = _STARTED.search(said), _PULLED.findall(said)
+    started, values = _STARTED.search(text), _PULLED.findall(text)
     if not (started and values):
-        raise OpsError(f"{name} does not say what it has pulled: {said[:200].strip()}")
+        raise OpsError(f"{name} does not report what it has pulled: {text[:200].strip()}")
     return Pulled(since=started[1], size=int(sum(map(float, values))))

@@ -1,4 +1,4 @@
-"""Containers that are there for one look only, and go whatever ends it."""
+"""Containers for one short task, removed however it ends."""
 
 import math
 import time
@@ -15,45 +15,45 @@ from plan.ownership import PROJECT_LABEL
 from plan.problems import PROJECT
 
 LABEL = "talos-cache.passing"
-# Between being made and being started, or being over and being removed, others take a second.
+# Other processes need about a second between create and start, and between end and removal.
 ABANDONED_SECONDS = 60
 REMOVE_SECONDS = 30
 
 
 @contextmanager
 def container(client: docker.DockerClient, image: str, **options: Any) -> Iterator[str]:
-    """Make a container, not started yet, that is removed when the block ends; yields its id.
+    """Create a container, not started yet, that is removed when the block ends; yields its id.
 
     Args:
         client: of the Docker that has the image.
-        image: that it is made of.
-        options: further ones of `docker.APIClient.create_container`.
+        image: of the container.
+        options: more options of `docker.APIClient.create_container`.
 
     Raises:
         ImageNotFound: Docker does not have the image.
-        APIError: it refuses to make it, or to remove it.
+        APIError: Docker refuses to create or to remove it.
     """
     _remove_abandoned(client)
     labels = {PROJECT_LABEL: PROJECT, LABEL: "true"}
-    made: list[str] = []
+    created: list[str] = []
 
-    def make() -> None:
-        made.append(client.api.create_container(image, labels=labels, **options)["Id"])
+    def create() -> None:
+        created.append(client.api.create_container(image, labels=labels, **options)["Id"])
 
-    # Docker goes on where an interruption ends the call: in another thread its answer, which says
-    # what is to be removed, is not lost.
+    # An interrupt ends the call, but not what Docker does. In another thread Docker's answer, with
+    # the id to remove, is not lost.
     thread = ThreadPoolExecutor(max_workers=1)
     try:
-        thread.submit(make).result()
-        yield made[0]
+        thread.submit(create).result()
+        yield created[0]
     finally:
         thread.shutdown()
-        for one in made:
-            api.remove_until_gone(client, one, time.monotonic() + REMOVE_SECONDS)
+        for container_id in created:
+            api.remove_until_gone(client, container_id, time.monotonic() + REMOVE_SECONDS)
 
 
 def remove_from(client: docker.DockerClient, volumes: Collection[str]) -> None:
-    """Remove those that a killed process left on volumes, which Docker would not remove otherwise.
+    """Remove those that a killed process left on volumes, which Docker could not remove otherwise.
 
     Args:
         client: of the Docker that has the volumes.

@@ -1,4 +1,4 @@
-"""Hashes what lies in the caches' volumes, where it lies."""
+"""Hashes blobs inside the caches' volumes."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -7,34 +7,32 @@ from ops.docker.volumes import PATHS_AT_ONCE, Volumes, folder
 from plan.images.digest import digest_of_hex
 from plan.images.storage import Store, blob_path
 
-# busybox prints nothing before it has a page of lines; with fewer files at once the bar moves.
+# busybox prints nothing before it has a page of lines: small batches keep the bar moving.
 BYTES_AT_ONCE = 256 * 1024 * 1024
-# It ends with 1 where it could not read a file, after it has gone on with the others.
+# Its status is 1 if it could not read a file; it goes on with the others before.
 _HASH = 'busybox sha256sum "$@" || [ $? = 1 ]'
 
 
 def damaged(
     volumes: Volumes, stores: Mapping[str, Store], digests: Mapping[str, Iterable[str]]
 ) -> dict[str, frozenset[str]]:
-    """Host -> those of its blobs whose content does not have the digest that they are filed under.
-
-    One that can't be read is one of them.
+    """Host -> its blobs whose content does not have their digest, or can't be read.
 
     Args:
         volumes: where they are.
-        stores: host -> what its cache holds.
-        digests: host -> the blobs to hash; what its cache does not hold is left out.
+        stores: host -> what is in its cache.
+        digests: host -> the blobs to hash; those that are not in its cache are left out.
     """
     there = {
         cache: sorted(stores[cache.host].blobs.keys() & set(digests.get(cache.host, ())))
         for cache in volumes.present
     }
-    total = sum(stores[cache.host].blobs[one] for cache, found in there.items() for one in found)
+    total = sum(stores[cache.host].blobs[one] for cache, blobs in there.items() for one in blobs)
     wrong: dict[str, frozenset[str]] = {}
     with progress_bar.bar("hashing", total) as bar:
-        for cache, found in there.items():
+        for cache, blobs in there.items():
             bad = set()
-            for some in _batches(found, stores[cache.host].blobs):
+            for some in _batches(blobs, stores[cache.host].blobs):
                 paths = {f"{folder(cache)}/{blob_path(digest)}": digest for digest in some}
                 unread = set(some)
                 for real, path in _hashes(volumes, paths):
@@ -64,7 +62,7 @@ def _batches(digests: Iterable[str], sizes: Mapping[str, int]) -> Iterator[list[
 def _hashes(volumes: Volumes, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
     """The digests of these files, with their paths, as they are computed.
 
-    A file that the disk does not give is left out.
+    Unreadable files are left out.
     """
     rest = b""
     for chunk in volumes.stream("sh", "-c", _HASH, "sh", *paths):

@@ -1,9 +1,9 @@
-"""Looks into the caches' volumes, and changes them, through one container without a network.
+"""Reads and changes the caches' volumes, through one container without a network.
 
-Docker's volumes can't be read from here directly: they may be in a virtual machine, or on another
-host. The container has the registry's own image, which is there wherever the caches are, and it
-ends by itself when this process does, however it ends: it reads its standard input, and Docker
-closes that with our connection.
+Docker's volumes can't be read directly: they may be in a virtual machine, or on another host. The
+container has the registry's own image, which is there wherever the caches are. It ends when this
+process does, however that ends: it reads its standard input, which Docker closes with the
+connection.
 """
 
 import secrets
@@ -28,7 +28,7 @@ from plan.images.storage import EMPTY, LINKS_STAGING, ROOT, Store, below, blob_p
 from plan.upstreams import slug
 
 MOUNT = "/volumes"
-# What nobody has written to for so long is under way no more: no download pauses for an hour.
+# A file not written to for this long is not a download under way: none pauses for an hour.
 UNWRITTEN_MINUTES = 60
 # The official image has these as programs, ours only through busybox; the kernel's limit for
 # arguments is 2 MiB, a path below ROOT has up to about 110 bytes.
@@ -36,12 +36,13 @@ PATHS_AT_ONCE = 5000
 # Some 10 MB of tar in memory.
 LINKS_AT_ONCE = 5000
 _PACKED = "packed.tar"
-# Argument: a folder with that archive, which is not there afterwards. Files get the date of now:
-# `prune` takes that of links for when an image was used last.
+# Argument: a folder with that archive, which is removed. Files get the current time: from that of
+# links `prune` tells when an image was last used.
 _UNPACK = f'cd "$1" && busybox tar -x -m -f {_PACKED} && busybox rm {_PACKED}'
-# Arguments: a cache's folder, and one below it. What that one lacks is renamed into it, as high up
-# as can be and many at once, for a program takes longer than a rename; in the order of names, so
-# tags come behind what they lead to. Where the registry makes a folder meanwhile, it is done again.
+# Arguments: a cache's folder, and a staging folder below it. Staged files are renamed into the
+# cache's folder: whole folders if possible and many at once, since starting a program takes longer
+# than a rename; in the order of names, so that tags come after what they point to. If the registry
+# creates a folder meanwhile, all of it is done again.
 _PLACE = """
 merge() {
     local from=$1 to=$2 one
@@ -64,7 +65,7 @@ BLOCK = 512
 _UNREADABLE = (
     'for path; do [ ! -e "$path" ] || busybox cat "$path" >/dev/null 2>&1 || echo "$path"; done'
 )
-# Nothing but blobs and links: files under way have other names, and may be gone before `stat`.
+# Only blobs and links: files under way have other names, and may be gone before `stat`.
 _FILES = (
     "cd /volumes && find . -name _uploads -prune -o -type f '(' -name data -o -name link ')' "
     "-exec busybox stat -c '%s %n' {} +"
@@ -95,7 +96,7 @@ class Volumes:
         """What a program prints in the container.
 
         Raises:
-            OpsError: it fails; with what it said.
+            OpsError: it fails; with its error output.
         """
         return b"".join(self.stream(*argv))
 
@@ -103,24 +104,24 @@ class Volumes:
         """What a program prints, as it comes.
 
         Raises:
-            OpsError: it fails; with what it said.
+            OpsError: it fails; with its error output.
         """
         started, printed = execute(self.client, self.container, argv)
-        said = b""
+        errors = b""
         for stream, some in printed:
             if stream == STDOUT:
                 yield some
             else:
-                said += some
+                errors += some
         status = self.client.api.exec_inspect(started)["ExitCode"]
         if status != 0:
-            words = said.decode(errors="replace").strip()
-            raise OpsError(f"looking into the caches' volumes failed ({status}): {words}")
+            text = errors.decode(errors="replace").strip()
+            raise OpsError(f"reading or writing the caches' volumes failed ({status}): {text}")
 
     def remove_uploads(self) -> tuple[int, int]:
-        """Remove what was to become a blob, and nobody writes any more; how many, and bytes.
+        """Remove unfinished downloads that are not under way; returns how many, and their bytes.
 
-        The registry keeps a body whose digest was wrong.
+        The registry also keeps a body whose digest was wrong.
         """
         lines = self.run("sh", "-c", _UPLOADS).decode().splitlines() if self.present else []
         sizes = {path: int(size) for size, _, path in (line.partition(" ") for line in lines)}
@@ -133,7 +134,7 @@ class Volumes:
         """Unpack a tar archive into a folder below MOUNT.
 
         Raises:
-            OpsError: Docker can't.
+            OpsError: Docker can't unpack it.
             OSError: the archive can't be read.
         """
         try:
@@ -143,9 +144,9 @@ class Volumes:
             raise OpsError(f"writing into {path} failed: {error.explanation}") from error
 
     def contents(self, files: Sequence[tuple[str, int]]) -> Iterator[Iterator[bytes]]:
-        """What is in each of these (path, size in bytes), in pieces; one is over with the next.
+        """The content of each of these (path, size in bytes), in pieces, valid until the next one.
 
-        A file that has changed its size spoils those behind it: they are to be hashed.
+        If a file has changed its size, those after it are wrong: hash them.
 
         Raises:
             OpsError: one can't be read.
@@ -155,22 +156,22 @@ class Volumes:
             yield from apart(self.stream("cat", *(path for path, _ in some)), some)
 
     def place(self, root: str, staged: str) -> None:
-        """Put what is staged in a folder below a cache's into that one; each file is there at once.
+        """Rename what is staged in a folder below a cache's folder into that folder.
 
-        A file of the same name is replaced. The folder is gone afterwards.
+        Files of the same name are replaced. The staging folder is gone afterwards.
         """
         self.run("sh", "-c", _PLACE, "sh", root, staged)
 
     def place_links(self, root: str, links: Mapping[str, str]) -> None:
-        """Write links (path below a cache's folder -> digest), tags behind what they lead to.
+        """Write links (path below a cache's folder -> digest), tags after what they point to.
 
-        The cache's folder is there.
+        The cache's folder must exist.
         """
         staged = f"{LINKS_STAGING}/{secrets.token_hex(8)}"
         paths = list(links)
         for start in range(0, len(paths), LINKS_AT_ONCE):
             some = [(path, links[path].encode()) for path in paths[start : start + LINKS_AT_ONCE]]
-            # An archive within one: Docker takes five times as long for a small file as tar does.
+            # An archive within an archive: Docker takes five times as long per small file as tar.
             packed = b"".join(as_tar((path, len(link), [link]) for path, link in some))
             self.put(root, as_tar([(f"{staged}/{_PACKED}", len(packed), [packed])]))
             self.run("sh", "-c", _UNPACK, "sh", f"{root}/{staged}")
@@ -178,27 +179,27 @@ class Volumes:
             self.place(root, staged)
 
     def stores(self) -> dict[str, Store]:
-        """Host -> what its cache holds, repositories by the names that nodes use for them.
+        """Host -> what is in its cache, repositories by the names that nodes use for them.
 
-        A cache without a volume holds nothing.
+        A cache without a volume is empty.
         """
         prefixes = {cache.host: cache.path_prefix for cache in self.caches}
         return {
-            host: below(held, prefixes[host]) for host, held in self.stores_as_they_are().items()
+            host: below(store, prefixes[host]) for host, store in self.stores_as_they_are().items()
         }
 
     def stores_as_they_are(self) -> dict[str, Store]:
         """The same, repositories by the names that they have in the volume."""
-        found = {cache.host: EMPTY for cache in self.caches}
+        stores = {cache.host: EMPTY for cache in self.caches}
         if not self.present:
-            return found
+            return stores
         listed = by_folder(self.run("sh", "-c", _FILES))
         tags = by_folder(self.run("sh", "-c", _TAGS))
         for cache in self.present:
             files = [(path, int(size)) for size, path in listed.get(slug(cache.host), [])]
             links = {path: digest for digest, path in tags.get(slug(cache.host), [])}
-            found[cache.host] = parse_listing(files, links)
-        return self._with_manifests(found)
+            stores[cache.host] = parse_listing(files, links)
+        return self._with_manifests(stores)
 
     def _with_manifests(self, stores: Mapping[str, Store]) -> dict[str, Store]:
         wanted = [
@@ -207,7 +208,7 @@ class Volumes:
             for digest in store.revisions()
             if store.blobs[digest] <= MANIFEST_BYTES
         ]
-        # What is too large for a manifest is damaged, whatever it holds.
+        # What is too large for a manifest is damaged, whatever it contains.
         contents: dict[str, dict[str, bytes]] = {
             host: dict.fromkeys(store.revisions(), b"") for host, store in stores.items()
         }
@@ -228,19 +229,19 @@ class Volumes:
         }
 
     def _contents(self, paths: Sequence[str]) -> tuple[bytes, frozenset[str]]:
-        """These files one behind the other, and which of them are left out: no disk gives them."""
+        """These files concatenated, and which of them are left out as unreadable."""
         try:
             return self.run("cat", *paths), frozenset()
         except OpsError:
-            found = self.run("sh", "-c", _UNREADABLE, "sh", *paths).decode().splitlines()
-            if not found:
+            unreadable = self.run("sh", "-c", _UNREADABLE, "sh", *paths).decode().splitlines()
+            if not unreadable:
                 raise
-        rest = [path for path in paths if path not in found]
-        return self.run("cat", *rest) if rest else b"", frozenset(found)
+        rest = [path for path in paths if path not in unreadable]
+        return self.run("cat", *rest) if rest else b"", frozenset(unreadable)
 
 
 def apart(stream: Iterator[bytes], files: Iterable[tuple[str, int]]) -> Iterator[Iterator[bytes]]:
-    """From files one behind the other, each of a known size, the pieces of each."""
+    """The pieces of each file, from a stream of concatenated files of known sizes."""
     rest = b""
 
     def pieces(size: int) -> Iterator[bytes]:
@@ -253,18 +254,18 @@ def apart(stream: Iterator[bytes], files: Iterable[tuple[str, int]]) -> Iterator
     for _, size in files:
         one = pieces(size)
         yield one
-        for _ in one:  # what nobody has taken
+        for _ in one:  # what the caller has not read
             pass
-    for _ in stream:  # to its end: there it says whether it has failed
+    for _ in stream:  # to its end, where it raises if it has failed
         pass
 
 
 def as_tar(files: Iterable[tuple[str, int, Iterable[bytes]]]) -> Iterator[bytes]:
-    """A tar archive of (name, size, content) that is made while it is read."""
+    """A tar archive of (name, size, content), produced while it is read."""
     for name, size, content in files:
         entry = tarfile.TarInfo(name)
         entry.size = size
-        entry.mtime = int(time.time())  # `prune` takes staged files that are old for left over
+        entry.mtime = int(time.time())  # `prune` takes old staged files for leftovers
         yield entry.tobuf(tarfile.PAX_FORMAT)
         yield from content
         yield b"\0" * (-size % BLOCK)
@@ -280,10 +281,10 @@ def folder(cache: Cache) -> str:
 def opened(
     client: docker.DockerClient, caches: Sequence[Cache], *, writable: bool = False
 ) -> Iterator[Volumes]:
-    """The volumes of these caches, those that are there, in a container that ends with the block.
+    """The existing volumes of these caches, in a container that ends with the block.
 
     Raises:
-        OpsError: the registry's image is not there, or Docker refuses.
+        OpsError: the registry's image is missing, or Docker refuses.
     """
     there = {volume["Name"] for volume in client.api.volumes()["Volumes"] or []}
     present = tuple(cache for cache in caches if cache.name in there)
@@ -295,13 +296,13 @@ def opened(
         auto_remove=True,
         network_mode="none",
         read_only=True,
-        # The image asks for a volume there, and would get one that nobody removes.
+        # The image declares a volume there, and would get one that is never removed.
         tmpfs={DATA_PATH: ""},
         binds=[f"{cache.name}:{MOUNT}/{slug(cache.host)}:{mode}" for cache in present],
     )
     with ExitStack() as stack:
         try:
-            looking = temporary_container.container(
+            temporary = temporary_container.container(
                 client,
                 caches[0].image,
                 entrypoint=["cat"],
@@ -309,19 +310,19 @@ def opened(
                 detach=False,
                 host_config=config,
             )
-            made = stack.enter_context(looking)
+            container = stack.enter_context(temporary)
         except ImageNotFound as error:
             raise OpsError(
-                f"the registry's image {caches[0].image} is not on this machine, and the caches' "
-                "volumes are read with it: make setup gets it, or import brings it along"
+                f"the registry's image {caches[0].image}, which reads the caches' volumes, is not "
+                "on this machine: run make setup, or import an archive, which includes it"
             ) from error
         except APIError as error:
             raise OpsError(f"Docker can't open the caches' volumes: {error.explanation}") from error
-        attached = client.api.attach_socket(made, params={"stdin": 1, "stream": 1})
-        # It ends with its input; that it is removed without waiting for that saves a second.
+        attached = client.api.attach_socket(container, params={"stdin": 1, "stream": 1})
+        # It ends with its input; not waiting for that before it is removed saves a second.
         stack.callback(_close, attached)
-        client.api.start(made)
-        yield Volumes(client=client, container=made, caches=tuple(caches), present=present)
+        client.api.start(container)
+        yield Volumes(client=client, container=container, caches=tuple(caches), present=present)
 
 
 def _close(attached: object) -> None:
@@ -332,10 +333,10 @@ def _close(attached: object) -> None:
 
 def by_folder(printed: bytes) -> dict[str, list[tuple[str, str]]]:
     """From lines "WORD ./folder/path": folder below MOUNT -> (word, path below ROOT)."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    rows: dict[str, list[tuple[str, str]]] = {}
     for line in printed.decode().splitlines():
         word, _, path = line.partition(" ")
         top, _, rest = path.removeprefix("./").partition("/")
         if rest.startswith(f"{ROOT}/"):
-            found.setdefault(top, []).append((word, rest.removeprefix(f"{ROOT}/")))
-    return found
+            rows.setdefault(top, []).append((word, rest.removeprefix(f"{ROOT}/")))
+    return rows

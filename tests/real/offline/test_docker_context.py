@@ -82,7 +82,7 @@ def test_plain_pulumi_in_a_shell_that_was_not_set_up_says_what_is_wrong(with_con
     assert refused.returncode != 0
     said = " ".join((refused.stdout + refused.stderr).split())
     assert f"Docker is at {other.host} (from the docker context 'other'" in said
-    assert "would use unix:///var/run/docker.sock. Set this shell up first" in said
+    assert "would use unix:///var/run/docker.sock" in said
     assert "Traceback" not in said
 
 
@@ -93,7 +93,7 @@ def test_a_docker_that_only_the_provider_would_go_to_is_refused(with_context, ot
     finally:
         with_context.pulumi("config", "rm", "docker:host", stack=STACK)
     assert refused.returncode != 0
-    assert "docker:host: only Pulumi's Docker provider would go there" in refused.stdout
+    assert "docker:host: only Pulumi's Docker provider" in refused.stdout
 
 
 def test_a_dead_context_is_told_before_anything_is_done(with_context, tmp_path):

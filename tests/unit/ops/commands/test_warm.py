@@ -1,4 +1,4 @@
-"""`warm` where the registry can't be made to behave so: tests/real/offline has the real one."""
+"""`warm` in cases that a real registry can't be made to show; tests/real/offline has that."""
 
 import argparse
 import json
@@ -97,7 +97,7 @@ def test_what_is_never_stored_is_not_waited_for_forever():
     assert volumes.written == []
 
 
-def test_what_was_not_delivered_is_not_waited_for(monkeypatch):
+def test_a_blob_whose_fetch_failed_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(cache_filling, "SETTLE_SECONDS", 3600)
     result, _ = settled(EMPTY, said={("docker.io", str(IMAGE)): "404 manifest unknown"}.items())
     assert result.faults
@@ -125,7 +125,7 @@ def cache(tmp_path, busy):
 
 @pytest.fixture
 def waits(monkeypatch):
-    """Seconds that were waited for; nobody really waits."""
+    """Seconds of each wait; no test really waits."""
     seen = []
     monkeypatch.setattr(rounds, "_sleep", seen.append)
     return seen
@@ -142,7 +142,7 @@ def run_of(cache):
 
 
 def filled(cache, *images):
-    """What was said where something did not come."""
+    """The errors of what could not be fetched."""
     doing = run_of(cache)
     cache_filling.fill(doing, images or [IMAGE])
     return doing.said
@@ -150,7 +150,7 @@ def filled(cache, *images):
 
 @pytest.fixture
 def heals(busy, monkeypatch):
-    """The upstream is well again after so many waits."""
+    """The upstream is healthy again after this many waits."""
 
     def after(count):
         seen = []
@@ -188,8 +188,8 @@ def test_a_busy_upstream_is_waited_for_and_then_all_of_it_comes(
     assert "trying again in 2 s" in capsys.readouterr().err
 
 
-def test_a_limit_that_is_not_told_in_a_registrys_way_is_waited_for(cache, busy, heals):
-    """As gateways tell it."""
+def test_a_rate_limit_in_another_format_is_waited_for(cache, busy, heals):
+    """Gateways answer so."""
     busy.says = ("application/json", b'{"message": "API rate limit exceeded"}')
     busy.refusing = "/manifests/"
     waited = heals(1)
@@ -198,7 +198,7 @@ def test_a_limit_that_is_not_told_in_a_registrys_way_is_waited_for(cache, busy, 
 
 
 @pytest.mark.parametrize(("status", "said"), [(429, "429"), (503, "503 Service Unavailable")])
-def test_an_upstream_that_stays_busy_is_given_up_and_told(cache, busy, waits, status, said):
+def test_an_upstream_that_stays_busy_is_given_up_and_reported(cache, busy, waits, status, said):
     busy.status, busy.refusing = status, "/v2/"
     [(_, why)] = filled(cache).items()
     assert sum(waits) == patience.TOTAL_SECONDS
@@ -217,7 +217,7 @@ def test_while_an_upstream_is_busy_it_is_not_asked_for_the_next(cache, busy, wai
     assert len(said) == 20
     assert sum("not requested, because of " in why for why in said.values()) == 19
     asked = [path for _, path in busy.seen if path != "/v2/"]
-    assert len(asked) == 3, "HEAD and GET of one tag, HEAD of a blob that nobody has"
+    assert len(asked) == 3, "HEAD and GET of one tag, HEAD of a blob that does not exist"
     assert waits == []
 
 
@@ -231,8 +231,8 @@ def test_while_an_upstream_is_busy_it_is_not_asked_for_the_next(cache, busy, wai
         ("text/plain", b""),
     ],
 )
-def test_an_image_that_there_is_not_is_not_waited_for(cache, busy, waits, lacks):
-    """Of most of these answers the cache makes 500, by digest."""
+def test_an_image_that_does_not_exist_is_not_waited_for(cache, busy, waits, lacks):
+    """The cache turns most of these answers into 500, by digest."""
     busy.lacks = lacks
     missing = replace(IMAGE, tag="v9")
     said = filled(cache, missing, IMAGE)
@@ -242,7 +242,7 @@ def test_an_image_that_there_is_not_is_not_waited_for(cache, busy, waits, lacks)
 
 
 @pytest.mark.parametrize(("status", "said"), [(401, "401 authentication"), (403, "403 requested")])
-def test_what_the_cache_hides_of_a_refusal_is_told(cache, busy, waits, status, said):
+def test_what_the_cache_hides_of_a_refusal_is_reported(cache, busy, waits, status, said):
     busy.status, busy.refusing = status, "/team/"
     [why] = filled(cache).values()
     assert f"404 manifest unknown; its upstream: {said}" in why
@@ -267,11 +267,10 @@ def test_an_upstream_is_waited_for_as_long_as_it_asks(waits, capsys):
     items = [(("docker.io", "a"), "a"), (("docker.io", "b"), "b")]
     assert rounds.in_parallel(doing, "blobs", items, refusing(error)) == ["a", "b"]
     assert (waits, doing.said) == ([70], {})
-    told = "docker.io is busy (429 slow down): trying again in 70 s (300 s at most for all blobs)"
-    assert told in capsys.readouterr().err
+    assert "docker.io is busy (429 slow down): trying again in 70 s" in capsys.readouterr().err
 
 
-def test_all_waits_together_are_as_long_as_can_be_and_no_longer(waits):
+def test_all_waits_together_are_limited(waits):
     error = FetchError("429 slow down", status=429, retry_after="70")
     items = [(("docker.io", "a"), "a")]
     assert rounds.in_parallel(run_of(CACHE), "blobs", items, refusing(*[error] * 9)) == [None]
@@ -295,8 +294,7 @@ def test_one_that_asks_for_too_much_is_given_up_and_the_others_are_not(waits, ca
     items = [((host, "a"), host) for host in ("docker.io", "quay.io")]
     assert rounds.in_parallel(doing, "blobs", items, work) == [None, "quay.io"]
     assert (waits, doing.said) == ([2], {("docker.io", "a"): "429"})
-    told = "docker.io is busy and asks to wait 3600 s: no more blobs from it in this run (429)"
-    assert told in capsys.readouterr().err
+    assert "docker.io is busy and asks to wait 3600 s: " in capsys.readouterr().err
 
 
 def refuses(bad, status=503, **more):
@@ -331,8 +329,7 @@ def test_where_one_asks_for_too_much_and_others_come_it_alone_is_given_up(waits,
     found = rounds.in_parallel(doing, "blobs", numbered(9), refuses({0, 5}, retry_after="3600"))
     assert found == [None, 1, 2, 3, 4, None, 6, 7, 8]
     assert waits == []
-    told = "docker.io keeps refusing some of its blobs; the others go on (503 busy)"
-    assert told in capsys.readouterr().err
+    assert "docker.io keeps refusing some of its blobs" in capsys.readouterr().err
 
 
 def test_a_host_that_is_away_is_not_asked_for_one_thing_after_the_other(waits):
@@ -363,11 +360,9 @@ def test_a_limit_that_lasts_for_hours_is_not_waited_for(waits, capsys):
     assert (len(asked), waits) == (31, [])
     assert doing.said["docker.io", "39"] == f"not requested, because of {limit}"
     [line] = capsys.readouterr().err.splitlines()
-    assert line == (
-        "docker.io delivers no more images for hours; what it has begun is completed. To go on, "
-        'run warm again then, or at once with an account of yours in credentials["docker.io"] '
-        f"({limit})"
-    )
+    assert line.startswith("docker.io delivers no more images for hours")
+    assert 'credentials["docker.io"]' in line
+    assert line.endswith(f"({limit})")
 
 
 LIMIT = (
@@ -388,8 +383,8 @@ def test_behind_a_limit_on_manifests_images_whose_manifests_came_are_fetched(
     limited = [replace(IMAGE, repository=f"{number}/limited") for number in range(5)]
     said = filled(cache, IMAGE, *limited)
     assert sorted(said) == [("docker.io", str(image)) for image in limited]
-    there = {path for method, path in busy.seen if method == "GET" and "/blobs/" in path}
-    assert len(there) == 2, "config and layer"
+    blobs = {path for method, path in busy.seen if method == "GET" and "/blobs/" in path}
+    assert len(blobs) == 2, "config and layer"
     if hours:
         assert waits == []
         assert "pull rate limit" in said["docker.io", str(limited[0])]
@@ -411,7 +406,7 @@ def test_one_blob_that_is_refused_for_good_keeps_no_other_from_coming(cache, bus
     assert "503 Service Unavailable" in why
 
 
-def test_an_answer_that_is_broken_off_is_fetched_again_twice(waits):
+def test_a_truncated_answer_is_fetched_again_twice(waits):
     doing = run_of(CACHE)
     broken = FetchError("peer closed connection", is_broken_off=True)
     items = [(("h", "a"), "a")]
@@ -421,7 +416,7 @@ def test_an_answer_that_is_broken_off_is_fetched_again_twice(waits):
     assert waits == [2] * 4
 
 
-def test_it_is_so_also_after_others_were_refused(waits):
+def test_also_after_other_refusals_it_is_fetched_again_twice(waits):
     busy = FetchError("503", status=503)
     broken = FetchError("peer closed connection", is_broken_off=True)
     errors = [*[busy] * 5, broken, broken]
@@ -442,7 +437,7 @@ class Bar:
         self.most = max(self.most, self.n)
 
 
-def test_a_blob_that_is_broken_off_is_counted_once(monkeypatch):
+def test_the_bar_counts_a_truncated_blob_once(monkeypatch):
     bar, pieces = Bar(), [[3, 2], [3, 4]]
 
     def blob(registry, repository, digest, tell):
@@ -489,19 +484,12 @@ def test_ctrl_c_ends_what_is_on_its_way_and_nothing_more_is_asked_for(monkeypatc
     assert asked == ended == [BLOB]
 
 
-def test_how_to_go_on_is_told():
-    report = cache_report.Report(
-        images=1,
-        complete_before=0,
-        upstream_bytes=0,
-        unique_bytes=0,
-        seconds=1.0,
-        failures=(cache_report.Failure(image=IMAGE, why=("429",)),),
-    )
-    assert report.as_text().endswith(
-        "to go on, run warm again: what is complete stays, and is not fetched again"
-    )
-    assert "go on" not in replace(report, failures=()).as_text()
+def test_a_report_says_how_to_continue_if_something_is_not_complete():
+    assert failed().as_text().endswith(backend.GO_ON)
+    assert backend.GO_ON not in replace(failed(), failures=()).as_text()
+    behind_harbor = Filled(results=(), complete_before=0, transferred=0, seconds=1, said={})
+    assert backend.GO_ON not in behind_harbor.as_text()
+    assert backend.GO_ON in replace(behind_harbor, said={IMAGE: "429"}).as_text()
 
 
 @pytest.mark.parametrize(
@@ -513,17 +501,11 @@ def test_how_to_go_on_is_told():
     ],
     ids=["whole", "fetched", "failed"],
 )
-def test_nothing_was_missing_only_where_that_is_so(changes, is_whole):
+def test_nothing_was_missing_only_if_all_was_complete_before(changes, is_whole):
     report = replace(failed(), upstream_bytes=0, unique_bytes=0, **changes)
     shown = report.as_text()
     assert ("nothing was missing" in shown) == is_whole
     assert "from upstream: 0.0 MB, unique: 0.0 MB" in shown
-
-
-@pytest.mark.parametrize("said", [{}, {IMAGE: "429"}])
-def test_and_behind_harbor_where_something_did_not_come(said):
-    filled = Filled(results=(), complete_before=0, transferred=0, seconds=1, said=said)
-    assert ("to go on, run warm again" in filled.as_text()) == bool(said)
 
 
 @pytest.mark.parametrize(
@@ -535,7 +517,7 @@ def test_and_behind_harbor_where_something_did_not_come(said):
         lambda upstream: priming.prime(upstream, "team/b", BLOB, 7, Halt()),
     ],
 )
-def test_when_a_registry_wants_to_be_asked_again_is_kept(busy, ask):
+def test_a_registrys_retry_after_is_kept(busy, ask):
     busy.refusing = "/v2/"
     with pytest.raises(FetchError) as caught:
         ask(fetching.source(f"{busy.url}/v2"))
@@ -572,13 +554,13 @@ def fetch(below):
     cache_filling._blob(doing, "docker.io", wanted, cache_filling.tqdm(disable=True))
 
 
-def test_an_upstream_that_has_to_fetch_first_is_made_to(monkeypatch):
+def test_an_upstream_that_must_fetch_first_is_made_to(monkeypatch):
     cache = Priming(monkeypatch)
     fetch({"docker.io": "a Harbor"})
     assert cache.primed == [("a Harbor", "team/b", BLOB, 7)]
 
 
-def test_what_a_cache_says_is_told_where_its_upstream_is_no_harbor(monkeypatch):
+def test_a_cache_s_error_is_reported_if_its_upstream_is_not_a_harbor(monkeypatch):
     Priming(monkeypatch)
 
     def prime(*_):
@@ -612,7 +594,7 @@ def failed():
 
 @pytest.fixture
 def why(monkeypatch, tmp_path):
-    """What is found about the upstream of the image that failed, when `asked` tells it."""
+    """What is found about the upstream of the image that failed, if `asked` reports it."""
     file = tmp_path / "Pulumi.mine.yaml"
     file.write_text(json.dumps({"config": {"talos-cache:upstreams": {"docker.io": {}}}}))
     monkeypatch.setattr(stack_files, "path_of", lambda _: file)
@@ -625,7 +607,7 @@ def why(monkeypatch, tmp_path):
     return find
 
 
-def test_upstreams_from_which_not_all_came_are_asked_why(why):
+def test_the_upstreams_of_failed_images_are_checked(why):
     asked = []
 
     def found(stack, hosts, repositories):
@@ -640,10 +622,10 @@ def test_upstreams_from_which_not_all_came_are_asked_why(why):
     assert len(asked) == 1
 
 
-def test_to_a_cache_that_gets_nothing_from_a_well_upstream_its_restart_is_the_way_on(why):
+def test_a_cache_that_gets_nothing_from_a_healthy_upstream_should_be_restarted(why):
     found = why(lambda *_: Found(cut_off={"docker.io": "401 no"}), failed())
     said = replace(failed(), found=found).as_text()
-    assert "the cache gets nothing from it: 401 no; docker restart registry-docker.io, then" in said
+    assert "401 no; docker restart registry-docker.io, then run warm again" in said
     assert backend.GO_ON not in said
     other = cache_report.Failure(image=replace(IMAGE, host="quay.io"), why=("429",))
     both = replace(failed(), failures=(*failed().failures, other))
@@ -662,18 +644,18 @@ NOTHING = Problem(path="credentials", found="nothing", rule="text that is not em
         (SettingsError((NOTHING,)), "1 mistake in the stack's configuration"),
     ],
 )
-def test_what_came_is_told_also_where_nobody_can_be_asked(why, monkeypatch, error, said):
+def test_the_report_is_printed_even_if_upstreams_can_not_be_checked(why, monkeypatch, error, said):
     def found(*_):
         raise error
 
     monkeypatch.setattr("ops.passphrase.advice", lambda stack: f"bring back that of {stack}")
     shown = replace(failed(), found=why(found, failed())).as_text()
     assert "bring back that of mine" in shown
-    assert f"docker.io: not asked what is wrong: {said}" in shown
+    assert f"docker.io: could not check what is wrong: {said}" in shown
     assert "1 images: 0 complete before" in shown
 
 
-HARBOR = {"url": "http://127.0.0.1:1"}  # nobody is there
+HARBOR = {"url": "http://127.0.0.1:1"}  # nothing listens there
 
 
 @pytest.fixture
@@ -703,22 +685,18 @@ def run(monkeypatch, tmp_path):
     return run
 
 
-def test_what_the_caches_got_is_told_whatever_becomes_of_harbor(run, capsys):
-    with pytest.raises(OpsError, match=r"Harbor at http://127\.0\.0\.1:1 does not answer"):
+def test_the_report_of_the_caches_is_printed_even_if_harbor_fails(run, capsys):
+    with pytest.raises(OpsError, match=r"http://127\.0\.0\.1:1 "):
         run()
     assert "1 images: 1 complete before, 0 fetched, 0 failed" in capsys.readouterr().out
-
-
-def test_and_as_json_that_harbor_is_not(run, capsys):
     with pytest.raises(OpsError):
         run("--json")
-    told = json.loads(capsys.readouterr().out)
-    assert told["complete"]
-    assert not told["harbor"]["complete"]
-    assert "Harbor at http://127.0.0.1:1 does not answer" in told["harbor"]["error"]
+    report = json.loads(capsys.readouterr().out)
+    assert (report["complete"], report["harbor"]["complete"]) == (True, False)
+    assert "http://127.0.0.1:1 " in report["harbor"]["error"]
 
 
-def test_secrets_are_opened_once_for_caches_and_upstreams(monkeypatch, run):
+def test_secrets_are_decrypted_once_for_caches_and_upstreams(monkeypatch, run):
     """Each time costs a start of the engine."""
     asked, sources = [], []
     login = {"username": "me", "password": "hunter2"}

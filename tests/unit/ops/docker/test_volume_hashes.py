@@ -47,14 +47,14 @@ def damaged(volumes, digests, sizes=SIZES):
 
 
 @pytest.mark.parametrize("wrong", DIGESTS)
-def test_every_batch_is_looked_at(wrong):
+def test_every_batch_is_checked(wrong):
     volumes = VolumesDouble(wrong)
     assert damaged(volumes, DIGESTS) == {"docker.io": {wrong}}
     assert volumes.asked == [2, 1, 2], "6 bytes, a large one, the rest"
 
 
 @pytest.mark.parametrize("unreadable", DIGESTS)
-def test_a_file_that_the_disk_does_not_give_is_damaged(unreadable):
+def test_an_unreadable_file_is_damaged(unreadable):
     volumes = VolumesDouble("", unreadable)
     assert damaged(volumes, DIGESTS) == {"docker.io": {unreadable}}
     assert volumes.asked == [2, 1, 2], "the others are hashed"
@@ -66,7 +66,7 @@ def test_small_ones_are_limited_by_their_number():
     assert volumes.asked == [3, 2]
 
 
-def test_what_is_not_held_is_left_out():
+def test_what_is_not_in_the_volume_is_left_out():
     volumes = VolumesDouble("")
     assert damaged(volumes, ["sha256:" + "f" * 64]) == {"docker.io": frozenset()}
     assert volume_hashes.damaged(volumes, {"docker.io": EMPTY}, {}) == {"docker.io": frozenset()}
