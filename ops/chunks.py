@@ -1,4 +1,4 @@
-"""Content in chunks, so that no large file is in memory as a whole."""
+"""Content in chunks, so that no large file is read into memory at once."""
 
 from collections.abc import Iterator
 from typing import IO

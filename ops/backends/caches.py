@@ -154,7 +154,7 @@ def warm(
         fill(doing, missing)
         failed = [result for result in settled(doing, images) if result.faults]
         upstream_bytes = _from_upstream(client, concerned, before)
-    gone = {(host, digest) for host, held in stores.items() for digest in held.gone}
+    gone = {(host, digest) for host, store in stores.items() for digest in store.gone}
     return Report(
         images=len(images),
         complete_before=len(images) - len(missing),
@@ -205,7 +205,7 @@ def _digests(
 
 
 def _all_digests(stores: Mapping[str, Store]) -> dict[str, set[str]]:
-    return {host: set(held.blobs) for host, held in stores.items()}
+    return {host: set(store.blobs) for host, store in stores.items()}
 
 
 def _strays(

@@ -47,7 +47,7 @@ ORDER = (OK, WARNING, PROBLEM)
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What the command line says."""
+    """The arguments of the command line."""
 
     stack: str
     as_json: bool

@@ -262,10 +262,10 @@ def _sizes(
     with opened(client, of) as volumes:
         if not volumes.present:
             return {}, {}
-        held = volumes.run("sh", "-c", f"busybox du -s -k {MOUNT}/*").decode()
+        used = volumes.run("sh", "-c", f"busybox du -s -k {MOUNT}/*").decode()
         free = volumes.run("sh", "-c", f"busybox stat -f -c '%a %S %n' {MOUNT}/*").decode()
     names = {f"{MOUNT}/{slug(cache.host)}": cache.name for cache in volumes.present}
-    sizes = (line.split("\t") for line in held.splitlines())
+    sizes = (line.split("\t") for line in used.splitlines())
     rooms = (line.split() for line in free.splitlines())
     return (
         {names[path]: int(size) * KILOBYTE for size, path in sizes},

@@ -47,7 +47,7 @@ from plan.settings.stack import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What the command line says."""
+    """The arguments of the command line."""
 
     stack: str
     file: Path

@@ -26,7 +26,7 @@ from plan.images.last_used import Ledger
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What the command line says."""
+    """The arguments of the command line."""
 
     stack: str
     as_json: bool

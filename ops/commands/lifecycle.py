@@ -35,7 +35,7 @@ CLUSTER_TYPE = "talos-cache:index:TalosCluster"
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What the command line says.
+    """The arguments of the command line.
 
     Attributes:
         command: as the user called it, such as "cluster-up"; named if the engine fails.
@@ -54,7 +54,7 @@ class ClusterDownArguments(Arguments):
 
 @dataclass(frozen=True, kw_only=True)
 class OutputsArguments:
-    """What the command line says.
+    """The arguments of the command line.
 
     Attributes:
         name: of the one output to print; empty for all of them.

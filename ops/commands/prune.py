@@ -56,7 +56,7 @@ Sets = Mapping[str, Sequence[ImageReference]]
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What the command line says.
+    """The arguments of the command line.
 
     Attributes:
         size: of all caches together, as the user writes it.

@@ -22,7 +22,7 @@ from plan.images.reference import Platform, parse_platform
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What the command line says."""
+    """The arguments of the command line."""
 
     stack: str
     selection: ImageSelection

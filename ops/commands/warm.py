@@ -23,7 +23,7 @@ DEFAULT_PARALLEL = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What the command line says."""
+    """The arguments of the command line."""
 
     stack: str
     selection: ImageSelection

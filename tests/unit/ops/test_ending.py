@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from ops.ending import TOLD
 
 # Waits as the program does while the engine works: in its event loop, with threads that answer.
@@ -36,10 +38,8 @@ def interrupted(program):
     return process.returncode, said + errors
 
 
-def test_an_interrupt_ends_it_at_once_and_without_a_word():
-    assert interrupted(WAITING.format(after="")) == (TOLD, "")
-
-
-def test_so_it_does_after_the_program_has_declared_everything():
-    after = "pass\nif True:\n    "
+@pytest.mark.parametrize(
+    "after", ["", "pass\nif True:\n    "], ids=["declaring", "after everything was declared"]
+)
+def test_an_interrupt_ends_it_at_once_and_silently(after):
     assert interrupted(WAITING.format(after=after)) == (TOLD, "")

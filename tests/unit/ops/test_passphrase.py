@@ -1,4 +1,4 @@
-"""Why a passphrase is the wrong one, and what is told then."""
+"""Whether a passphrase is wrong, and what is reported then."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_a_salt_that_cant_be_read_is_not_the_passphrases_fault(salt):
     assert opens(salt, "any")
 
 
-def test_nothing_is_said_where_the_passphrase_is_right_or_there_is_none(stack, monkeypatch):
+def test_there_is_no_advice_if_the_passphrase_is_right_or_there_is_none(stack, monkeypatch):
     assert advice("mine") is None
     monkeypatch.setenv(PASSPHRASE_FILE, str(stack / "missing"))
     assert advice("mine") is None
@@ -53,7 +53,7 @@ def test_a_file_with_an_end_of_line_is_read_as_the_engine_does(stack, monkeypatc
     assert advice("mine") is None
 
 
-def test_a_lost_one_is_told_with_where_it_was_and_with_the_way_on_without_it(stack, monkeypatch):
+def test_for_a_lost_one_the_advice_says_where_it_was_and_how_to_do_without(stack, monkeypatch):
     (stack / "file").write_text("wrong")
     monkeypatch.setenv(PASSPHRASE_FILE, str(stack / "file"))
     text = advice("mine")
@@ -62,7 +62,7 @@ def test_a_lost_one_is_told_with_where_it_was_and_with_the_way_on_without_it(sta
     assert "make adopt STACK=mine" in text
 
 
-def test_where_the_checkouts_own_fits_it_is_named(stack, monkeypatch):
+def test_the_checkouts_own_is_named_if_it_fits(stack, monkeypatch):
     (stack / "private" / "passphrase").write_text(RIGHT)
     monkeypatch.setenv(PASSPHRASE, "wrong")
     text = advice("mine")
@@ -73,7 +73,7 @@ def test_where_the_checkouts_own_fits_it_is_named(stack, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [PASSPHRASE, PASSPHRASE_FILE])
-def test_where_the_one_that_the_shell_has_kept_fits_it_is_brought_back(stack, monkeypatch, name):
+def test_the_one_that_the_shell_has_kept_is_brought_back_if_it_fits(stack, monkeypatch, name):
     (stack / "mine").write_text(RIGHT)
     (stack / "public").write_text("wrong")
     monkeypatch.setenv(PASSPHRASE_FILE, str(stack / "public"))
@@ -84,7 +84,7 @@ def test_where_the_one_that_the_shell_has_kept_fits_it_is_brought_back(stack, mo
     )
 
 
-def test_where_the_public_one_fits_it_is_named(stack, monkeypatch):
+def test_the_public_one_is_named_if_it_fits(stack, monkeypatch):
     monkeypatch.setattr(passphrase, "PUBLIC_PASSPHRASE", RIGHT)
     monkeypatch.setenv(PASSPHRASE, "wrong")
     assert f"set {PASSPHRASE}={RIGHT}" in advice("mine")

@@ -1,4 +1,4 @@
-"""Which containers give up a port before the engine runs, and when none of them does."""
+"""Which containers are removed for their ports before the engine runs, and when none is."""
 
 import argparse
 
@@ -58,7 +58,7 @@ def removed(monkeypatch):
 
 @pytest.fixture
 def make_room(monkeypatch, tmp_path):
-    """Makes room for a stack with this configuration."""
+    """Frees ports for a stack with this configuration."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
     monkeypatch.setattr(stack_files, "FOLDER", tmp_path)
@@ -81,7 +81,7 @@ def test_what_swaps_its_ports_is_removed_first(removed, make_room, cluster):
     assert second.startswith(f"removed the container {ONE}: its port 5000 goes to the cache of")
 
 
-def test_where_nothing_moves_nothing_else_is_looked_at(removed, make_room, monkeypatch):
+def test_if_no_port_moves_nothing_else_is_checked(removed, make_room, monkeypatch):
     monkeypatch.setattr(port_moves, "_is_refused", pytest.fail)
     assert make_room(AS_IT_IS + CLUSTER) == []
     assert removed == []
@@ -99,13 +99,13 @@ def test_where_nothing_moves_nothing_else_is_looked_at(removed, make_room, monke
         ("  docker:config:host: unix:///other.sock\n", OpsError, "docker:host: only Pulumi's"),
     ],
 )
-def test_nothing_is_removed_where_the_program_would_refuse(removed, make_room, more, error, said):
+def test_nothing_is_removed_if_the_program_would_refuse(removed, make_room, more, error, said):
     with pytest.raises(error, match=said):
         make_room(SWAPPED + more)
     assert removed == []
 
 
-def test_nothing_is_removed_without_a_login_that_the_stack_wants(
+def test_nothing_is_removed_without_a_login_that_the_stack_needs(
     removed, make_room, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
@@ -118,11 +118,11 @@ def test_nothing_is_removed_without_a_login_that_the_stack_wants(
 def test_nothing_is_removed_while_something_is_in_a_clusters_way(removed, make_room, monkeypatch):
     overlaps = "The network 10.5.0.0/24 of the cluster dev overlaps with"
     monkeypatch.setattr(DockerProvisioner, "conflicts", lambda *_, **__: [overlaps])
-    assert make_room(SWAPPED + CLUSTER) == [], "the program tells of it"
+    assert make_room(SWAPPED + CLUSTER) == [], "the program reports it"
     assert removed == []
 
 
-def test_nothing_is_removed_where_the_passphrase_is_wrong(removed, make_room, monkeypatch):
+def test_nothing_is_removed_if_the_passphrase_is_wrong(removed, make_room, monkeypatch):
     monkeypatch.setattr(passphrase, "advice", lambda stack: "that is not the passphrase")
-    assert make_room(SWAPPED) == [], "the engine tells of it"
+    assert make_room(SWAPPED) == [], "the engine reports it"
     assert removed == []

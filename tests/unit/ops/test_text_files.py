@@ -1,4 +1,4 @@
-"""Files as editors and shells on every system write them."""
+"""Text files as editors and shells of all systems write them."""
 
 import io
 import subprocess
@@ -21,7 +21,7 @@ HOSTS = ("docker.io", "ghcr.io")
     "encoding",
     ["utf-8", "utf-8-sig", "utf-16", "utf-16-le with a mark", "utf-16-be with a mark"],
 )
-def test_a_list_of_notepad_or_powershell_is_a_list_like_others(encoding, tmp_path):
+def test_a_list_from_notepad_or_powershell_is_a_list_like_others(encoding, tmp_path):
     name = encoding.split()[0]
     mark = "\ufeff" if " with a mark" in encoding else ""
     file = tmp_path / "images.txt"
@@ -31,29 +31,24 @@ def test_a_list_of_notepad_or_powershell_is_a_list_like_others(encoding, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (LIST.encode("latin-1"), "save it as UTF-8"),
-        (LIST.encode("utf-16-le"), "save it as UTF-8"),
-        (b"\xff\xfea", "save it as UTF-8"),
-        (b"\x7fELF\0\0\xff", "save it as UTF-8"),
-    ],
+    "content",
+    [LIST.encode("latin-1"), LIST.encode("utf-16-le"), b"\xff\xfea", b"\x7fELF\0\0\xff"],
 )
-def test_what_is_no_text_is_told_with_the_way_to_make_it_one(content, why, tmp_path):
+def test_what_is_not_text_is_refused_with_a_way_to_make_it_text(content, tmp_path):
     file = tmp_path / "images.txt"
     file.write_bytes(content)
-    with pytest.raises(OpsError, match=why) as caught:
+    with pytest.raises(OpsError, match="save it as UTF-8") as caught:
         image_selection.read(str(file))
     assert str(file) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["not-there", "", "a\0b", "x" * 5000])
-def test_what_is_no_file_is_told(name, tmp_path):
+def test_what_is_not_a_file_is_refused(name, tmp_path):
     with pytest.raises(OpsError, match="can't be read"):
         image_selection.read(f"{tmp_path}/{name}")
 
 
-def test_the_home_of_nobody_is_told():
+def test_an_unknown_home_folder_is_refused():
     with pytest.raises(OpsError, match="no home folder for ~nosuchuser"):
         text_files.path("~nosuchuser/images.txt")
     assert text_files.path("~/images.txt") == Path.home() / "images.txt"
@@ -65,8 +60,9 @@ def test_standard_input_is_read_like_a_file(monkeypatch):
     assert image_selection.read("-") == LIST.replace("\r\n", "\n")
 
 
-def test_a_closed_standard_input_is_told_and_no_traceback():
+def test_a_closed_standard_input_is_a_known_error():
     script = "import sys; from ops.commands import image_selection; image_selection.read('-')"
     line = f'exec {sys.executable} -c "{script}" <&-'
     done = subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True)
-    assert "OpsError: the list standard input can't be read: it is closed" in done.stderr
+    assert "OpsError: " in done.stderr
+    assert "it is closed" in done.stderr

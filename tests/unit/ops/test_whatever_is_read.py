@@ -1,7 +1,7 @@
-"""Whatever people, editors, disks and killed processes make of a file: told, and no traceback.
+"""Whatever users, editors, disks and killed processes make of a file: an error, no traceback.
 
-Each property takes right files and damages them; all that may be raised is what the commands tell
-in a line. The examples are the same in every run.
+Each property takes valid files and damages them; only the errors that commands print in a line may
+be raised. The examples are the same in every run.
 """
 
 import io
@@ -52,7 +52,7 @@ def as_bytes(text):
     return text.encode(errors="surrogatepass")
 
 
-# What YAML, JSON, lists and paths have a meaning for.
+# What means something in YAML, JSON, lists and paths.
 MEANT = (
     *(
         "&a ",
@@ -200,7 +200,7 @@ def test_an_archive(folder, monkeypatch, content, cut):
         import_archive.run(arguments)
 
 
-def test_what_is_damaged_was_right_before(stack):
+def test_the_files_are_valid_before_they_are_damaged(stack):
     for content in STACK_FILES[:6]:
         stack.write_bytes(content)
         stack_files.check("mine")

@@ -51,7 +51,7 @@ class LocalVolumes(Volumes):
         yield subprocess.run(here, capture_output=True, check=True).stdout
 
     def put(self, path, archive):
-        """As Docker does: what comes is there at once, whether the rest comes or not."""
+        """As Docker does: what has arrived is there at once, whether the rest arrives or not."""
         self.calls.append(path)
         place = path.replace(MOUNT, str(self.root))
         argv = ["tar", "--extract", f"--directory={place}"]
@@ -100,7 +100,7 @@ def test_a_cache_knows_a_repository_below_its_prefix(caches):
     assert named["quay.io"].stored("team/app") == "team/app"
 
 
-def test_caches_are_asked_by_the_scheme_and_the_login_that_the_stack_gives_them():
+def test_caches_are_used_with_the_scheme_and_login_of_the_stack():
     login = {"username": "nodes", "password": "hunter2"}
     (cache,) = of_settings(
         parse({"upstreams": {"quay.io": {}}, "cache": {"tls": True}, "cacheLogin": login})
@@ -127,7 +127,7 @@ def test_images_are_found_by_the_names_that_nodes_use(volumes, caches):
     assert faults(stores["ghcr.io"], IMAGES[0], AMD64, frozenset()) == ()
 
 
-def test_what_lies_outside_the_prefix_is_none_of_the_upstreams(volumes, caches):
+def test_what_is_outside_the_prefix_is_not_the_upstreams(volumes, caches):
     write(volumes, by_host(caches)["ghcr.io"], "team/app")
     assert volumes.stores()["ghcr.io"].repositories == {}, "nodes never ask for it any more"
     assert set(volumes.stores_as_they_are()["ghcr.io"].repositories) == {"team/app"}
@@ -153,7 +153,7 @@ def into(volumes, lock):
 
 
 def taken(to, *blobs):
-    """How many were new."""
+    """Returns how many were new."""
     return staging.take_blobs(to, iter(blobs))
 
 
@@ -178,14 +178,14 @@ class Cut(io.BytesIO):
 @pytest.mark.parametrize(
     ("content", "error"), [(Cut(b"half"), tarfile.ReadError), (io.BytesIO(b"?" * 7), ArchiveError)]
 )
-def test_a_blob_that_does_not_come_leaves_nothing_behind(volumes, content, error):
+def test_a_blob_that_does_not_arrive_leaves_nothing_behind(volumes, content, error):
     to = into(volumes, {"ghcr.io": {digest_of(LAYER)}})
     with pytest.raises(error), staging.no_leftovers(to):
         taken(to, staging.Blob(digest=digest_of(LAYER), size=len(LAYER), content=content))
     assert files_in(volumes) == set()
 
 
-def test_what_a_killed_import_has_left_goes_with_the_next(volumes):
+def test_the_next_import_removes_what_a_killed_one_left(volumes):
     to = into(volumes, {"ghcr.io": {digest_of(LAYER)}})
     killed = staging.no_leftovers(to)
     killed.__enter__()
@@ -196,7 +196,7 @@ def test_what_a_killed_import_has_left_goes_with_the_next(volumes):
         assert not left.exists()
 
 
-def test_a_blob_of_two_caches_gets_its_place_in_both_and_nothing_else_is_left(volumes):
+def test_a_blob_of_two_caches_is_put_in_both_and_nothing_else_is_left(volumes):
     to = into(volumes, {host: {digest_of(LAYER)} for host in ("ghcr.io", "quay.io")})
     with staging.no_leftovers(to):
         assert taken(to, blob(LAYER)) == 1
@@ -236,8 +236,8 @@ def listening(*, hang_up=False):
         ArchiveError("it was changed"),
     ],
 )
-def test_what_can_not_be_read_is_not_called_an_error_of_the_connection_to_docker(error):
-    """Docker's client does: it reads what it sends."""
+def test_a_read_error_is_not_reported_as_an_error_of_dockers_connection(error):
+    """Docker's client would: it reads what it sends."""
 
     def content():
         yield b"some"
@@ -248,7 +248,7 @@ def test_what_can_not_be_read_is_not_called_an_error_of_the_connection_to_docker
     assert raised.value is error
 
 
-def test_a_docker_that_hangs_up_is_not_blamed_on_what_is_read():
+def test_a_docker_that_hangs_up_is_not_reported_as_a_read_error():
     def endless():
         while True:
             yield bytes(65536)
@@ -257,8 +257,8 @@ def test_a_docker_that_hangs_up_is_not_blamed_on_what_is_read():
         volumes.put("/volumes", endless())
 
 
-def test_the_next_blob_that_can_not_be_read_is_told_as_it_is():
-    """It is read while the one before it is on its way."""
+def test_a_read_error_of_the_next_blob_is_raised_as_it_is():
+    """It is read while the one before it is sent."""
 
     def coming():
         yield blob(LAYER)
@@ -271,9 +271,9 @@ def test_the_next_blob_that_can_not_be_read_is_told_as_it_is():
     assert not isinstance(raised.value, requests.RequestException)
 
 
-def test_a_blob_that_can_not_be_read_for_the_second_volume_gets_a_place_in_none(volumes):
-    """tar leaves it out, goes on with the next, and says so at its end alone."""
-    lost, other = b"no disk gives it", LAYER
+def test_a_blob_that_can_not_be_read_for_the_second_volume_is_put_in_none(volumes):
+    """tar leaves it out, goes on with the next, and reports that only at its end."""
+    lost, other = b"unreadable", LAYER
     digests = [digest_of(lost), digest_of(other)]
     to = into(volumes, {host: set(digests) for host in ("ghcr.io", "quay.io")})
     home = to.caches["ghcr.io"]
@@ -294,12 +294,12 @@ def test_many_blobs_take_a_few_calls_however_many_they_are(volumes):
     to = into(volumes, {"ghcr.io": {digest_of(one) for one in SMALL}})
     volumes.calls.clear()
     assert taken(to, *map(blob, SMALL)) == len(SMALL)
-    assert len(volumes.calls) == 2, "one brings them, one gives them their place"
+    assert len(volumes.calls) == 2, "one sends them, one puts them in place"
     held = volumes.stores_as_they_are()["ghcr.io"].blobs
     assert held == {digest_of(one): len(one) for one in SMALL}
 
 
-def test_what_came_whole_stays_where_a_later_one_does_not_come(volumes, monkeypatch):
+def test_complete_blobs_stay_if_a_later_one_does_not_arrive(volumes, monkeypatch):
     monkeypatch.setattr(staging, "BATCH_BYTES", len(SMALL[0]))
     to = into(volumes, {"ghcr.io": {digest_of(one) for one in (*SMALL, LAYER)}})
     cut = staging.Blob(digest=digest_of(LAYER), size=len(LAYER), content=Cut(b"half"))
@@ -321,12 +321,12 @@ def test_as_many_blobs_as_the_limit_says_go_in_one_call(volumes, monkeypatch):
     assert len(volumes.calls) == 2 * 3
 
 
-def test_a_damaged_blob_is_replaced_and_one_that_no_volume_lacks_is_compared(volumes):
+def test_a_damaged_blob_is_replaced_and_one_that_no_volume_needs_is_checked(volumes):
     to = into(volumes, {"ghcr.io": {digest_of(LAYER)}})
     damaged = volumes.root / place_of(volumes, "ghcr.io", LAYER)
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"damaged")
-    assert taken(to, blob(LAYER), blob(b"wanted by nobody")) == 1
+    assert taken(to, blob(LAYER), blob(b"not needed")) == 1
     assert damaged.read_bytes() == LAYER
     with pytest.raises(ArchiveError, match="a file in it was changed"):
         taken(to, replace(blob(b"?"), digest=digest_of(b"!")))
@@ -342,8 +342,8 @@ def test_many_blobs_are_read_in_one_call(volumes):
     assert len(volumes.calls) == 1
 
 
-def test_what_is_read_of_a_volume_is_what_was_asked_for():
-    """However it comes in pieces, and whoever does not take all of it."""
+def test_what_is_read_of_a_volume_is_what_was_requested():
+    """Whatever the pieces are, and even if the caller does not read all of it."""
     files = [("a", 3), ("b", 0), ("c", 4), ("d", 2)]
     read = ops_volumes.apart(iter([b"aa", b"ac", b"cccd", b"d"]), files)
     assert [b"".join(pieces) for pieces in read] == [b"aaa", b"", b"cccc", b"dd"]
@@ -351,7 +351,7 @@ def test_what_is_read_of_a_volume_is_what_was_asked_for():
     assert [next(pieces, b"") for pieces in read] == [b"aaa", b"", b"cccc", b"dd"]
 
 
-def test_what_fails_at_the_end_of_reading_is_told():
+def test_a_failure_at_the_end_of_reading_is_raised():
     def failing():
         yield b"aaa"
         raise OpsError("a file is gone")
@@ -404,8 +404,8 @@ def test_an_imported_image_is_linked_where_its_cache_looks_for_it(volumes, cache
     assert not [call for call in volumes.calls if call == folder(ghcr)], "all of it is linked"
 
 
-def test_a_tag_that_means_another_image_is_moved_at_once(volumes, caches):
-    """Its link is renamed into its place, and is never missing."""
+def test_a_tag_of_another_image_is_moved_at_once(volumes, caches):
+    """Its link is renamed into place, and is never missing."""
     ghcr = by_host(caches)["ghcr.io"]
     root = volumes.root / folder(ghcr).removeprefix(f"{MOUNT}/")
     name = ghcr.stored("team/app")
@@ -430,7 +430,7 @@ def test_a_tag_that_means_another_image_is_moved_at_once(volumes, caches):
     assert (root / current).stat().st_ino != before
 
 
-def test_a_download_that_nobody_writes_any_more_goes(volumes, caches):
+def test_a_download_that_is_not_written_to_any_more_is_removed(volumes, caches):
     old, new = (upload(volumes, cache, b"wrong") for cache in caches)
     then = time.time() - 2 * 60 * 60
     os.utime(old, (then, then))
@@ -440,7 +440,7 @@ def test_a_download_that_nobody_writes_any_more_goes(volumes, caches):
 
 
 def upload(volumes, cache, content):
-    """As the registry leaves it where a body has the wrong digest."""
+    """As the registry leaves it if a body has the wrong digest."""
     root = volumes.root / folder(cache).removeprefix(f"{MOUNT}/")
     made = root / "repositories" / "team/app" / "_uploads" / "01a21c03-f466-7e25-af6c-5afed629cc0a"
     made.mkdir(parents=True)
@@ -471,7 +471,7 @@ def links_in(volumes, cache):
     }
 
 
-def test_links_come_to_those_that_are_there_and_many_take_a_few_calls(volumes, monkeypatch):
+def test_links_are_added_to_existing_ones_and_many_take_a_few_calls(volumes, monkeypatch):
     cache = volumes.caches[0]
     volumes.place_links(folder(cache), {})
     assert volumes.calls == []
@@ -481,11 +481,11 @@ def test_links_come_to_those_that_are_there_and_many_take_a_few_calls(volumes, m
     changed = dict.fromkeys(linked("2"), f"sha256:{'9' * 64}")
     volumes.place_links(folder(cache), {**linked("3", "4"), **changed})
     assert links_in(volumes, cache) == {**linked("1", "2", "3", "4"), **changed}
-    assert len(volumes.calls) == 5, "two each for three of them, one to give them their place"
+    assert len(volumes.calls) == 5, "two each for three of them, one to put them in place"
 
 
-def test_whenever_it_ends_a_tag_leads_to_something(volumes, tmp_path, monkeypatch):
-    """Each rename is stopped at in turn, as by a kill."""
+def test_whenever_it_ends_a_tag_points_to_something(volumes, tmp_path, monkeypatch):
+    """It is stopped at each rename in turn, as by a kill."""
     cache = volumes.caches[0]
     volumes.place_links(folder(cache), linked("1"))
     counted = tmp_path / "renames"
@@ -505,10 +505,10 @@ def test_whenever_it_ends_a_tag_leads_to_something(volumes, tmp_path, monkeypatc
         assert len(tags) <= len(layers)
         if len(tags) == 2:
             return
-    pytest.fail("it never came to its end")
+    pytest.fail("it never finished")
 
 
-def test_a_folder_that_the_registry_makes_meanwhile_is_no_matter(volumes, tmp_path, monkeypatch):
+def test_a_folder_that_the_registry_creates_meanwhile_does_no_harm(volumes, tmp_path, monkeypatch):
     cache = volumes.caches[0]
     root = volumes.root / folder(cache).removeprefix(f"{MOUNT}/")
     made = root / storage.layer_link("team/app", f"sha256:{'5' * 64}")
@@ -519,7 +519,7 @@ def test_a_folder_that_the_registry_makes_meanwhile_is_no_matter(volumes, tmp_pa
 
 
 def busybox(tmp_path, monkeypatch, before):
-    """The real one, before which this is run."""
+    """The real one, which runs this before."""
     program = tmp_path / "bin" / "busybox"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\n{before}\nexec {shutil.which("busybox")} "$@"\n')
