@@ -1,4 +1,4 @@
-"""Names and addresses that mean, to a container that asks, the container itself."""
+"""Names and addresses with which a container reaches only itself."""
 
 import ipaddress
 import re
@@ -13,14 +13,14 @@ _NAMES = frozenset(
 )
 _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
 _BITS = 32
-# The gateway of Docker's bridge on most machines, where nobody knows this one's.
+# The gateway of Docker's bridge on most machines, for when this machine's is not known.
 BRIDGE = "172.17.0.1"
-# How containers call their host, on most machines.
+# The names and addresses of the host for containers, on most machines.
 OF_THE_HOST = (BRIDGE, "host.docker.internal")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, without brackets, is loopback or stands for every address of a machine."""
+    """Whether a host, without brackets, is loopback or the unspecified address."""
     host = host.lower().removesuffix(".")
     if host in _NAMES or host == "localhost" or host.endswith(".localhost"):
         return True
@@ -29,22 +29,22 @@ def is_loopback(host: str) -> bool:
 
 
 def refuse(check: Checks, path: str, url: str, who: str, *, is_here: bool = True) -> bool:
-    """Whether a URL leads to whoever asks it; that is a mistake, which is told.
+    """Whether a URL leads back to the container that connects to it; reports that as a mistake.
 
     Args:
-        check: where mistakes go.
+        check: collects mistakes.
         path: of the key.
         url: http or https.
-        who: asks it.
+        who: connects to it.
         is_here: whether that is a container on this machine.
     """
     host, port = address_of(url)
     if not is_loopback(host):
         return False
-    rule = f"{who} asks it, and to a container loopback is the container itself"
+    rule = f"{who} connects to it, and in a container loopback is the container itself"
     bridge = f"{url.partition('://')[0]}://{BRIDGE}:{port}"
     fix = (
-        "let what it leads to listen on the address of Docker's bridge as well, and write that: "
+        "have the server listen on the address of Docker's bridge as well, and write that: "
         f'"{bridge}" on most machines (ip -4 address show docker0)'
     )
     check.add(path, url, rule, fix if is_here else f"write the address by which {who} reaches it")
@@ -52,13 +52,13 @@ def refuse(check: Checks, path: str, url: str, who: str, *, is_here: bool = True
 
 
 def _as_c_reads_it(host: str) -> ipaddress.IPv4Address | None:
-    """An IPv4 address in the spellings that C's `inet_aton` takes: `127.1`, `0x7f000001`, `0`."""
+    """An IPv4 address as C's `inet_aton` reads it: `127.1`, `0x7f000001`, `0`."""
     parts = host.split(".")
     if len(parts) > 4 or not all(_NUMBER.fullmatch(part) for part in parts):
         return None
     try:
         *first, last = (_number(part) for part in parts)
-    except ValueError:  # 08 is no octal number
+    except ValueError:  # 08 is not an octal number
         return None
     room = _BITS - 8 * len(first)
     if any(number > 255 for number in first) or last >= 1 << room:

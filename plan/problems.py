@@ -1,4 +1,4 @@
-"""What is wrong with what a user has written, in the user's terms, without secrets."""
+"""Mistakes in what a user has written, in the user's terms and without secrets."""
 
 import json
 import re
@@ -10,12 +10,12 @@ from host.errors import TalosCacheError
 MASK = "********"
 # The project's name, which is the namespace of its keys.
 PROJECT = "talos-cache"
-# More mistakes, or more of one value, than this say nothing more to anybody.
+# More mistakes, or more of one value, help no one.
 MOST_SHOWN = 20
 MOST_CHARACTERS = 120
 MOST_OF_A_LINE = 500
-# Kept: the start of a key's path, a quote, a scheme. A text whose only @ is its first character
-# names a file.
+# Kept: the start of a key's path, a quote, a scheme. Text whose only @ is its first character names
+# a file.
 _MAYBE_USER_INFO = re.compile(
     r"^(?!\"@[^@]*$)((?:upstreams\.|credentials\.|\")?(?:[A-Za-z][A-Za-z0-9+.-]*://)?).*@(?!sha256:)",
     re.DOTALL,
@@ -28,7 +28,10 @@ class Problem:
 
     Attributes:
         path: of the key; or the option, or the list and its line.
-        namespace: of the key; empty for what is not a key.
+        found: the value, masked if it may be a secret.
+        rule: what the value must be.
+        fix: what to do.
+        namespace: of the key; empty if it is not a key.
     """
 
     path: str
@@ -45,7 +48,7 @@ class Problem:
 
 
 class SettingsError(TalosCacheError):
-    """All the mistakes of a stack's configuration; its text is meant for the user as it is."""
+    """All mistakes in a stack's configuration; the text is for the user as it is."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         self.problems = problems
@@ -53,7 +56,7 @@ class SettingsError(TalosCacheError):
 
 
 class ImageListError(TalosCacheError):
-    """All the mistakes of a list of images; its text is meant for the user as it is."""
+    """All mistakes in a list of images; the text is for the user as it is."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         self.problems = problems
@@ -61,13 +64,13 @@ class ImageListError(TalosCacheError):
 
 
 def told(where: str, problems: Sequence[Problem]) -> str:
-    """The message with all mistakes, or with the first of many."""
+    """The message with all mistakes, or the first of many."""
     count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
     return f"{count} in {where}; nothing was changed.\n{listed(problems)}"
 
 
 def listed(items: Sequence[object]) -> str:
-    """The items below each other, or the first of many; lines that nobody could read are cut."""
+    """The items, or the first of many, one below the other; long lines are cut."""
     more = len(items) - MOST_SHOWN
     ends = [f"  and {more} more like these"] if more > 0 else []
     lines = "\n".join(f"  {item}" for item in items[:MOST_SHOWN]).split("\n")
@@ -75,32 +78,32 @@ def listed(items: Sequence[object]) -> str:
 
 
 def cut(shown: str, most: int = MOST_CHARACTERS) -> str:
-    """The start of a text that is too long to be read."""
+    """The text, or its start if it is too long."""
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 
 def text(value: object) -> str:
-    """The value as text; Python refuses that for whole numbers of thousands of digits."""
+    """The value as text; Python refuses that for numbers with thousands of digits."""
     try:
         return str(value)
     except ValueError:
-        return "a number of thousands of digits"
+        return "a number with thousands of digits"
 
 
 def shown_value(found: object) -> str:
-    """The value as the user would write it, without what may be a secret."""
+    """The value as the user would write it, with what may be a secret masked."""
     try:
         shown = masked(json.dumps(found, default=str, ensure_ascii=False))
     except (RecursionError, TypeError, ValueError):
-        # A loop of YAML anchors, a date as a key, a number of thousands of digits.
+        # A loop of YAML anchors, a date as a key, a number with thousands of digits.
         return f"a value that can't be shown ({type(found).__name__})"
     return cut(shown)
 
 
 def masked(text: str) -> str:
-    """Hide what may be `user:password@`.
+    """Mask what may be `user:password@`.
 
-    Everything up to the last @ counts, also without a scheme: a password may hold any character.
-    The digest of an image (`@sha256:...`) is no such thing.
+    That is everything up to the last @, even without a scheme: a password may contain any
+    character. An image's digest (`@sha256:...`) stays.
     """
     return _MAYBE_USER_INFO.sub(rf"\g<1>{MASK}@", text)

@@ -1,4 +1,4 @@
-"""The settings of the caches themselves, and of the proxy in front of their upstreams."""
+"""The settings of the caches themselves, and of the proxy between them and their upstreams."""
 
 import ipaddress
 import json
@@ -27,15 +27,15 @@ _CERTIFICATE_FILES = ("certificate", "key", "ca")
 
 @dataclass(frozen=True, kw_only=True)
 class CacheSettings:
-    """What all caches have in common.
+    """The settings of all caches.
 
     Attributes:
         image: of the registry.
-        ttl: a Go duration, "0" for never.
+        ttl: a Go duration; "0" keeps images forever.
         on_destroy: one of ON_DESTROY.
         wait_seconds: how long `up` waits for an answer.
-        tls: whether they answer by https; with the certificate in the files below, or else with
-            one from a CA of this stack's own.
+        tls: whether they serve HTTPS, with the certificate in the files below or else with one
+            from this stack's own CA.
         certificate_file, key_file, ca_file: paths of PEM files; may be empty.
     """
 
@@ -55,7 +55,7 @@ class UpstreamProxy:
 
     Attributes:
         url: http or https, without user name and password.
-        no_proxy: hosts, domains with a dot before them, and networks that are reached without it.
+        no_proxy: hosts, domains with a leading dot, and networks to reach without it.
     """
 
     url: str
@@ -83,12 +83,12 @@ def parse_cache(check: Checks, value: object) -> CacheSettings:
 def _refuse_half_a_certificate(check: Checks, group: Mapping[str, Any], *, tls: bool) -> None:
     given = [key for key in _CERTIFICATE_FILES if group.get(key) is not None]
     if given and not tls:
-        rule = f"{given[0]} is about caches that answer by https"
+        rule = f"required for {given[0]}, as only caches with TLS have a certificate"
         check.add("cache.tls", tls, rule, "write tls: true")
     for key, other in (("certificate", "key"), ("key", "certificate"), ("ca", "certificate")):
         if key in given and other not in given:
-            rule = f"{key} comes with {other}; without all of them a certificate is made here"
-            fix = f"remove {key}, or write for instance "
+            rule = f"required with {key}; without any of these keys a certificate is generated"
+            fix = f"remove {key}, or write something like "
             example = f"{other}: {check.key(f'cache.{other}').example}"
             check.missing(f"cache.{other}", rule, fix, example)
 
@@ -110,9 +110,9 @@ def _proxy_url(check: Checks, value: object) -> str:
     if value is None:
         check.missing(path, check.key(path).rule, check.key(path).fix)
     elif isinstance(value, str) and "@" in value:
-        rule = "no user name or password: a proxy's URL stands in the containers' environment"
+        rule = "no user name or password: anyone who may inspect the containers can read the URL"
         fix = (
-            "run a local proxy that logs in to it (cntlm, px), let it listen on the address of "
+            "run a local proxy that logs in to it (cntlm, px), have it listen on the address of "
             "Docker's bridge, and write that one's URL"
         )
         check.add(path, value, rule, fix)
@@ -129,19 +129,19 @@ def _no_proxy(check: Checks, value: object) -> tuple[str, ...]:
     if value in (None, []):
         return ()
     if not isinstance(value, list):
-        meant = [part.strip() for part in text(value).split(",")]
-        works = isinstance(value, str) and all(map(_is_no_proxy, meant))
-        fix = f"write {json.dumps(meant)}" if works else check.key(path).fix
+        parts = [part.strip() for part in text(value).split(",")]
+        works = isinstance(value, str) and all(map(_is_no_proxy, parts))
+        fix = f"write {json.dumps(parts)}" if works else check.key(path).fix
         check.add(path, value, rule, fix)
         return ()
     for index, item in enumerate(value):
         if not _is_no_proxy(item):
-            check.add(f"{path}[{index}]", item, rule, "write one host, domain or network each")
+            check.add(f"{path}[{index}]", item, rule, "write one host, domain or network per item")
     return tuple(text(item) for item in value)
 
 
 def _is_no_proxy(item: object) -> bool:
-    """Whether `plan.network` knows what it means."""
+    """Whether `plan.network` understands it."""
     if not isinstance(item, str):
         return False
     try:
@@ -166,6 +166,6 @@ def _image(check: Checks, group: Mapping[str, Any]) -> str:
         rule = "an exact tag or a digest: a moving tag would change the caches behind your back"
         check.add("cache.image", value, rule, fix)
     elif match["name"] == "registry" and re.match(r"v?[0-2](\.|$)", tag):
-        rule = "distribution v3 or newer: version 2 can't start while its upstream is away"
+        rule = "distribution v3 or newer: version 2 can't start while its upstream is unreachable"
         check.add("cache.image", value, rule, fix)
     return match[0]

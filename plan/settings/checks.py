@@ -1,4 +1,4 @@
-"""Collects what is wrong with a stack's configuration, so that all of it is told in one go."""
+"""Collects the mistakes in a stack's configuration, so that they are reported all at once."""
 
 import difflib
 import re
@@ -9,7 +9,7 @@ from plan.problems import MASK, Problem, masked, shown_value, text
 from plan.settings.key import NUMBER_IN_TEXT, Key
 
 _NUMBER = re.compile(NUMBER_IN_TEXT)
-# What people write where YAML wants true or false.
+# What people write instead of YAML's true and false.
 _MEANS = {"yes": "true", "on": "true", "true": "true", "1": "true"} | {
     "no": "false",
     "off": "false",
@@ -20,7 +20,7 @@ _MEANS = {"yes": "true", "on": "true", "true": "true", "1": "true"} | {
 
 
 class Checks:
-    """Collects problems while values are read; a wrong value reads as its default.
+    """Collects problems while values are read; for a wrong value the default is returned.
 
     Args:
         keys: the table of keys, by path (see `keys.KEYS`).
@@ -32,7 +32,7 @@ class Checks:
         self._renamed = ("", "")
 
     def under(self, group: str, path: str) -> "Checks":
-        """The same collection, for one of several values of `group`: problems name its `path`."""
+        """The same collection for one of several values of `group`: problems name its `path`."""
         part = Checks(self._keys)
         part.problems = self.problems
         part._renamed = (group, path)
@@ -43,34 +43,34 @@ class Checks:
         return self._keys[path]
 
     def default(self, key: str) -> str:
-        """The default of a key whose value is text."""
+        """The default of a text key."""
         return str(self._keys[key].default)
 
     def refuse(self, key: str, found: object, path: str = "") -> None:
-        """A value that is against the key's rule; `path` if it differs from the key."""
+        """Report a value that breaks the key's rule; `path` if it differs from the key."""
         row = self._keys[key]
-        self.add(path or key, found, row.rule, row.fix)
+        self._report(path or key, shown_value(found), row.rule, "", row.fix)
 
     def add(self, path: str, found: object, rule: str, fix: str) -> None:
-        """A wrong value, shown as the user wrote it but for what may be a secret."""
+        """Report a wrong value, shown as the user wrote it except for what may be a secret."""
         self._report(path, shown_value(found), rule, fix)
 
-    def missing(self, path: str, rule: str, fix: str, example: str = "") -> None:
-        """A value that has to be there; `example` ends the fix, and holds nothing of the user's."""
-        self._report(path, "nothing", rule, fix, example)
+    def missing(self, path: str, rule: str, fix: str, own: str = "") -> None:
+        """Report a missing value; `own` ends the fix: our own words, which are not masked."""
+        self._report(path, "nothing", rule, fix, own)
 
-    def hidden(self, path: str, rule: str, fix: str, example: str = "") -> None:
-        """A wrong value that is, or may be, a secret; `example` as for `missing`."""
-        self._report(path, MASK, rule, fix, example)
+    def hidden(self, path: str, rule: str, fix: str, own: str = "") -> None:
+        """Report a wrong value that is, or may be, a secret; `own` as for `missing`."""
+        self._report(path, MASK, rule, fix, own)
 
     def whole_key(self, key: str, found: str, rule: str, fix: str) -> None:
-        """A key that is wrong as it is written, its namespace included."""
+        """Report a key that is wrong as it is written, its namespace included."""
         self.problems.append(
             Problem(path=masked(key), found=found, rule=rule, fix=masked(fix), namespace="")
         )
 
     def mapping(self, path: str, value: object, group: str) -> dict[str, Any]:
-        """A mapping that has only the keys that the table has below `group`."""
+        """The part of a mapping whose keys are below `group` in the table."""
         if value is None:
             return {}
         allowed = self._keys_below(group)
@@ -89,7 +89,7 @@ class Checks:
         value = group.get(row.name)
         if isinstance(value, bool):
             return value
-        # As `pulumi config set --type bool` leaves it in a stack file.
+        # As `pulumi config set --type bool` writes it into a stack file.
         if value in ("true", "false"):
             return bool(value == "true")
         if value is not None:
@@ -98,20 +98,20 @@ class Checks:
         return bool(row.default)
 
     def integer(self, key: str, group: Mapping[str, Any]) -> int:
-        """A whole number; the largest one allowed if it is wrong and the key has no default."""
+        """A whole number; if it is wrong and the key has no default, the largest one allowed."""
         row = self._keys[key]
         value = group.get(row.name)
-        usual = row.default if is_integer(row.default) else int(row.most)
+        default = row.default if is_integer(row.default) else int(row.most)
         if value is None:
-            return usual
+            return default
         number = number_in(value)
         if is_integer(number) and row.least <= number <= row.most:
             return number
         self.refuse(key, value)
-        return usual
+        return default
 
     def choice(self, key: str, group: Mapping[str, Any], path: str = "") -> str:
-        """One of a few words; `path` if it differs from the key."""
+        """One of a fixed set of values; `path` if it differs from the key."""
         row = self._keys[key]
         value = group.get(row.name)
         if value is None:
@@ -122,7 +122,7 @@ class Checks:
         return text(value)
 
     def matching(self, key: str, group: Mapping[str, Any]) -> str:
-        """Text in the form of the key's pattern."""
+        """Text that matches the key's pattern."""
         row = self._keys[key]
         value = group.get(row.name)
         if value is None:
@@ -130,13 +130,13 @@ class Checks:
         if isinstance(value, str) and re.fullmatch(row.pattern, value):
             return value
         if is_integer(value) and re.fullmatch(row.pattern, text(value)):
-            self.add(key, value, "text, not a number", f'write it in quotes: "{value}"')
+            self.add(key, value, "text, not a number", f'put it in quotes: "{value}"')
         else:
             self.refuse(key, value)
         return str(row.default)
 
     def duration(self, key: str, group: Mapping[str, Any]) -> str:
-        """A Go duration above zero, or "0" where the key says what that stands for."""
+        """A Go duration above zero, or "0" if the key says what that is for."""
         row = self._keys[key]
         value = group.get(row.name)
         if value is None:
@@ -149,15 +149,15 @@ class Checks:
         return str(row.default)
 
     def file(self, key: str, group: Mapping[str, Any], path: str = "") -> str:
-        """The path behind an @; empty if it is absent or wrong. `path` as for the others."""
+        """The path after the @; empty if it is absent or wrong. `path` as for the others."""
         row = self._keys[key]
         value = group.get(row.name)
         if value is None:
             return ""
         if isinstance(value, str) and re.fullmatch(row.pattern, value):
             return value[1:]
-        # Not shown: it may be what should be in the file.
-        self.hidden(path or key, row.rule, row.fix.removesuffix(row.example), row.example)
+        # Not shown: it may be the secret that belongs in the file.
+        self.hidden(path or key, row.rule, "", row.fix)
         return ""
 
     def _keys_below(self, group: str) -> list[str]:
@@ -171,26 +171,26 @@ class Checks:
         fix = f"did you mean {by_lower_case[near[0]]}?" if near else "remove it"
         group, dot, name = key.partition(".")
         if dot and group in allowed:
-            fix = f"write {name} below {group}, or run pulumi config set with --path"
-        self._report(path, "an unknown key", f"the keys here are {', '.join(allowed)}", fix)
+            fix = f"write {name} under {group}, or run pulumi config set with --path"
+        self._report(path, "an unknown key", f"one of the keys {', '.join(allowed)}", fix)
 
-    def _report(self, path: str, found: str, rule: str, fix: str, example: str = "") -> None:
+    def _report(self, path: str, found: str, rule: str, fix: str, own: str = "") -> None:
         group, renamed = self._renamed
         if group and re.match(rf"{group}(?![A-Za-z])", path):
             path = renamed + path.removeprefix(group)
-        fix = masked(fix) + example
+        fix = masked(fix) + own
         self.problems.append(Problem(path=masked(path), found=found, rule=rule, fix=fix))
 
 
 def is_integer(value: object) -> TypeGuard[int]:
-    """YAML's true is no number here, though Python says it is one."""
+    """Whether it is a whole number; true is not, though Python says so."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def number_in(value: object) -> object:
-    """The number in a text that is one; any other value as it is.
+    """The number that a text stands for; any other value as it is.
 
-    `pulumi config set --path` leaves `"1.5"` in a stack file, and with `--type int` `"2"`.
+    `pulumi config set --path` writes `"1.5"` into a stack file, and with `--type int` `"2"`.
     """
     if not isinstance(value, str) or not _NUMBER.fullmatch(value):
         return value

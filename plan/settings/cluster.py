@@ -26,7 +26,7 @@ from plan.settings.nodes import (
 from plan.settings.patches import Patch, parse_patches
 
 PROVISIONERS = ("docker", "qemu")
-# Keys that mean something to one provisioner only -> that provisioner.
+# Keys for one provisioner only -> that provisioner.
 ONLY = {
     "image": "docker",
     "exposedPorts": "docker",
@@ -35,19 +35,20 @@ ONLY = {
     "disks": "qemu",
 }
 
-# The longest host name (63) less the longest of what talosctl puts behind the cluster's name.
+# The longest host name (63) minus the longest suffix that talosctl adds to the cluster's name.
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,42}[a-z0-9])?")
+_SHRINK = "shrink the larger network"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSettings:
     """A Talos cluster behind the caches. Versions are exact; None leaves them to talosctl.
 
-    `warm` fills the caches before the cluster is made: with the list in `warm_file`, a path
-    relative to the project, or where that is empty with what talosctl lists.
+    `warm` fills the caches before the cluster is created: with the list in `warm_file`, a path
+    relative to the project, or if that is empty with what talosctl lists.
 
-    `slug` is the logical name of its component: that of a stack's one cluster stays the same when
-    the cluster is renamed, so that the old one goes before the new one comes.
+    `slug` is the logical name of its component. A stack's only cluster keeps it when it is renamed,
+    so that the old cluster is deleted before the new one is created.
     """
 
     slug: str
@@ -82,29 +83,29 @@ class ClusterSettings:
 
     @property
     def image_version(self) -> str | None:
-        """The Talos version that the node image's tag says, as talosctl reads it: with its v."""
+        """The Talos version in the node image's tag, as talosctl reads it: with the v."""
         tag = self.image.rpartition(":")[2] if self.image else ""
         return tag if tag.startswith("v") else None
 
     @property
     def can_reboot(self) -> bool:
-        """Whether live nodes can reboot: on Docker it ends their containers for good."""
+        """Whether live nodes can reboot: on Docker their containers exit for good."""
         return self.provisioner == "qemu"
 
     @property
     def may_reboot(self) -> bool:
-        """Whether an update may have live nodes reboot."""
+        """Whether an update may reboot live nodes."""
         return self.allow_reboot and self.can_reboot
 
 
 def parse_clusters(check: Checks, value: object) -> tuple[ClusterSettings, ...]:
-    """The clusters of a stack; mistakes go to `check`."""
+    """The clusters of a stack; `check` collects mistakes."""
     if value is None:
         return ()
     if not isinstance(value, list):
         return (_cluster(check, value, ONE),)
     if not value:
-        check.add("cluster", value, "a mapping, or a list of mappings", "leave the key out")
+        check.add("cluster", value, "a mapping, or a non-empty list of mappings", "remove the key")
     clusters = tuple(
         _cluster(check.under("cluster", f"cluster[{index}]"), item, "")
         for index, item in enumerate(value)
@@ -116,9 +117,9 @@ def parse_clusters(check: Checks, value: object) -> tuple[ClusterSettings, ...]:
 
 def _cluster(check: Checks, value: object, slug: str) -> ClusterSettings:
     if value is not None and not isinstance(value, Mapping):
-        # Not shown: patches may be in it.
+        # Not shown: it may contain patches.
         rule = "a mapping of keys to values"
-        check.hidden("cluster", rule, "write for instance {provisioner: docker}")
+        check.hidden("cluster", rule, "write something like {provisioner: docker}")
         value = None
     group = check.mapping("cluster", value, "cluster")
     provisioner = check.choice("cluster.provisioner", group)
@@ -156,19 +157,21 @@ def _cluster(check: Checks, value: object, slug: str) -> ClusterSettings:
 def _refuse_keys_of_the_other(check: Checks, group: Mapping[str, Any], provisioner: str) -> None:
     for key, only in ONLY.items():
         if group.get(key) not in (None, []) and provisioner in PROVISIONERS and provisioner != only:
-            rule = f"only clusters on {only} have it, and this one is on {provisioner}"
+            rule = f"only for clusters on {only}, and this one is on {provisioner}"
             check.add(f"cluster.{key}", group[key], rule, "remove it")
 
 
 def _merge_kubeconfig(check: Checks, group: Mapping[str, Any], *, wait: bool) -> bool:
     merge = check.boolean("cluster.mergeKubeconfig", group)
     if merge and not wait:
-        rule = "there is no kubeconfig before Kubernetes is ready, and wait: false does not wait"
-        fix = "remove it, or remove wait: false"
+        rule = (
+            "there is no kubeconfig until Kubernetes is ready, and wait: false doesn't wait for it"
+        )
+        fix = "remove it, or wait: false"
         check.add("cluster.mergeKubeconfig", merge, rule, fix)
     presets = group.get("presets")
     if merge and isinstance(presets, list) and MAINTENANCE in presets:
-        rule = f"machines in {MAINTENANCE} are no Kubernetes cluster, so there is no kubeconfig"
+        rule = f"machines in {MAINTENANCE} don't form a Kubernetes cluster: there is no kubeconfig"
         fix = f"remove it, or the preset {MAINTENANCE}"
         check.add("cluster.mergeKubeconfig", merge, rule, fix)
     return merge
@@ -186,7 +189,7 @@ def _refuse_same_names(check: Checks, clusters: tuple[ClusterSettings, ...]) -> 
     names: set[str] = set()
     for path, cluster in _without_mistakes(check, "name", clusters):
         if cluster.name in names:
-            rule = "every cluster of a stack has a name of its own, and an earlier one has this one"
+            rule = "each cluster needs its own name, and an earlier one has this name"
             check.add(path, cluster.name, rule, "choose another name")
         names.add(cluster.name)
 
@@ -200,9 +203,8 @@ def _refuse_overlaps(check: Checks, clusters: tuple[ClusterSettings, ...]) -> No
         network = ipaddress.ip_network(cluster.cidr)
         for other in earlier:
             if ipaddress.ip_network(other.cidr).overlaps(network):
-                rule = f"it overlaps with the network of {other.name}, {other.cidr}"
-                proposal = next(free, None)
-                fix = f"write for instance {proposal}" if proposal else "shrink the larger network"
+                rule = f"no overlap with other networks: the cluster {other.name} has {other.cidr}"
+                fix = f"write {new} (free in this stack)" if (new := next(free, None)) else _SHRINK
                 check.add(path, cluster.cidr, rule, fix)
                 break
         earlier.append(cluster)
@@ -211,13 +213,13 @@ def _refuse_overlaps(check: Checks, clusters: tuple[ClusterSettings, ...]) -> No
 def _without_mistakes(
     check: Checks, key: str, clusters: tuple[ClusterSettings, ...]
 ) -> list[tuple[str, ClusterSettings]]:
-    """Path of the key -> cluster, but for those whose value of it is only a stand-in."""
-    told = {problem.path for problem in check.problems}
+    """Path of the key -> cluster, except where a default replaces a wrong value of the key."""
+    wrong = {problem.path for problem in check.problems}
     paths = [f"cluster[{index}]" for index in range(len(clusters))]
     return [
         (f"{path}.{key}", cluster)
         for path, cluster in zip(paths, clusters, strict=True)
-        if not told & {path, f"{path}.{key}"}
+        if not wrong & {path, f"{path}.{key}"}
     ]
 
 
@@ -236,10 +238,10 @@ def _cidr(check: Checks, value: object, nodes: int) -> str:
     if str(network) != written:
         check.add(key, value, rule, f"did you mean {network}?")
     elif network.prefixlen > 29:
-        check.add(key, value, rule, "choose a larger network, for instance a /24")
+        check.add(key, value, rule, "choose a larger network, such as a /24")
     elif network.num_addresses < nodes + 3:  # the network itself, the gateway, the broadcast
-        why = f"{nodes} nodes, the gateway and the network's own two addresses need more room"
-        check.add(key, written, why, "choose a larger network, for instance a /24")
+        why = f"large enough for {nodes} nodes, the gateway and the network's own two addresses"
+        check.add(key, written, why, "choose a larger network, such as a /24")
     else:
         return str(network)
     return default

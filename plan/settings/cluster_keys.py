@@ -28,16 +28,16 @@ from plan.settings.nodes import (
 )
 
 _PATCH = '"@patches/all.yaml"'
-_REPLACES = "A change replaces the cluster, as does a change of any other key down to exposedPorts."
+_REPLACES = "Changing it replaces the cluster, as does changing any other key down to exposedPorts."
 _SMALLEST = 29
 _PREFIX_LENGTH = rf"([0-9]|1[0-9]|2[0-{_SMALLEST % 10}])"
 
 GROUP = Group(
     path="cluster",
-    description="the Talos cluster behind the caches; a list of such mappings for several",
-    details="It is made after the caches, with a mirror for each of them. Without the key there "
-    "are caches only. Several clusters share one set of caches, and have a name and a cidr of "
-    "their own each.",
+    description="the Talos cluster that pulls through the caches; a list of mappings for several",
+    details="It is created after the caches, with a mirror for each of them. Without this key, "
+    "there are only caches. Several clusters share one set of caches; each needs its own name and "
+    "cidr.",
 )
 
 
@@ -47,7 +47,7 @@ def _cpus(path: str, whose: str) -> Key:
         type=NUMBER,
         default=2,
         rule="a number of CPUs from 0.1 to 256",
-        fix="write for instance 2",
+        fix="write something like 2",
         description=f"CPUs of a {whose} node",
         least=0.1,
         most=256,
@@ -60,8 +60,8 @@ def _memory(path: str, whose: str) -> Key:
         path=path,
         type=TEXT,
         default="2GiB",
-        rule="at least 512MiB, as a whole number with MiB or GiB behind it",
-        fix="write for instance 2GiB",
+        rule="at least 512MiB: a whole number followed by MiB or GiB",
+        fix="write something like 2GiB",
         description=f"memory of a {whose} node, in MiB or GiB",
         pattern=SIZE.pattern,
     )
@@ -70,7 +70,7 @@ def _memory(path: str, whose: str) -> Key:
 def _version(path: str, instance: str, description: str, details: str) -> Key:
     plain = row(path, TEXT, None, description, details)
     rule = f"an exact version such as {instance}"
-    fix = f'write for instance "{instance}"'
+    fix = f'write something like "{instance}"'
     return replace(plain, rule=rule, fix=fix, example=instance, pattern=EXACT_VERSION.pattern)
 
 
@@ -79,8 +79,8 @@ def _patches(path: str, description: str, details: str = "") -> Key:
         path=path,
         type=LIST,
         default=(),
-        rule="a list of patches: each a mapping, or text that is YAML or @ and a file",
-        fix="write for instance [{machine: {network: {hostname: one}}}]",
+        rule="a list of patches, each a mapping, YAML text, or @ followed by a file's path",
+        fix="write something like [{machine: {network: {hostname: one}}}]",
         description=description,
         details=details,
         example=_PATCH,
@@ -92,17 +92,17 @@ KEYS = (
         "cluster.provisioner",
         PROVISIONERS[0],
         PROVISIONERS,
-        "`docker` or `qemu`",
-        "QEMU needs Linux, root (or sudo without a password) and, to be quick, KVM.",
+        "what nodes run on: `docker` or `qemu`",
+        "QEMU needs Linux, root (or sudo without a password) and, to be fast, KVM.",
     ),
     Key(
         path="cluster.name",
         type=TEXT,
         default="talos-default",
-        rule="lower-case letters, digits and, between them, '-'; at most 44 of them (the nodes' "
-        "names start with it)",
-        fix="write for instance dev",
-        description="name of the cluster, and start of its nodes' names",
+        rule="at most 44 lower-case letters, digits and, between them, '-' (node names start with "
+        "it)",
+        fix="write something like dev",
+        description="name of the cluster, and prefix of its nodes' names",
         details=_REPLACES,
         pattern=NAME.pattern,
     ),
@@ -110,20 +110,19 @@ KEYS = (
         "cluster.controlPlanes",
         1,
         (1, 9),
-        "a count of nodes",
-        "control plane nodes",
-        "On Docker talosctl from 1.12 on makes exactly one.",
+        "number of control plane nodes",
+        "On Docker, talosctl 1.12 and newer creates exactly one.",
     ),
-    integer("cluster.workers", 1, (0, 99), "a count of nodes", "worker nodes"),
+    integer("cluster.workers", 1, (0, 99), "number of worker nodes"),
     Key(
         path="cluster.cidr",
         type=TEXT,
         default="10.5.0.0/24",
-        rule=f"an IPv4 network such as 10.5.0.0/24, no smaller than a /{_SMALLEST}, its host bits "
-        "zero",
-        fix="write for instance 10.5.0.0/24",
+        rule=f"an IPv4 network such as 10.5.0.0/24, no smaller than a /{_SMALLEST}, with zero host "
+        "bits",
+        fix="write something like 10.5.0.0/24",
         description="the cluster's network",
-        details="Change it when it overlaps with one you have.",
+        details="Change it if it overlaps with a network you have.",
         pattern=rf"([0-9]{{1,3}}\.){{3}}[0-9]{{1,3}}/{_PREFIX_LENGTH}",
     ),
     _version(
@@ -135,25 +134,25 @@ KEYS = (
     _version(
         "cluster.kubernetesVersion",
         "v1.36.0",
-        "exact version of Kubernetes; without it, the one that goes with talosctl's Talos",
+        "exact version of Kubernetes; without it, talosctl's own",
         "",
     ),
     Key(
         path="cluster.image",
         type=TEXT,
-        rule="an image reference with its registry and an exact tag",
-        fix="write for instance ghcr.io/siderolabs/talos:v1.13.0",
+        rule="an image reference with a registry and an exact tag",
+        fix="write something like ghcr.io/siderolabs/talos:v1.13.0",
         description="Docker only: another node image, with an exact tag",
-        details="Without it, ghcr.io/siderolabs/talos in the version above.",
+        details="Without it, ghcr.io/siderolabs/talos at the version above.",
         example="ghcr.io/siderolabs/talos:v1.13.0",
         pattern=IMAGE.pattern,
     ),
     Key(
         path="cluster.schematic",
         type=TEXT,
-        rule="the id of a schematic: 64 hexadecimal digits, as the image factory shows it",
-        fix="copy it from the image factory's page",
-        description="QEMU only: id of an image factory schematic",
+        rule="the ID of a schematic: 64 hexadecimal digits, as Image Factory shows it",
+        fix="copy it from Image Factory's page",
+        description="QEMU only: ID of an Image Factory schematic",
         details="Without it, no extensions.",
         example="376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba",
         pattern=SCHEMATIC.pattern,
@@ -162,10 +161,10 @@ KEYS = (
         path="cluster.presets",
         type=LIST,
         default=(),
-        rule=f"names of presets: {', '.join(PRESETS)}",
-        fix='write for instance "iso"',
+        rule=f"preset names: {', '.join(PRESETS)}",
+        fix='write something like "iso"',
         description="QEMU only, talosctl 1.12 and newer: how machines boot",
-        details=f"{', '.join(PRESETS)}. Change it to boot another way than talosctl's default.",
+        details=f"{', '.join(PRESETS)}. Set it to boot in another way than talosctl's default.",
         example='"iso"',
         pattern="|".join(PRESETS),
     ),
@@ -177,11 +176,11 @@ KEYS = (
         path="cluster.disks",
         type=LIST,
         default=(),
-        rule=f"disks as driver:size, the driver one of {', '.join(DISK_DRIVERS)}, the size in MiB "
-        "or GiB",
-        fix='write for instance "virtio:10GiB"',
+        rule=f"disks as driver:size, with the driver one of {', '.join(DISK_DRIVERS)} and the size "
+        "in MiB or GiB",
+        fix='write something like "virtio:10GiB"',
         description="QEMU only: disks as `driver:size`; all but the first for workers only",
-        details="Change it for more or larger disks than talosctl's default, for instance "
+        details="Set it for more or larger disks than talosctl's default, for example "
         "[virtio:20GiB, virtio:10GiB].",
         example='"virtio:10GiB"',
         pattern=rf"({'|'.join(DISK_DRIVERS)}):(?!0+[MG]){SIZE.pattern}",
@@ -190,67 +189,67 @@ KEYS = (
         path="cluster.exposedPorts",
         type=LIST,
         default=(),
-        rule="ports as [IPv4 address:]port of this machine:port of the nodes/tcp, or /udp",
-        fix='write for instance "8080:80/tcp"',
+        rule="ports as [IPv4 address:]host port:node port/tcp, or /udp",
+        fix='write something like "8080:80/tcp"',
         description="Docker only: ports of the first control plane node to publish, on loopback "
-        "unless an address says otherwise",
-        details="As [address:]port:port/protocol, for instance [8080:80/tcp].",
+        "unless an address is given",
+        details="As [address:]port:port/protocol, for example [8080:80/tcp].",
         example='"8080:80/tcp"',
         pattern=EXPOSED.pattern,
     ),
     _patches(
         "cluster.patches",
         "machine config patches for all nodes: mappings, YAML text, or `@file`",
-        "A path is relative to the project. A changed patch is applied to the live nodes; what a "
-        f"removed one has set stays until the cluster is replaced. For instance [{_PATCH}].",
+        "A path is relative to the project. A changed patch is applied to live nodes; what a "
+        f"removed patch has set stays until the cluster is replaced. For example [{_PATCH}].",
     ),
-    _patches("cluster.controlPlanePatches", "the same for control plane nodes"),
-    _patches("cluster.workerPatches", "the same for worker nodes"),
+    _patches("cluster.controlPlanePatches", "the same, for control plane nodes"),
+    _patches("cluster.workerPatches", "the same, for worker nodes"),
     Key(
         path="cluster.talosctlVersion",
         type=TEXT,
         default=AUTO,
-        rule=f"an exact version such as v1.13.0, or {AUTO} for the one that is installed",
-        fix='write for instance "v1.13.0"',
-        description="`auto` takes the talosctl on PATH; an exact version refuses any other",
+        rule=f"an exact version such as v1.13.0, or {AUTO} for the installed one",
+        fix='write something like "v1.13.0"',
+        description="`auto` uses the talosctl on PATH; an exact version rejects any other",
         pattern=f"{AUTO}|{EXACT_VERSION.pattern}",
     ),
     duration(
         "cluster.createTimeout",
         "25m",
-        "how long creating it may take, as a Go duration",
-        "Then everything made of it is removed. talosctl from 1.12 on gives up by itself after 20 "
-        "minutes of waiting for Kubernetes.",
+        "how long creating the cluster may take, as a Go duration",
+        "After that, everything created so far is removed. talosctl 1.12 and newer stops by itself "
+        "after waiting 20 minutes for Kubernetes.",
     ),
     boolean(
         "cluster.wait",
         True,
-        "wait until Kubernetes is ready; only talosctl 1.10 and 1.11 can leave it out",
+        "wait until Kubernetes is ready; only talosctl 1.10 and 1.11 can skip this",
     ),
     Key(
         path="cluster.warm",
         type=TEXT,
         default=False,
-        rule="true, false, or the sign @ and the path of a list with one image a line",
-        fix="write true, or the sign before the path",
-        description="fill the caches before the cluster is made: `true` (what talosctl lists) or "
-        "`'@images.txt'`",
-        details="Its nodes then fetch nothing twice. A list has one image a line, and its path is "
-        "relative to the project.",
+        rule="true, false, or @ followed by the path of a list with one image per line",
+        fix="write true, or put an @ before the path",
+        description="fill the caches before the cluster is created: `true` (what talosctl lists) "
+        "or `'@images.txt'`",
+        details="Nothing is then fetched from an upstream twice. A list has one image per line; "
+        "its path is relative to the project.",
         pattern=r"@[\s\S]+",
     ),
     boolean(
         "cluster.mergeKubeconfig",
         False,
         "merge the cluster into your own kubeconfig ($KUBECONFIG or ~/.kube/config)",
-        "It is taken out again when the cluster goes. Without it the cluster has files of its own "
+        "It is removed again together with the cluster. Without it the cluster has its own files "
         "(see outputs).",
     ),
     boolean(
         "cluster.allowReboot",
         False,
-        "QEMU: let a changed patch or login reboot live nodes",
-        "New credentials of registries reach nodes up to Talos 1.13 only so. A node on Docker "
-        "never reboots: its container would end.",
+        "QEMU: allow a changed patch or login to reboot live nodes",
+        "Up to Talos 1.13, nodes take new registry credentials only with a reboot. A node on "
+        "Docker never reboots: its container would exit.",
     ),
 )

@@ -1,7 +1,7 @@
 """The secret keys of a stack: user names and passwords, each set with `pulumi config set --secret`.
 
-None of them is ever shown. A value that is still encrypted (`{secure: ...}`, as in a stack file) is
-not looked into: it reads as empty text.
+None of them is ever shown. A value that is still encrypted (`{secure: ...}`, as in a stack file)
+reads as empty text.
 """
 
 import difflib
@@ -12,40 +12,40 @@ from dataclasses import dataclass, field
 from plan.problems import text
 from plan.settings.checks import Checks
 
-# What `pulumi config set --secret --path` leaves in a stack file in place of a value.
+# What `pulumi config set --secret --path` writes into a stack file instead of a value.
 ENCRYPTED_KEY = "secure"
 CREDENTIALS = "credentials"
-# For nodes and people who pull from the caches; for Harbor's API; for nodes that pull from Harbor.
+# For clients of the caches; for Harbor's API; for nodes that pull from Harbor.
 CACHE_LOGIN = "cacheLogin"
 HARBOR_ADMIN = "harborAdmin"
 HARBOR_LOGIN = "harborLogin"
 LOGINS = (CACHE_LOGIN, HARBOR_ADMIN, HARBOR_LOGIN)
 SECRET_KEYS = (CREDENTIALS, *LOGINS)
-# What each of them holds.
+# The keys of each of them.
 NAMES = ("username", "password")
-# bcrypt, which the registry's file of passwords needs, reads no more.
+# bcrypt, which the registry's password file requires, ignores the rest.
 MOST_PASSWORD_BYTES = 72
-# The file has a line for each user; a line that starts with # is a comment.
+# The file has one line per user, and lines that start with # are comments.
 _USER_NAME = re.compile(r"[^\s:#][^\s:]*")
-# Half a character, which JSON can hold and no file can.
+# Half of a surrogate pair: JSON can contain it, UTF-8 can't.
 _HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """User name and password (or token); both empty while they are still encrypted."""
+    """User name and password (or token); both empty if they are still encrypted."""
 
     username: str
     password: str = field(repr=False)
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether they were read from a stack file, without its passphrase."""
+        """Whether they were read from a stack file without its passphrase."""
         return not self.password
 
 
 def is_absent(value: object) -> bool:
-    """Whether one of SECRET_KEYS holds nothing: `pulumi config rm` leaves empty mappings behind."""
+    """Whether one of SECRET_KEYS is empty: `pulumi config rm` leaves empty mappings behind."""
     if isinstance(value, Mapping):
         return all(isinstance(item, Mapping) and is_absent(item) for item in value.values())
     return value is None
@@ -71,35 +71,34 @@ def parse_credentials(
 
 
 def parse_login(check: Checks, key: str, value: object) -> Credentials | None:
-    """One of LOGINS; None where it is absent."""
+    """One of LOGINS; None if it is absent."""
     if is_absent(value):
         return None
     if is_encrypted(value):
         return Credentials(username="", password="")
     if not isinstance(value, Mapping):
         fix = f"remove it, and run: {set_login(key, 'username')} (then the same for password)"
-        check.hidden(key, "a secret mapping of username and password", fix)
+        check.hidden(key, "a secret mapping with username and password", fix)
         return None
     return _pair(check, key, value, key, {name: set_login(key, name) for name in NAMES})
 
 
 def refuse_unusable_login(check: Checks, login: Credentials | None) -> None:
-    """What the file of passwords in a cache can't hold."""
+    """Refuse what a cache's password file can't contain."""
     if login is None:
         return
     if login.username and not _USER_NAME.fullmatch(login.username):
         rule = (
-            "no colon, which ends a user name in the registry's file of passwords, no white space, "
-            "and no # at its start"
+            "no colon, no white space and no # at the start (rules of the registry's password file)"
         )
         check.hidden(f"{CACHE_LOGIN}.username", rule, "choose another user name")
     if len(login.password.encode()) > MOST_PASSWORD_BYTES:
-        rule = f"at most {MOST_PASSWORD_BYTES} bytes, which is what bcrypt reads"
-        check.hidden(f"{CACHE_LOGIN}.password", rule, "choose a shorter one")
+        rule = f"at most {MOST_PASSWORD_BYTES} bytes, the limit of bcrypt"
+        check.hidden(f"{CACHE_LOGIN}.password", rule, "choose a shorter password")
 
 
 def set_secret(host: str, key: str) -> str:
-    """The command that sets it without a trace in the shell's history: it asks for the value."""
+    """The command that sets it; it prompts for the value, so the shell's history has no trace."""
     return f"pulumi config set --secret --path 'credentials[\"{host}\"].{key}'"
 
 
@@ -109,7 +108,7 @@ def set_login(login: str, key: str) -> str:
 
 
 def is_encrypted(value: object) -> bool:
-    """Whether it is what the engine leaves in a stack file in place of a secret."""
+    """Whether it is what the engine writes into a stack file instead of a secret."""
     return isinstance(value, Mapping) and set(value) == {ENCRYPTED_KEY}
 
 
@@ -117,12 +116,12 @@ def _of_host(check: Checks, host: str, value: object, hosts: list[str]) -> Crede
     path = f"{CREDENTIALS}.{host}"
     if hosts and host not in hosts:
         near = difflib.get_close_matches(host, hosts, n=1, cutoff=0.75)
-        fix = f"did you mean {near[0]}?" if near else "add the upstream, or remove these"
-        check.add(path, host, "credentials belong to an upstream of this stack", fix)
+        fix = f"did you mean {near[0]}?" if near else "add the upstream, or remove its credentials"
+        check.add(path, host, "an upstream of this stack", fix)
     commands = {name: set_secret(host, name) for name in NAMES}
     if not isinstance(value, Mapping):
         fix = f"run: {commands['username']} (then the same for password)"
-        check.hidden(path, "a mapping of username and password", fix)
+        check.hidden(path, "a mapping with username and password", fix)
         return None
     return _pair(check, path, value, f"{CREDENTIALS}.<host>", commands)
 
@@ -130,9 +129,9 @@ def _of_host(check: Checks, host: str, value: object, hosts: list[str]) -> Crede
 def _pair(
     check: Checks, path: str, value: object, group: str, commands: Mapping[str, str]
 ) -> Credentials:
-    given = check.mapping(path, value, group)
+    pair = check.mapping(path, value, group)
     username, password = (
-        _secret_text(check, f"{group}.{name}", f"{path}.{name}", given.get(name), commands[name])
+        _secret_text(check, f"{group}.{name}", f"{path}.{name}", pair.get(name), commands[name])
         for name in NAMES
     )
     return Credentials(username=username, password=password)

@@ -1,4 +1,4 @@
-"""What is written for people out of the table of keys."""
+"""The documents for people that are generated from the table of keys."""
 
 import json
 import textwrap
@@ -24,9 +24,9 @@ _WIDTH = 100
 _PULUMI_TYPES = {TEXT: "string", CHOICE: "string", BOOLEAN: "boolean", INTEGER: "integer"}
 _EXAMPLE_HEAD = f"""\
 {SCHEMA_LINE}\
-# Every key that a stack file may have: what it means, when to change it, and its default (commented
-# out). A stack of your own: make stack NAME=mine FROM=docker, then edit stacks/Pulumi.mine.yaml.
-# Only what says REQUIRED has to be there. `make preview STACK=mine` reports every mistake at once.
+# Every key that a stack file may have: what it does, when to change it, and its default (commented
+# out). For your own stack: make stack NAME=mine FROM=docker, then edit stacks/Pulumi.mine.yaml.
+# Only keys marked REQUIRED must be set. `make preview STACK=mine` reports all mistakes at once.
 config:
 """
 
@@ -34,8 +34,8 @@ config:
 def pulumi_config() -> str:
     """The key `config` of Pulumi.yaml.
 
-    The engine asks for every key that is declared without a default, so keys that may be absent
-    are left out.
+    The engine requires every key that is declared without a default, so keys that may be absent
+    are not declared.
     """
     lines = ["config:"]
     for top in tops():
@@ -136,7 +136,7 @@ def _example_key(key: Key, indent: int, name: str) -> str:
 
 
 def _comment(text: str, indent: int) -> list[str]:
-    """Lines of comments, wrapped but for those that start with a space."""
+    """Comment lines, wrapped except for those that start with a space."""
     start = f"{' ' * indent}# "
     lines: list[str] = []
     for line in text.rstrip().splitlines():

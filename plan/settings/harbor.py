@@ -1,4 +1,4 @@
-"""The key `harbor`: a Harbor that takes the place of caches on this machine."""
+"""The key `harbor`: a Harbor that replaces caches on this machine."""
 
 import re
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from plan.settings.checks import Checks
 from plan.settings.credentials import HARBOR_ADMIN, HARBOR_LOGIN, Credentials
 from plan.settings.upstreams import HARBOR, UpstreamSettings, is_base_url
 
-# Keys that say what the stack makes in Harbor, which it does with `harborAdmin` only.
+# Keys for what the stack creates in Harbor, which it does only with `harborAdmin`.
 KEYS_OF_AN_ADMIN = ("public", "retentionDays", "quota", "robot")
 MOST_DAYS = 3650
 
-# Harbor's own rule for projects; the upstream's host comes behind it.
+# Harbor's own rule for project names; the upstream's host follows.
 PROJECT_PREFIX = r"[a-z0-9]+([._-][a-z0-9]+)*[._-]?"
 QUOTA = sizes.whole(("MiB", "GiB", "TiB"), most_digits=7, zero=False)
 ROBOT = re.compile(rf"[^\s:/]{{0,32}}?{LABEL}([._+-]{LABEL})*")
@@ -25,18 +25,18 @@ ROBOT = re.compile(rf"[^\s:/]{{0,32}}?{LABEL}([._+-]{LABEL})*")
 
 @dataclass(frozen=True, kw_only=True)
 class HarborSettings:
-    """A Harbor, and what the stack makes in it.
+    """A Harbor, and what the stack creates in it.
 
     Attributes:
         url: without a path.
-        ca_file: path of a file with the CA that its certificate comes from; may be empty.
-        project_prefix: what stands before an upstream's host in its project's name.
-        public: whether anybody may pull from the projects that this stack makes.
-        retention_days: how long an image is kept that nobody pulls; None for ever.
-        quota_bytes: how much each project may hold; None for no limit.
-        robot: full name of the account that nodes pull with; empty for the usual one.
-        admin: who makes projects; None where somebody else has made them.
-        login: what nodes pull with, where this stack makes no account for them.
+        ca_file: path of a file with the CA that issued its certificate; may be empty.
+        project_prefix: comes before an upstream's host in its project's name.
+        public: whether anyone may pull from the projects that this stack creates.
+        retention_days: how long to keep an image that no one pulls; None for forever.
+        quota_bytes: size limit of each project; None for no limit.
+        robot: full name of the account that nodes pull with; empty for the default one.
+        admin: the account that creates projects; None if they exist already.
+        login: the account that nodes pull with, if this stack creates none for them.
     """
 
     url: str
@@ -50,7 +50,7 @@ class HarborSettings:
     login: Credentials | None
 
     def project(self, host: str) -> str:
-        """Name of the project that caches an upstream; a port's colon can't stand in it."""
+        """Name of the project that caches an upstream; it can't contain a port's colon."""
         return f"{self.project_prefix}{host.replace(':', '-')}"
 
 
@@ -60,7 +60,7 @@ def parse_harbor(
     upstreams: tuple[UpstreamSettings, ...],
     logins: Mapping[str, Credentials | None],
 ) -> HarborSettings | None:
-    """The key `harbor`, and what has to be so for the upstreams behind it."""
+    """The key `harbor`, checked together with the upstreams behind it."""
     behind = [upstream for upstream in upstreams if upstream.backend == HARBOR]
     if value is None:
         _refuse_without_harbor(check, behind, logins)
@@ -70,8 +70,8 @@ def parse_harbor(
         return None
     admin, login = logins[HARBOR_ADMIN], logins[HARBOR_LOGIN]
     if not behind and not check.problems:
-        rule = "Harbor takes the place of a cache where that upstream's backend says so"
-        check.add("harbor", "no upstream behind it", rule, "write backend: harbor, or remove it")
+        rule = "Harbor caches only upstreams with the backend harbor"
+        check.add("harbor", "no such upstream", rule, "write backend: harbor, or remove it")
     if admin is None:
         _refuse_keys_of_an_admin(check, group)
     else:
@@ -80,7 +80,7 @@ def parse_harbor(
     public = check.boolean("harbor.public", group)
     url = _url(check, group.get("url"))
     if url.startswith("http:") and group.get("ca") is not None:
-        rule = "a CA is for https, and the URL says http"
+        rule = "only with https, and harbor.url says http"
         check.add("harbor.ca", group["ca"], rule, "remove it, or write https in harbor.url")
     return HarborSettings(
         url=url,
@@ -100,19 +100,19 @@ def _refuse_without_harbor(
 ) -> None:
     fix = 'write harbor: {url: "https://harbor.example.com"}'
     if behind:
-        rule = f"the upstream {behind[0].host} has the backend harbor: the stack says where that is"
+        rule = f"required, as the upstream {behind[0].host} has the backend harbor"
         check.missing("harbor", rule, fix)
         return
     for key in (HARBOR_ADMIN, HARBOR_LOGIN):
         if logins[key] is not None:
-            check.hidden(key, "a login for the Harbor that 'harbor' names", f"remove it, or {fix}")
+            check.hidden(key, "only together with the key harbor", f"remove it, or {fix}")
 
 
 def _refuse_keys_of_an_admin(check: Checks, group: Mapping[str, Any]) -> None:
     for key in KEYS_OF_AN_ADMIN:
-        # The default says nothing, also where it is written down.
+        # A default that is written out changes nothing.
         if group.get(key) not in (None, check.key(f"harbor.{key}").default):
-            rule = f"it is about projects that this stack makes, which needs {HARBOR_ADMIN}"
+            rule = f"only for projects that this stack creates, which needs {HARBOR_ADMIN}"
             fix = f"remove it, or set {HARBOR_ADMIN} as a secret"
             check.add(f"harbor.{key}", group[key], rule, fix)
 
@@ -120,9 +120,9 @@ def _refuse_keys_of_an_admin(check: Checks, group: Mapping[str, Any]) -> None:
 def _refuse_two_logins(check: Checks, login: Credentials | None, group: Mapping[str, Any]) -> None:
     if login is not None:
         why = (
-            "nodes pull with the robot account that this stack makes"
+            "nodes pull with the robot account that this stack creates"
             if group.get("public") is False
-            else "anybody may pull from projects that are public"
+            else "anyone may pull from public projects"
         )
         check.hidden(HARBOR_LOGIN, why, f"remove it, or remove {HARBOR_ADMIN}")
 
@@ -130,7 +130,7 @@ def _refuse_two_logins(check: Checks, login: Credentials | None, group: Mapping[
 def _refuse_unknown_upstreams(check: Checks, behind: list[UpstreamSettings]) -> None:
     for upstream in behind:
         if not upstream.remote_url:
-            rule = "Harbor has to be told where this upstream's API is"
+            rule = "required: Harbor needs the URL of this upstream's API"
             fix = f'write remoteUrl: "https://{upstream.host}"'
             check.missing(f"upstreams.{upstream.host}.remoteUrl", rule, fix)
 
@@ -141,8 +141,8 @@ def _url(check: Checks, value: object) -> str:
         check.missing("harbor.url", rule, fix)
         return ""
     if isinstance(value, str) and "@" in value:
-        rule = "no user name or password in a URL: it is stored as plain text"
-        check.add("harbor.url", value, rule, f"take them out, and set {HARBOR_LOGIN} as a secret")
+        rule = "no user name or password in a URL, which is stored in plain text"
+        check.add("harbor.url", value, rule, f"remove them, and set {HARBOR_LOGIN} as a secret")
         return ""
     if not isinstance(value, str) or not is_base_url(value):
         host = text(value).split("://")[-1].split("/")[0]
@@ -152,8 +152,8 @@ def _url(check: Checks, value: object) -> str:
         check.add("harbor.url", value, rule, fix)
         return ""
     if loopback.is_loopback(address_of(value)[0]):
-        rule = "nodes pull from it, and to a node loopback is the node itself"
-        check.add("harbor.url", value, rule, "write the name or address that nodes know it by")
+        rule = "nodes pull from it, and on a node loopback is the node itself"
+        check.add("harbor.url", value, rule, "write the name or address by which nodes reach it")
         return ""
     return value.rstrip("/")
 
@@ -179,9 +179,7 @@ def _robot(check: Checks, group: Mapping[str, Any], *, public: bool) -> str:
     if value is None:
         return ""
     if public:
-        rule = (
-            "an account for nodes is made for private projects: anybody may pull from public ones"
-        )
+        rule = "only for private projects: anyone may pull from public ones, without an account"
         check.add("harbor.robot", value, rule, "remove it, or write public: false")
     elif not isinstance(value, str) or not ROBOT.fullmatch(value):
         check.refuse("harbor.robot", value)

@@ -25,18 +25,18 @@ from plan.settings.upstreams import URL
 
 HARBOR_GROUP = Group(
     path="harbor",
-    description="a Harbor that takes the place of caches on this machine",
-    details="For the upstreams with the backend harbor; without the key every cache is here. With "
-    "harborAdmin the stack makes a registry endpoint and a proxy-cache project there for each of "
-    "them; without, somebody else has made the projects.",
+    description="a Harbor that replaces caches on this machine",
+    details="For upstreams with the backend harbor; without this key every cache is on this "
+    "machine. With harborAdmin the stack creates a registry endpoint and a proxy-cache project "
+    "there for each of them; without it, the projects must exist already.",
 )
 HARBOR = (
     Key(
         path="harbor.url",
         type=TEXT,
         default=REQUIRED,
-        rule="http:// or https:// and Harbor's host, with nothing behind it but a port",
-        fix='write for instance url: "https://harbor.example.com"',
+        rule="http:// or https://, Harbor's host and, if needed, a port; nothing else",
+        fix='write something like url: "https://harbor.example.com"',
         description="Harbor's URL: http or https and a host, no path, no loopback",
         example='"https://harbor.example.com"',
         pattern=URL.pattern,
@@ -44,41 +44,39 @@ HARBOR = (
     file(
         "harbor.ca",
         "certs/harbor-ca.pem",
-        'the CA that its certificate comes from: `"@file.pem"`',
-        "The path is relative to the project; nodes get it. Leave it out if nodes trust it "
+        'the CA that issued its certificate: `"@file.pem"`',
+        "The path is relative to the project; nodes get the CA. Leave it out if they trust it "
         "already.",
     ),
     Key(
         path="harbor.projectPrefix",
         type=TEXT,
         default="proxy-",
-        rule="Harbor's projects have names of small letters and digits, with '.', '_', '-' between",
+        rule="lower-case letters and digits, with '.', '_' or '-' between them or at the end",
         fix="write proxy-",
-        description="start of the projects' names; the upstream's host follows",
-        details="Change it to the names that your projects have, or when two stacks share one "
-        "Harbor.",
+        description="prefix of the projects' names; the upstream's host follows",
+        details="Change it to match existing projects, or if two stacks share one Harbor.",
         pattern=PROJECT_PREFIX,
     ),
     boolean(
         "harbor.public",
         True,
-        "with `harborAdmin`: anybody may pull from the projects; `false` makes a robot account "
+        "with `harborAdmin`: anyone may pull from the projects; `false` creates a robot account "
         "for nodes",
     ),
     integer(
         "harbor.retentionDays",
         None,
         (1, MOST_DAYS),
-        "the number of days",
-        "with `harborAdmin`: for how many days an image is kept that nobody pulls",
-        "Without it, for ever.",
+        "with `harborAdmin`: days to keep an image that no one pulls",
+        "Without it, images are kept forever.",
     ).shown(example="30"),
     Key(
         path="harbor.quota",
         type=TEXT,
         rule="a size in MiB, GiB or TiB, such as 50GiB",
-        fix="write for instance 50GiB",
-        description="with `harborAdmin`: how much each project may hold, such as `50GiB`",
+        fix="write something like 50GiB",
+        description="with `harborAdmin`: size limit of each project, such as `50GiB`",
         details="Without it, there is no limit.",
         example="50GiB",
         pattern=QUOTA.pattern,
@@ -86,11 +84,11 @@ HARBOR = (
     Key(
         path="harbor.robot",
         type=TEXT,
-        rule="the full name of a robot account, with Harbor's prefix: small letters and digits",
-        fix="write for instance robot$talos-cache",
+        rule="full name of a robot account: Harbor's prefix, then lower-case letters and digits",
+        fix="write something like robot$talos-cache",
         description="with `harborAdmin` and `public: false`: full name of the robot account",
-        details="Without it, robot$talos-cache-<stack>. Change it if your Harbor has another "
-        "robot prefix.",
+        details="Without it, robot$talos-cache-<stack>. Set it if your Harbor has another robot "
+        "prefix.",
         example="robot$talos",
         pattern=ROBOT.pattern,
     ),
@@ -104,10 +102,9 @@ def _commands(commands: tuple[str, ...]) -> str:
 
 CREDENTIALS_GROUP = Group(
     path=CREDENTIALS,
-    description="user names and passwords of upstreams, a secret of its own",
+    description="user names and passwords for upstreams, as secrets",
     details="Only in a stack of your own: the passphrase of the stacks that come with the project "
-    "is public. Never write it by hand:"
-    + _commands(tuple(set_secret("docker.io", name) for name in NAMES)),
+    "is public. Set them with:" + _commands(tuple(set_secret("docker.io", name) for name in NAMES)),
 )
 CREDENTIALS_KEYS = (
     secret(
@@ -127,44 +124,44 @@ CREDENTIALS_KEYS = (
 
 def _login(path: str, description: str, details: str) -> Group:
     commands = _commands(tuple(set_login(path, name) for name in NAMES))
-    return Group(path=path, description=description, details=details + commands)
+    return Group(path=path, description=description, details=f"{details} Set them with:{commands}")
 
 
 LOGIN_GROUPS = (
     _login(
         CACHE_LOGIN,
-        "user name and password that every cache asks for, a secret of its own",
-        "Nodes get it in their patch. Without it anybody who reaches a cache may pull. Set it, "
-        "with cache.tls, on a shared network.",
+        "user name and password that every cache requires, as secrets",
+        "Nodes get them in their patch. Without them anyone who can reach a cache may pull. Set "
+        "them, together with cache.tls, on a shared network.",
     ),
     _login(
         HARBOR_ADMIN,
-        "an account of Harbor that may make projects, a secret of its own",
-        "Set it to have the projects made. Without it the stack makes nothing there.",
+        "user name and password of a Harbor account that may create projects, as secrets",
+        "They let the stack create the projects. Without them, it creates nothing there.",
     ),
     _login(
         HARBOR_LOGIN,
-        "what nodes pull with from projects that somebody else has made, a secret of its own",
-        "A robot account, for instance, with repository:pull, and artifact:read for verify and "
-        "warm. Without it anybody may pull from them. Not beside harborAdmin.",
+        "user name and password with which nodes pull from existing projects, as secrets",
+        "For example of a robot account with repository:pull, and artifact:read for verify and "
+        "warm. Without them, the projects must be public. Not together with harborAdmin.",
     ),
 )
-_WORDS = {
+_DESCRIPTIONS = {
     CACHE_LOGIN: (
-        "user name that every cache asks for, without a colon",
+        "user name that every cache requires, without a colon",
         f"its password, at most {MOST_PASSWORD_BYTES} bytes",
     ),
     HARBOR_ADMIN: (
-        "user name of an account that may make projects",
+        "user name of an account that may create projects",
         "its password",
     ),
     HARBOR_LOGIN: (
-        "what nodes pull with from projects that others have made",
+        "user name with which nodes pull from existing projects",
         "its password",
     ),
 }
 LOGIN_KEYS = tuple(
     secret(f"{login}.{name}", set_login(login, name), description)
-    for login, descriptions in _WORDS.items()
+    for login, descriptions in _DESCRIPTIONS.items()
     for name, description in zip(NAMES, descriptions, strict=True)
 )

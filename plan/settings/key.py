@@ -1,18 +1,18 @@
 """One row of the table of keys, and the rows of the plain kinds.
 
-The table (`plan.settings.keys`) is the only place that says what a key is called, what type and
-default it has and what it does. The checks, Pulumi.yaml, the key table in docs/configuration.md,
-stacks/Pulumi.example.yaml and stacks/schema.json all come from it.
+The table (`plan.settings.keys`) is the single source for the name, type, default and meaning of
+every key. The checks, Pulumi.yaml, the key table in docs/configuration.md,
+stacks/Pulumi.example.yaml and stacks/schema.json are all derived from it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-# The default of a key that has to be there.
+# The default of a key that must be set.
 REQUIRED = object()
-# The first release; every key of it is as old as the project.
+# The first release, which has every key so far.
 FIRST = "0.1.0"
-# Stands for any upstream registry in a key's path.
+# Placeholder for any upstream registry in a key's path.
 ANY_HOST = "<host>"
 
 BOOLEAN = "boolean"
@@ -25,9 +25,9 @@ NUMBER = "number"
 ENCRYPTED = "secret text"
 TEXT = "text"
 
-# What `pulumi config set --path` makes of a number.
+# How `pulumi config set --path` writes a number.
 NUMBER_IN_TEXT = r"(0|[1-9][0-9]{0,9})(\.[0-9]{1,9})?"
-# Go's time.ParseDuration, without signs and not zero.
+# What Go's time.ParseDuration takes, without a sign and above zero.
 _GO_DURATION = r"(?=.*[1-9])([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+"
 _FILE = r"@[\s\S]*\S[\s\S]*"
 
@@ -37,22 +37,22 @@ class Key:
     """One key of a stack file.
 
     Attributes:
-        path: with dots; ANY_HOST in it stands for any upstream registry.
+        path: dotted; ANY_HOST in it is a placeholder for any upstream registry.
         type: one of the constants above.
-        default: None for a key that is absent unless given; REQUIRED for one that has to be there.
-        rule: what its value may be, in one sentence without a full stop.
-        fix: what to do about a value that is wrong.
-        description: what the key does, on one line, in small letters and without a full stop; may
-            hold `code`.
-        details: what else the example file says: when to change it, and what happens then. A
+        default: None for a key that is absent by default; REQUIRED for one that must be set.
+        rule: what the value must be, without a full stop.
+        fix: what to do about a wrong value.
+        description: what the key does, on one line, without a capital at the start and a full stop
+            at the end; may contain `code`.
+        details: more text for the example file: when to change the key, and what happens then. A
             line that starts with a space stays as it is, the others are joined and wrapped.
         example: a value in YAML, for a key without a default.
-        host: the upstream that the example file shows the key for.
-        choices: all its values, for a CHOICE.
-        least, most: its smallest and its largest value, for an INTEGER or a NUMBER.
-        zero: what "0" stands for, for a DURATION that may be zero.
-        pattern: of the whole value, or of each item of a LIST; empty where only code can tell.
-        since: the release that brought it.
+        host: the upstream below which the example file shows the key.
+        choices: all values of a CHOICE.
+        least, most: the smallest and the largest value of an INTEGER or a NUMBER.
+        zero: what "0" is for, for a DURATION that may be zero.
+        pattern: of the whole value, or of each item of a LIST; empty if only code can check it.
+        since: the release that introduced the key.
     """
 
     path: str
@@ -77,18 +77,18 @@ class Key:
         return leaf(self.path)
 
     def shown(self, *, example: str = "", host: str = "") -> "Key":
-        """With what the example file shows for it; see the attributes."""
+        """A copy with what the example file shows; see the attributes."""
         return replace(self, example=example, host=host)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """A key that holds others.
+    """A key that contains others.
 
     Attributes:
         path: its name.
         description, details: as for a Key.
-        default: what Pulumi.yaml declares; None for a key that is absent unless given.
+        default: what Pulumi.yaml declares; None for a key that is absent by default.
         first: what the example file shows before the group's keys.
     """
 
@@ -117,9 +117,9 @@ def choice(
     description: str,
     details: str = "",
 ) -> Key:
-    """One of a few words."""
+    """One of a fixed set of values."""
     plain = row(path, CHOICE, default, description, details)
-    rule = f"one of {', '.join(choices)}" if choices[1:] else f"nothing but {choices[0]}"
+    rule = f"one of {', '.join(choices)}" if choices[1:] else f"{choices[0]} is the only value"
     return replace(plain, rule=rule, fix=f"write {choices[0]}", choices=choices)
 
 
@@ -127,45 +127,44 @@ def integer(
     path: str,
     default: int | None,
     span: tuple[int, int],
-    what: str,
     description: str,
     details: str = "",
 ) -> Key:
-    """A whole number in a span; `what` says of what."""
+    """A whole number in a span, which includes both ends."""
     least, most = span
     plain = row(path, INTEGER, default, description, details)
-    rule = f"{what} is a whole number from {least} to {most}"
-    fix = f"write for instance {leaf(path)}: {most if default is None else default}"
+    rule = f"a whole number from {least} to {most}"
+    fix = f"write something like {leaf(path)}: {most if default is None else default}"
     return replace(plain, rule=rule, fix=fix, least=least, most=most)
 
 
 def duration(path: str, default: str, description: str, details: str, *, zero: str = "") -> Key:
-    """A Go duration above zero; `zero` says what "0" stands for where it is allowed."""
-    rule = 'a duration above zero in Go\'s form, such as "90s", "30m", "168h" or "1h30m"'
+    """A Go duration above zero; `zero` says what "0" is for, if it is allowed."""
+    rule = 'a Go duration above zero, such as "90s", "30m", "168h" or "1h30m"'
     rule = f'{rule}, or "0" {zero}' if zero else rule
-    fix = f"write for instance {leaf(path)}: {'168h, which is 7 days' if zero else '20m'}"
+    fix = f"write something like {leaf(path)}: {'168h (7 days)' if zero else '20m'}"
     plain = row(path, DURATION, default, description, details)
     return replace(plain, rule=rule, fix=fix, zero=zero, pattern=_GO_DURATION)
 
 
 def file(path: str, example: str, description: str, details: str, *, host: str = "") -> Key:
-    """The path of a PEM file behind an @; `example` is one."""
+    """@ followed by the path of a PEM file; `example` is such a path."""
     plain = row(path, FILE, None, description, details)
-    rule = "@ and the path of a PEM file, relative to the project"
+    rule = "@ followed by the path of a PEM file, relative to the project"
     shown = f'"@{example}"'
-    fix = f"write for instance {shown}"
+    fix = f"write something like {shown}"
     return replace(plain, rule=rule, fix=fix, example=shown, pattern=_FILE, host=host)
 
 
 def secret(path: str, command: str, description: str, *, host: str = "") -> Key:
-    """User name or password, which stand in a stack file encrypted; `command` sets it."""
+    """A user name or password, encrypted in the stack file; `command` sets it."""
     plain = row(path, ENCRYPTED, REQUIRED, description, "")
-    rule = "text that is not empty"
+    rule = "non-empty text"
     return replace(plain, rule=rule, fix=f"run: {command}", example="{secure: ...}", host=host)
 
 
 def row(path: str, kind: str, default: object, description: str, details: str) -> Key:
-    """A row without its rule and its fix, for `replace` to add them."""
+    """A row without its rule and its fix, which the caller adds with `replace`."""
     return Key(
         path=path,
         type=kind,

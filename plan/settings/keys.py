@@ -1,6 +1,6 @@
-"""The table of every key that a stack file may have, in the order in which they are explained.
+"""The table of all keys that a stack file may have, in the order of the documentation.
 
-`python -m tests.write_documents` writes what is made of it: see `plan.settings.documents`.
+`python -m tests.write_documents` generates documents from it: see `plan.settings.documents`.
 """
 
 from plan.settings import cluster_keys, harbor_keys, stack_keys

@@ -1,4 +1,4 @@
-"""What the nodes of a cluster are made of."""
+"""The nodes of a cluster: versions, images, machines, disks and ports."""
 
 import ipaddress
 import re
@@ -20,13 +20,13 @@ AUTO = "auto"
 # Logical name of the only cluster of a stack.
 ONE = "cluster"
 BOOT_PRESETS = ("iso", "iso-secureboot", "pxe", "disk-image")
-# Machines that boot and get no machine config.
+# For machines that boot without a machine config.
 MAINTENANCE = "maintenance"
 PRESETS = (*BOOT_PRESETS, MAINTENANCE)
 DISK_DRIVERS = ("virtio", "ide", "ahci", "scsi", "nvme", "megaraid")
 EXACT_VERSION = re.compile(r"v?[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}(-[a-z0-9.]+)?")
 IMAGE = re.compile(
-    # Without a dot or a port it would be a part of docker.io's name for the image.
+    # Without a dot or a port the first part would belong to a repository on docker.io.
     rf"(?=localhost/|[^/]*[.:]){grammar.HOST}/{grammar.PATH}:{grammar.TAG}"
 )
 SCHEMATIC = re.compile(r"[0-9a-f]{64}")
@@ -38,7 +38,7 @@ _HIGHEST_PORT = 65535
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Size of a kind of nodes: CPUs as talosctl reads them ("2", "0.5"), memory in MiB."""
+    """Size of one kind of node: CPUs as talosctl reads them ("2", "0.5"), memory in MiB."""
 
     cpus: str
     memory: int
@@ -53,14 +53,14 @@ class Disk:
 
 
 def parse_version(check: Checks, key: str, group: Mapping[str, Any]) -> str | None:
-    """An exact version of Talos or Kubernetes, with its v; None where it is left out."""
+    """An exact version of Talos or Kubernetes, with its v; None if it is not set."""
     value = group.get(leaf(key))
     if value is None:
         return None
     if not isinstance(value, str) or not EXACT_VERSION.fullmatch(value):
         check.refuse(key, value)
         return None
-    # The tags of Talos's images and Kubernetes's releases start with "v", which people leave out.
+    # Tags of Talos images and Kubernetes releases start with the "v" that people leave out.
     return f"v{value.removeprefix('v')}"
 
 
@@ -72,12 +72,12 @@ def parse_talosctl_version(check: Checks, group: Mapping[str, Any]) -> str:
 
 
 def parse_image(check: Checks, value: object) -> str | None:
-    """A node image with an exact tag or digest; None for the usual one."""
+    """A node image with an exact tag; None for the default one."""
     return _optional(check, "cluster.image", value, IMAGE)
 
 
 def parse_schematic(check: Checks, value: object) -> str | None:
-    """Id of an image factory schematic; None for none."""
+    """ID of an Image Factory schematic, if set."""
     return _optional(check, "cluster.schematic", value, SCHEMATIC)
 
 
@@ -111,8 +111,8 @@ def _memory(check: Checks, key: str, group: Mapping[str, Any]) -> int:
     value = group.get(leaf(key))
     size = _mebibytes(check.default(key) if value is None else value)
     if size is None or size < 512:
-        row, meant = check.key(key), _mebibytes(f"{text(value)}MiB")
-        fix = f"write {meant}MiB" if meant and meant >= 512 else row.fix
+        row, in_mib = check.key(key), _mebibytes(f"{text(value)}MiB")
+        fix = f"write {in_mib}MiB" if in_mib and in_mib >= 512 else row.fix
         check.add(key, value, row.rule, fix)
     return size or 0
 
@@ -126,13 +126,13 @@ def parse_presets(check: Checks, value: object) -> tuple[str, ...]:
     """Presets of `talosctl cluster create qemu`."""
     presets = _texts(check, "cluster.presets", value, PRESETS.__contains__)
     if presets and len(set(presets) & set(BOOT_PRESETS)) != 1:
-        rule = f"exactly one of them says what to boot: {', '.join(BOOT_PRESETS)}"
-        check.add("cluster.presets", value, rule, 'write for instance ["iso"]')
+        rule = f"exactly one boot preset: {', '.join(BOOT_PRESETS)}"
+        check.add("cluster.presets", value, rule, 'write something like ["iso"]')
     return presets
 
 
 def parse_exposed_ports(check: Checks, value: object) -> tuple[str, ...]:
-    """Ports of the first control plane node, as Docker publishes them."""
+    """Ports of the first control plane node for Docker to publish."""
     return _texts(check, "cluster.exposedPorts", value, _is_exposed_port)
 
 
@@ -165,7 +165,7 @@ def _texts(
         return ()
     if not isinstance(value, list):
         row = check.key(key)
-        check.add(key, value, f"a list of {row.rule}", f"write for instance [{row.example}]")
+        check.add(key, value, f"a list of {row.rule}", f"write something like [{row.example}]")
         return ()
     for index, item in enumerate(value):
         if not isinstance(item, str) or not is_right(item):

@@ -1,7 +1,7 @@
-"""Raw stack config -> Settings, the only place where the user's input is judged.
+"""Raw stack config -> Settings: the only place that checks the user's input.
 
-Every mistake is found in one go and reported together: the key's path, the value found (masked
-where it may be a secret), the rule, and what to do. Defaults live here and nowhere else.
+All mistakes are reported together: the key's path, the value found (masked if it may be a secret),
+the rule, and the fix. Defaults are filled in here and nowhere else.
 """
 
 import difflib
@@ -86,10 +86,10 @@ class Settings:
 
 
 def decode(config: Mapping[str, object]) -> dict[str, object]:
-    """Undo the engine's way with values: it hands over, and writes into stack files, text.
+    """Undo the engine's encoding: it hands over all values, and writes some into files, as text.
 
-    Objects, lists, numbers and booleans are JSON in it. Text that is no JSON stays as it is, and
-    `parse` says what was expected in its place. What is no text was read from YAML and stays too.
+    Objects, lists, numbers and booleans are JSON in that text. Text that is not JSON stays as it
+    is, and `parse` says what was expected. A value that is not text comes from YAML and stays too.
     """
     return {
         key: value if key in TEXT_KEYS or not isinstance(value, str) else _decoded(value)
@@ -108,13 +108,13 @@ def parse(
 
     Args:
         raw: keys as `config_keys.own` leaves them, values as YAML or JSON reads them. A value
-            that is still encrypted (`{"secure": ...}`) is not looked into.
+            that is still encrypted (`{"secure": ...}`) is not checked.
         stack: name of the stack, for messages.
-        plain_secrets: those of SECRET_KEYS that stand in the stack's file unencrypted.
-        public: whether everybody knows the passphrase of its secrets.
+        plain_secrets: those of SECRET_KEYS that are unencrypted in the stack's file.
+        public: whether the passphrase of its secrets is public.
 
     Raises:
-        SettingsError: with every mistake there is.
+        SettingsError: with all mistakes.
     """
     check = Checks(KEYS)
     whole = refuse_others(check, raw) if isinstance(raw, Mapping) else raw
@@ -157,16 +157,16 @@ def parse(
 
 def _refuse_one_bridge_for_several(check: Checks) -> None:
     rule = (
-        "it is an address of the first cluster's bridge, which is there only while that cluster "
-        "is, and this stack has several"
+        "only for a stack with one cluster: the address is on the first cluster's bridge, which "
+        "exists only while that cluster does"
     )
-    check.add("addressing", QEMU_BRIDGE, rule, f"write {DOCKER_BRIDGE}, which all of them reach")
+    check.add("addressing", QEMU_BRIDGE, rule, f"write {DOCKER_BRIDGE}, which all clusters reach")
 
 
 def _refuse_double_credentials(check: Checks, settings: Settings) -> None:
     for upstream in settings.upstreams:
         if upstream.from_docker and settings.credentials_for(upstream.host):
-            rule = f"credentials from one place: there is credentials.{upstream.host} too"
+            rule = f"credentials have one source, and credentials.{upstream.host} is set too"
             path = f"upstreams.{upstream.host}.credentialsFrom"
             check.add(path, "docker-config", rule, "remove one of the two")
 
@@ -174,8 +174,8 @@ def _refuse_double_credentials(check: Checks, settings: Settings) -> None:
 def _refuse_unused_credentials(check: Checks, settings: Settings) -> None:
     if settings.harbor is None or settings.harbor.admin is not None:
         return
-    rule = f"Harbor asks this upstream, and without {HARBOR_ADMIN} this stack tells it nothing"
-    fix = f"remove it, and have whoever runs Harbor enter it there, or set {HARBOR_ADMIN}"
+    rule = f"Harbor pulls from this upstream, and gets credentials only with {HARBOR_ADMIN}"
+    fix = f"remove it and have whoever runs Harbor enter it there, or set {HARBOR_ADMIN}"
     for upstream in settings.behind_harbor:
         if upstream.from_docker:
             check.add(f"upstreams.{upstream.host}.credentialsFrom", "docker-config", rule, fix)
@@ -185,20 +185,20 @@ def _refuse_unused_credentials(check: Checks, settings: Settings) -> None:
 
 def _refuse_offline_without_caches(check: Checks, settings: Settings) -> None:
     if settings.offline and settings.upstreams and not settings.cached:
-        rule = "it is about caches on this machine, and Harbor takes the place of all of them"
+        rule = "only for caches on this machine, and in this stack Harbor replaces all of them"
         check.add("offline", True, rule, "remove it, or write backend: local")
 
 
 def _refuse_secrets_of_public_stacks(
     check: Checks, stack: str, settings: Settings, top: Mapping[str, Any]
 ) -> None:
-    rule = f"the passphrase of the stack '{stack}' is public: it comes with the project"
-    fix = f"make a stack of your own: make stack NAME=mine FROM={stack}"
+    rule = f"no secrets: the passphrase of the stack '{stack}' is public"
+    fix = f"create your own stack: make stack NAME=mine FROM={stack}"
     for key in SECRET_KEYS:
         if not is_absent(top.get(key)):
             check.hidden(key, rule, fix)
     if settings.cache.tls:
-        check.add("cache.tls", True, f"{rule}, and a certificate has a key", fix)
+        check.add("cache.tls", True, f"{rule}, and a certificate has a private key", fix)
     for upstream in settings.upstreams:
         if upstream.from_docker:
             path = f"upstreams.{upstream.host}.credentialsFrom"
@@ -206,16 +206,16 @@ def _refuse_secrets_of_public_stacks(
 
 
 def _refuse_plain_secret(check: Checks, key: str) -> None:
-    command = set_secret("docker.io", "password") if key == CREDENTIALS else ""
-    command = command or set_login(key, "password")
-    fix = f"remove them, and run: {command}, and so on"
-    check.hidden(key, "credentials are never stored as plain text", fix)
+    is_login = key != CREDENTIALS
+    command = set_login(key, "username") if is_login else set_secret("docker.io", "username")
+    fix = f"remove it, and run: {command} (then the same for password)"
+    check.hidden(key, "credentials are never stored in plain text", fix)
 
 
 def _decoded(value: str) -> object:
     try:
         decoded: object = json.loads(value)
-    except (ValueError, RecursionError):  # no JSON, or JSON that Python refuses to read
+    except (ValueError, RecursionError):  # not JSON, or nested too deeply for Python
         return value
     return decoded
 
@@ -233,15 +233,15 @@ def _addressing(check: Checks, value: object) -> str:
         check.add("addressing", value, rule, f"did you mean {near[0]}?")
     elif (address := ip_address(value)) is not None:
         if address.is_unspecified:
-            why = f"nodes can't call {address}, which stands for every address of this machine"
-            fix = f"write the address that nodes use; {address} belongs into bindAddresses"
+            why = f"nodes can't connect to {address}, which means every address of this machine"
+            fix = f"write the address that nodes use; {address} belongs in bindAddresses"
             check.add("addressing", value, why, fix)
             return DOCKER_BRIDGE
         return str(address)
     elif re.fullmatch(r"[0-9.]+", value):
         check.add("addressing", value, rule, f"write {DOCKER_BRIDGE}, or correct the IP address")
     elif not HOST_NAME.fullmatch(value):
-        check.add("addressing", value, rule, f"write {DOCKER_BRIDGE}, or only the host")
+        check.add("addressing", value, rule, f"write {DOCKER_BRIDGE}, or just the host")
     else:
         return value
     return DOCKER_BRIDGE
@@ -252,8 +252,8 @@ def _bind_addresses(check: Checks, value: object, addressing: str) -> tuple[str,
         _host_name_needs_binds(check, addressing)
         return ()
     if not isinstance(value, list):
-        instance = value if isinstance(value, str) and ip_address(value) else "192.168.1.10"
-        check.add("bindAddresses", value, "a list of IP addresses", f'write ["{instance}"]')
+        example = value if isinstance(value, str) and ip_address(value) else "192.168.1.10"
+        check.add("bindAddresses", value, "a list of IP addresses", f'write ["{example}"]')
         return ()
     addresses: list[str] = []
     for index, item in enumerate(value):
@@ -262,7 +262,7 @@ def _bind_addresses(check: Checks, value: object, addressing: str) -> tuple[str,
         if address is None:
             check.refuse("bindAddresses", item, path)
         elif str(address) in addresses:
-            check.add(path, item, "every address stands once", "remove it")
+            check.add(path, item, "each address only once", "remove it")
         else:
             addresses.append(str(address))
     return tuple(addresses)
@@ -270,9 +270,9 @@ def _bind_addresses(check: Checks, value: object, addressing: str) -> tuple[str,
 
 def _host_name_needs_binds(check: Checks, addressing: str) -> None:
     if addressing not in (DOCKER_BRIDGE, QEMU_BRIDGE) and ip_address(addressing) is None:
-        rule = f"a host name as addressing ({addressing}) does not say where to listen"
+        rule = f"required if addressing is a host name ({addressing})"
         fix = (
-            'write the address behind the name, for instance ["192.168.1.10"], '
-            f"or choose addressing: {DOCKER_BRIDGE}"
+            'write the addresses that the name stands for, such as ["192.168.1.10"], '
+            f"or write addressing: {DOCKER_BRIDGE}"
         )
         check.missing("bindAddresses", rule, fix)

@@ -27,7 +27,7 @@ from plan.upstreams import DEFAULT_BASE_PORT, KNOWN, LARGEST_OFFSET
 
 DOCKER_BRIDGE = "docker-bridge"
 QEMU_BRIDGE = "qemu-bridge"
-# An upstream outside the known six, and one of them, that the example file shows keys for.
+# An upstream that is not built in and one that is: the example file shows keys for them.
 _OTHER, _SIXTH = "registry.example.com", "gcr.io"
 
 _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
@@ -41,9 +41,9 @@ TOP = (
         "backend",
         LOCAL,
         BACKENDS,
-        "where upstreams are cached that say nothing else: `local` or `harbor`",
-        "local is a cache on this machine for each. Change it when your team's Harbor takes the "
-        "place of caches on laptops.",
+        "where upstreams are cached unless they say otherwise: `local` or `harbor`",
+        "local runs a cache on this machine for each upstream. Change it if your team's Harbor "
+        "replaces the caches on laptops.",
     ),
     Key(
         path="addressing",
@@ -53,143 +53,142 @@ TOP = (
         fix=f"write {DOCKER_BRIDGE}",
         description="how nodes reach the caches: `docker-bridge`, `qemu-bridge`, an IP address or "
         "a host name",
-        details="Change it when your nodes are not on this machine's Docker or QEMU.\n"
+        details="Change it if your nodes don't run on this machine's Docker or QEMU.\n"
         "  docker-bridge  publishes on loopback and on the address of Docker's bridge, read from "
         "Docker;\n"
-        "                 Docker nodes and QEMU VMs on this machine reach it, the network outside "
-        "does not\n"
+        "                 Docker nodes and QEMU VMs on this machine can reach it, other machines "
+        "can't\n"
         "  qemu-bridge    uses the first address of cluster.cidr; publishes on every address "
         "(0.0.0.0)\n"
         "  an IP address  of this machine: publishes on it and on loopback\n"
-        "  a host name    that nodes resolve: REQUIRES bindAddresses",
+        "  a host name    that nodes can resolve: REQUIRES bindAddresses",
         pattern=_ADDRESSING,
     ),
     Key(
         path="bindAddresses",
         type=LIST,
         default=(),
-        rule="an IP address of this machine, as text and without a port",
-        fix='write for instance "192.168.1.10"',
-        description="addresses of this machine to publish on, instead of what addressing implies",
-        details="Loopback is always added. Change it with a host name as addressing, or on a "
-        "machine with several networks.",
+        rule="an IP address of this machine, as text, without a port",
+        fix='write something like "192.168.1.10"',
+        description="addresses of this machine to publish on, instead of those that addressing "
+        "implies",
+        details="Loopback is always added. Set it if addressing is a host name, or if this machine "
+        "is in several networks.",
         pattern=f"{_IPV4}|{_IPV6}",
     ),
     boolean(
         "exposeToLan",
         False,
         "allow caches that hold credentials to be published on every address",
-        "Change it only if everyone on your network may pull what these credentials can.",
+        "Change it only if everyone on your network may pull what these credentials can pull.",
     ),
     Key(
         path="prefix",
         type=TEXT,
         default="registry",
         # Docker's own rule for names, kept short enough for a prefix with a long host behind it.
-        rule="Docker names start with a letter or digit and hold letters, digits, '_', '.' and "
-        "'-'; a prefix has at most 63 of them",
-        fix="write for instance registry",
-        description="start of the names of containers and volumes: `<prefix>-<host>`",
-        details="Change it, together with basePort, when two stacks share one Docker. A changed "
-        "prefix starts with empty volumes.",
+        rule="at most 63 letters, digits, '_', '.' and '-', a letter or digit first (Docker's rule "
+        "for names)",
+        fix="write something like registry",
+        description="prefix of container and volume names: `<prefix>-<host>`",
+        details="Change it, together with basePort, if two stacks share one Docker. After a change "
+        "the caches start with empty volumes.",
         pattern=r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}",
     ),
     integer(
         "basePort",
         DEFAULT_BASE_PORT,
         (PORT_RANGE[0], PORT_RANGE[1] - LARGEST_OFFSET),
-        "the base port",
-        "port of docker.io's cache; the other known upstreams follow at fixed distances",
-        "registry.k8s.io follows at +1, quay.io at +2, gcr.io at +3, ghcr.io at +4 and "
-        "factory.talos.dev at +6. Change it when these ports are taken.",
+        "port of docker.io's cache; the other built-in upstreams follow at fixed offsets",
+        "registry.k8s.io is at +1, quay.io at +2, gcr.io at +3, ghcr.io at +4 and "
+        "factory.talos.dev at +6. Change it if these ports are taken.",
     ),
     boolean(
         "offline",
         False,
-        "serve what is cached, read-only and without any upstream",
+        "serve what is cached, read-only, without contacting any upstream",
         "The volumes stay the same. What is cached is served at once, anything else is not found. "
-        "Change it on a train, or on an air-gapped site; back to false, and the caches fill up "
+        "Set it on a train or on an air-gapped site; set it back to false, and the caches fill up "
         "again.",
     ),
 )
 
-CACHE_GROUP = Group(path="cache", description="what all caches have in common", default={})
+CACHE_GROUP = Group(path="cache", description="settings of all caches", default={})
 CACHE = (
     Key(
         path="cache.image",
         type=TEXT,
         default="registry:3.1.2",
         rule="an image reference with an exact tag or a digest",
-        fix="write for instance registry:3.1.2",
+        fix="write something like registry:3.1.2",
         description="the registry's image, with an exact tag or a digest; distribution v3 or newer",
-        details="Change it to upgrade, or to a mirror of the image: every cache is replaced, its "
-        "data stays.",
-        # Not of version 2 or older; with a digest, or a tag that is not `latest`. The check says
-        # which of these is wrong.
+        details="Change it to upgrade, or to pull the image from a mirror: every cache's container "
+        "is replaced, its data stays.",
+        # Not version 2 or older; a digest, or a tag other than `latest`. The check says which of
+        # these is wrong.
         pattern=r"(?!(.*/)?registry:v?[0-2](\.|@|$))(?=.*@|.*:(?!latest$)[^/]+$)"
         rf"({IMAGE.pattern})",
     ),
     duration(
         "cache.ttl",
         "0",
-        'how long cached content is kept, as a Go duration; `"0"` for ever',
-        'For instance "168h".',
-        zero="to keep images for ever",
+        'how long cached content is kept, as a Go duration; `"0"` keeps it forever',
+        'For example "168h".',
+        zero="to keep images forever",
     ),
     choice(
         "cache.onDestroy",
         ON_DESTROY[0],
         ON_DESTROY,
         "what `pulumi destroy` does with the volumes: `keep` or `delete`",
-        "A kept volume is used again by the next `pulumi up`.",
+        "The next `pulumi up` uses a kept volume again.",
     ),
     integer(
         "cache.waitSeconds",
         60,
         (1, 3600),
-        "the wait",
         "how many seconds `pulumi up` waits for every cache to answer",
         "Raise it on a slow machine.",
     ),
     boolean(
         "cache.tls",
         False,
-        "the caches serve HTTPS, with a certificate generated here unless one is given",
-        "Change it if nodes pull across a network. The nodes get the CA. A certificate that was "
-        "generated here is regenerated by an `up` in its last 30 days.",
+        "serve the caches over HTTPS, with a generated certificate or your own",
+        "Set it if nodes pull across a network. Nodes get the CA. A generated certificate is "
+        "regenerated by an `up` in its last 30 days.",
     ),
     file(
         "cache.certificate",
         "certs/cache.pem",
-        'a certificate of your own: `"@file.pem"`',
-        "The path is relative to the project. It must name the address or host name that nodes "
-        "use. Without it, one is generated here. certificate and key go together.",
+        'your own certificate: `"@file.pem"`',
+        "The path is relative to the project. The certificate must be valid for the address or "
+        "host name that nodes use. Without it, one is generated. certificate and key go together.",
     ),
-    file("cache.key", "certs/cache.key", 'the key of that certificate: `"@file.key"`', ""),
+    file("cache.key", "certs/cache.key", 'the private key of that certificate: `"@file.key"`', ""),
     file(
         "cache.ca",
         "certs/ca.pem",
         'the CA that issued it: `"@file.pem"`',
-        "Leave it out if nodes trust it already.",
+        "Leave it out if nodes trust that CA already.",
     ),
 )
 
 PROXY_GROUP = Group(
     path="upstreamProxy",
     description="the proxy between this machine and the Internet, for all caches",
-    details="Without it there is none. Nodes do not use it: they ask the caches.",
+    details="Without it, no proxy is used. Nodes don't use it: they pull from the caches.",
 )
 PROXY = (
     Key(
         path="upstreamProxy.url",
         type=TEXT,
         default=REQUIRED,
-        rule="http:// or https:// and the proxy's host and port",
-        fix='write for instance url: "http://proxy.example.com:3128"',
-        description="the proxy's URL, with its port and without a user name or a password",
-        details="The containers show it to anybody who may look at them. If the proxy asks for a "
-        "login, run a local one that logs in to it (cntlm, px) on the address of Docker's bridge, "
-        "and name that. Loopback can't work, since to a cache it is the cache itself.",
+        rule="http:// or https://, the proxy's host and its port",
+        fix='write something like url: "http://proxy.example.com:3128"',
+        description="the proxy's URL, with its port, without user name and password",
+        details="Anyone who may inspect the containers can read it. If the proxy requires a login, "
+        "run a local one that logs in to it (cntlm, px) on the address of Docker's bridge, and "
+        "write that one's URL. Loopback can't work: in a container it is the container itself.",
         example='"http://proxy.example.com:3128"',
         pattern=rf"{URL_HOST}:[0-9]{{1,5}}/?",
     ),
@@ -198,9 +197,9 @@ PROXY = (
         type=LIST,
         default=(),
         rule="a list of hosts, domains (.example.com) and networks (10.0.0.0/8)",
-        fix='write for instance [".example.com"]',
-        description="hosts (with all below them), domains and networks that are reached without it",
-        details="Change it for upstreams inside your own network, for instance "
+        fix='write something like [".example.com"]',
+        description="hosts (and their subdomains), domains and networks to reach without the proxy",
+        details="Set it for upstreams inside your own network, for example "
         "[.corp.example.com, 10.0.0.0/8].",
         pattern=f"{NO_PROXY_NAME.pattern}|{_NETWORK}",
     ),
@@ -208,9 +207,9 @@ PROXY = (
 
 UPSTREAM_GROUP = Group(
     path="upstreams",
-    description="upstream registries by host; when present, it replaces the six defaults exactly",
-    details=f"The host is that of an image reference. The defaults ({', '.join(KNOWN)}) have an "
-    "address and a port of their own already.",
+    description="upstream registries by host; if present, it replaces all six defaults",
+    details=f"The host is that of an image reference. The defaults ({', '.join(KNOWN)}) are built "
+    "in: they need no remoteUrl and no port.",
     default={host: {} for host in KNOWN},
     first="docker.io: {}",
 )
@@ -218,11 +217,11 @@ UPSTREAM = (
     Key(
         path="upstreams.<host>.remoteUrl",
         type=TEXT,
-        rule="http:// or https:// and a host, with nothing behind it but a port (1 to 65535)",
-        fix=f'write for instance "https://{_OTHER}"',
-        description="where the upstream's API is; required outside the six",
-        details="Behind Harbor it is required only with harborAdmin. No path, no credentials, no "
-        "loopback: to a cache that is the cache itself.",
+        rule="http:// or https://, a host and, if needed, a port (1 to 65535); nothing else",
+        fix=f'write something like "https://{_OTHER}"',
+        description="URL of the upstream's API; required unless the upstream is built in",
+        details="With the backend harbor it is required only if harborAdmin is set. No path, no "
+        "credentials, and no loopback, which in a container is the container itself.",
         example=f"https://{_OTHER}",
         host=_OTHER,
         pattern=URL.pattern,
@@ -231,31 +230,30 @@ UPSTREAM = (
         "upstreams.<host>.port",
         None,
         PORT_RANGE,
-        "a port",
-        "port of this cache; required outside the six, so that it never moves",
+        "port of this cache; required unless the upstream is built in, so that it never changes",
     ).shown(example="5010", host=_OTHER),
     boolean(
         "upstreams.<host>.skipFallback",
         False,
-        "nodes never ask the upstream itself when the cache fails",
-        "Set it to see at once when a cache is not used, and on air-gapped sites.",
+        "keep nodes from pulling from the upstream itself if the cache fails",
+        "Set it to notice at once that a cache is not used, and on air-gapped sites.",
     ).shown(host=_OTHER),
     boolean(
         "upstreams.<host>.overridePath",
         False,
-        "nodes take the mirror's path as it stands instead of adding /v2",
-        "The endpoint is then written with /v2. Change it for clients that need the full path.",
+        "have nodes use the mirror's path as it is instead of adding /v2",
+        "The endpoint is then written with /v2. Set it for clients that need the full path.",
     ).shown(host=_OTHER),
     Key(
         path="upstreams.<host>.pathPrefix",
         type=TEXT,
-        rule="the start of a repository's path: small letters, digits, '.', '_', '-' and '/' "
-        "between",
-        fix="write for instance proxy-docker.io",
-        description="what stands before every repository's name there, such as a Harbor's project",
-        details="Without /v2. Set it if the upstream is a project of your team's Harbor or "
-        "Artifactory, which then is asked once per machine, as the Internet is asked once per "
-        "team. What a Harbor does not hold yet comes only after `warm`, or some minutes later.",
+        rule="the start of a repository's path: lower-case letters and digits, with '.', '_', '-' "
+        "and '/' between them",
+        fix="write something like proxy-docker.io",
+        description="path before every repository's name there, such as a Harbor project",
+        details="Without /v2. Set it if the upstream is a project in your team's Harbor or "
+        "Artifactory: an image is then fetched from there once per machine, and from the Internet "
+        "once per team. What Harbor doesn't have yet comes after `warm`, or some minutes later.",
         example="proxy-docker.io",
         host=_OTHER,
         pattern=rf"(?!v2(/|$)){PATH.pattern}",
@@ -263,7 +261,7 @@ UPSTREAM = (
     file(
         "upstreams.<host>.ca",
         "certs/corporate-ca.pem",
-        'a private CA that its certificate comes from: `"@file.pem"`',
+        'the private CA that issued its certificate: `"@file.pem"`',
         "The path is relative to the project. The usual CAs are trusted as well.",
         host=_OTHER,
     ),
@@ -272,15 +270,15 @@ UPSTREAM = (
         None,
         (DOCKER_CONFIG,),
         "`docker-config` takes its credentials from `docker login` on this machine",
-        "They are read at every `up`, and take the place of `credentials`. Set it if a credential "
-        "helper keeps them. Only in a stack of your own.",
+        "They are read at every `up`, instead of `credentials`. Set it if a credential helper "
+        "stores them. Only in a stack of your own.",
     ).shown(example=DOCKER_CONFIG, host=_OTHER),
     choice(
         "upstreams.<host>.backend",
         None,
         BACKENDS,
-        "`local` or `harbor`, for this upstream alone",
-        "Without it, the stack's backend. Behind Harbor an upstream has no port, overridePath, "
-        "pathPrefix and ca.",
+        "`local` or `harbor`, for this upstream only",
+        "Without it, the stack's backend applies. An upstream with the backend harbor can't have "
+        "port, overridePath, pathPrefix or ca.",
     ).shown(example="harbor", host=_SIXTH),
 )

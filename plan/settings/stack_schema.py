@@ -1,7 +1,7 @@
-"""The JSON Schema of stack files, made of the table of keys.
+"""The JSON Schema of stack files, generated from the table of keys.
 
-It is for editors: it says what can be said without reading files or comparing keys, and never
-refuses what the checks accept. Draft 7, which every yaml-language-server reads.
+It is for editors: it checks what can be checked without reading files or comparing keys, and never
+rejects what the checks accept. Draft 7, which every yaml-language-server reads.
 """
 
 import re
@@ -34,7 +34,7 @@ Schema = dict[str, Any]
 _WHOLE_IN_TEXT = r"(0|[1-9][0-9]{0,9})(\.0{1,9})?"
 _ENCRYPTED = "encrypted"
 _REF = "#/definitions/"
-# `pulumi config set` without --path leaves mappings and lists as JSON in text.
+# `pulumi config set` without --path writes mappings and lists as JSON in text.
 _OBJECT_IN_TEXT, _LIST_IN_TEXT = r"^\s*\{", r"^\s*\["
 
 
@@ -62,10 +62,10 @@ def stack_schema() -> Schema:
 
 
 def _config() -> Schema:
-    """Keys with the project's namespace, which editors propose, or without; others' keys."""
+    """Keys with the project's namespace, which editors propose, or without; any others."""
     names = tops()
     return {
-        **_outside_the_six(),
+        **_not_built_in(),
         "type": ["object", "null"],
         "properties": {f"{PROJECT}:{name}": {"$ref": _REF + name} for name in names},
         "patternProperties": {
@@ -76,8 +76,8 @@ def _config() -> Schema:
     }
 
 
-def _outside_the_six() -> Schema:
-    """An upstream that is not known needs a URL and a port, unless the backend is Harbor."""
+def _not_built_in() -> Schema:
+    """An upstream that is not built in needs a URL and a port, unless the backend is Harbor."""
     unknown = {
         "if": {"not": _says("backend", HARBOR)},
         "then": {"type": "object", "required": ["remoteUrl", "port"]},
@@ -94,32 +94,32 @@ def _definition(top: str) -> Schema:
     if top in KEYS:
         return _value(KEYS[top], nullable=False)
     group = GROUPS[top]
-    said: Schema = {"description": group.description}
+    schema: Schema = {"description": group.description}
     if group.default is not None:
-        said["default"] = group.default
+        schema["default"] = group.default
     if top in LOGINS:
-        return said | _login(top)
+        return schema | _login(top)
     if top == CREDENTIALS:
-        return said | _credentials()
+        return schema | _credentials()
     if top == "upstreams":
-        return said | _upstreams()
+        return schema | _upstreams()
     if top == "cluster":
-        return said | _clusters()
-    return said | _in_text(_group(below(top)))
+        return schema | _clusters()
+    return schema | _in_text(_group(below(top)))
 
 
 def _group(keys: list[Key]) -> Schema:
     required = [key.name for key in keys if key.default is REQUIRED]
-    found: Schema = {
+    schema: Schema = {
         "type": "object",
         "properties": {key.name: _value(key) for key in keys},
         "additionalProperties": False,
     }
-    return found | ({"required": required} if required else {})
+    return schema | ({"required": required} if required else {})
 
 
 def _in_text(group: Schema) -> Schema:
-    """Either as it is, or as JSON in text, which is not looked into."""
+    """Either as it is, or as JSON in text, which is not checked."""
     return group | {"type": [group["type"], "string"], "pattern": _OBJECT_IN_TEXT}
 
 
@@ -146,7 +146,7 @@ def _upstreams() -> Schema:
     upstream["type"] = ["object", "null"]
     upstream["if"] = _says("backend", HARBOR)
     defaults = {name: KEYS[f"upstreams.{ANY_HOST}.{name}"].default for name in KEYS_OF_A_CACHE}
-    upstream["then"] = _nothing_but({name: (None, value) for name, value in defaults.items()})
+    upstream["then"] = _only({name: (None, value) for name, value in defaults.items()})
     return _in_text(
         {
             "type": "object",
@@ -163,12 +163,12 @@ def _upstreams() -> Schema:
 def _clusters() -> Schema:
     cluster = _group(below("cluster"))
     presets = cluster["properties"]["presets"]
-    # Exactly one of them says what to boot.
+    # Exactly one preset says what to boot.
     boots = [{"contains": {"const": preset}} for preset in BOOT_PRESETS]
     presets["anyOf"] = [{"type": "null"}, {"maxItems": 0}, {"oneOf": boots}]
     cluster["if"] = _says("provisioner", "qemu")
     cluster["then"], cluster["else"] = (
-        _nothing_but({name: (None, []) for name, only in ONLY.items() if only == other})
+        _only({name: (None, []) for name, only in ONLY.items() if only == other})
         for other in ("docker", "qemu")
     )
     several = {"type": "array", "items": cluster, "minItems": 1}
@@ -179,8 +179,8 @@ def _says(name: str, value: str) -> Schema:
     return {"type": "object", "properties": {name: {"const": value}}, "required": [name]}
 
 
-def _nothing_but(values: Mapping[str, tuple[object, ...]]) -> Schema:
-    """These keys say nothing, which a default does too."""
+def _only(values: Mapping[str, tuple[object, ...]]) -> Schema:
+    """These keys have no other values, if they are there."""
     return {
         "properties": {
             name: {"enum": [value for i, value in enumerate(all_) if value not in all_[:i]]}
@@ -190,19 +190,19 @@ def _nothing_but(values: Mapping[str, tuple[object, ...]]) -> Schema:
 
 
 def _value(key: Key, *, nullable: bool = True) -> Schema:
-    """A key without a value is as good as none; at the top Pulumi makes empty text of it."""
-    found = _of_type(key)
+    """A key without a value counts as absent, but at the top level Pulumi reads empty text."""
+    schema = _of_type(key)
     if key.path == "bindAddresses":
-        found |= {"type": ["array", "string"], "pattern": _LIST_IN_TEXT, "uniqueItems": True}
-    if nullable and key.default is not REQUIRED and "enum" in found:
-        found["enum"] = [*found["enum"], None]
+        schema |= {"type": ["array", "string"], "pattern": _LIST_IN_TEXT, "uniqueItems": True}
+    if nullable and key.default is not REQUIRED and "enum" in schema:
+        schema["enum"] = [*schema["enum"], None]
     elif nullable and key.default is not REQUIRED:
-        types = found["type"]
-        found["type"] = [*([types] if isinstance(types, str) else types), "null"]
-    found["description"] = f"{key.description} ({key.rule})"
+        types = schema["type"]
+        schema["type"] = [*([types] if isinstance(types, str) else types), "null"]
+    schema["description"] = f"{key.description} ({key.rule})"
     if key.default not in (None, REQUIRED):
-        found["default"] = list(key.default) if isinstance(key.default, tuple) else key.default
-    return found
+        schema["default"] = list(key.default) if isinstance(key.default, tuple) else key.default
+    return schema
 
 
 def _of_type(key: Key) -> Schema:
@@ -230,11 +230,11 @@ def _of_type(key: Key) -> Schema:
 
 
 def _text(pattern: str, key: Key) -> Schema:
-    """Text; the editor shows the rule if the pattern does not match."""
+    """Text; editors show the rule if the pattern doesn't match."""
     return {"type": "string", "pattern": _whole(pattern), "patternErrorMessage": key.rule}
 
 
 def _whole(pattern: str) -> str:
-    """A pattern of the whole text, without the names that Python's groups may have."""
+    """A pattern of the whole text, without the names of Python's groups."""
     unnamed = re.sub(r"\?P<[a-z]+>", "", pattern)
     return f"^({unnamed})$"

@@ -1,4 +1,4 @@
-"""The key `upstreams`: one upstream registry each, and where its cache is."""
+"""The key `upstreams`: upstream registries, and where each of them is cached."""
 
 import itertools
 import re
@@ -22,15 +22,15 @@ LOCAL = "local"
 HARBOR = "harbor"
 HARBOR_ITSELF = "Harbor"
 BACKENDS = (LOCAL, HARBOR)
-# Keys of an upstream that are about a cache on this machine.
+# Keys of an upstream that configure a cache on this machine.
 KEYS_OF_A_CACHE = ("port", "overridePath", "pathPrefix", "ca")
-# Where credentials can come from beside the stack's own secrets.
+# The other source of credentials, besides the stack's own secrets.
 DOCKER_CONFIG = "docker-config"
-# Talos's and containerd's names for every registry that has no entry.
+# Talos's and containerd's names for every registry without an entry.
 _CATCH_ALLS = ("*", "_default")
-# Ports below 1024 need privileges on many machines, and none of the guide's ports is that low.
+# Ports below 1024 need privileges on many machines, and the Talos guide's ports are all above.
 PORT_RANGE = (1024, 65535)
-# A host to show where the user's own can't be guessed.
+# An example host, if the user's own can't be guessed.
 EXAMPLE_HOST = "registry.example.com"
 
 HOST_NAME = re.compile(rf"{grammar.LABEL}(\.{grammar.LABEL})*")
@@ -46,15 +46,14 @@ class UpstreamSettings:
 
     Attributes:
         host: as in an image reference.
-        remote_url: where its API is; empty where Harbor knows and this stack does not.
-        port: of the cache on this machine; 0 where Harbor takes the cache's place.
-        skip_fallback: whether nodes never ask the upstream itself.
-        override_path: whether nodes take the mirror's path as it stands.
-        path_prefix: path that stands before every repository's name at the remote URL, without
-            slashes at its ends; empty for a registry that knows its images by their own names.
-        ca_file: path of a file with the CA that the upstream's certificate comes from; may be
-            empty.
-        from_docker: whether credentials come from the user's docker configuration.
+        remote_url: of its API; empty if only Harbor knows it.
+        port: of the cache on this machine; 0 if Harbor replaces the cache.
+        skip_fallback: whether nodes never pull from the upstream itself.
+        override_path: whether nodes use the mirror's path as it is.
+        path_prefix: path before every repository's name at the remote URL, without slashes at its
+            ends; may be empty.
+        ca_file: path of a file with the CA that issued the upstream's certificate; may be empty.
+        from_docker: whether to read credentials from the user's docker configuration.
         backend: LOCAL or HARBOR.
     """
 
@@ -72,19 +71,19 @@ class UpstreamSettings:
 def parse_upstreams(
     check: Checks, value: object, base_port: int, backend: str
 ) -> tuple[UpstreamSettings, ...]:
-    """The key `upstreams`; absent, it is the known six.
+    """The key `upstreams`; without it, the six that are built in.
 
     Args:
-        check: where mistakes go.
+        check: collects mistakes.
         value: of the key.
         base_port: see `upstreams.KNOWN`.
-        backend: of every upstream that names none.
+        backend: of every upstream that doesn't set its own.
     """
     if value is None:
         value = {host: {} for host in KNOWN}
     if not isinstance(value, Mapping) or not value:
         rule = "a mapping with at least one upstream registry"
-        fix = "write {docker.io: {}}, or leave the key out for the six defaults"
+        fix = "write {docker.io: {}}, or remove the key for the six defaults"
         check.add("upstreams", value, rule, fix)
         return ()
     free_ports = _free_ports(base_port, value)
@@ -100,21 +99,21 @@ def parse_upstreams(
 
 
 def is_base_url(url: str) -> bool:
-    """Whether it is http:// or https://, a host and perhaps a port, and nothing behind that."""
+    """Whether it is http:// or https://, a host, maybe a port, and nothing else."""
     try:
         return bool(URL.fullmatch(url)) and urlsplit(url).port != 0
-    except ValueError:  # a port, or an IPv6 address, that there is not
+    except ValueError:  # a port out of range, or not an IPv6 address
         return False
 
 
 def is_host(host: str) -> bool:
-    """Whether it can be an upstream: a host in small letters, and perhaps a port."""
+    """Whether it can be an upstream: a host in lower case, and maybe a port."""
     port = host.partition(":")[2]
     return bool(HOST.fullmatch(host)) and (not port or 1 <= int(port) <= PORT_RANGE[1])
 
 
 def hosts_of(upstreams: object) -> list[str]:
-    """The upstream registries as the stack names them, right or wrong."""
+    """The upstream registries as they are written, right or wrong."""
     if upstreams is None:
         return list(KNOWN)
     return [text(host) for host in upstreams] if isinstance(upstreams, Mapping) else []
@@ -126,16 +125,16 @@ def _upstream(
     value: object,
     base_port: int,
     free_ports: Iterator[int],
-    usual_backend: str,
+    default_backend: str,
 ) -> UpstreamSettings | None:
     path = f"upstreams.{host}"
     before = len(check.problems)
-    # What else is said of this upstream is said of the host that it should have been.
+    # Further messages about this upstream name the host that was probably meant.
     host = _host(check, path, host)
     group = check.mapping(path, value, "upstreams.<host>")
     backend = group.get("backend")
     if backend is None:
-        backend = usual_backend
+        backend = default_backend
     else:
         backend = check.choice("upstreams.<host>.backend", group, f"{path}.backend")
     remote_url, port = None, None
@@ -146,7 +145,7 @@ def _upstream(
     elif backend == LOCAL:
         remote_url = _remote_url(check, path, host, group.get("remoteUrl"), "the cache")
         port = _port(check, path, host, group.get("port"), base_port, free_ports)
-    made = UpstreamSettings(
+    upstream = UpstreamSettings(
         host=host,
         remote_url=remote_url or "",
         port=port or 0,
@@ -157,14 +156,14 @@ def _upstream(
         from_docker=_from_docker(check, path, group),
         backend=backend,
     )
-    return made if len(check.problems) == before else None
+    return upstream if len(check.problems) == before else None
 
 
 def _refuse_keys_of_a_cache(check: Checks, path: str, group: Mapping[str, Any]) -> None:
     for key in KEYS_OF_A_CACHE:
-        # The default says nothing, also where it is written down.
+        # A default that is written out changes nothing.
         if group.get(key) not in (None, check.key(f"upstreams.<host>.{key}").default):
-            rule = "it is about a cache on this machine, and Harbor takes its place here"
+            rule = "only for upstreams that are cached on this machine, and Harbor caches this one"
             check.add(f"{path}.{key}", group[key], rule, "remove it, or write backend: local")
 
 
@@ -177,7 +176,7 @@ def _path_prefix(check: Checks, path: str, value: object) -> str:
     row = check.key("upstreams.<host>.pathPrefix")
     fix = row.fix
     if PATH.fullmatch(bare):
-        fix = f"write {bare}" if isinstance(value, str) else f'write it in quotes: "{bare}"'
+        fix = f"write {bare}" if isinstance(value, str) else f'put it in quotes: "{bare}"'
     check.add(f"{path}.pathPrefix", value, row.rule, fix)
     return ""
 
@@ -190,27 +189,27 @@ def _from_docker(check: Checks, path: str, group: Mapping[str, Any]) -> bool:
 
 
 def _host(check: Checks, path: str, host: str) -> str:
-    """The host; where it is wrong, what it should probably be."""
+    """The host; if it is wrong, the one that was probably meant."""
     rule = (
-        "the host of an image reference: lower-case letters, digits, '-' and '.', and a port if it "
-        "has one; no scheme, no user, no path"
+        "the host of an image reference: lower-case letters, digits, '-' and '.' and, if needed, a "
+        "port; no scheme, no user, no path"
     )
     if host in _CATCH_ALLS:
-        why = "every upstream has a cache of its own: one for all would not know which one to ask"
-        check.add(path, host, why, "name every registry that nodes pull from, each on its own line")
+        why = "each upstream has its own cache: one for all can't know which one to pull from"
+        check.add(path, host, why, "list every registry that nodes pull from, one per line")
         return EXAMPLE_HOST
     bare = host.rpartition("@")[2].split("://")[-1].split("/")[0].lower()
     if bare in DOCKER_IO_ALIASES:
-        why = "image references say docker.io, never this name, so its mirror would not be asked"
+        why = "image references say docker.io instead, so a mirror of this host would not be used"
         check.add(path, host, why, "write docker.io")
         return "docker.io"
     if not HOST.fullmatch(bare):
-        fix = f"write for instance {EXAMPLE_HOST}"
+        fix = f"write something like {EXAMPLE_HOST}"
         check.add(path, host, rule, fix)
         return EXAMPLE_HOST
     name, _, port = bare.partition(":")
     if port and not 1 <= int(port) <= PORT_RANGE[1]:
-        rule = f"a port from 1 to {PORT_RANGE[1]} behind the colon"
+        rule = f"a port from 1 to {PORT_RANGE[1]} after the colon"
         check.add(path, host, rule, f"write {name}, or correct the port")
         return name
     if bare != host:
@@ -219,22 +218,22 @@ def _host(check: Checks, path: str, host: str) -> str:
 
 
 def _remote_url(check: Checks, path: str, host: str, value: object, who: str) -> str | None:
-    """The URL, which `who` asks."""
+    """The URL; `who` connects to it."""
     path = f"{path}.remoteUrl"
     rule = check.key("upstreams.<host>.remoteUrl").rule
     usual = _usual_url(host)
     if value is None:
         if host in KNOWN:
             return usual
-        why = f"an upstream outside the known six ({', '.join(KNOWN)}) says where its API is"
+        why = f"required for any upstream other than {', '.join(KNOWN)}"
         check.missing(path, why, f'write remoteUrl: "{usual}"')
         return None
     if not isinstance(value, str):
         check.add(path, value, rule, f'write "{usual}"')
         return None
     if "@" in value:
-        rule = "no user name or password in a URL: it is stored as plain text"
-        fix = f"take them out, and run: {set_secret(host, 'username')} (then the same for password)"
+        rule = "no user name or password in a URL, which is stored in plain text"
+        fix = f"remove them, and run: {set_secret(host, 'username')} (then the same for password)"
         check.add(path, value, rule, fix)
         return None
     if not is_base_url(value):
@@ -244,7 +243,7 @@ def _remote_url(check: Checks, path: str, host: str, value: object, who: str) ->
         works = is_base_url(fixed)
         fix = f'write "{fixed if works else usual}"'
         if works and (prefix := _prefix_in(value)):
-            fix += f", and pathPrefix: {prefix} if its images are below that path"
+            fix += f", and pathPrefix: {prefix} if its images are under that path"
         check.add(path, value, rule, fix)
         return None
     if loopback.refuse(check, path, value, who, is_here=who != HARBOR_ITSELF):
@@ -253,7 +252,7 @@ def _remote_url(check: Checks, path: str, host: str, value: object, who: str) ->
 
 
 def _usual_url(host: str) -> str:
-    """Where the API of an upstream probably is, as a container has to write it."""
+    """The probable URL of an upstream's API, as a container reaches it."""
     if host in KNOWN:
         return KNOWN[host].remote_url
     name, colon, port = host.partition(":")
@@ -263,14 +262,14 @@ def _usual_url(host: str) -> str:
 
 
 def _prefix_in(url: str) -> str:
-    """The repository path that somebody has written into a URL; empty if there is none."""
+    """The repository path in a URL; empty if there is none."""
     _, _, path = url.split("://")[-1].partition("/")
     prefix = _bare_path(path)
     return prefix if PATH.fullmatch(prefix) else ""
 
 
 def _bare_path(path: str) -> str:
-    """A repository's path without what the registry's API puts before it."""
+    """A repository's path without the /v2 of the registry's API."""
     return f"{path.strip('/')}/".removeprefix("v2/").rstrip("/")
 
 
@@ -285,7 +284,7 @@ def _port(
     if value is None:
         if host in KNOWN:
             return base_port + KNOWN[host].port_offset
-        rule = "an upstream outside the known six says its port, so that it never moves"
+        rule = "required unless the upstream is built in, so that the port never changes"
         check.missing(f"{path}.port", rule, f"write port: {next(free_ports)} (free in this stack)")
         return None
     number, row = number_in(value), check.key("upstreams.<host>.port")
@@ -297,15 +296,15 @@ def _port(
 
 
 def _free_ports(base_port: int, all_upstreams: Mapping[Any, object]) -> Iterator[int]:
-    """Ports to propose, each once: neither in the table nor asked for by an upstream."""
-    asked = {
+    """Ports to propose, each once: no upstream of the stack has or sets them."""
+    taken = {
         number
         for item in all_upstreams.values()
         if isinstance(item, Mapping) and is_integer(number := number_in(item.get("port")))
     }
     above = range(base_port + LARGEST_OFFSET + 1, PORT_RANGE[1] + 1)
     below = range(PORT_RANGE[0], base_port)
-    return (port for port in itertools.chain(above, below) if port not in asked)
+    return (port for port in itertools.chain(above, below) if port not in taken)
 
 
 def _refuse_same_slugs(check: Checks, hosts: list[str]) -> None:
@@ -314,10 +313,10 @@ def _refuse_same_slugs(check: Checks, hosts: list[str]) -> None:
         name = slug(host.lower())
         if name in by_slug:
             rule = (
-                f"both would be named {name}: two upstreams differ by more than upper and lower "
+                f"both would be named {name}: upstreams must differ in more than upper and lower "
                 "case, '.', ':' and '-'"
             )
-            found = f"{host} beside {by_slug[name]}"
+            found = f"{host} and {by_slug[name]}"
             check.add(f"upstreams.{host}", found, rule, "keep one of the two")
         by_slug.setdefault(name, host)
 
@@ -331,7 +330,7 @@ def _refuse_same_ports(
             check.add(
                 f"upstreams.{upstream.host}.port",
                 upstream.port,
-                f"every cache has a port of its own; {by_port[upstream.port]} has this one",
+                f"each cache needs its own port, and {by_port[upstream.port]} has this one",
                 f"write port: {next(free_ports)} (free in this stack)",
             )
         by_port.setdefault(upstream.port, upstream.host)

@@ -276,7 +276,7 @@ def test_a_key_that_stands_twice_and_a_file_that_is_no_yaml_are_refused(stack):
     for text, reason in (
         ("config:\n  talos-cache:prefix: a\n  talos-cache:prefix: b\n", "stands twice (line 3)"),
         ("config: [\n", "not readable as YAML"),
-        ("config: 3\n", "holds a mapping"),
+        ("config: 3\n", "must be a mapping"),
     ):
         path.write_text(text)
         done = stack.run("make", "up", "STACK=broken", check=False)

@@ -1,4 +1,4 @@
-"""How mistakes are worded and what is masked in them."""
+"""The messages of mistakes, and what is masked in them."""
 
 import pytest
 
@@ -22,8 +22,8 @@ def problem(path="cache.ttl", found="7 days"):
 
 
 def test_a_problem_reads_path_found_rule_fix():
-    told = Problem(path="cache.ttl", found='"7 days"', rule="a duration", fix="write 168h")
-    assert str(told).splitlines() == [
+    ttl = Problem(path="cache.ttl", found='"7 days"', rule="a duration", fix="write 168h")
+    assert str(ttl).splitlines() == [
         "talos-cache:cache.ttl",
         '    found: "7 days"',
         "    rule:  a duration",
@@ -59,14 +59,14 @@ def test_whatever_may_be_a_password_is_masked(value):
     assert "host" in found, "the rest is shown, so that the user knows which it is"
 
 
-def test_a_password_in_a_key_is_masked_and_its_place_is_not():
-    told = problem(path="upstreams.https://alice:hunter2@host.port")
-    assert told.path == f"upstreams.https://{MASK}@host.port"
+def test_a_password_in_a_key_is_masked_and_the_rest_is_not():
+    masked = problem(path="upstreams.https://alice:hunter2@host.port")
+    assert masked.path == f"upstreams.https://{MASK}@host.port"
 
 
-def test_quotes_and_line_breaks_in_a_value_can_be_seen():
+def test_quotes_and_line_breaks_in_a_value_are_visible():
     assert problem(found='a "b"\n').found == '"a \\"b\\"\\n"'
-    assert problem(found="größe").found == '"größe"', "letters of other languages stay readable"
+    assert problem(found="größe").found == '"größe"', "letters of other languages are not escaped"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_words_for_true_and_false_are_understood_in_the_fix(written, meant):
     assert check.problems[0].fix == f"write {meant}"
 
 
-def test_a_wrong_value_reads_as_its_default_so_that_reading_goes_on():
+def test_for_a_wrong_value_the_default_is_returned_so_that_reading_goes_on():
     check = Checks(KEYS)
     assert check.integer("basePort", {"basePort": "x"}) == 5000
     assert check.duration("cluster.createTimeout", {"createTimeout": "x"}) == "25m"
@@ -95,7 +95,7 @@ def test_an_unknown_key_that_is_nearly_right_gets_a_suggestion(key, meant):
     assert check.problems[0].fix == f"did you mean {meant}?"
 
 
-def test_an_address_with_a_zone_is_none():
+def test_an_address_with_a_zone_is_not_an_address():
     assert ip_address("fe80::1%eth0") is None, "Docker can't publish on it"
     assert str(ip_address("fe80::1")) == "fe80::1"
 
@@ -113,20 +113,20 @@ def test_the_path_of_a_file_is_shown_and_what_may_be_a_user_name_is_not():
     path, user, example = check.problems
     assert path.found == '"@certs/ca.pem"', "its only @ is the sign of a file"
     assert "hunter2" not in user.found
-    assert example.fix == '********@host, or write "@certs/ca.pem"', "the program's own is shown"
+    assert example.fix == '********@host, or write "@certs/ca.pem"', "our own words are shown"
 
 
-def test_of_many_mistakes_the_first_are_told_and_all_are_counted():
+def test_of_many_mistakes_the_first_are_shown_and_all_are_counted():
     with pytest.raises(SettingsError) as caught:
         parse({f"key{number}": 1 for number in range(2_000)})
-    said = str(caught.value)
-    assert said.startswith("2000 mistakes in the stack's configuration")
-    assert said.count("an unknown key") == 20
-    assert said.endswith("  and 1980 more like these")
+    message = str(caught.value)
+    assert message.startswith("2000 mistakes")
+    assert message.count("an unknown key") == 20
+    assert message.endswith("  and 1980 more like these")
     assert len(caught.value.problems) == 2_000
 
 
-def test_as_many_as_are_shown_are_not_said_to_be_more():
+def test_if_all_are_shown_there_are_no_more():
     with pytest.raises(SettingsError) as caught:
         parse({f"key{number}": 1 for number in range(20)})
     assert "more like these" not in str(caught.value)
@@ -142,7 +142,7 @@ def test_as_many_as_are_shown_are_not_said_to_be_more():
         {"cluster": {"patches": [{"op": "add", "path": f"/machine/{'x' * 100_000}"}]}},
     ],
 )
-def test_a_value_that_nobody_could_read_is_cut(config):
+def test_a_value_that_no_one_could_read_is_cut(config):
     with pytest.raises(SettingsError) as caught:
         planned(config)
     assert len(str(caught.value)) < 5_000
@@ -168,6 +168,6 @@ def test_a_value_that_nobody_could_read_is_cut(config):
         (None, None),
     ],
 )
-def test_a_number_in_quotes_is_the_number_where_it_can_be_nothing_else(written, number):
+def test_a_number_in_quotes_is_the_number_if_it_can_be_nothing_else(written, number):
     assert number_in(written) == number
     assert type(number_in(written)) is type(number)
