@@ -1,1 +1,1 @@
-"""What a stack has in Harbor, and the steps from what is there to that. Pure."""
+"""What a stack needs in Harbor, and the steps that get Harbor there. Pure."""

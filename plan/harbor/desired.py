@@ -1,4 +1,4 @@
-"""What a stack wants to have in Harbor."""
+"""What a stack needs in Harbor."""
 
 import re
 from dataclasses import dataclass, field
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from plan.upstreams import KNOWN
 
 DEFAULT_ROBOT_PREFIX = "robot$"
-# What Harbor takes as the name of a project, and of a robot without its prefix.
+# What Harbor accepts as the name of a project, or of a robot without its prefix.
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _ANY_URL = "docker-registry"
-# Types that Harbor knows for one upstream each, where they are of use for a proxy cache. docker-hub
-# sends images of one word to `library/`, and has a URL of its own. `quay` may be used for no proxy
-# cache since v2.14, and `google-gcr` counts as unhealthy without credentials: their upstreams are
+# Harbor's types for one upstream each, if they are useful for a proxy cache. docker-hub looks for
+# images with a one-part name in `library/`, and has its own URL. `quay` can't be used for a proxy
+# cache since v2.14, and `google-gcr` counts as unhealthy without credentials: these upstreams are
 # plain registries here.
 _TYPES = {
     KNOWN["docker.io"].remote_url: ("docker-hub", "https://hub.docker.com"),
@@ -24,11 +24,11 @@ class HarborProject:
     """A proxy-cache project and the registry endpoint behind it.
 
     Attributes:
-        host: upstream registry, as in an image reference.
+        host: of the upstream, as in an image reference.
         name: of the project.
         registry_name: of the endpoint.
-        registry_type: Harbor's word for the kind of upstream.
-        remote_url: of the upstream, as Harbor wants it.
+        registry_type: Harbor's name for the kind of upstream.
+        remote_url: of the upstream, as Harbor needs it.
         username: for the upstream; empty for none.
         password: or token, for the upstream.
     """
@@ -44,22 +44,22 @@ class HarborProject:
 
 @dataclass(frozen=True, kw_only=True)
 class HarborPlan:
-    """What a stack wants of a Harbor.
+    """What a stack needs in a Harbor.
 
     Attributes:
         stack: name of the stack.
-        owner: tells this stack from all others of its name.
+        owner: distinguishes this stack from others with its name.
         url: of the Harbor, without a path.
-        ca_pem: certificates that sign for it, beside those that this machine trusts.
+        ca_pem: CA certificates to trust for it, besides those of this machine.
         projects: one for each upstream that Harbor caches.
-        public: whether everybody may pull from them.
-        retention_days: how long what nobody pulls is kept; None for ever.
+        public: whether anyone may pull from them.
+        retention_days: how long to keep an image that no one pulls; None for forever.
         quota_bytes: of each project; None for no limit.
         robot: full name of the account that nodes pull with, prefix included; empty for none.
         robot_secret: its password.
         username: of an administrator.
         password: of the administrator.
-        keep_data: whether projects that hold something outlive the stack.
+        keep_data: whether projects with images outlive the stack.
     """
 
     stack: str
@@ -78,12 +78,12 @@ class HarborPlan:
 
     @property
     def mark(self) -> str:
-        """What the description of everything says that this stack has made."""
+        """The description of everything that this stack creates."""
         return f"made by talos-cache, stack {self.stack} ({self.owner})"
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """All that must never be shown."""
+        """Everything that must never be shown."""
         every = (self.password, self.robot_secret, *(one.password for one in self.projects))
         return tuple(secret for secret in every if secret)
 
@@ -93,7 +93,7 @@ def upstream_endpoint(host: str, remote_url: str) -> tuple[str, str]:
 
     Args:
         host: of the upstream, as in an image reference.
-        remote_url: where its API is; another than the usual one makes it a plain registry.
+        remote_url: of its API; with a URL other than the usual one it is a plain registry.
     """
     known = KNOWN.get(host)
     if known and known.remote_url == remote_url and remote_url in _TYPES:
@@ -102,12 +102,12 @@ def upstream_endpoint(host: str, remote_url: str) -> tuple[str, str]:
 
 
 def mirror_url(url: str, project: str) -> str:
-    """What nodes take in the place of an upstream, `overridePath` set: it ends the path itself."""
+    """The mirror's URL for nodes, which need `overridePath`: it already contains /v2."""
     return f"{url.rstrip('/')}/v2/{project}"
 
 
 def is_robot_secret(text: str) -> bool:
-    """Whether Harbor takes this as a robot's secret: 8 to 128 characters, of three kinds."""
+    """Whether Harbor accepts it as a robot's secret: 8 to 128 characters of three kinds."""
     return 8 <= len(text) <= 128 and all(
         re.search(kind, text) for kind in ("[a-z]", "[A-Z]", r"\d")
     )

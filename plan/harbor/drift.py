@@ -1,9 +1,9 @@
-"""What a Harbor has changed since a stack brought it about, and how the engine learns of it.
+"""What has changed in a Harbor since a stack's last update, and how the engine learns of it.
 
-The engine looks at nothing that a command has made. So the program looks, before it declares the
-command, and counts how often something had to be put right: a higher count is a changed variable of
-the command, which shows in a preview as an update, and lets `up` run it. The count stays in the
-state until the next time: docs/adr/0029.
+The engine doesn't look at what a command has created. So the program does, before it declares the
+command, and counts how often something needed repair. A higher count is a changed variable of the
+command: a preview shows an update, and `up` runs it. The count stays in the state until the next
+repair: docs/adr/0029.
 """
 
 import json
@@ -17,19 +17,19 @@ from plan.harbor.reconcile import Step
 from plan.harbor.transport import REPAIRS_VARIABLE
 
 _SAYS = {
-    "create": "{} is not there",
-    "update": "{} is not as it was made",
-    "delete": "{} should not be there",
+    "create": "{} is missing",
+    "update": "{} was changed",
+    "delete": "{} should not exist",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What the state has of the command that makes a stack's projects in Harbor.
+    """What the state has of the command that creates a stack's projects in Harbor.
 
     Attributes:
         environment: of its last run.
-        made: names of the projects that this run has called the stack's own.
+        made: names of the projects that this run called the stack's own.
     """
 
     environment: Mapping[str, str]
@@ -37,17 +37,17 @@ class Recorded:
 
     @property
     def repairs(self) -> int:
-        """How often something had to be put right so far."""
+        """How often something has needed repair so far."""
         count = self.environment.get(REPAIRS_VARIABLE, "")
         return int(count) if count.isdecimal() else 0
 
     def is_of(self, plan: HarborPlan) -> bool:
-        """Whether the plan is still the same: if not, the command runs in any case."""
+        """Whether it ran with this plan: if not, the command runs in any case."""
         return transport.environment(plan, self.repairs) == self.environment
 
 
 def recorded(outputs: Mapping[str, object]) -> Recorded | None:
-    """What the state has, by the outputs of a command; None for a command of another kind."""
+    """What the state has, from the outputs of a command; None for another kind of command."""
     environment = outputs.get("environment")
     if not isinstance(environment, Mapping) or transport.OWNER_VARIABLE not in environment:
         return None
@@ -61,21 +61,21 @@ def recorded(outputs: Mapping[str, object]) -> Recorded | None:
 def differences(
     plan: HarborPlan, found: Found, settings: Sequence[Step], made: Collection[str]
 ) -> tuple[str, ...]:
-    """What the next update would refuse, or else put right, in words; nothing where all is well.
+    """Messages on what the next update would refuse, or else repair; none if all is well.
 
     Args:
         plan: of the stack, and of its last update.
         found: what Harbor has.
-        settings: what `harbor.setting_steps` wants of each of the stack's projects.
-        made: names of the projects that the last update has called the stack's own.
+        settings: the steps from `reconcile.setting_steps` for each of the stack's projects.
+        made: names of the projects that the last update called the stack's own.
     """
     if refused := refusals.refusals(plan, found):
         return refused
     missing = [one for one in plan.projects if found.project(one.name) is None]
-    there = replace(plan, projects=tuple(one for one in plan.projects if one not in missing))
+    existing = replace(plan, projects=tuple(one for one in plan.projects if one not in missing))
     steps = [
         *reconcile.endpoint_steps(plan, found, passwords=False),
-        *reconcile.project_steps(there, found),
+        *reconcile.project_steps(existing, found),
         *settings,
         *reconcile.robot_steps(plan, found),
     ]

@@ -1,4 +1,4 @@
-"""From settings to what a stack makes in Harbor, and to the mirrors of the upstreams behind it."""
+"""From settings to what a stack creates in Harbor, and to the mirrors for upstreams behind it."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from plan.upstreams import slug
 
 
 def needs_robot(settings: Settings) -> bool:
-    """Whether this stack makes an account for nodes: for private projects of its own."""
+    """Whether this stack creates an account for nodes: for its own private projects."""
     harbor = settings.harbor
     return harbor is not None and harbor.admin is not None and not harbor.public
 
@@ -26,14 +26,14 @@ def needs_robot(settings: Settings) -> bool:
 def build(
     settings: Settings, stack: str, owner: str, texts: Mapping[str, str], robot_secret: str
 ) -> HarborPlan | None:
-    """What this stack makes in Harbor; None where others have made it.
+    """What this stack creates in Harbor; None if it creates nothing.
 
     Args:
         settings: of the stack.
         stack: its name.
-        owner: tells it from all others of its name.
-        texts: content of every file that the stack names.
-        robot_secret: password of the account for nodes; used where `needs_robot`.
+        owner: distinguishes it from others with its name.
+        texts: contents of every file that the settings name.
+        robot_secret: password of the account for nodes; used if `needs_robot`.
     """
     harbor = settings.harbor
     if harbor is None or harbor.admin is None:
@@ -58,7 +58,7 @@ def build(
 def mirrors(
     settings: Settings, texts: Mapping[str, str], plan: HarborPlan | None
 ) -> tuple[Mirror, ...]:
-    """One mirror per upstream behind Harbor, by host; arguments as for and from `build`."""
+    """One mirror per upstream behind Harbor, by host; the plan is that from `build`."""
     harbor = settings.harbor
     if harbor is None:
         return ()
@@ -79,7 +79,7 @@ def mirrors(
 
 
 def _project(settings: Settings, upstream: UpstreamSettings) -> HarborProject:
-    assert settings.harbor is not None  # noqa: S101 - `build` has asked
+    assert settings.harbor is not None  # noqa: S101 - `build` has checked
     name = settings.harbor.project(upstream.host)
     kind, url = upstream_endpoint(upstream.host, upstream.remote_url)
     login = settings.credentials_for(upstream.host)
@@ -95,6 +95,6 @@ def _project(settings: Settings, upstream: UpstreamSettings) -> HarborProject:
 
 
 def _robot(stack: str, name: str) -> str:
-    """The full name: the one given, or one that says whose it is."""
+    """The full name: the configured one, or one that tells the stack."""
     tail = re.sub("[^a-z0-9]+", "-", stack.lower()).strip("-") or slug(stack)
     return name or f"{DEFAULT_ROBOT_PREFIX}talos-cache-{tail}"

@@ -1,4 +1,4 @@
-"""What a Harbor has, and whose it is."""
+"""What a Harbor has, and who owns it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Found:
     Attributes:
         registries: every registry endpoint.
         projects: every project.
-        robots: every robot account of system level; empty where none is wanted or known.
+        robots: every robot account of system level; empty if none is wanted or known.
         robot_prefix: what this Harbor puts before the names of its robots.
     """
 
@@ -26,7 +26,7 @@ class Found:
     robot_prefix: str = DEFAULT_ROBOT_PREFIX
 
     def project(self, name: str) -> Json | None:
-        """The project of this name."""
+        """The project with this name."""
         return named(self.projects, name)
 
     def registry(self, number: object) -> Json | None:
@@ -35,43 +35,43 @@ class Found:
 
 
 def is_ours(plan: HarborPlan, thing: Json | None) -> bool:
-    """Whether this stack made an endpoint or a robot."""
+    """Whether this stack created an endpoint or a robot."""
     return thing is not None and thing.get("description") == plan.mark
 
 
 def retention_id(project: Json) -> str | None:
-    """Number of a project's retention policy; None if it has none."""
+    """ID of a project's retention policy, if it has one."""
     return str(project.get("metadata", {}).get("retention_id") or "") or None
 
 
 def owns(plan: HarborPlan, found: Found, project: Json) -> bool:
-    """Whether this stack made a project: it belongs to whoever made its endpoint."""
+    """Whether this stack created a project: it has the owner of its endpoint."""
     return is_ours(plan, found.registry(project.get("registry_id")))
 
 
 def named(things: Sequence[Json], name: str) -> Json | None:
-    """The thing of this name; None where there is none."""
+    """The object with this name, if there is one."""
     return next((one for one in things if one["name"] == name), None)
 
 
 def id_of(things: Sequence[Json], name: str) -> int:
-    """Its number in Harbor's API."""
+    """ID of the object with this name."""
     return next(int(one["id"]) for one in things if one["name"] == name)
 
 
 def maker(thing: Json) -> str:
-    """Who made something, as far as its description tells."""
+    """Who created something, if its description says so."""
     text = str(thing.get("description", ""))
     return f" ({text})" if text.startswith("made by ") else ""
 
 
 def is_public(project: Json) -> bool:
-    """Whether anybody may pull from a project."""
+    """Whether anyone may pull from a project."""
     return bool(project.get("metadata", {}).get("public") == "true")
 
 
 def username(endpoint: Json) -> str:
-    """Who an endpoint asks its upstream as; empty for nobody."""
+    """The user name with which an endpoint pulls from its upstream; may be empty."""
     return str((endpoint.get("credential") or {}).get("access_key", ""))
 
 

@@ -1,8 +1,8 @@
-"""Harbor as the caching registry: what a stack wants there, and what has to be done for it.
+"""Harbor as the caching registry: the steps from what it has to what a stack needs.
 
-Everything here works on Harbor's own JSON objects and gives requests of its REST API, v2.0
-(`api/v2.0/swagger.yaml` of goharbor/harbor, and the handlers behind it); nobody is asked. What is
-said of Harbor's behaviour was read in v2.8 to v2.16.
+Everything here works on Harbor's own JSON objects and returns requests for its REST API, v2.0
+(`api/v2.0/swagger.yaml` of goharbor/harbor, and the handlers behind it), without sending them.
+Comments on Harbor's behaviour are based on the code of v2.8 to v2.16.
 """
 
 import json
@@ -32,20 +32,20 @@ _TEMPLATES = ("nDaysSinceLastPull", "nDaysSinceLastPush")
 
 
 class RefusalError(TalosCacheError):
-    """Harbor has something that this stack must not change; the text says what, and the way out."""
+    """Harbor has something that this stack must not change; says what, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One request that changes something.
+    """One request that makes a change.
 
     Attributes:
         does: "create", "update" or "delete".
-        what: is concerned, in words.
+        what: it changes, for messages.
         method: of the request.
         path: below `/api/v2.0`.
-        body: of the request; it may hold secrets.
-        differs: what Harbor has that makes it needed, where that is not said by the rest.
+        body: of the request; may contain secrets.
+        differs: why the change is needed, if the other fields don't tell.
     """
 
     does: str
@@ -57,12 +57,12 @@ class Step:
 
 
 def endpoint_steps(plan: HarborPlan, found: Found, *, passwords: bool = True) -> tuple[Step, ...]:
-    """Make the registry endpoints that are missing, and bring this stack's own up to date.
+    """Create missing registry endpoints, and update this stack's own.
 
     Args:
         plan: of the stack.
         found: what Harbor has.
-        passwords: write every password too, as Harbor tells nobody what it is now.
+        passwords: write every password too, as Harbor doesn't show the present one.
     """
     steps = []
     for project in plan.projects:
@@ -83,7 +83,7 @@ def endpoint_steps(plan: HarborPlan, found: Found, *, passwords: bool = True) ->
 
 
 def project_steps(plan: HarborPlan, found: Found) -> tuple[Step, ...]:
-    """Make the projects that are missing, and bring this stack's own up to date.
+    """Create missing projects, and update this stack's own.
 
     Args:
         plan: of the stack.
@@ -92,9 +92,9 @@ def project_steps(plan: HarborPlan, found: Found) -> tuple[Step, ...]:
     steps = []
     public = {"public": json.dumps(plan.public)}
     for project in plan.projects:
-        there = found.project(project.name)
+        existing = found.project(project.name)
         what = f"the project {project.name}"
-        if there is None:
+        if existing is None:
             body = {
                 "project_name": project.name,
                 "registry_id": id_of(found.registries, project.registry_name),
@@ -102,8 +102,8 @@ def project_steps(plan: HarborPlan, found: Found) -> tuple[Step, ...]:
                 "metadata": public,
             }
             steps.append(Step(does="create", what=what, method="POST", path="/projects", body=body))
-        elif owns(plan, found, there) and is_public(there) != plan.public:
-            path = f"/projects/{there['project_id']}"
+        elif owns(plan, found, existing) and is_public(existing) != plan.public:
+            path = f"/projects/{existing['project_id']}"
             body = {"metadata": public}
             steps.append(Step(does="update", what=what, method="PUT", path=path, body=body))
     return tuple(steps)
@@ -112,14 +112,14 @@ def project_steps(plan: HarborPlan, found: Found) -> tuple[Step, ...]:
 def setting_steps(
     plan: HarborPlan, project: Json, retention: Json | None, quota: Json | None
 ) -> tuple[Step, ...]:
-    """Bring retention and quota of one of this stack's projects up to date.
+    """Update retention and quota of one of this stack's projects.
 
     Args:
         plan: of the stack.
         project: as Harbor has it.
-        retention: its policy, None for none; a policy may be gone that the project still names.
-            Harbor gives every new proxy cache one of seven days.
-        quota: of the project; None where this Harbor has none for projects.
+        retention: its policy, if it has one; a project may refer to a policy that is gone. Harbor
+            gives every new proxy cache one of seven days.
+        quota: of the project; None if this Harbor has no project quotas.
 
     Raises:
         RefusalError: a quota is wanted, and this Harbor has none.
@@ -128,26 +128,26 @@ def setting_steps(
 
 
 def robot_steps(plan: HarborPlan, found: Found) -> tuple[Step, ...]:
-    """Make the robot, bring it up to date, remove this stack's others.
+    """Create or update the robot, and delete other robots of this stack.
 
     Args:
         plan: of the stack.
         found: with every project of the plan.
     """
-    there = named(found.robots, plan.robot) if plan.robot else None
-    others = [one for one in found.robots if is_ours(plan, one) and one is not there]
-    removed = [
+    existing = named(found.robots, plan.robot) if plan.robot else None
+    obsolete = [one for one in found.robots if is_ours(plan, one) and one is not existing]
+    deletions = [
         Step(
             does="delete",
             what=f"the robot account {one['name']}",
             method="DELETE",
             path=f"/robots/{one['id']}",
         )
-        for one in others
+        for one in obsolete
     ]
     if not plan.robot:
-        return tuple(removed)
-    wanted = {
+        return tuple(deletions)
+    desired = {
         "description": plan.mark,
         "level": "system",
         "duration": _FOR_EVER,
@@ -155,20 +155,20 @@ def robot_steps(plan: HarborPlan, found: Found) -> tuple[Step, ...]:
         "permissions": [_pull_from(project.name) for project in plan.projects],
     }
     what = f"the robot account {plan.robot}"
-    if there is None:
+    if existing is None:
         short = plan.robot.removeprefix(found.robot_prefix)
-        body = {"name": short, **wanted}
-        made = Step(does="create", what=what, method="POST", path="/robots", body=body)
-        return (*removed, made)
-    if _robot(there) == _robot(wanted):
-        return tuple(removed)
-    path = f"/robots/{there['id']}"
-    body = {"id": there["id"], "name": plan.robot, **wanted}
-    return (*removed, Step(does="update", what=what, method="PUT", path=path, body=body))
+        body = {"name": short, **desired}
+        creation = Step(does="create", what=what, method="POST", path="/robots", body=body)
+        return (*deletions, creation)
+    if _robot(existing) == _robot(desired):
+        return tuple(deletions)
+    path = f"/robots/{existing['id']}"
+    body = {"id": existing["id"], "name": plan.robot, **desired}
+    return (*deletions, Step(does="update", what=what, method="PUT", path=path, body=body))
 
 
 def secret_step(plan: HarborPlan, found: Found) -> Step | None:
-    """Set the robot's secret; None without a robot. Harbor tells nobody what it is now."""
+    """Set the robot's secret, which Harbor doesn't show; None without a robot."""
     if not plan.robot:
         return None
     number = id_of(found.robots, plan.robot)
@@ -182,13 +182,13 @@ def secret_step(plan: HarborPlan, found: Found) -> Step | None:
 
 
 def made_before(printed: Json) -> frozenset[str]:
-    """Names of the projects that a run has called its own, by what `made` gave of it."""
+    """Names of the projects that a run called the stack's own, from the outputs of `made`."""
     projects = printed.get("projects", {}).values()
     return frozenset(one["project"] for one in projects if one["made"])
 
 
 def made(plan: HarborPlan, found: Found) -> dict[str, Any]:
-    """What there is now, for the stack's outputs and for the next run; no secret, and no id."""
+    """What exists now, for the stack's outputs and the next run; without secrets and IDs."""
     return {
         "url": plan.url,
         "robot": plan.robot,
@@ -196,8 +196,8 @@ def made(plan: HarborPlan, found: Found) -> dict[str, Any]:
             project.host: {
                 "project": project.name,
                 "mirror": mirror_url(plan.url, project.name),
-                "made": (there := found.project(project.name)) is not None
-                and owns(plan, found, there),
+                "made": (existing := found.project(project.name)) is not None
+                and owns(plan, found, existing),
             }
             for project in plan.projects
         },
@@ -222,7 +222,7 @@ def _new_endpoint(plan: HarborPlan, project: HarborProject) -> Json:
 
 
 def _changed_endpoint(project: HarborProject) -> Json:
-    # The secret always goes with it: with another URL alone Harbor forgets it.
+    # Always with the secret: Harbor forgets it if only the URL changes.
     return {
         "name": project.registry_name,
         "url": project.remote_url,
@@ -234,14 +234,14 @@ def _changed_endpoint(project: HarborProject) -> Json:
 
 
 def _endpoint(project: HarborProject, found: Found) -> Json | None:
-    """The endpoint of a project, by the project if there is one: names may change."""
-    if there := found.project(project.name):
-        return found.registry(there.get("registry_id"))
+    """The endpoint of a project, found through the project if it exists: names may change."""
+    if existing := found.project(project.name):
+        return found.registry(existing.get("registry_id"))
     return named(found.registries, project.registry_name)
 
 
 def _endpoint_differs(project: HarborProject, endpoint: Json) -> bool:
-    """Whether what Harbor shows of it has to be written."""
+    """Whether an endpoint differs from the plan, in what Harbor shows of it."""
     return (
         endpoint["name"],
         plain(endpoint["url"]),
@@ -250,29 +250,29 @@ def _endpoint_differs(project: HarborProject, endpoint: Json) -> bool:
     ) != (project.registry_name, plain(project.remote_url), project.username, False)
 
 
-def _retention_steps(plan: HarborPlan, project: Json, there: Json | None) -> Iterator[Step]:
+def _retention_steps(plan: HarborPlan, project: Json, existing: Json | None) -> Iterator[Step]:
     what = f"the retention of the project {project['name']}"
-    if there is None and retention_id(project):
-        # While the project names one, Harbor makes it no other.
+    if existing is None and retention_id(project):
+        # As long as the project refers to one, Harbor creates no other.
         path = f"/projects/{project['project_id']}/metadatas/retention_id"
         yield Step(
             does="delete",
-            what=f"{what} that is gone",
+            what=f"{what} that no longer exists",
             method="DELETE",
             path=path,
-            differs=f"the project {project['name']} names a retention policy that is gone",
+            differs=f"the project {project['name']} refers to a retention policy that is gone",
         )
     if plan.retention_days is None:
-        if there is not None:
-            path = f"/retentions/{there['id']}"
+        if existing is not None:
+            path = f"/retentions/{existing['id']}"
             yield Step(does="delete", what=what, method="DELETE", path=path)
         return
-    wanted = _retention(plan.retention_days, project["project_id"])
-    if there is None:
-        yield Step(does="create", what=what, method="POST", path="/retentions", body=wanted)
-    elif _normal(there) != _normal(wanted):
-        body = {"id": there["id"], **wanted}
-        path = f"/retentions/{there['id']}"
+    desired = _retention(plan.retention_days, project["project_id"])
+    if existing is None:
+        yield Step(does="create", what=what, method="POST", path="/retentions", body=desired)
+    elif _normal(existing) != _normal(desired):
+        body = {"id": existing["id"], **desired}
+        path = f"/retentions/{existing['id']}"
         yield Step(does="update", what=what, method="PUT", path=path, body=body)
 
 
@@ -280,9 +280,9 @@ def _quota_steps(plan: HarborPlan, project: Json, quota: Json | None) -> Iterato
     if quota is None:
         if plan.quota_bytes is not None:
             raise RefusalError(
-                f"the project {project['name']} can't have a quota: this Harbor has quotas for "
-                "projects switched off. Switch them on in Harbor's configuration (quota per "
-                "project), or take harbor.quota out of the stack file"
+                f"the project {project['name']} can't have a quota: project quotas are disabled in "
+                "this Harbor. Enable them in Harbor's configuration (quota per project), or remove "
+                "harbor.quota from the stack file"
             )
         return
     if quota["hard"].get("storage") != _quota(plan):
@@ -305,7 +305,7 @@ def _pull_from(project: str) -> Json:
 
 
 def _robot(robot: Json) -> tuple[object, ...]:
-    """What of a robot is compared: Harbor orders permissions as it likes."""
+    """The fields of a robot to compare: the order of permissions varies."""
     allowed = {
         (one.get("kind"), one.get("namespace"), access.get("resource"), access.get("action"))
         for one in robot.get("permissions") or ()
@@ -315,7 +315,7 @@ def _robot(robot: Json) -> tuple[object, ...]:
 
 
 def _retention(days: int, project: int) -> Json:
-    """Keep what was pulled or pushed within these days, look once a day."""
+    """Keep what was pulled or pushed within these days; runs daily."""
     everything = {"kind": "doublestar", "pattern": "**"}
     return {
         "algorithm": "or",
@@ -336,9 +336,9 @@ def _retention(days: int, project: int) -> Json:
 
 
 def _normal(policy: Json) -> tuple[object, ...]:
-    """What of a retention policy is compared; Harbor adds numbers and empty fields of its own.
+    """The fields of a retention policy to compare; Harbor adds IDs and empty fields.
 
-    It may be anybody's, with any part left out.
+    Anyone may have written it, so any part may be missing.
     """
     rules = {
         (

@@ -1,4 +1,4 @@
-"""How that gets into the command that makes it, and out of it again."""
+"""How a plan is passed to the command that carries it out."""
 
 import json
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ OWNER_VARIABLE = "TALOS_CACHE_OWNER"
 HARBOR_VARIABLE = "TALOS_CACHE_HARBOR"
 PROJECTS_VARIABLE = "TALOS_CACHE_HARBOR_PROJECTS"
 CA_VARIABLE = "TALOS_CACHE_HARBOR_CA"
-# How often a look at Harbor has found that something has to be put right: see plan/harbor/drift.py.
+# How often something in Harbor has needed repair: see plan/harbor/drift.py.
 REPAIRS_VARIABLE = "TALOS_CACHE_HARBOR_REPAIRS"
-# Fields of a plan, in the order that states have them in.
+# Fields of a plan, in the order in which states have them.
 _WANTED = ("url", "public", "retention_days", "quota_bytes", "robot", "keep_data")
 
 
 def environment(plan: HarborPlan, repairs: int = 0) -> dict[str, str]:
-    """The part of the plan that everybody may read.
+    """The part of the plan that is not secret.
 
     Args:
         plan: of the stack.
@@ -45,7 +45,7 @@ def environment(plan: HarborPlan, repairs: int = 0) -> dict[str, str]:
 
 
 def identity(plan: HarborPlan) -> dict[str, str]:
-    """What can't change in place: another Harbor, or another owner, is another set of projects."""
+    """What can't change in place: another Harbor or owner means another set of projects."""
     return {"url": plan.url, "owner": plan.owner}
 
 
@@ -65,7 +65,7 @@ def secret_input(plan: HarborPlan) -> str:
 
 
 def read(variables: Mapping[str, str], line: str) -> HarborPlan:
-    """The plan that `environment` and `secret_input` were made from."""
+    """The plan from which `environment` and `secret_input` were built."""
     wanted = json.loads(variables[HARBOR_VARIABLE])
     secret = json.loads(line)
     return HarborPlan(

@@ -153,7 +153,7 @@ def test_what_was_removed_in_harbor_shows_in_a_preview_and_comes_back(up, double
         assert up.changes(STACK) == UPDATED
         assert {method for method, _ in double.harbor.requests} == {"GET"}, "a preview only reads"
         said = up.make("up", STACK)
-        assert "the project proxy-quay.io is not there" in said.stdout + said.stderr
+        assert "the project proxy-quay.io is missing" in said.stdout + said.stderr
         assert "proxy-quay.io" in projects(double)
         assert up.changes(STACK) == set()
 
@@ -308,12 +308,12 @@ def test_what_was_kept_is_the_stacks_own_until_it_may_go(up, embedded_upstream, 
 
     of("keep", **BEHIND)
     quay = {"quay.io": BEHIND["quay.io"]}
-    kept = "the project proxy-docker.io holds images, and they are kept"
+    kept = "the project proxy-docker.io contains images, which are kept"
     for quota in ("6GiB", "7GiB"):
         write(up, embedded_upstream, double, behind=quay, on_destroy="keep", quota=quota)
         said = up.pulumi("up", "--yes", "--skip-preview", stack=STACK)
         assert kept in said.stdout + said.stderr
-        assert "somebody else" not in said.stdout + said.stderr
+        assert "another user" not in said.stdout + said.stderr
         assert "proxy-docker.io" in projects(double)
     of("delete", **quay)
     assert "proxy-docker.io" not in projects(double)

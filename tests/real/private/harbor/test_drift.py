@@ -30,7 +30,7 @@ def recorded(run, plan, repairs=0):
 
 
 def change(known, method, path):
-    """The same by somebody else, in Harbor's web page."""
+    """The same by another user, in Harbor's web page."""
     known.answer(method, path, {}, None, known.admin[0], "")
 
 
@@ -110,23 +110,23 @@ def no_retention(known):
 @pytest.mark.parametrize(
     ("drifted", "told"),
     [
-        (no_project, ["the project proxy-quay.io is not there"]),
+        (no_project, ["the project proxy-quay.io is missing"]),
         (
             nothing_of_it,
             [
-                "the project proxy-quay.io is not there",
-                "the registry endpoint proxy-quay.io is not there",
+                "the project proxy-quay.io is missing",
+                "the registry endpoint proxy-quay.io is missing",
             ],
         ),
-        (another_upstream, ["the registry endpoint proxy-quay.io is not as it was made"]),
-        (no_login, ["the registry endpoint proxy-docker.io is not as it was made"]),
-        (no_robot, ["the robot account robot$talos-mine is not there"]),
-        (disabled_robot, ["the robot account robot$talos-mine is not as it was made"]),
+        (another_upstream, ["the registry endpoint proxy-quay.io was changed"]),
+        (no_login, ["the registry endpoint proxy-docker.io was changed"]),
+        (no_robot, ["the robot account robot$talos-mine is missing"]),
+        (disabled_robot, ["the robot account robot$talos-mine was changed"]),
         (another_secret, ["the robot account robot$talos-mine has another secret"]),
-        (public, ["the project proxy-quay.io is not as it was made"]),
-        (another_quota, ["the quota of the project proxy-docker.io is not as it was made"]),
-        (another_retention, ["the retention of the project proxy-docker.io is not as it was made"]),
-        (no_retention, ["the retention of the project proxy-quay.io is not there"]),
+        (public, ["the project proxy-quay.io was changed"]),
+        (another_quota, ["the quota of the project proxy-docker.io was changed"]),
+        (another_retention, ["the retention of the project proxy-docker.io was changed"]),
+        (no_retention, ["the retention of the project proxy-quay.io is missing"]),
     ],
 )
 def test_what_differs_is_told_and_put_right_by_one_update(run, plan, known, drifted, told):
@@ -153,7 +153,7 @@ def test_a_retention_that_should_not_be_there_goes(run, plan, known):
     number = known._retention({"scope": {}, "rules": [], "algorithm": "or", "trigger": {}})
     known.project("proxy-quay.io")["metadata"]["retention_id"] = str(number)
     seen = drift.look(for_ever, recorded(run, for_ever))
-    assert "the retention of the project proxy-quay.io should not be there" in seen.warning
+    assert "the retention of the project proxy-quay.io should not exist" in seen.warning
     run("update", for_ever)
     assert drift.look(for_ever, recorded(run, for_ever, 1)) == drift.Look(repairs=1)
 
@@ -175,7 +175,7 @@ def test_a_policy_that_is_gone_while_the_project_names_it_is_made_again(run, pla
 
     known.meanwhile = as_harbor
     seen = drift.look(plan, recorded(run, plan))
-    assert "the project proxy-quay.io names a retention policy that is gone" in seen.warning
+    assert "the project proxy-quay.io refers to a retention policy that is gone" in seen.warning
     assert "gone should" not in seen.warning
     done = run("update", plan)
     assert done.returncode == 0, done.stderr
@@ -213,13 +213,13 @@ def test_what_must_not_be_changed_is_told_and_the_update_says_it_too(run, plan, 
 def test_a_quota_that_harbor_has_no_more_is_told(run, made, known):
     known.quotas.clear()
     seen = drift.look(made, recorded(run, made))
-    assert (seen.repairs, "Switch them on" in seen.warning) == (1, True)
+    assert (seen.repairs, "quotas are disabled" in seen.warning) == (1, True)
 
 
 def test_what_somebody_has_taken_over_is_told_once(run, made, known):
     the(known.registries, "proxy-quay.io")["description"] = "the platform team has this now"
     seen = drift.look(made, recorded(run, made))
-    assert "no longer says that this stack made it" in seen.warning
+    assert "no longer says that this stack" in seen.warning
     done = run("update", made)
     assert json.loads(done.stdout)["projects"]["quay.io"]["made"] is False
     assert drift.look(made, recorded(run, made, 1)) == drift.Look(repairs=1)
@@ -235,7 +235,7 @@ def test_a_project_that_another_stack_shared_and_took_with_it_is_made_again(run,
     run("delete", other)
     run.previous = ours
     seen = drift.look(plan, recorded(run, plan))
-    assert "the project proxy-docker.io is not there" in seen.warning
+    assert "the project proxy-docker.io is missing" in seen.warning
     done = run("update", plan)
     assert json.loads(done.stdout)["projects"]["docker.io"]["made"] is True
 

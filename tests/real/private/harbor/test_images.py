@@ -490,9 +490,9 @@ class TestHeld:
         )
         for one in (both, alone):
             assert [(fault.part, fault.digest) for fault in one.faults] == [("manifest", index)]
-        assert f"under another digest: {stored}" in both.advice
-        assert f"name the tag instead, or the digest of linux/amd64: {child}" in both.advice
-        assert "Harbor writes it anew: name such an image by its tag" in alone.advice
+        assert f"another digest: {stored}" in both.advice
+        assert f"the digest of linux/amd64: {child}" in both.advice
+        assert alone.advice.startswith("fetch it with warm")
         assert (again.faults, again.advice) == ((), "")
         assert of(client, image("", digest=child))[0].faults == ()
 
@@ -529,7 +529,7 @@ class TestSettled:
     def test_until_the_time_is_up(self, client, known, robot, monkeypatch):
         result = self.settled(client, known, robot, monkeypatch, [True] * 10**6, 0.5)
         assert result.faults
-        assert result.advice.startswith("delivered, but whether Harbor has stored it is not known:")
+        assert result.advice.startswith("delivered, but it is unknown whether")
         assert "500 internal server error" in result.advice
 
 
@@ -631,7 +631,7 @@ class TestWarm:
         made.sent_bytes = 0
         [(failed, (why,))] = warm(impatient, image("v1")).failures
         assert failed == image("v1")
-        assert "sets no tag" in why
+        assert "doesn't set the tag" in why
         assert made.sent_bytes < len(SHARED), "nothing of it is fetched again"
         forget(asked.known, why)
         assert warm(access, image("v1")).failures == ()
@@ -646,21 +646,21 @@ class TestWarm:
         filled = warm(impatient, by_digest, *wanted)
         assert [one for one, _ in filled.failures] == [by_digest]
         [(_, (why,))] = warm(impatient, image("latest", "team/tags")).failures
-        assert "sets no tag: for 7 days Harbor goes by the first request" in why
-        assert "another tag, the digest" in why
+        assert "doesn't set the tag: for 7 days" in why
+        assert "by another tag or by digest" in why
 
     def test_so_is_an_index_that_came_without_the_platform(self, impatient, access, asked, index):
         asked.one_platform("v1")
         assert warm(impatient, image("v1")).complete_before == 1
         [(_, (why,))] = warm(impatient, image("v1"), platform=ARM64).failures
-        assert "has an index without linux/arm64 under the tag" in why
+        assert "index has no linux/arm64" in why
         forget(asked.known, why)
         assert warm(access, image("v1"), platform=ARM64).failures == ()
 
     def test_an_index_by_its_digest_never_comes(self, impatient, asked, index):
         [(_, (why,))] = warm(impatient, image("", digest=index)).failures
-        chosen = re.search(r"or the digest of linux/amd64: (sha256:\w+)$", why)[1]
-        assert why.startswith("Harbor holds this index, but has written it anew")
+        chosen = re.search(r"the digest of linux/amd64: (sha256:\w+)$", why)[1]
+        assert why.startswith("Harbor has rewritten this index")
         assert warm(impatient, image("", digest=chosen)).complete_before == 1
 
     def test_what_goes_over_the_quota_is_told_once_the_time_is_up(
@@ -706,7 +706,7 @@ class TestWarm:
         registry.manifest("team/bare", index_type() | {"manifests": entries}, "v1")
         one = image("v1", "team/bare")
         [(_, (why,))] = warm(access, one).failures
-        assert "an index without linux/amd64 under the tag" in why
+        assert "index has no linux/amd64" in why
         assert asked.artifact("v1", "team/bare")["references"][0]["child_digest"] == child["digest"]
         (result,) = images.HarborBackend(access).status([one], AMD64, deep=False).results
         assert [fault.part for fault in result.faults] == ["platform"]
@@ -715,7 +715,7 @@ class TestWarm:
         nested(registry, "team/nested")
         one = image("v1", "team/nested")
         [(_, (why,))] = warm(access, one).failures
-        assert "an index without linux/amd64 under the tag" in why
+        assert "index has no linux/amd64" in why
         (result,) = images.HarborBackend(access).status([one], AMD64, deep=False).results
         assert [fault.part for fault in result.faults] == ["platform"]
 
@@ -743,10 +743,8 @@ class TestWarm:
         registry.image("library/busybox", "v1", b"busybox")
         wanted = (image("v1", "team/single"), image("v1", "library/busybox", host="docker.io"))
         assert warm(access, *wanted).failures == ()
-        assert told[0] == (
-            "waiting until Harbor has stored what came: 1 of quay.io, 1 of docker.io, for 250 s at "
-            "most"
-        )
+        assert "250 s" in told[0]
+        assert told[0].endswith(": 1 of quay.io, 1 of docker.io")
 
     def test_a_robot_that_may_read_does_it_as_well(self, access, plan, client, made):
         made.harbor.robots.clear()

@@ -1,4 +1,4 @@
-"""What a Harbor holds of an image, by the artifacts that it lists."""
+"""What a Harbor stores of an image, according to the artifacts that it lists."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def test_the_manifest_for_a_platform(platform, digest):
     assert artifacts.child_digest(INDEX, platform) == digest
 
 
-def test_where_there_is_none_it_is_what_does_not_say():
+def test_an_entry_without_a_platform_is_for_any_other():
     first = {"child_digest": "sha256:" + "c" * 64, "platform": None}
     index = {**INDEX, "references": [first, *INDEX["references"]]}
     assert artifacts.child_digest(index, AMD64) == CHILD
@@ -53,8 +53,8 @@ def test_where_there_is_none_it_is_what_does_not_say():
 
 
 @pytest.mark.parametrize("listed", [{"OsFeatures": None}, {}])
-def test_empty_words_are_a_platform_and_nobodys(listed):
-    """So Harbor lists an entry that says none, and serves two empty words to nodes."""
+def test_empty_fields_are_a_platform_of_no_node(listed):
+    """So Harbor lists an entry without a platform, and serves nodes two empty fields."""
     empty = {"child_digest": CHILD, "platform": listed}
     assert artifacts.child_digest({**INDEX, "references": [empty]}, AMD64) is None
 
@@ -64,7 +64,7 @@ def test_an_index_may_refer_to_nothing():
 
 
 @pytest.mark.parametrize(
-    ("image", "artifact", "child", "held", "fault"),
+    ("image", "artifact", "child", "listed", "fault"),
     [
         (BY_TAG, MANIFEST, None, None, None),
         (BY_TAG, INDEX, CHILD, MANIFEST, None),
@@ -74,9 +74,9 @@ def test_an_index_may_refer_to_nothing():
         (BY_TAG, INDEX, CHILD, None, ("manifest", CHILD)),
     ],
 )
-def test_what_an_image_lacks(image, artifact, child, held, fault):
+def test_what_is_missing_of_an_image(image, artifact, child, listed, fault):
     expected = fault and Fault(part=fault[0], digest=fault[1], size=0, problem=MISSING)
-    faults = artifacts.faults(image, artifact, child, held)
+    faults = artifacts.faults(image, artifact, child, listed)
     assert faults == ((expected,) if expected else ())
 
 
@@ -89,22 +89,21 @@ TAGGED = {**INDEX, "digest": "sha256:" + "e" * 64}
 
 
 @pytest.mark.parametrize("tagged", [None, MANIFEST])
-def test_what_is_not_held_by_its_digest_may_be_an_index(tagged):
+def test_what_is_missing_under_its_digest_may_be_an_index(tagged):
     why = artifacts.other_digest(tagged, AMD64)
-    assert why.startswith(
-        "fetch it with warm; but an index of several platforms is hardly ever held"
-    )
+    assert why.startswith("fetch it with warm")
+    assert "index" in why
 
 
-def test_an_index_that_is_held_under_another_digest():
+def test_an_index_that_has_another_digest_in_harbor():
     why = artifacts.other_digest(TAGGED, AMD64)
-    assert f"under another digest: {TAGGED['digest']}. Who pulls" in why
-    assert why.endswith(f"name the tag instead, or the digest of linux/amd64: {CHILD}")
+    assert f"another digest: {TAGGED['digest']}" in why
+    assert why.endswith(f"the digest of linux/amd64: {CHILD}")
 
 
 def test_it_may_not_have_the_platform():
     s390x = Platform(os="linux", architecture="s390x")
-    assert artifacts.other_digest(TAGGED, s390x).endswith("name the tag instead")
+    assert artifacts.other_digest(TAGGED, s390x).endswith("pull by tag instead")
 
 
 DELIVERED = Delivered(digest=INDEX_DIGEST, platforms=(CHILD,), chosen=CHILD)
@@ -114,49 +113,42 @@ NO_PLATFORM = Fault(part="platform", digest="", size=0, problem=MISSING)
 
 @pytest.mark.parametrize(
     ("fault", "what"),
-    [(NO_TAG, "sets no tag"), (NO_PLATFORM, "has an index without linux/amd64 under the tag")],
+    [(NO_TAG, "doesn't set the tag"), (NO_PLATFORM, "the tag's index has no linux/amd64")],
 )
-def test_what_harbor_never_stores_is_told_with_the_line_that_helps(fault, what):
+def test_what_harbor_never_stores_is_reported_with_the_command_that_helps(fault, what):
     why = artifacts.never_stored(BY_TAG, DELIVERED, AMD64, "proxy-quay.io/team/app", (fault,))
-    assert f"Harbor holds all of it, but {what}: " in why
+    assert f"but {what}: " in why
     keys = (
         f"cache:manifestlist:proxy-quay.io/team/app:{INDEX_DIGEST} "
         f"cache:trimmedmanifestlist:{INDEX_DIGEST}"
     )
-    assert f"redis-cli del {keys} on Harbor's Redis and warm again" in why
-    assert (
-        ": for 7 days Harbor goes by the first request for this index: a GET of the tag (as "
-        "skopeo sends), another tag, the digest, without this platform, or one that took longer "
-        "than 400 s."
-    ) in why
+    assert f"redis-cli del {keys} on" in why
+    assert "for 7 days" in why
     assert "\n" not in why
 
 
 def test_an_index_by_its_digest_is_never_stored():
     fault = Fault(part="manifest", digest=INDEX_DIGEST, size=0, problem=MISSING)
     why = artifacts.never_stored(BY_DIGEST, DELIVERED, AMD64, "x", (fault,))
-    assert why.startswith("Harbor holds this index, but has written it anew under another digest.")
-    assert why.endswith(f"or the digest of linux/amd64: {CHILD}")
+    assert "another digest." in why
+    assert why.endswith(f"the digest of linux/amd64: {CHILD}")
 
 
 def test_what_is_not_stored_in_time():
     why = artifacts.not_stored((NO_TAG,), DELIVERED, 480)
-    assert why.startswith("tag: delivered, but Harbor has not stored it within 480 s: ")
-    assert "quota" in why
+    assert why.startswith("tag: delivered, but")
+    assert "within 480 s: is the project's quota" in why
     partly = Delivered(digest=INDEX_DIGEST, platforms=(CHILD,), chosen=CHILD, left_out="no way")
     why = artifacts.not_stored((NO_PLATFORM,), partly, 480)
-    assert why.endswith("within 480 s: another platform did not come, no way")
+    assert why.endswith("another platform was not delivered, no way")
 
 
-def test_what_is_awaited_is_counted_by_upstream():
+def test_images_to_store_are_counted_by_upstream():
     other = ImageReference(host="ghcr.io", repository="x", tag="v1")
-    assert artifacts.awaited([BY_TAG, other, BY_DIGEST], 480) == (
-        "waiting until Harbor has stored what came: 2 of quay.io, 1 of ghcr.io, for 480 s at most"
-    )
+    line = artifacts.awaited([BY_TAG, other, BY_DIGEST], 480)
+    assert line.endswith(": 2 of quay.io, 1 of ghcr.io")
+    assert "480 s" in line
 
 
-def test_what_harbor_does_not_say_is_told_in_its_words():
-    assert artifacts.not_known("Harbor at https://h does not answer") == (
-        "delivered, but whether Harbor has stored it is not known: Harbor at https://h does not "
-        "answer"
-    )
+def test_if_harbor_does_not_answer_its_error_says_why():
+    assert artifacts.not_known("Harbor does not answer").endswith(": Harbor does not answer")

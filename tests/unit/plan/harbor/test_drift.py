@@ -1,4 +1,4 @@
-"""What a Harbor has changed since a stack's last update, and the count that tells the engine."""
+"""What has changed in a Harbor since a stack's last update, and the count for the engine."""
 
 import json
 from dataclasses import replace
@@ -37,9 +37,9 @@ def test_the_count_stays_in_the_state(repairs):
     assert not recorded.is_of(replace(PLAN, quota_bytes=7)), "then the command runs in any case"
 
 
-def test_before_it_was_counted_there_was_nothing_to_repair():
+def test_without_repairs_there_is_no_count():
     assert transport.REPAIRS_VARIABLE not in transport.environment(PLAN), (
-        "no change for a stack of old"
+        "no change for an older stack"
     )
 
 
@@ -47,21 +47,21 @@ def test_before_it_was_counted_there_was_nothing_to_repair():
     "other",
     [{}, {"environment": None}, {"environment": {"TALOS_CACHE_STACK": "mine"}}],
 )
-def test_another_command_is_none_of_harbors(other):
+def test_another_command_is_not_harbors(other):
     assert drift.recorded(other) is None
 
 
 @pytest.mark.parametrize("printed", [None, "", "{}"])
-def test_a_command_that_has_printed_nothing_has_made_nothing(printed):
+def test_a_command_that_has_printed_nothing_has_created_nothing(printed):
     assert drift.recorded(outputs(printed=printed)).made == frozenset()
 
 
-def test_a_count_that_somebody_has_put_there_is_none():
+def test_a_count_that_is_not_a_number_is_zero():
     recorded = Recorded(environment={transport.REPAIRS_VARIABLE: "many"}, made=frozenset())
     assert recorded.repairs == 0
 
 
-def test_the_state_tells_it_with_everything_else():
+def test_the_count_is_part_of_what_the_state_knows():
     resources = [
         (ownership.COMMAND_TYPE, {"environment": {"TALOS_CACHE_STACK": "mine"}}),
         (ownership.COMMAND_TYPE, outputs(repairs=3)),
@@ -74,7 +74,7 @@ def differences(state, *settings, plan=PLAN, made=("proxy",)):
     return drift.differences(plan, state, settings, made)
 
 
-def test_nothing_differs_also_where_there_are_passwords():
+def test_nothing_differs_even_if_there_are_passwords():
     credential = {"type": "basic", "access_key": "alice", "access_secret": "*****"}
     state = found(registries=[registry(credential=credential)], projects=[project()])
     assert differences(state, plan=replace(PLAN, projects=(WITH_USER,))) == ()
@@ -82,24 +82,24 @@ def test_nothing_differs_also_where_there_are_passwords():
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "messages"),
     [
         (
             found(),
-            ("the project proxy is not there", "the registry endpoint endpoint is not there"),
+            ("the project proxy is missing", "the registry endpoint endpoint is missing"),
         ),
-        (found(registries=[registry()]), ("the project proxy is not there",)),
+        (found(registries=[registry()]), ("the project proxy is missing",)),
         (
             found(registries=[registry(url="https://other")], projects=[project()]),
-            ("the registry endpoint endpoint is not as it was made",),
+            ("the registry endpoint endpoint was changed",),
         ),
         (
             found(registries=[registry()], projects=[project(metadata={"public": "true"})]),
-            ("the project proxy is not as it was made",),
+            ("the project proxy was changed",),
         ),
         (
             replace(THERE, robots=(robot(),)),
-            ("the robot account robot$talos should not be there",),
+            ("the robot account robot$talos should not exist",),
         ),
         (
             found(registries=[registry(description="x", url=f"{HUB}/")], projects=[project()]),
@@ -107,12 +107,12 @@ def test_nothing_differs_also_where_there_are_passwords():
         ),
     ],
 )
-def test_what_differs_is_told(state, told):
-    assert differences(state) == told
+def test_what_differs_is_reported(state, messages):
+    assert differences(state) == messages
 
 
-def test_what_the_settings_need_and_what_is_refused_is_told():
+def test_what_the_settings_need_and_what_is_refused_is_reported():
     step = Step(does="create", what="the retention", method="POST", path="/retentions")
-    assert differences(THERE, step) == ("the retention is not there",)
+    assert differences(THERE, step) == ("the retention is missing",)
     (refusal,) = differences(found(projects=[project(registry_id=None)]), made=())
-    assert "it is no proxy cache" in refusal
+    assert "not a proxy cache" in refusal

@@ -1,4 +1,4 @@
-"""From settings to what a stack makes in Harbor, and to the mirrors of the upstreams behind it."""
+"""From settings to what a stack creates in Harbor, and to the mirrors for upstreams behind it."""
 
 import pytest
 
@@ -24,22 +24,22 @@ def made(settings, stack="mine"):
     return plan, from_settings.mirrors(settings, texts, plan)
 
 
-def test_a_stack_without_harbor_wants_nothing_of_it():
+def test_a_stack_without_harbor_needs_nothing_there():
     assert made(settings_of("minimal")) == (None, ())
 
 
-def test_where_others_have_made_the_projects_only_the_mirrors_are_the_stacks():
+def test_if_the_projects_exist_already_there_are_only_mirrors():
     plan, mirrors = made(settings_of("harbor-made-by-others"))
     assert plan is None
     assert len(mirrors) == 6
     for mirror in mirrors:
         assert mirror.url == f"http://harbor.lan:8080/v2/proxy-{mirror.host}"
-        assert mirror.override_path, "Harbor's project stands in the path"
+        assert mirror.override_path, "the project is in the path"
         assert (mirror.login.username, mirror.login.password) == ("robot$nodes", "hunter2")
         assert mirror.ca == ""
 
 
-def test_nodes_pull_from_private_projects_with_the_robot_that_this_stack_makes():
+def test_nodes_pull_from_private_projects_with_the_stacks_robot():
     plan, mirrors = made(settings_of("harbor-with-an-admin"))
     assert plan.robot == "robot$talos"
     for mirror in mirrors:
@@ -48,7 +48,7 @@ def test_nodes_pull_from_private_projects_with_the_robot_that_this_stack_makes()
     assert [mirror.skip_fallback for mirror in mirrors] == [False, True]
 
 
-def test_anybody_pulls_from_public_projects_so_there_is_no_robot():
+def test_anyone_may_pull_from_public_projects_so_there_is_no_robot():
     config = config_of(STACKS / "valid" / "harbor-with-an-admin.yaml")
     harbor = {key: config["harbor"][key] for key in ("url", "quota")}
     settings = parse({**config, "harbor": harbor})
@@ -58,7 +58,7 @@ def test_anybody_pulls_from_public_projects_so_there_is_no_robot():
     assert {mirror.login for mirror in mirrors} == {None}
 
 
-def test_a_project_is_made_for_every_upstream_with_its_own_credentials_only():
+def test_every_upstream_has_a_project_with_only_its_own_credentials():
     settings = settings_of("harbor-with-an-admin")
     plan, _ = made(settings)
     by_host = {project.host: project for project in plan.projects}
@@ -77,7 +77,7 @@ def test_a_project_is_made_for_every_upstream_with_its_own_credentials_only():
         assert mirror_url(plan.url, project.name).endswith(f"/v2/cache-{project.host}")
 
 
-def test_what_is_in_harbor_outlives_the_stack_unless_it_says_otherwise():
+def test_projects_with_images_outlive_the_stack_unless_it_says_otherwise():
     config = config_of(STACKS / "valid" / "harbor-with-an-admin.yaml")
     assert made(parse(config))[0].keep_data
     assert not made(parse({**config, "cache": {"onDestroy": "delete"}}))[0].keep_data
@@ -91,14 +91,14 @@ def test_what_is_in_harbor_outlives_the_stack_unless_it_says_otherwise():
         ("...", "robot$talos-cache----"),
     ],
 )
-def test_the_usual_robot_says_whose_it_is(stack, robot):
+def test_the_default_robot_has_the_stacks_name(stack, robot):
     config = config_of(STACKS / "valid" / "harbor-with-an-admin.yaml")
     del config["harbor"]["robot"]
     plan, _ = made(parse(config), stack)
     assert plan.robot == robot
 
 
-def test_no_repr_of_it_shows_a_secret():
+def test_no_repr_shows_a_secret():
     plan, mirrors = made(settings_of("harbor-with-an-admin"))
     for secret in ("hunter2", "hunter3", ROBOT_SECRET):
         assert secret not in repr((plan, mirrors)), "tracebacks show reprs"

@@ -1,4 +1,4 @@
-"""What has to be done in a Harbor, given what it has; `tests/real/private/harbor` does it."""
+"""The steps for a Harbor, given what it has; `tests/real/private/harbor` carries them out."""
 
 import json
 from dataclasses import replace
@@ -71,12 +71,12 @@ def asked(steps):
 
 
 class TestTravel:
-    def test_the_plan_arrives_as_it_left(self):
+    def test_the_plan_arrives_unchanged(self):
         whole = replace(WITH_ROBOT, projects=(WITH_USER,), quota_bytes=7, ca_pem="a\nb\n")
         arrived = transport.read(transport.environment(whole), transport.secret_input(whole))
         assert arrived == whole
 
-    def test_what_is_secret_goes_the_other_way(self):
+    def test_secrets_are_passed_separately(self):
         whole = replace(WITH_ROBOT, projects=(WITH_USER,))
         public, secret = json.dumps(transport.environment(whole)), transport.secret_input(whole)
         assert whole.secrets == ("hunter2", "Robot5ecret", "secret")
@@ -86,7 +86,7 @@ class TestTravel:
         assert not any(text in repr(whole) for text in whole.secrets)
         assert "\n" not in secret
 
-    def test_what_may_not_change_in_place(self):
+    def test_what_can_not_change_in_place(self):
         assert transport.identity(PLAN) == {"url": "https://harbor.test", "owner": "0123456789ab"}
 
 
@@ -105,7 +105,7 @@ def test_the_endpoint_of_an_upstream(host, url, endpoint):
     assert desired.upstream_endpoint(host, url) == endpoint
 
 
-def test_a_mirror_ends_the_path_itself():
+def test_a_mirror_has_the_whole_path():
     assert desired.mirror_url("https://harbor.test/", "proxy") == "https://harbor.test/v2/proxy"
 
 
@@ -147,21 +147,21 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("plan", "state", "text"),
         [
-            (PLAN, found(registries=[registry(description="")]), "this stack did not make it. "),
+            (PLAN, found(registries=[registry(description="")]), "registry endpoint endpoint"),
             (
                 PLAN,
                 found(registries=[registry(description="made by talos-cache, stack x (y)")]),
-                "did not make it (made by talos-cache, stack x (y)). Rename or remove it",
+                "(made by talos-cache, stack x (y))",
             ),
-            (PLAN, found(projects=[project(registry_id=0)]), "it is no proxy cache"),
-            (PLAN, found(projects=[project(registry_id=9)]), "it is no proxy cache"),
+            (PLAN, found(projects=[project(registry_id=0)]), "not a proxy cache"),
+            (PLAN, found(projects=[project(registry_id=9)]), "not a proxy cache"),
             (
                 PLAN,
                 found(
                     registries=[registry(description="", url="https://x.test")],
                     projects=[project(metadata={"public": "true"})],
                 ),
-                f"it caches https://x.test, not {HUB}; it is public, not private. Change that",
+                f"https://x.test, not {HUB}; it is public, not private",
             ),
             (
                 replace(PLAN, public=True),
@@ -174,30 +174,30 @@ class TestRefusals:
                     registries=[registry(description="", credential={"access_key": "bob"})],
                     projects=[project()],
                 ),
-                "it asks the upstream as somebody else",
+                "as another user",
             ),
             (
                 PLAN,
                 found(registries=[registry(type="docker-registry")], projects=[project()]),
                 "is of type docker-registry, not docker-hub",
             ),
-            (WITH_ROBOT, found(robots=[robot(description="")]), "Give the stack's robot another"),
-            (WITH_ROBOT, found(prefix="bot-"), "robots are called bot-NAME"),
-            (WITH_ROBOT, found(prefix="bot-"), "Write bot-talos"),
-            (replace(WITH_ROBOT, robot="robot$A B"), found(), "Write robot$talos-mine"),
+            (WITH_ROBOT, found(robots=[robot(description="")]), "(harbor.robot)"),
+            (WITH_ROBOT, found(prefix="bot-"), "bot-NAME"),
+            (WITH_ROBOT, found(prefix="bot-"), "harbor.robot: bot-talos"),
+            (replace(WITH_ROBOT, robot="robot$A B"), found(), "harbor.robot: robot$talos-mine"),
         ],
     )
     def test_each_names_the_difference_and_the_way_out(self, plan, state, text):
         (refusal,) = refusals.refusals(plan, state)
         assert text in refusal
 
-    def test_all_are_told_at_once(self):
+    def test_all_are_reported_at_once(self):
         state = found(registries=[registry(description="")], robots=[robot(description="")])
         assert len(refusals.refusals(WITH_ROBOT, state)) == 2
 
 
 class TestEndpoints:
-    def test_a_missing_one_is_made_with_the_mark_of_its_stack(self):
+    def test_a_missing_one_is_created_with_the_mark_of_its_stack(self):
         (step,) = reconcile.endpoint_steps(PLAN, found())
         assert (step.does, step.method, step.path) == ("create", "POST", "/registries")
         assert step.body["description"] == "made by talos-cache, stack mine (0123456789ab)"
@@ -226,20 +226,20 @@ class TestEndpoints:
     def test_an_own_one_without_its_project_is_used(self):
         assert reconcile.endpoint_steps(PLAN, found(registries=[registry()])) == ()
 
-    def test_a_password_is_always_written_because_nobody_can_read_it(self):
+    def test_a_password_is_always_written_because_no_one_can_read_it(self):
         there = registry(credential={"access_key": "alice", "access_secret": "*****"})
         state = found(registries=[there], projects=[project()])
         plan = replace(PLAN, projects=(WITH_USER,))
         assert asked(reconcile.endpoint_steps(plan, state)) == [("PUT", "/registries/1")]
 
-    def test_the_same_and_somebody_elses_are_left(self):
+    def test_an_unchanged_one_and_another_users_stay_as_they_are(self):
         assert reconcile.endpoint_steps(PLAN, THERE) == ()
         other = found(registries=[registry(description="", name="x")], projects=[project()])
         assert reconcile.endpoint_steps(PLAN, other) == ()
 
 
 class TestProjects:
-    def test_a_missing_one_is_made_on_its_endpoint(self):
+    def test_a_missing_one_is_created_on_its_endpoint(self):
         state = found(registries=[registry(id=5)])
         (step,) = reconcile.project_steps(replace(PLAN, quota_bytes=9), state)
         assert step.body == {
@@ -250,7 +250,7 @@ class TestProjects:
         }
         assert reconcile.project_steps(PLAN, state)[0].body["storage_limit"] == -1
 
-    def test_an_own_one_is_opened_and_somebody_elses_is_not(self):
+    def test_an_own_one_is_opened_and_another_users_is_not(self):
         plan = replace(PLAN, public=True)
         (step,) = reconcile.project_steps(plan, THERE)
         assert (step.path, step.body) == ("/projects/2", {"metadata": {"public": "true"}})
@@ -267,12 +267,12 @@ class TestSettings:
         (step,) = reconcile.setting_steps(replace(PLAN, retention_days=days), project(), None, None)
         return {"id": 4, **step.body, **changes}
 
-    def test_without_a_wish_harbors_seven_days_go(self):
+    def test_without_retention_days_harbors_seven_days_are_removed(self):
         steps = reconcile.setting_steps(PLAN, project(), self.policy(7), QUOTA)
         assert asked(steps) == [("DELETE", "/retentions/4")]
         assert reconcile.setting_steps(PLAN, project(), None, QUOTA) == ()
 
-    def test_a_wish_makes_a_policy_or_changes_it(self):
+    def test_retention_days_create_a_policy_or_change_it(self):
         plan = replace(PLAN, retention_days=30)
         assert asked(reconcile.setting_steps(plan, project(), None, None)) == [
             ("POST", "/retentions")
@@ -281,7 +281,7 @@ class TestSettings:
         assert asked(changed) == [("PUT", "/retentions/4")]
         assert changed[0].body["id"] == 4
 
-    def test_what_harbor_adds_is_no_difference(self):
+    def test_what_harbor_adds_is_not_a_difference(self):
         there = json.loads(json.dumps(self.policy(30)))
         for number, rule in enumerate(reversed(there["rules"])):
             rule |= {"id": number, "priority": 1}
@@ -304,11 +304,11 @@ class TestSettings:
             {"rules": [{"tag_selectors": [{}], "scope_selectors": None}]},
         ],
     )
-    def test_what_was_changed_is_one(self, changes):
+    def test_what_was_changed_is_a_difference(self, changes):
         plan = replace(PLAN, retention_days=30)
         assert reconcile.setting_steps(plan, project(), self.policy(30, **changes), None)
 
-    def test_a_policy_that_is_gone_is_forgotten_by_its_project_first(self):
+    def test_the_reference_to_a_policy_that_is_gone_is_removed_first(self):
         there = project(metadata={"public": "false", "retention_id": "4"})
         forgotten = ("DELETE", "/projects/2/metadatas/retention_id")
         assert asked(reconcile.setting_steps(PLAN, there, None, QUOTA)) == [forgotten]
@@ -321,7 +321,7 @@ class TestSettings:
         (step,) = reconcile.setting_steps(plan, project(), None, QUOTA)
         assert (step.path, step.body) == ("/quotas/8", {"hard": {"storage": 9}})
         assert reconcile.setting_steps(PLAN, project(), None, None) == ()
-        with pytest.raises(RefusalError, match="quotas for projects switched off"):
+        with pytest.raises(RefusalError, match="quotas are disabled"):
             reconcile.setting_steps(plan, project(), None, None)
 
 
@@ -334,7 +334,7 @@ class TestRobots:
         assert step.body["permissions"] == robot()["permissions"]
         assert "secret" not in step.body, "Harbor makes one of its own"
 
-    def test_the_same_is_left_and_another_is_changed(self):
+    def test_an_unchanged_one_stays_and_another_is_updated(self):
         same = replace(THERE, robots=(robot(),))
         assert reconcile.robot_steps(WITH_ROBOT, same) == ()
         for changes in (
@@ -350,7 +350,7 @@ class TestRobots:
                 "robot$talos",
             )
 
-    def test_this_stacks_others_go_and_somebody_elses_stay(self):
+    def test_the_stacks_other_robots_are_deleted_and_another_users_stay(self):
         others = (robot(id=7, name="robot$old"), robot(id=8, name="robot$x", description=""))
         state = replace(THERE, robots=(robot(), *others))
         assert asked(reconcile.robot_steps(WITH_ROBOT, state)) == [("DELETE", "/robots/7")]
@@ -373,64 +373,62 @@ class TestRemovals:
     def of(self, state, *, wanted=(), known=("proxy",), **changes):
         return cleanup.removals(replace(PLAN, **changes), state, wanted, known)
 
-    def test_an_endpoint_goes_after_its_projects(self):
+    def test_an_endpoint_is_removed_after_its_projects(self):
         (removal,) = self.of(THERE)
         assert (removal.projects, removal.stays) == ((project(),), None)
 
-    def test_what_is_wanted_and_what_is_somebody_elses_is_no_concern(self):
+    def test_what_is_wanted_and_what_belongs_to_another_user_stays(self):
         assert self.of(THERE, wanted=["proxy"]) == ()
         assert self.of(found(registries=[registry(description="")], projects=[project()])) == ()
 
-    def test_what_holds_images_is_kept_with_its_endpoint_unless_they_may_go(self):
+    def test_a_project_with_images_is_kept_with_its_endpoint_unless_they_may_go(self):
         state = found(registries=[registry()], projects=[project(repo_count=3)])
         (removal,) = self.of(state)
         assert removal.projects == ()
-        assert removal.stays == "the project proxy holds images, and they are kept"
+        assert "proxy contains images" in removal.stays
         (removal,) = self.of(state, keep_data=False)
         assert (removal.projects, removal.stays) == (state.projects, None)
 
-    def test_what_somebody_else_put_there_stays(self):
+    def test_what_another_user_created_there_stays(self):
         state = found(
             registries=[registry()], projects=[project(), project(name="x", project_id=9)]
         )
         (removal,) = self.of(state)
         assert removal.projects == (project(),)
-        assert removal.stays == "somebody else put the project x on it"
+        assert "another user created the project x" in removal.stays
 
     def test_what_was_kept_once_is_known_by_its_endpoints_name(self):
         named = project(name="endpoint", repo_count=3)
         state = found(registries=[registry()], projects=[named])
         (removal,) = self.of(state, known=())
-        assert removal.stays == "the project endpoint holds images, and they are kept"
+        assert "endpoint contains images" in removal.stays
         (removal,) = self.of(state, known=(), keep_data=False)
         assert (removal.projects, removal.stays) == ((named,), None)
 
-    def test_that_credentials_stay_with_an_endpoint_is_told(self):
+    def test_credentials_that_stay_with_an_endpoint_are_reported(self):
         credential = {"type": "basic", "access_key": "alice", "access_secret": "*****"}
-        for changes, words in (
-            ({}, ""),
-            ({"credential": credential}, ", with the credentials for its upstream"),
-        ):
-            there = registry(**changes)
-            (removal,) = self.of(found(registries=[there], projects=[project(repo_count=3)]))
-            assert removal.told.startswith(f"the registry endpoint endpoint stays{words}: the proj")
+        for changes, stays in (({}, False), ({"credential": credential}, True)):
+            endpoint = registry(**changes)
+            (removal,) = self.of(found(registries=[endpoint], projects=[project(repo_count=3)]))
+            assert removal.told.startswith("the registry endpoint endpoint stays")
+            assert ("with the credentials" in removal.told) is stays
 
-    def test_what_was_made_and_says_so_no_more_is_given_up(self):
+    def test_what_no_longer_has_the_mark_is_given_up(self):
         given_up = found(registries=[registry(description="ours now")], projects=[project()])
         assert cleanup.given_up(PLAN, given_up, ["proxy", "gone"]) == ("proxy",)
         assert (
             cleanup.given_up(PLAN, given_up, []) == cleanup.given_up(PLAN, THERE, ["proxy"]) == ()
         )
 
-    def test_an_endpoint_without_projects_goes(self):
+    def test_an_endpoint_without_projects_is_removed(self):
         (removal,) = self.of(found(registries=[registry(), registry(id=9, description="")]))
         assert (removal.registry["id"], removal.projects, removal.stays) == (1, (), None)
 
 
-def test_what_there_is_says_whose_it_is_and_no_secret():
-    made = reconcile.made(WITH_ROBOT, THERE)
-    assert made["robot"] == "robot$talos"
-    assert made["projects"] == {
+def test_the_outputs_say_what_is_the_stacks_own_and_no_secret():
+    outputs = reconcile.made(WITH_ROBOT, THERE)
+    assert outputs["robot"] == "robot$talos"
+    assert outputs["projects"] == {
         "docker.io": {
             "project": "proxy",
             "mirror": "https://harbor.test/v2/proxy",
@@ -440,4 +438,4 @@ def test_what_there_is_says_whose_it_is_and_no_secret():
     other = found(registries=[registry(description="")], projects=[project()])
     assert reconcile.made(PLAN, other)["projects"]["docker.io"]["made"] is False
     assert reconcile.made(PLAN, found())["projects"]["docker.io"]["made"] is False
-    assert not any(secret in json.dumps(made) for secret in WITH_ROBOT.secrets)
+    assert not any(secret in json.dumps(outputs) for secret in WITH_ROBOT.secrets)
