@@ -1,4 +1,4 @@
-"""What a user should know of a stack that is right as it stands."""
+"""What a user should know about a stack without mistakes."""
 
 from plan.settings.stack import Settings
 
@@ -12,27 +12,27 @@ def _on_the_wire(settings: Settings) -> tuple[str, ...]:
     if settings.cache_login is None or settings.cache.tls:
         return ()
     return (
-        "cacheLogin crosses the network as it stands, for the caches answer by http. With "
-        "cache.tls: true they answer by https.",
+        "cacheLogin crosses the network unencrypted, because the caches serve HTTP. With "
+        "cache.tls: true they serve HTTPS.",
     )
 
 
 def _behind_another_cache(settings: Settings) -> tuple[str, ...]:
-    """What works at once, and what does not, where a Harbor is between a cache and its upstream."""
+    """What works at once, and what doesn't, if a cache's upstream is a Harbor."""
     below = [one for one in settings.cached if one.path_prefix]
     if not below or settings.offline:
         return ()
-    asking = [one.host for one in below if not one.skip_fallback]
+    falling_back = [one.host for one in below if not one.skip_fallback]
     failing = [one.host for one in below if one.skip_fallback]
     meanwhile = [
-        *([f"nodes ask {_all(asking)} directly"] if asking else []),
-        *([f"pulls of {_all(failing)} fail (skipFallback)"] if failing else []),
+        *([f"nodes pull from {_all(falling_back)} directly"] if falling_back else []),
+        *([f"pulls from {_all(failing)} fail (skipFallback)"] if failing else []),
     ]
     return (
-        f"{_all([one.host for one in below])}: with a proxy cache of Harbor's below pathPrefix, an "
-        "image that Harbor does not hold yet does not come through this stack's cache until Harbor "
-        "has stored it, some minutes after it was first asked for; until then "
-        f"{' and '.join(meanwhile)}. warm has Harbor store it at once.",
+        f"{_all([one.host for one in below])}: if pathPrefix leads to a proxy cache of Harbor, an "
+        "image that Harbor doesn't have yet comes through this stack's cache only after Harbor has "
+        f"stored it, some minutes after the first pull; until then {' and '.join(meanwhile)}. warm "
+        "makes Harbor store it at once.",
     )
 
 

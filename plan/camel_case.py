@@ -1,4 +1,4 @@
-"""Names as stack files and what is kept in states have them."""
+"""Names as stack files and states write them."""
 
 
 def camel(name: str) -> str:

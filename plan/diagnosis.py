@@ -1,6 +1,6 @@
-"""From what was found of a stack's caches and nodes to what is well, what is not, and what to do.
+"""From facts about a stack's caches and nodes to a report: what is fine, what is not, what to do.
 
-`ops/commands/doctor.py` looks; here it is judged.
+`ops/commands/doctor.py` collects the facts.
 """
 
 import json
@@ -17,11 +17,11 @@ from plan.talos.talosctl import Place
 OK = "ok"
 WARNING = "warning"
 PROBLEM = "problem"
-# Whose a container is that this project did not make.
+# The owner of a container that this project did not create.
 NO_STACK = "none of this project's stacks"
-# How long containerd and Talos wait for a mirror that swallows packets, at every request.
+# How long containerd and Talos wait for a mirror that drops packets, at every request.
 DIAL_SECONDS = 30
-# A cache that has less left to write to may not have room for the next large layer.
+# With less room on its disk, a cache may not have enough for the next large layer.
 SCANT_BYTES = 1_000_000_000
 
 
@@ -31,9 +31,9 @@ class Finding:
 
     Attributes:
         state: OK, WARNING or PROBLEM.
-        about: the part that was looked at.
-        text: what was found.
-        fix: what to do, as a rule a command; every problem has one.
+        about: the part that was checked.
+        text: the finding.
+        fix: what to do, usually a command; every problem has one.
     """
 
     state: str
@@ -43,17 +43,17 @@ class Finding:
 
 
 def well(about: str, text: str) -> Finding:
-    """All is as it should be."""
+    """Everything is as it should be."""
     return Finding(state=OK, about=about, text=text)
 
 
 def warning(about: str, text: str, fix: str | None = None) -> Finding:
-    """Something to know of, and what to do, if anything."""
+    """Something to know, and what to do, if anything."""
     return Finding(state=WARNING, about=about, text=text, fix=fix or "")
 
 
 def problem(about: str, text: str, fix: str) -> Finding:
-    """Something that does not work, and what to do."""
+    """Something that doesn't work, and what to do."""
     return Finding(state=PROBLEM, about=about, text=text, fix=fix)
 
 
@@ -62,8 +62,8 @@ class Answer:
     """How a server answers.
 
     Attributes:
-        why_not: why it does not, as a half sentence about it; None if it does.
-        silent: whether nothing came until the time was up, where others fail at once.
+        why_not: why it doesn't, as a half sentence; None if it does.
+        silent: whether nothing came before the timeout, instead of an error at once.
     """
 
     why_not: str | None = None
@@ -75,17 +75,17 @@ ANSWERS = Answer()
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerFacts:
-    """What Docker says of a cache's container.
+    """Docker's information about a cache's container.
 
     Attributes:
-        whose: it is, in words; None if it is the stack's own.
-        status: Docker's word for it, such as "running" or "exited".
-        exit_status: of its last end; 0 while it runs.
-        healthy: False only where its health check fails.
-        restarts: how often Docker has started it again since it was last started on purpose.
-        more_restarts: how many of these while it was looked at.
+        whose: its owner, for messages; None if it is the stack's own.
+        status: as Docker calls it, such as "running" or "exited".
+        exit_status: of its last run; 0 while it runs.
+        healthy: False only if its health check fails.
+        restarts: how often Docker has restarted it since it was last started on purpose.
+        more_restarts: how many of these happened during the check.
         published: (address, port) of this host.
-        volume: name of the volume that holds its data; empty where it is no volume of a name.
+        volume: name of the volume with its data; empty if that is not a named volume.
     """
 
     whose: str | None
@@ -100,19 +100,19 @@ class ContainerFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheFacts:
-    """What was found of one cache.
+    """Facts about one cache.
 
     Attributes:
-        container: None where there is none.
+        container: None if there is none.
         has_volume: whether Docker has the volume.
-        size: of what the volume holds, in bytes; None where it was not measured.
-        room: that is left on the volume's disk, in bytes; None where it was not measured.
+        size: bytes in the volume; None if not measured.
+        room: bytes left on the volume's disk; None if not measured.
         answer: to this machine.
-        upstream: how the upstream answers the cache; None where it was not asked.
-        unwell: sentences on what keeps images from coming: what the upstream says to this machine,
-            and what the watch in the container says.
-        cut_off: what the cache says when it has to ask its upstream, which is well; None if it
-            says nothing.
+        upstream: how the upstream answers the cache; None if it was not contacted.
+        unwell: sentences on why images can't be pulled: how the upstream answers this machine, and
+            what the watchdog in the container reports.
+        cut_off: the cache's error when it needs its upstream, although that answers this machine;
+            None if there is none.
     """
 
     container: ContainerFacts | None
@@ -127,16 +127,16 @@ class CacheFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeFacts:
-    """What was found of one live node.
+    """Facts about one live node.
 
     Attributes:
         cluster: its name.
         address: of the node.
         config: the documents of its machine config.
-        answers: URL of every endpoint in it -> how that answers, as the node sees it.
-        from_here: the same, as this machine sees it.
-        own_view: whether `answers` come from the node's own network.
-        place: of talosctl's files, to show a line that patches it.
+        answers: URL of every endpoint in it -> how that answers the node.
+        from_here: the same, for this machine.
+        own_view: whether `answers` were collected in the node's own network.
+        place: of talosctl's files, to show the command that patches the node.
     """
 
     cluster: str
@@ -149,31 +149,31 @@ class NodeFacts:
 
 
 def of_cache(plan: CachePlan, facts: CacheFacts, stack: str) -> tuple[Finding, ...]:
-    """All that is not well with one cache; one line that says so if everything is."""
+    """Every finding about one cache; if nothing is wrong, one that says so."""
     container = facts.container
     if container is None:
-        kept = f"; its volume is, with {amount(facts.size)}" if facts.has_volume else ""
-        text = f"its container {plan.name} is not there{kept}"
+        kept = f"; its volume is there, with {amount(facts.size)}" if facts.has_volume else ""
+        text = f"its container {plan.name} is missing{kept}"
         return (problem(_about(plan), text, _up(stack)),)
-    found = _of_container(plan, container, stack)
-    if not found and facts.answer.why_not:
-        text = f"it runs, but at {plan.local_endpoint} {facts.answer.why_not}"
-        found = [problem(_about(plan), text, f"docker restart {plan.name}")]
-    if not found:
-        found = _warnings(plan, container, facts, stack)
-    return tuple(found) or (_sound(plan, facts),)
+    findings = _of_container(plan, container, stack)
+    if not findings and facts.answer.why_not:
+        text = f"it is running, but at {plan.local_endpoint} {facts.answer.why_not}"
+        findings = [problem(_about(plan), text, f"docker restart {plan.name}")]
+    if not findings:
+        findings = _warnings(plan, container, facts, stack)
+    return tuple(findings) or (_sound(plan, facts),)
 
 
 def of_harbor(url: str, answer: Answer) -> Finding:
-    """The Harbor that takes the place of caches."""
+    """The Harbor that replaces caches."""
     if answer.why_not:
-        text = f"at {url} {answer.why_not}: nodes ask the upstreams themselves, or fail"
-        return problem("Harbor", text, "bring it back, or correct harbor.url in the stack's file")
+        text = f"at {url} {answer.why_not}: nodes pull from the upstreams themselves, or fail"
+        return problem("Harbor", text, "start it, or correct harbor.url in the stack file")
     return well("Harbor", f"answers at {url}")
 
 
 def of_lost_node(cluster: str, address: str, text: str, stack: str) -> Finding:
-    """A node that is gone, stopped or silent. Those on Docker can't be started again."""
+    """A node that is gone, stopped or silent. A node on Docker can't be started again."""
     again = f"make cluster-down STACK={stack} CLUSTER={cluster} && make cluster-up STACK={stack}"
     return problem(node_name(cluster, address), text, again)
 
@@ -181,17 +181,17 @@ def of_lost_node(cluster: str, address: str, text: str, stack: str) -> Finding:
 def of_node(
     node: NodeFacts, wanted: Collection[str], ours: Collection[str], stack: str
 ) -> tuple[Finding, ...]:
-    """Every mirror of a live node that points to something that does not answer.
+    """Every mirror of a live node with an endpoint that doesn't answer.
 
     Args:
-        node: what was found of it.
+        node: facts about it.
         wanted: endpoints of the stack's caches.
-        ours: endpoints that this stack has, or may have, set in nodes, now or before.
+        ours: endpoints that this stack has, or may have, set in nodes, now or earlier.
         stack: its name.
     """
     about = node_name(node.cluster, node.address)
     entries = mirror_entries(node.config)
-    found = tuple(
+    findings = tuple(
         problem(
             about,
             _dead_mirror(node, host, entry, url),
@@ -201,30 +201,30 @@ def of_node(
         for url in endpoint_urls(entry)
         if node.answers[url].why_not
     )
-    if found:
-        return found
+    if findings:
+        return findings
     count = "1 mirror" if len(entries) == 1 else f"{len(entries)} mirrors"
     return (well(about, f"{count}, every endpoint answers"),)
 
 
 def endpoints(config: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The URL of every endpoint that the mirrors of a node's machine config name, once."""
+    """The URL of every endpoint in the mirrors of a node's machine config, once."""
     entries = mirror_entries(config).values()
     return tuple(dict.fromkeys(url for entry in entries for url in endpoint_urls(entry)))
 
 
 def mirror_entries(config: Sequence[Mapping[str, Any]]) -> dict[str, Entry]:
-    """Host -> its mirror entry; a document stands in the place of an old entry of its name."""
+    """Host -> its mirror entry; a document replaces a legacy entry for the same host."""
     return {**legacy_entries(config), **document_entries(config)}
 
 
 def endpoint_urls(entry: Entry) -> tuple[str, ...]:
-    """The endpoints of a mirror entry, in the order in which they are asked."""
+    """The endpoints of a mirror entry, in the order in which nodes try them."""
     return tuple(str(endpoint_url(endpoint)) for endpoint in entry.get("endpoints") or ())
 
 
 def amount(size: int | None) -> str:
-    """So many bytes, in words; None where nobody knows."""
+    """A number of bytes, for messages; None if it is unknown."""
     return "an unknown amount of data" if size is None else f"{size / 1e6:.1f} MB"
 
 
@@ -232,93 +232,95 @@ def _of_container(plan: CachePlan, container: ContainerFacts, stack: str) -> lis
     about = _about(plan)
     if container.whose:
         text = f"there is a container {plan.name}, but it belongs to {container.whose}"
-        fix = f"{_up(stack)} says how to go on, and changes nothing before"
+        fix = f"{_up(stack)} changes nothing, and says how to continue"
         return [problem(about, text, fix)]
     if container.status == "restarting" or container.more_restarts:
-        # While it runs Docker does not say how it ended last.
-        last = f", status {container.exit_status}" if container.exit_status else ""
-        text = f"{plan.name} ends again and again (started {container.restarts} times{last})"
+        # While it runs Docker doesn't have its last exit status.
+        last = f", exit status {container.exit_status}" if container.exit_status else ""
+        text = f"{plan.name} keeps exiting (restarted {container.restarts} times{last})"
         return [problem(about, text, _log(plan))]
     if container.status == "paused":
         return [problem(about, f"{plan.name} is paused", f"docker unpause {plan.name}")]
     if container.status != "running":
-        text = f"{plan.name} does not run: {container.status}, status {container.exit_status}"
-        return [problem(about, text, _up(stack))]
-    found = []
-    wanted = {(port.address, port.port) for port in plan.published}
-    if container.published != wanted:
-        text = f"it is published on {_ports(container.published)}, and not on {_ports(wanted)}"
-        found.append(problem(about, text, _up(stack)))
+        status = f"{container.status}, exit status {container.exit_status}"
+        return [problem(about, f"{plan.name} is not running: {status}", _up(stack))]
+    findings = []
+    planned = {(port.address, port.port) for port in plan.published}
+    if container.published != planned:
+        text = f"it is published on {_ports(container.published)} instead of {_ports(planned)}"
+        findings.append(problem(about, text, _up(stack)))
     if container.volume != plan.name:
-        text = f"its data is not in the volume {plan.name}, but in {container.volume or 'none'}"
-        found.append(problem(about, text, _up(stack)))
-    if not found and not container.healthy:
-        found.append(problem(about, f"the health check of {plan.name} fails", _log(plan)))
-    return found
+        where = f"the volume {container.volume}" if container.volume else "no named volume"
+        text = f"its data is in {where} instead of {plan.name}"
+        findings.append(problem(about, text, _up(stack)))
+    if not findings and not container.healthy:
+        findings.append(problem(about, f"the health check of {plan.name} fails", _log(plan)))
+    return findings
 
 
 def _warnings(
     plan: CachePlan, container: ContainerFacts, facts: CacheFacts, stack: str
 ) -> list[Finding]:
     about, upstream = _about(plan), facts.upstream
-    found = []
+    findings = []
     if container.restarts:
         times = "once" if container.restarts == 1 else f"{container.restarts} times"
-        text = f"it has ended by itself {times}, and was started again"
-        found.append(warning(about, text, _log(plan)))
+        text = f"it has exited unexpectedly {times}, and was restarted"
+        findings.append(warning(about, text, _log(plan)))
     if upstream and upstream.why_not:
         text = (
-            f"its upstream {plan.remote_url}{_by_way_of(plan)} does not answer it "
+            f"its upstream {plan.remote_url}{_by_way_of(plan)} doesn't answer it "
             f"({upstream.why_not}): it serves only what is cached"
         )
-        found.append(warning(about, text))
+        findings.append(warning(about, text))
     else:
-        found += [warning(about, text) for text in facts.unwell]
+        findings += [warning(about, text) for text in facts.unwell]
         if facts.cut_off and not facts.unwell:
-            found.append(problem(about, cut_off(facts.cut_off), way_back(plan.name)))
-    # One that asks no upstream writes nothing.
+            findings.append(problem(about, cut_off(facts.cut_off), way_back(plan.name)))
+    # Without an upstream a cache writes nothing.
     if upstream and facts.room is not None and facts.room < SCANT_BYTES:
         text = (
-            f"its disk has room for {amount(facts.room)} more: a layer that is larger breaks off, "
-            'and the node says "unexpected EOF" or "unexpected commit digest"'
+            f"its disk has only {amount(facts.room)} left: a larger layer is cut off, and the node "
+            'reports "unexpected EOF" or "unexpected commit digest"'
         )
         prune = f"make prune STACK={stack} ARGS='--to SIZE'"
-        found.append(warning(about, text, f"make room on Docker's disk, or in the caches: {prune}"))
-    return found
+        fix = f"free space on Docker's disk, or in the caches: {prune}"
+        findings.append(warning(about, text, fix))
+    return findings
 
 
-def cut_off(said: str) -> str:
-    """Of a cache that gets nothing from an upstream that is well, with what it says."""
-    return f"its upstream answers this machine, but the cache gets nothing from it: {said}"
+def cut_off(error: str) -> str:
+    """The finding on a cache that gets nothing from an upstream that answers this machine."""
+    return f"its upstream answers this machine, but the cache gets nothing from it: {error}"
 
 
 def way_back(name: str, then: str = "") -> str:
-    """What to do about it: until it ends, a cache keeps how its upstream once wanted a login."""
+    """The fix for that: until it exits, a cache remembers how its upstream wanted a login."""
     return (
-        f"docker restart {name}{then}; where that changes nothing, the container's way to the "
-        "upstream (its network, its proxy) is another than this machine's"
+        f"docker restart {name}{then}; if that doesn't help, the container reaches the upstream by "
+        "another network or proxy than this machine"
     )
 
 
 def _by_way_of(plan: CachePlan) -> str:
-    return f" (asked through {plan.asks})" if plan.asks != plan.remote_url else ""
+    return f" (through {plan.asks})" if plan.asks != plan.remote_url else ""
 
 
 def _sound(plan: CachePlan, facts: CacheFacts) -> Finding:
     upstream = (
         f"its upstream {plan.remote_url} answers"
         if facts.upstream
-        else "offline: no upstream is asked"
+        else "offline: no upstream is contacted"
     )
-    text = f"answers at {plan.local_endpoint}, holds {amount(facts.size)}; {upstream}"
+    text = f"answers at {plan.local_endpoint}, contains {amount(facts.size)}; {upstream}"
     return well(_about(plan), text)
 
 
 def _dead_mirror(node: NodeFacts, host: str, entry: Entry, url: str) -> str:
     answer = node.answers[url]
-    seen = "" if node.own_view else ", seen from this machine"
+    seen = "" if node.own_view else ", as seen from this machine"
     return (
-        f"its mirror of {host} points to {url}, and there {answer.why_not}{seen}: "
+        f"its mirror of {host} points to {url}, but {answer.why_not}{seen}: "
         f"{_consequence(node, host, entry, url)}"
     )
 
@@ -329,11 +331,11 @@ def _consequence(node: NodeFacts, host: str, entry: Entry, url: str) -> str:
     silent = node.answers[url].silent
     if _any_answers(node, before):
         wait = f", and then each request waits {DIAL_SECONDS} s" if silent else ""
-        return f"it is asked for what the endpoints before it do not have{wait}"
+        return f"nodes try it for what the endpoints before it don't have{wait}"
     others = _any_answers(node, after)
     if entry.get("skipFallback") and not others:
         wait = f"every request of a pull waits {DIAL_SECONDS} s, and " if silent else ""
-        return f"{wait}pulls from {host} fail, for skipFallback forbids to ask the upstream"
+        return f"{wait}pulls from {host} fail, because skipFallback rules out the upstream"
     instead = "the next endpoint" if others else "the upstream"
     if silent:
         return f"every request of a pull waits {DIAL_SECONDS} s before it goes to {instead}"
@@ -348,17 +350,17 @@ def _fix_of_ours(node: NodeFacts, url: str, wanted: Collection[str], stack: str)
     """An endpoint of ours comes back, or leaves the node, with the next `up`."""
     if url in wanted and not node.from_here[url].why_not:
         return (
-            "it answers this machine, so something keeps the node from it; sudo iptables -S and "
-            "sudo nft list ruleset show this machine's firewall"
+            "it answers this machine, so something blocks the node; sudo iptables -S and sudo nft "
+            "list ruleset show this machine's firewall"
         )
     return _up(stack)
 
 
 def _take_out(node: NodeFacts, host: str, url: str) -> str:
-    """The line that takes exactly this endpoint, which somebody else has set, out of the node."""
+    """The command that removes exactly this endpoint, which another user has set, from the node."""
     documents = host in document_entries(node.config)
     steps = patches(node.config, (), {host: [url]}, documents=documents)
-    # JSON is YAML on one line, which can be pasted.
+    # JSON is YAML on one line, easy to paste.
     texts = [json.dumps(document) for step in steps for document in patch_documents(step)]
     return patch_line(node.place, node.address, texts)
 
@@ -368,7 +370,7 @@ def _about(plan: CachePlan) -> str:
 
 
 def node_name(cluster: str, address: str) -> str:
-    """How a report names a node."""
+    """The name of a node in reports."""
     return f"node {address} of {cluster}"
 
 

@@ -1,12 +1,11 @@
 """YAML as the engine reads it.
 
-The engine and talosctl are programs in Go and read YAML with its package yaml.v3; PyYAML by itself
-reads YAML 1.1. What is true, a number or text differs between the two: `yes`, `27:40`, `0o17`. So
-that a file means here what it will mean there, plain scalars are resolved by yaml.v3's rules (its
-resolve.go). tests/fixtures/engine_yaml.json holds what the engine itself makes of each kind.
+The engine and talosctl are written in Go and read YAML with the package yaml.v3; PyYAML reads YAML
+1.1. The two differ in what is a boolean, a number or text: `yes`, `27:40`, `0o17`. So that a file
+has the same meaning here and there, plain scalars are resolved by yaml.v3's rules (its resolve.go).
+tests/fixtures/engine_yaml.json records how the engine itself reads each kind.
 
-What it bounds, it bounds so that no file can keep this program busy: depth, and what aliases
-multiply.
+Nesting and the expansion of aliases are limited, so that no file can keep this program busy.
 """
 
 import math
@@ -22,7 +21,7 @@ from host.errors import TalosCacheError
 MOST_LEVELS = 100
 MOST_NODES = 100_000
 
-# What PyYAML says, with a part of the value, of those that begin with * or !.
+# PyYAML's errors about values that begin with * or !, which quote part of the value.
 _QUOTING = ("found undefined", "could not determine a constructor")
 _TAGS = "tag:yaml.org,2002:"
 _MAP = f"{_TAGS}map"
@@ -37,14 +36,14 @@ _WORDS: Mapping[str, tuple[str, object]] = {
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), ("float", math.inf)),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), ("float", -math.inf)),
 }
-# Base -> what Go's strconv takes for it; a number that is none of them may be one with a fraction.
+# Base -> what Go's strconv reads in it; any other number may have a fraction.
 _INTEGERS = {
     16: re.compile("([-+]?)0[xX]([0-9a-fA-F]+)"),
     2: re.compile("([-+]?)0[bB]([01]+)"),
     8: re.compile("([-+]?)0[oO]?([0-7]+)"),
     10: re.compile("([-+]?)(0|[1-9][0-9]{0,19})"),
 }
-# JSON escapes a character above U+FFFF as two halves; yaml.v3 takes neither.
+# JSON escapes a character above U+FFFF as a surrogate pair, which yaml.v3 rejects.
 _HALF = re.compile("[\ud800-\udfff]")
 _FRACTION = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _TIME = re.compile(
@@ -55,19 +54,19 @@ _TIME = re.compile(
 
 
 class NotYamlError(TalosCacheError):
-    """A text can't be read as YAML; says why, in one line."""
+    """Text can't be read as YAML; says why, in one line."""
 
 
 def load(content: str | bytes) -> Any:
-    """The one document of a text; None where it is empty. Bytes may be UTF-16 with its mark.
+    """The only document of a text; None if it is empty. Bytes may be UTF-16 with a BOM.
 
     Raises:
-        NotYamlError: it is no YAML, holds more than one document, is too deep or multiplies.
+        NotYamlError: it is not YAML, is several documents, or is too deep or too large.
     """
-    found = documents(content)
-    if len(found) > 1:
-        raise NotYamlError("it holds several documents: remove every line '---' but the first")
-    return found[0] if found else None
+    parsed = documents(content)
+    if len(parsed) > 1:
+        raise NotYamlError("it has several documents: remove every line '---' except the first")
+    return parsed[0] if parsed else None
 
 
 def documents(content: str | bytes) -> list[Any]:
@@ -78,19 +77,19 @@ def documents(content: str | bytes) -> list[Any]:
     """
     try:
         loader = _Loader(content)
-        found = []
+        parsed = []
         while loader.check_node():
             node = loader.get_node()
-            assert node is not None  # noqa: S101 - it has just said so
+            assert node is not None  # noqa: S101 - `check_node` has said so
             _refuse_multiplying(node)
-            found.append(loader.construct_document(node))
+            parsed.append(loader.construct_document(node))
     except yaml.YAMLError as error:
         raise NotYamlError(_in_a_line(error)) from error
-    return found
+    return parsed
 
 
 class _Loader(yaml.SafeLoader):
-    """Resolves as yaml.v3 does, and refuses a key that stands twice, as the engine does."""
+    """Resolves scalars as yaml.v3 does, and rejects duplicate keys, as the engine does."""
 
     def __init__(self, content: str | bytes) -> None:
         super().__init__(content)
@@ -116,27 +115,27 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise _refusal(f"the key '{key.value}' stands twice", key)
+                raise _refusal(f"the key '{key.value}' appears twice", key)
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
         return node
 
 
 def _scalar(loader: _Loader, node: yaml.Node) -> object:
-    """What a plain or tagged scalar stands for; a tag must fit what is written."""
-    asked = node.tag.removeprefix(_TAGS)
+    """The value of a plain or tagged scalar; a tag must match the value."""
+    tag = node.tag.removeprefix(_TAGS)
     if not isinstance(node, yaml.ScalarNode):
-        raise _refusal(f"!!{asked} is for a single value", node)
+        raise _refusal(f"!!{tag} is for a single value", node)
     if _HALF.search(node.value):
-        raise _refusal("\\u with half a character: write the character itself, or \\U", node)
-    if asked in ("str", "merge"):
+        raise _refusal("\\u with half a surrogate pair: write the character itself, or \\U", node)
+    if tag in ("str", "merge"):
         return node.value
-    found, value = _resolved(node.value)
-    if (asked, found) == ("float", "int"):
+    kind, value = _resolved(node.value)
+    if (tag, kind) == ("float", "int"):
         return value
-    if asked not in (_PLAIN, found):
-        raise _refusal(f"this is not a !!{asked}", node)
+    if tag not in (_PLAIN, kind):
+        raise _refusal(f"this is not a !!{tag}", node)
     if isinstance(value, float) and not math.isfinite(value):
-        raise _refusal("Pulumi can't hold .inf and .nan", node)
+        raise _refusal("Pulumi can't store .inf and .nan", node)
     return value
 
 
@@ -146,7 +145,7 @@ _Loader.add_constructor(_PLAIN, _scalar)
 
 
 def _resolved(text: str) -> tuple[str, object]:
-    """The kind that yaml.v3 takes a text for, and its value."""
+    """The kind of value that yaml.v3 reads in a text, and the value."""
     if text in _WORDS:
         return _WORDS[text]
     if text[0] not in "+-.0123456789":
@@ -162,12 +161,12 @@ def _resolved(text: str) -> tuple[str, object]:
     number = float(bare) if _FRACTION.fullmatch(bare) else math.inf
     if math.isinf(number):
         return "str", text
-    # The engine hands over JSON, in which a number without a fraction is a whole one.
+    # The engine hands over JSON, where a number without a fraction is a whole number.
     return "float", int(number) if number.is_integer() and abs(number) < 1e21 else number
 
 
 def _time(text: str) -> str | None:
-    """A date as the engine hands it over; None for what is not one."""
+    """A date as the engine hands it over; None if it is not a date."""
     match = _TIME.fullmatch(text)
     if match is None or (match["between"] in ("T", "t")) != bool(match["zone"]):
         return None
@@ -184,17 +183,17 @@ def _time(text: str) -> str | None:
 
 
 def _refuse_multiplying(root: yaml.Node) -> None:
-    """Aliases can stand for any number of nodes, and an anchor can hold itself."""
+    """Aliases can expand to any number of nodes, and an anchor can contain itself."""
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node) -> int:
         if id(node) not in sizes:
-            sizes[id(node)] = MOST_NODES + 1  # what holds itself meets this
+            sizes[id(node)] = MOST_NODES + 1  # found again by a node that contains itself
             sizes[id(node)] = 1 + sum(size(part) for part in _parts(node))
         return sizes[id(node)]
 
     if size(root) > MOST_NODES:
-        raise yaml.YAMLError(f"its aliases stand for more than {MOST_NODES} values")
+        raise yaml.YAMLError(f"its aliases expand to more than {MOST_NODES} values")
 
 
 def _parts(node: yaml.Node) -> list[yaml.Node]:
@@ -208,9 +207,9 @@ def _refusal(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
 
 
 def _in_a_line(error: yaml.YAMLError) -> str:
-    """What is wrong and where, without the text around it: that may be a secret."""
+    """The error and its line, without the text around it, which may be a secret."""
     problem = " ".join(str(getattr(error, "problem", error)).split())
     if problem.startswith(_QUOTING):
-        problem = "a value that begins with * or ! has to stand in quotes"
+        problem = "a value that begins with * or ! must be in quotes"
     mark = getattr(error, "problem_mark", None)
     return f"{problem} (line {mark.line + 1})" if mark else problem

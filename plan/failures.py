@@ -1,8 +1,8 @@
-"""Turns the engine's events of a failed run into the report at its end.
+"""From the engine's events of a failed run to the message at its end.
 
-The engine prints everything as it comes: each resource's error where it happens, the same one for
-each resource that it affects, and then all outputs. A user looks at the last lines; these say once
-what failed and what to do.
+The engine prints everything as it happens: every resource's error, the same error for each resource
+that it affects, and then all outputs. Users look at the last lines: these say once what failed, and
+what to do.
 """
 
 import re
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 SHOWN_NAMES = 3
-# Of a long text, such as a command's: its beginning, and its end, which says why.
+# Of a long text, such as a command's output: the start, and the end, which says why.
 FIRST_LINES = 2
 LAST_LINES = 10
-# In the URN of the caches' image; those of nodes are pulled by commands of this project.
+# In the URN of the caches' image; node images are pulled by commands of this project.
 IMAGE = "docker:index/remoteImage:RemoteImage::"
-# What the engine and the language host add to an error that was reported before.
+# What the engine and the language host add after an error.
 NOISE = re.compile(
     r"(update|preview|destroy|refresh) (failed|canceled)"
     r"|an unhandled error occurred: program exited with non-zero exit code: \d+"
 )
-# How the engine marks colours in its events where it writes to a terminal.
+# How the engine marks colours in its events if it writes to a terminal.
 COLOUR = re.compile(r"<\{%.*?%\}>")
 # What the official provider wraps an error in: once as a log line, once as a list of one.
 WRAPPED = re.compile(
@@ -47,8 +47,8 @@ REMEDIES = (
             r"(?i)permission denied while trying to connect to the docker"
             r"|docker\.sock.*permission denied|dial unix \S+: connect: permission denied"
         ),
-        text="You may not use Docker: join the group docker (sudo usermod -aG docker $USER, then "
-        "log in again), then: {again}",
+        text="You are not allowed to use Docker: join the group docker (sudo usermod -aG docker "
+        "$USER, then log in again), then: {again}",
     ),
     Remedy(
         signs=re.compile(
@@ -59,11 +59,11 @@ REMEDIES = (
     ),
     Remedy(
         signs=re.compile(r"(?i)port is already allocated|address already in use"),
-        text="Another process took a port while this ran. The next run names the owner: {again}",
+        text="Another program took a port during this run. The next run names it: {again}",
     ),
     Remedy(
         signs=re.compile(r"(?i)no space left on device"),
-        text="The disk is full. Make room (make prune, docker system prune), then: {again}",
+        text="The disk is full. Free some space (make prune, docker system prune), then: {again}",
     ),
     Remedy(
         signs=re.compile(r"required flash image was not found"),
@@ -72,8 +72,8 @@ REMEDIES = (
     ),
     Remedy(
         signs=re.compile(r"(?i)toomanyrequests|too many requests|rate limit"),
-        text="The registry's rate limit for this address is reached. Log in (docker login) and "
-        "docker pull the image, or wait; then: {again}",
+        text="This address has reached the registry's pull limit. Log in (docker login) and docker "
+        "pull the image, or wait; then: {again}",
     ),
 )
 OF_THE_IMAGE = Remedy(
@@ -81,17 +81,17 @@ OF_THE_IMAGE = Remedy(
         r"(?i)can't pull the image|unable to (read|pull) .*image|error pulling image"
         r"|manifest unknown|pull access denied"
     ),
-    text="Check talos-cache:cache.image and the way to its registry, or bring the image here "
+    text="Check talos-cache:cache.image and the connection to its registry, or fetch the image "
     "yourself (docker pull, docker load); then: {again}",
 )
-OTHERWISE = "What was done is kept. When the cause is fixed, continue with: {again}"
+OTHERWISE = "What was done is kept. Once the cause is fixed, continue with: {again}"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One error, and the logical names of the resources that it affects; none: the program's.
+    """An error, and the logical names of all resources that it affects; none if the program failed.
 
-    `of_image` says whether one of them is the image of the caches.
+    `of_image` says whether one of them is the caches' image.
     """
 
     text: str
@@ -102,19 +102,19 @@ class Failure:
 def report(
     command: str, again: str, events: Iterable[Mapping[str, Any]], *, interrupted: bool
 ) -> str:
-    """The report at the end of a failed run.
+    """The message at the end of a failed run.
 
     Args:
         command: as the user knows it.
-        again: the line that repeats it.
+        again: the command line that repeats it.
         events: of the engine's event log.
         interrupted: whether the user stopped it.
     """
     failures = found(events)
-    how = "was interrupted" if interrupted else "failed"
+    outcome = "was interrupted" if interrupted else "failed"
     if not failures and not interrupted:
-        return f"{command} {how}: the last lines above say why."
-    lines = [f"{command} {how}:", *(_told(failure) for failure in failures)]
+        return f"{command} {outcome}: the last lines above say why."
+    lines = [f"{command} {outcome}:", *(_shown(failure) for failure in failures)]
     advice = [_remedy(failure) for failure in failures if failure.names]
     if interrupted:
         advice = [OTHERWISE]
@@ -122,7 +122,7 @@ def report(
 
 
 def found(events: Iterable[Mapping[str, Any]]) -> tuple[Failure, ...]:
-    """Every error once, in the order in which they came."""
+    """Every error once, in the order of events."""
     affected: dict[str, list[str]] = {}
     for event in events:
         diagnostic = event.get("diagnosticEvent") or {}
@@ -138,7 +138,7 @@ def _failure(text: str, urns: Iterable[str]) -> Failure:
 
 
 def _plain(message: str) -> str:
-    """The error itself, unwrapped."""
+    """The error itself, without its wrappers."""
     text = COLOUR.sub("", message).strip()
     while (bare := WRAPPED.sub("", text).strip()) != text:
         text = bare
@@ -152,25 +152,25 @@ def _name(urn: str) -> str | None:
     return urn.split("::")[-1]
 
 
-def _told(failure: Failure) -> str:
-    if not failure.names:  # the program's own text, which says what to do
+def _shown(failure: Failure) -> str:
+    if not failure.names:  # the program's own message, which says what to do
         return failure.text
     shown = ", ".join(failure.names[:SHOWN_NAMES])
     more = len(failure.names) - SHOWN_NAMES
-    who = f"{shown} and {more} more" if more > 0 else shown
-    return f"  {who}: {_cut(failure.text)}"
+    resources = f"{shown} and {more} more" if more > 0 else shown
+    return f"  {resources}: {_cut(failure.text)}"
 
 
 def _cut(text: str) -> str:
     lines = text.splitlines()
     left_out = len(lines) - FIRST_LINES - LAST_LINES
     if left_out > 0:
-        note = f"... ({left_out} lines are above)"
+        note = f"... ({left_out} more lines above)"
         lines = [*lines[:FIRST_LINES], note, *lines[-LAST_LINES:]]
     return "\n    ".join(lines)
 
 
 def _remedy(failure: Failure) -> str:
     remedies = (*REMEDIES, OF_THE_IMAGE) if failure.of_image else REMEDIES
-    fitting = (remedy.text for remedy in remedies if remedy.signs.search(failure.text))
-    return next(fitting, OTHERWISE)
+    matching = (remedy.text for remedy in remedies if remedy.signs.search(failure.text))
+    return next(matching, OTHERWISE)

@@ -1,13 +1,13 @@
-"""Reads JSON that others wrote, which may be anything."""
+"""Reads JSON from other programs, which may be anything."""
 
 import json
 
 
 def read(text: str | bytes) -> object:
-    """What it says.
+    """The value.
 
     Raises:
-        ValueError: it is no JSON, or it is nested more deeply than Python follows.
+        ValueError: it is not JSON, or nested too deeply for Python.
     """
     try:
         value: object = json.loads(text)

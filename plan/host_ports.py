@@ -1,4 +1,4 @@
-"""Ports of this machine: which of them a stack asks for, and where two things ask for one."""
+"""Ports of this machine: which of them a stack needs, and where two things need the same."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class HostPort:
     protocol: str = TCP
 
     def __str__(self) -> str:
-        """As people write it in a sentence."""
+        """As in a sentence."""
         kind = "" if self.protocol == TCP else f"/{self.protocol}"
         return f"Port {self.port}{kind} of {self.address}"
 
     def clashes(self, other: "HostPort") -> bool:
-        """Whether only one of the two can be had."""
+        """Whether the two can't be published at the same time."""
         if (self.port, self.protocol) != (other.port, other.protocol):
             return False
         own, others = ip_address(self.address), ip_address(other.address)
@@ -36,12 +36,12 @@ class HostPort:
         return own == others or (same and (own.is_unspecified or others.is_unspecified))
 
     def is_among(self, ports: "Iterable[HostPort]") -> bool:
-        """Whether it can't be had beside these."""
+        """Whether it clashes with one of these."""
         return any(port.clashes(self) for port in ports)
 
 
 def exposed(item: str) -> HostPort:
-    """An entry of `exposedPorts`: `[address:]port:port of the nodes/protocol`."""
+    """An entry of `exposedPorts`: `[address:]host port:node port/protocol`."""
     ports, _, protocol = item.partition("/")
     *address, port, _ = ports.split(":")
     return HostPort(address=address[0] if address else LOOPBACK, port=int(port), protocol=protocol)
@@ -53,36 +53,35 @@ def of_cache(plan: CachePlan) -> tuple[HostPort, ...]:
 
 
 def clashes(clusters: Sequence[ClusterSettings], plans: Iterable[CachePlan]) -> tuple[Problem, ...]:
-    """Entries of `exposedPorts` that a cache of the stack has, or an entry before them."""
+    """Entries of `exposedPorts` that clash with a cache of the stack, or with an earlier entry."""
     taken = [(port, f"the cache of {plan.host}") for plan in plans for port in of_cache(plan)]
-    found = []
+    problems = []
     for index, cluster in enumerate(clusters):
         group = "cluster" if cluster.slug == ONE else f"cluster[{index}]"
         for number, item in enumerate(cluster.exposed_ports):
             wanted = exposed(item)
             path = f"{group}.exposedPorts[{number}]"
             if owner := next((by for port, by in taken if port.clashes(wanted)), ""):
-                found.append(
+                problems.append(
                     Problem(
                         path=path,
                         found=f'"{item}"',
-                        rule=f"{owner} has that port of this machine",
-                        fix="choose another port of this machine (it stands before the nodes' "
-                        "port)",
+                        rule=f"a free port of this machine, and {owner} has this one",
+                        fix="choose another host port (the one before the node port)",
                     )
                 )
             taken.append((wanted, path))
-    return tuple(found)
+    return tuple(problems)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """Ports that the container of a cache of the stack has now.
+    """Ports that the container of one of the stack's caches has now.
 
     Attributes:
         container: its name.
-        logical: its logical name in the stack's state, which goes by the cache's host alone; empty
-            where that is not known.
+        logical: its logical name in the stack's state, which depends on the cache's host only;
+            empty if it is unknown.
         ports: all of them.
     """
 
@@ -91,9 +90,9 @@ class Held:
     ports: Sequence[HostPort]
 
     def is_of(self, plan: CachePlan) -> bool:
-        """Whether it is this cache's own, which gives its ports up by itself: it is replaced.
+        """Whether it is this cache's own container, which is replaced and so frees its ports.
 
-        It has another name where the stack's prefix has changed.
+        Its name differs if the stack's prefix has changed.
         """
         if self.logical:
             return self.logical == plan.logical_container
@@ -102,12 +101,12 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """A port that a cache's container still has, and that something else is to get.
+    """A port that a cache's container still has, and that something else needs.
 
     Attributes:
         container: name of that container.
-        port: as it is wanted.
-        by: what wants it.
+        port: that is needed.
+        by: what needs it.
     """
 
     container: str
@@ -116,9 +115,9 @@ class Move:
 
     def __str__(self) -> str:
         return (
-            f"{self.port}, for {self.by}, is still held by this stack's own container "
-            f"{self.container}. make up removes it first; with plain pulumi: docker rm -f "
-            f"{self.container}, then up again (the images in its volume stay)"
+            f"{self.port}, for {self.by}, is still used by this stack's own container "
+            f"{self.container}. make up removes that first; with plain pulumi, run docker rm -f "
+            f"{self.container}, then up again (the images stay in its volume)"
         )
 
 
@@ -127,24 +126,24 @@ def moves(
     plans: Sequence[CachePlan],
     clusters: Iterable[ClusterSettings],
 ) -> tuple[Move, ...]:
-    """What has to give up a port before another can have it.
+    """Containers that must free a port before something else can have it.
 
-    The engine removes what is gone last, and replaces caches side by side.
+    The engine deletes removed resources last, and replaces caches in parallel.
 
     Args:
         held: what this stack's caches have now.
-        plans: of the caches as they are to be.
-        clusters: as they are to be.
+        plans: of the caches after the update.
+        clusters: after the update.
     """
-    found = []
+    needed = []
     for plan in plans:
         others = [one for one in held if not one.is_of(plan)]
         by = f"the cache of {plan.host}"
-        found += [_held(others, wanted, by) for wanted in of_cache(plan)]
+        needed += [_held(others, port, by) for port in of_cache(plan)]
     for cluster in clusters:
         by = f"the cluster {cluster.name}"
-        found += [_held(held, exposed(item), by) for item in cluster.exposed_ports]
-    return tuple(move for move in found if move)
+        needed += [_held(held, exposed(item), by) for item in cluster.exposed_ports]
+    return tuple(move for move in needed if move)
 
 
 def _held(held: Sequence[Held], wanted: HostPort, by: str) -> Move | None:

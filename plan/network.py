@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 
 
 def ip_address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that `value` is, if it is one; an IPv4 address in IPv6 dress is the IPv4 one.
+    """The address in `value`, if it is one; of an IPv4-mapped IPv6 address, the IPv4 address.
 
-    An IPv6 address with a zone is none here: what is behind the % means something on one machine
-    only, and Docker does not publish on it.
+    An IPv6 address with a zone doesn't count: the zone after the % has a meaning on one machine
+    only, and Docker doesn't publish on it.
     """
     if "%" in value:
         return None
@@ -24,14 +24,14 @@ _USUAL_PORTS = {"http": 80, "https": 443}
 
 
 def address_of(url: str) -> tuple[str, int]:
-    """Host and port behind a URL, the port that its scheme implies where it names none.
+    """Host and port of a URL; without a port, the default one of its scheme.
 
     Raises:
-        ValueError: it is no http or https URL.
+        ValueError: it is not an http or https URL.
     """
     parts = urlsplit(url)
     if parts.scheme not in _USUAL_PORTS or not parts.hostname:
-        raise ValueError(f"{url} is no http or https URL")
+        raise ValueError(f"{url} is not an http or https URL")
     return parts.hostname, parts.port or _USUAL_PORTS[parts.scheme]
 
 
@@ -40,24 +40,24 @@ EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - the value that decision 5 guards again
 
 
 def url_host(host: str) -> str:
-    """IPv6 addresses stand in brackets in a URL."""
+    """The host as URLs have it: IPv6 addresses in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def is_used(url: str, no_proxy: Iterable[str]) -> bool:
-    """Whether the server behind a URL is asked through the proxy.
+    """Whether requests to a URL go through the proxy.
 
     Args:
         url: http or https.
-        no_proxy: what is not: host names (with all below them), `.names` (only what is below them),
-            IP addresses, CIDRs, each but the last with a port if only that is meant, or `*`.
+        no_proxy: exceptions: host names (including subdomains), `.names` (only subdomains), IP
+            addresses and CIDRs, each but the last with a port if only that is meant, or `*`.
 
     Raises:
-        ValueError: it is no http or https URL.
+        ValueError: it is not an http or https URL.
     """
     host, port = address_of(url)
     address = ip_address(host)
-    # Never through the proxy, whatever is said: Go's own exception.
+    # Never through the proxy, whatever no_proxy contains: Go's own exception.
     if host == "localhost" or (address is not None and address.is_loopback):
         return False
     return not any(_means(entry.strip().lower(), host, port) for entry in no_proxy)

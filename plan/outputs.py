@@ -1,4 +1,4 @@
-"""What the stack exports: for nodes, for people, and all that `ops` needs."""
+"""What the stack exports: for nodes, for people, and for `ops`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,11 +14,11 @@ def build(
     clusters: Sequence[ClusterSettings],
     access: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, object]:
-    """Name -> value of every stack output; see `secrets` for those that hold one.
+    """Name -> value of every stack output; see `secrets` for those that contain one.
 
     Args:
         plans: of the caches.
-        mirrors: of the same caches, and of upstreams behind Harbor.
+        mirrors: of the same caches, and for upstreams behind Harbor.
         clusters: of the stack.
         access: cluster -> talosconfig, kubeconfig, and the shell line that uses them.
 
@@ -26,14 +26,14 @@ def build(
         caches: host -> container, volume, remoteUrl, port.
         endpoints: host -> URL as nodes see it.
         localEndpoints: host -> URL on this machine.
-        machineConfigPatch: YAML documents for nodes from Talos 1.12 on.
+        machineConfigPatch: YAML documents for nodes with Talos 1.12 or newer.
         legacyMachineConfigPatch: YAML fragment for older nodes.
-        talosctlCommand: shell line that makes a cluster behind the caches.
+        talosctlCommand: shell line that creates a cluster behind the caches.
         harbor: host -> URL of its project, for upstreams behind Harbor only.
         clusters, talosconfig, kubeconfig: as in `access`, with clusters only; the two files are
             those of the first cluster.
     """
-    made: dict[str, object] = {
+    outputs: dict[str, object] = {
         "caches": {plan.host: _cache(plan) for plan in plans},
         "endpoints": {plan.host: plan.endpoint for plan in plans},
         "localEndpoints": {plan.host: plan.local_endpoint for plan in plans},
@@ -43,16 +43,16 @@ def build(
     }
     local = {plan.host for plan in plans}
     if behind := {mirror.host: mirror.url for mirror in mirrors if mirror.host not in local}:
-        made["harbor"] = behind
+        outputs["harbor"] = behind
     if access:
         first = next(iter(access.values()))
-        made["clusters"] = access
-        made |= {name: first[name] for name in ("talosconfig", "kubeconfig")}
-    return made
+        outputs["clusters"] = access
+        outputs |= {name: first[name] for name in ("talosconfig", "kubeconfig")}
+    return outputs
 
 
 def secrets(mirrors: Sequence[Mirror]) -> frozenset[str]:
-    """Names of the outputs that hold a secret."""
+    """Names of the outputs that contain a secret."""
     patches = ("machineConfigPatch", "legacyMachineConfigPatch")
     return frozenset(patches if any(mirror.login for mirror in mirrors) else ())
 

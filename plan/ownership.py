@@ -1,7 +1,7 @@
-"""Whose the caches are: what a state knows of its own, and what containers say of themselves.
+"""Who owns the caches: what a state knows, and what the labels of containers say.
 
-Every stack's state knows its containers by their ids, and nothing else does: the name of a stack is
-no proof, for another checkout may have one of the same name. docs/adr/0023 tells more.
+A stack's state knows its containers by their IDs, and only that is proof: another checkout may have
+a stack with the same name. See docs/adr/0023.
 """
 
 import json
@@ -27,12 +27,12 @@ NAMES_SHOWN = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """Who made a container.
+    """Who created a container.
 
     Attributes:
-        stack: its name then; it may have another one since.
-        identity: of its state; empty where the container does not say.
-        checkout: "host:/path" of the project's folder; empty where the container does not say.
+        stack: its name at that time; it may have been renamed since.
+        identity: of its state; empty if the container has no label for it.
+        checkout: "host:/path" of the project's folder; empty if the container has no label for it.
     """
 
     stack: str
@@ -41,7 +41,7 @@ class Owner:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Labels of the containers that it makes."""
+        """Labels of the containers that it creates."""
         return {
             PROJECT_LABEL: PROJECT,
             STACK_LABEL: self.stack,
@@ -51,7 +51,7 @@ class Owner:
 
 
 def owner(labels: Mapping[str, str]) -> Owner | None:
-    """Who says to have made a container with these labels; None where no stack of ours does."""
+    """The owner according to a container's labels; None if it is not a stack of this project."""
     if PROJECT_LABEL not in labels or STACK_LABEL not in labels:
         return None
     return Owner(
@@ -66,15 +66,15 @@ class Recorded:
     """What a stack's state knows.
 
     Attributes:
-        containers: their ids.
-        logical: id of a container -> its logical name, which stays when its name changes.
-        unnumbered: names of containers whose id it does not tell: it was made with an older
-            stand-in of the Docker plugin.
+        containers: their IDs.
+        logical: ID of a container -> its logical name, which stays when its name changes.
+        unnumbered: names of containers whose ID it doesn't have: an older fallback plugin for
+            Docker created them.
         volumes: their names.
-        clusters: names of the clusters that it has made.
-        identity: the state's, as it was recorded with what was made; empty where nothing was.
-        born: name of the stack when that was made; empty where there is nothing.
-        harbor: of the command that makes its projects in Harbor; None where it has not run.
+        clusters: names of the clusters that it has created.
+        identity: the state's, as recorded with what it created; empty if that is nothing.
+        born: name of the stack at that time; empty if it created nothing.
+        harbor: of the command that creates its projects in Harbor; None if it has not run.
     """
 
     containers: frozenset[str] = frozenset()
@@ -88,7 +88,7 @@ class Recorded:
 
     def knows(self, container: str, name: str, labels: Mapping[str, str]) -> bool:
         """Whether the container with this id, name and labels is this state's."""
-        # Whoever tells no id has made no container that says whose it is.
+        # A plugin that records no ID has created no container with this label.
         old = name in self.unnumbered and IDENTITY_LABEL not in labels
         return old or container in self.containers
 
@@ -101,7 +101,7 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
     """
     unnumbered, volumes, clusters = set(), set(), set()
     logical: dict[str, str] = {}
-    said: list[Owner] = []
+    owners: list[Owner] = []
     in_harbor: list[drift.Recorded] = []
     for kind, outputs in resources:
         if kind == CONTAINER_TYPE:
@@ -110,12 +110,12 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
             else:
                 unnumbered.add(str(outputs.get("name")))
             labels = {one["label"]: one["value"] for one in outputs.get("labels") or ()}
-            said += filter(None, [owner(labels)])
+            owners += filter(None, [owner(labels)])
         elif kind == VOLUME_TYPE:
             volumes.add(str(outputs.get("name")))
         elif kind == COMMAND_TYPE:
             variables = outputs.get("environment") or {}
-            said += filter(None, [_of_command(variables)])
+            owners += filter(None, [_of_command(variables)])
             clusters |= {name for name in [cluster_of(variables)] if name}
             in_harbor += filter(None, [drift.recorded(outputs)])
     return Recorded(
@@ -124,14 +124,14 @@ def recorded(resources: Iterable[tuple[str, Mapping[str, Any]]]) -> Recorded:
         unnumbered=frozenset(unnumbered),
         volumes=frozenset(volumes),
         clusters=frozenset(clusters),
-        identity=next((one.identity for one in said if one.identity), ""),
-        born=next((one.stack for one in said), ""),
+        identity=next((one.identity for one in owners if one.identity), ""),
+        born=next((one.stack for one in owners), ""),
         harbor=next(iter(in_harbor), None),
     )
 
 
 def _of_command(variables: Mapping[str, str]) -> Owner | None:
-    """Who made a cluster, or the projects in Harbor, by the variables of its command."""
+    """Who created a cluster, or the projects in Harbor, from the variables of its command."""
     if transport.OWNER_VARIABLE in variables:
         stack = variables[transport.STACK_VARIABLE]
         return Owner(stack=stack, identity=f"{stack}-{variables[transport.OWNER_VARIABLE]}")
@@ -142,31 +142,31 @@ def _of_command(variables: Mapping[str, str]) -> Owner | None:
 
 
 def cluster_of(variables: Mapping[str, str]) -> str | None:
-    """Name of the cluster that a command with these variables makes; None if it makes none."""
+    """Name of the cluster that a command with these variables creates; None if it creates none."""
     return cluster_for(variables) if cluster_transport.STACK_VARIABLE in variables else None
 
 
 def cluster_for(variables: Mapping[str, str]) -> str | None:
-    """Name of the cluster that a command makes, or fills the caches for; None if neither."""
+    """Name of the cluster that a command creates, or fills the caches for; None if neither."""
     if cluster_transport.CLUSTER_VARIABLE not in variables:
         return None
     return str(json.loads(variables[cluster_transport.CLUSTER_VARIABLE])["name"])
 
 
 def parts(identity: str) -> tuple[str, str]:
-    """The name that the stack had when its identity was made, and the digits behind it."""
+    """The name that the stack had when its identity was created, and the digits after it."""
     stack, _, digits = identity.rpartition("-")
     return stack, digits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A container of this project that has what a stack wants, and that its state does not know.
+    """A container of this project that has a name or port of a stack, but is not in its state.
 
     Attributes:
         name: of the container.
-        owner: who made it.
-        by_name: whether it has the name of one of the stack's caches, and not just its port.
+        owner: who created it.
+        by_name: whether it has the name of one of the stack's caches, not just its port.
     """
 
     name: str
@@ -175,11 +175,11 @@ class Taken:
 
 
 def refusals(taken: Sequence[Taken], us: Owner) -> list[str]:
-    """One text for each of the owners, with whose they are and the ways on.
+    """One message for each owner, with what the user can do.
 
     Args:
-        taken: in any order; may be none.
-        us: the stack that wants them.
+        taken: in any order; may be empty.
+        us: the stack that needs the names or ports.
     """
     owners = dict.fromkeys(one.owner for one in taken)
     return [_refusal([one for one in taken if one.owner == other], other, us) for other in owners]
@@ -188,41 +188,42 @@ def refusals(taken: Sequence[Taken], us: Owner) -> list[str]:
 def _refusal(taken: Sequence[Taken], other: Owner, us: Owner) -> str:
     by_name = any(one.by_name for one in taken)
     names = sorted({one.name for one in taken})
-    what = "the names" if by_name else "the ports"
-    they = "It belongs" if len(names) == 1 else "They belong"
-    ways = [*_ways_of(other, us), *([_adopt(us)] if by_name else []), _ELSEWHERE]
+    what = "names" if by_name else "ports"
+    has, are, they = _ONE if len(names) == 1 else _MANY
+    options = [*_options(other, us), *([_adopt(us)] if by_name else []), _ELSEWHERE]
     lines = [
-        f"{_listed(names)} {'has' if len(names) == 1 else 'have'} {what} that the stack "
-        f"'{us.stack}' wants, and its state does not know {'it' if len(names) == 1 else 'them'}.",
-        f"{they} to {described(other, us)}. Either",
-        *(f"  - {way}" for way in ways),
+        f"{_listed(names)} {has} {what} that the stack '{us.stack}' needs, and {are} not in its "
+        "state.",
+        f"{they} to {described(other, us)}. You can",
+        *(f"  - {option}" for option in options),
     ]
     return "\n".join(lines)
 
 
-_ELSEWHERE = "give this stack a talos-cache:prefix and a talos-cache:basePort of its own"
+_ONE, _MANY = ("has", "is", "It belongs"), ("have", "are", "They belong")
+_ELSEWHERE = "give this stack its own talos-cache:prefix and talos-cache:basePort"
 
 
 def _adopt(us: Owner) -> str:
     return (
-        f"take them over, on purpose: make adopt STACK={us.stack} (it removes these containers; "
-        "the images stay in their volumes, and the next make up serves them again)"
+        f"take them over: make adopt STACK={us.stack} (it removes these containers; the images "
+        "stay in their volumes, and the next make up serves them again)"
     )
 
 
 def described(other: Owner, us: Owner) -> str:
-    """Whose a container is, in words."""
+    """Who owns a container, for messages."""
     if _is_us(other, us):
-        return f"this very stack ({other.identity}): a killed run left it, or its state was lost"
+        return f"this stack itself ({other.identity}): a killed run left it, or its state was lost"
     if other.checkout == us.checkout:
-        login = "" if other.stack != us.stack else ", with its state in another place than now"
+        login = "" if other.stack != us.stack else ", with its state in another place"
         return f"the stack '{other.stack}' of this checkout{login}"
     if other.checkout:
         return f"the stack '{other.stack}' of the checkout {_place(other.checkout, us.checkout)}"
     if other.stack == us.stack:
         return (
-            f"a stack '{other.stack}' with another state: that of another checkout or login, or "
-            "one that was lost"
+            f"a stack '{other.stack}' with another state: of another checkout or login, or one "
+            "that was lost"
         )
     return f"the stack '{other.stack}' of this project"
 
@@ -231,16 +232,16 @@ def _is_us(other: Owner, us: Owner) -> bool:
     return bool(other.identity) and other.identity == us.identity
 
 
-def _ways_of(other: Owner, us: Owner) -> list[str]:
+def _options(other: Owner, us: Owner) -> list[str]:
     if _is_us(other, us):
-        return [f"clear what a killed run left: make up STACK={us.stack}"]
+        return [f"remove what a killed run left: make up STACK={us.stack}"]
     if other.stack != us.stack and other.checkout in ("", us.checkout):
-        return [f"go on with that stack, or take it down first: make down STACK={other.stack}"]
-    return ["go on there, with the state that knows them"]
+        return [f"use that stack instead, or take it down first: make down STACK={other.stack}"]
+    return ["continue there, with the state that has them"]
 
 
 def _place(checkout: str, here: str) -> str:
-    """The folder alone, where it is on this machine."""
+    """The folder; with the host if that is not this machine."""
     host, _, path = checkout.partition(":")
     return path if host == here.partition(":")[0] else f"{path} on {host}"
 

@@ -25,27 +25,27 @@ def parse_size(text: str) -> int:
         Bytes.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a size.
     """
     if not (match := _SIZE.fullmatch(text.strip())):
-        raise ValueError("a size is a number and a unit: write it as in 20GB, 500MB or 20GiB")
+        raise ValueError("a size is a number and a unit, such as 20GB, 500MB or 20GiB")
     return round(float(match[1]) * BYTES[match[2]])
 
 
 def whole(units: Collection[str], most_digits: int, *, zero: bool = True) -> re.Pattern[str]:
-    """The pattern of a size in a stack file: a whole number, and right behind it its unit.
+    """The pattern of a size in a stack file: a whole number followed by a unit.
 
     Args:
-        units: that it may have.
+        units: allowed units.
         most_digits: of the number.
-        zero: whether the number may be 0, or begin with it.
+        zero: whether the number may be 0, or begin with 0.
     """
     count = rf"[0-9]{{1,{most_digits}}}" if zero else rf"[1-9][0-9]{{0,{most_digits - 1}}}"
     return re.compile(rf"(?P<count>{count})(?P<unit>{'|'.join(units)})")
 
 
 def parse_whole(value: object, pattern: re.Pattern[str]) -> int | None:
-    """Read a size of a pattern of `whole`.
+    """Read a size that matches a pattern of `whole`.
 
     Returns:
         Bytes; None if it is not such a size.

@@ -1,4 +1,4 @@
-"""All the plans of a stack, made from its settings and from what is known of this machine."""
+"""All plans of a stack, built from its settings and from facts about this machine."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,17 +17,17 @@ from plan.talos.mirrors import Mirror
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the plans depend on beside the settings; `ops.stack.machine_facts` finds it out.
+    """What the plans depend on besides the settings; `ops.stack.machine_facts` collects it.
 
     Attributes:
-        identity: names the stack's state among all that may use this machine.
+        identity: identifies the stack's state among all that may use this machine.
         moved: whether the state has been renamed or moved since that identity was recorded.
         files: path -> content of every file that the settings name.
         bridge_gateway: address of Docker's default bridge, see `addressing.resolve`; None if the
-            settings do not ask for it.
+            settings don't need it.
         published: container -> what Docker publishes now, see `cache_plan.in_reported_order`.
-        certificate: that the caches answer with; None without TLS.
-        robot_secret: password of the account in Harbor; empty if the stack makes none.
+        certificate: of the caches; None without TLS.
+        robot_secret: password of the account in Harbor; empty if the stack creates none.
         access: cluster -> talosconfig, kubeconfig, and the shell line that uses them.
     """
 
@@ -43,16 +43,16 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class StackPlan:
-    """What the components are made from.
+    """What the components are built from.
 
     Attributes:
         caches: by host.
-        harbor: what this stack makes in Harbor, if anything.
-        behind: mirrors of the upstreams that Harbor caches.
-        mirrors: of all upstreams, in the order in which nodes get them.
+        harbor: what this stack creates in Harbor, if anything.
+        behind: mirrors for the upstreams that Harbor caches.
+        mirrors: for all upstreams, in the order in which nodes get them.
         clusters: behind all of them.
         outputs: name -> value of every stack output.
-        secret: names of those that hold a secret.
+        secret: names of the outputs that contain a secret.
         warnings: sentences for the user.
     """
 
@@ -67,7 +67,7 @@ class StackPlan:
 
 
 def build(stack: str, settings: Settings, facts: Facts) -> StackPlan:
-    """The plans.
+    """Build all plans.
 
     Args:
         stack: its name.
@@ -75,12 +75,12 @@ def build(stack: str, settings: Settings, facts: Facts) -> StackPlan:
         facts: of this machine.
 
     Raises:
-        SettingsError: parts of the settings do not go together.
+        SettingsError: parts of the settings contradict each other.
     """
     where = addressing.resolve(settings, facts.bridge_gateway)
     built = cache_plan.build(settings, where, facts.files, facts.certificate)
     local = cache_plan.in_reported_order(built, facts.published)
-    # What a stack has in Harbor is called as the stack was when it made it.
+    # Things in Harbor have the name that the stack had when it created them.
     born, owner = ownership.parts(facts.identity)
     harbor = from_settings.build(settings, born, owner, facts.files, facts.robot_secret)
     behind = from_settings.mirrors(settings, facts.files, harbor)

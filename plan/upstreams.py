@@ -1,8 +1,7 @@
-"""The upstream registries this project knows, and how a host becomes a name.
+"""The built-in upstream registries, and how a host becomes a name.
 
-An *upstream registry* is the host in an image reference (`docker.io`); its *remote URL* is where
-that registry's API is served (`https://registry-1.docker.io`). docker.io is the one case in which
-the two differ.
+An *upstream registry* is the host in an image reference (`docker.io`); its *remote URL* is that of
+the registry's API (`https://registry-1.docker.io`). Only for docker.io do the two differ.
 """
 
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ class KnownUpstream:
     port_offset: int
 
 
-# The offsets never change: a port that moved would replace a container that did not change.
-# 5 is left out, as in the list of ports that Talos's own scripts use.
+# The offsets never change: another port would replace a container that is otherwise the same.
+# 5 is not used, as in the ports of Talos's own scripts.
 KNOWN: dict[str, KnownUpstream] = {
     row.host: row
     for row in (
@@ -37,8 +36,8 @@ KNOWN: dict[str, KnownUpstream] = {
 LARGEST_OFFSET = max(row.port_offset for row in KNOWN.values())
 
 
-# Image references never carry these names: a client normalises them all to docker.io, so a mirror
-# under one of them would never be asked.
+# Image references never have these hosts: clients normalise all of them to docker.io, so a mirror
+# under one of them would never be used.
 DOCKER_IO_ALIASES = frozenset(
     {"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"}
 )

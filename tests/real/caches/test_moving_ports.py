@@ -74,7 +74,7 @@ def test_plain_pulumi_says_what_is_in_the_way_before_it_changes_anything(two, em
     configure(two, embedded_upstream, {"docker.io": BASE_PORT, "ghcr.io": OTHER})
     holder = f"{NAME}-registry.k8s.io"
     words = (
-        f"Port {OTHER} of 127.0.0.1, for the cache of ghcr.io, is still held by this stack's own "
+        f"Port {OTHER} of 127.0.0.1, for the cache of ghcr.io, is still used by this stack's own "
         f"container {holder}"
     )
     shown = two.make("preview", STACK)

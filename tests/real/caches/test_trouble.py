@@ -274,7 +274,7 @@ def test_mistakes_in_the_stack_file_are_all_told_and_nothing_is_created(stack):
 def test_a_key_that_stands_twice_and_a_file_that_is_no_yaml_are_refused(stack):
     path = stack.path / "stacks" / "Pulumi.broken.yaml"
     for text, reason in (
-        ("config:\n  talos-cache:prefix: a\n  talos-cache:prefix: b\n", "stands twice (line 3)"),
+        ("config:\n  talos-cache:prefix: a\n  talos-cache:prefix: b\n", "appears twice (line 3)"),
         ("config: [\n", "not readable as YAML"),
         ("config: 3\n", "must be a mapping"),
     ):

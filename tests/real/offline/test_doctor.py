@@ -92,8 +92,8 @@ def test_a_stack_that_is_well(up, embedded_upstream):
         "Docker",
         *("cache of docker.io", "cache of ghcr.io", "cache of registry.k8s.io"),
     ]
-    assert f"answers at http://127.0.0.1:{BASE_PORT}, holds" in found[1]["text"]
-    assert "holds 0.0 MB" not in found[1]["text"]
+    assert f"answers at http://127.0.0.1:{BASE_PORT}, contains" in found[1]["text"]
+    assert "contains 0.0 MB" not in found[1]["text"]
     assert found[1]["text"].endswith(f"its upstream {embedded_upstream.url} answers")
     printed = doctor(up, status=0)
     assert printed.splitlines()[-1] == "4 ok, 0 warnings, 0 problems"
@@ -107,7 +107,7 @@ def started(up, name):
 def test_a_stopped_cache_is_back_with_what_is_told(up):
     up.client.api.stop(DOCKER_IO, timeout=1)
     text, fix = problem(up)
-    assert text.startswith(f"{DOCKER_IO} does not run: exited, status")
+    assert text.startswith(f"{DOCKER_IO} is not running: exited, exit status")
     mend(up, fix)
 
 
@@ -122,7 +122,7 @@ def test_a_cache_that_does_not_answer_is_back_with_what_is_told(up):
     process = registry_of(up)
     os.kill(process, signal.SIGSTOP)
     text, fix = problem(up)
-    assert text == f"it runs, but at http://127.0.0.1:{BASE_PORT} nothing answers within 3 s"
+    assert text == f"it is running, but at http://127.0.0.1:{BASE_PORT} nothing answers within 3 s"
     # A process that is stopped hears of its end only then.
     threading.Timer(1, os.kill, (process, signal.SIGCONT)).start()
     mend(up, fix)
@@ -141,7 +141,7 @@ def test_a_cache_that_has_ended_by_itself_is_a_warning(up):
     assert wait_for_answer(f"http://127.0.0.1:{BASE_PORT}", 20) is None
     [(about, text)] = only(findings(up, status=0), "warning")
     assert about == "cache of docker.io"
-    assert text == "it has ended by itself once, and was started again"
+    assert text == "it has exited unexpectedly once, and was restarted"
     up.client.api.restart(DOCKER_IO, timeout=1)
 
 
@@ -163,13 +163,13 @@ def test_a_cache_that_ends_again_and_again(up):
         text, fix = problem(up)
         # It may be looked at in the moment in which it runs.
         assert re.fullmatch(
-            f"{DOCKER_IO} ends again and again \\(started [0-9]+ times(, status 3)?\\)", text
+            f"{DOCKER_IO} keeps exiting \\(restarted [0-9]+ times(, exit status 3)?\\)", text
         )
         assert fix == f"docker logs --tail 20 {DOCKER_IO}"
     finally:
         crashing.remove(force=True, v=True)
     text, fix = problem(up)
-    assert text.startswith(f"its container {DOCKER_IO} is not there; its volume is, with ")
+    assert text.startswith(f"its container {DOCKER_IO} is missing; its volume is there, with ")
     mend(up, fix)
 
 

@@ -337,6 +337,6 @@ def test_the_doctor_tells_of_a_disk_that_is_almost_full(up):
         for about in ("cache of quay.io", "cache of docker.io")
     )
     assert of_quay["state"] == "warning", of_quay
-    room = re.fullmatch(r"its disk has room for ([\d.]+) MB more: .*", of_quay["text"])
+    room = re.fullmatch(r"its disk has only ([\d.]+) MB left: .*", of_quay["text"])
     assert 1 < float(room[1]) < (ROOM - 10_000_000) / 1e6
     assert "its disk" not in of_docker["text"], "it has another disk"

@@ -541,7 +541,7 @@ def wait_for(host):
 
 
 REFUSED = (
-    (("--to", "lots"), "--to 'lots': a size is a number and a unit: write it as in 20GB"),
+    (("--to", "lots"), "--to 'lots': a size is a number and a unit, such as 20GB"),
     (("--to", "20"), "--to '20': a size is a number and a unit"),
     (("--to", "1GB", "--keep", "nowhere.txt"), "the list nowhere.txt can't be read"),
     (("--to", "1GB", "--keep", "/dev/null"), "at least one image"),

@@ -184,7 +184,7 @@ def test_an_upstream_that_once_wants_a_login(caches, upstream, tmp_path):
 
 
 def test_an_upstream_by_its_address_that_swallows_packets(caches, upstream, tmp_path):
-    says = "does not answer it"
+    says = "doesn't answer it"
     prove(caches, tmp_path, upstream.swallow, AWAY, uncached=TAGS + 4, doctor_says=says)
 
 

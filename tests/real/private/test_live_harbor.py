@@ -257,7 +257,7 @@ def cold_image_comes_by_warm(up, laptop, double, embedded_upstream):
     embedded_upstream.push(COLD)
     size = sum(len(blob.content) for blob in COLD.blobs)
     said = up.make("preview", laptop)
-    assert "docker.io: with a proxy cache of Harbor's below pathPrefix" in said.stdout + said.stderr
+    assert "docker.io: if pathPrefix leads to a proxy cache" in said.stdout + said.stderr
     with pytest.raises(PullError):
         pull(f"http://127.0.0.1:{PORT + 200}/proxy-docker.io", COLD, by_digest=False)
     (up.path / "cold.txt").write_text(f"{COLD.reference}\n")

@@ -109,7 +109,7 @@ def test_a_cache_that_is_gone_is_told_for_every_node_that_asks_it(up):
     up.checkout.client.api.stop(DOCKER_IO, timeout=1)
     told = problems(doctor(up, status=1))
     text = (
-        f"its mirror of docker.io points to {endpoint}, and there nothing answers (Connection "
+        f"its mirror of docker.io points to {endpoint}, but nothing answers (Connection "
         "refused): every pull from docker.io goes to the upstream"
     )
     for node in NODES:
@@ -146,12 +146,12 @@ def test_a_mirror_set_by_hand_that_swallows_packets_is_taken_out_by_the_line_tol
     found = doctor(up, status=1)
     assert found[about(CONTROL_PLANE)][0]["state"] == "ok"
     told = {text: fix for of, text, fix in problems(found) if of == about(WORKER)}
-    silent = f"{black_hole}, and there nothing answers within 3 s"
+    silent = f"{black_hole}, but nothing answers within 3 s"
     assert set(told) == {
         f"its mirror of {FOREIGN} points to {silent}: every request of a pull waits 30 s, and "
-        f"pulls from {FOREIGN} fail, for skipFallback forbids to ask the upstream",
-        f"its mirror of ghcr.io points to {silent}: it is asked for what the endpoints before it "
-        "do not have, and then each request waits 30 s",
+        f"pulls from {FOREIGN} fail, because skipFallback rules out the upstream",
+        f"its mirror of ghcr.io points to {silent}: nodes try it for what the endpoints before it "
+        "don't have, and then each request waits 30 s",
     }
     for fix in told.values():
         up.checkout.run("sh", "-c", fix, env=up.shell)
@@ -171,7 +171,7 @@ def test_a_cache_that_a_nodes_network_keeps_away_is_not_mended_by_an_up(up):
         subprocess.run([*iptables, "--delete", *rule], check=True)
     assert of == about(WORKER)
     assert text.endswith("every request of a pull waits 30 s before it goes to the upstream")
-    assert fix.startswith("it answers this machine, so something keeps the node from it")
+    assert fix.startswith("it answers this machine, so something blocks the node")
 
 
 @dataclass

@@ -203,7 +203,7 @@ NAME = "registry-docker.io"
 def test_a_command_on_volumes_stops_before_those_of_others(states, docker):
     whose.refuse_others("mine", [NAME])
     docker.add("1", NAME, OLD)
-    with pytest.raises(OpsError, match=r"nothing was done:\n.*its state does not know it"):
+    with pytest.raises(OpsError, match=r"nothing was done:\n.*not in its state"):
         whose.refuse_others("mine", [NAME])
     write_state(states, "mine", resource("1", NAME, OLD))
     whose.refuse_others("mine", [NAME])
@@ -269,7 +269,7 @@ def test_a_port_of_another_stack_is_reported_once(docker):
     docker.add("1", "two-docker.io", OLD, [("0.0.0.0", 5000)])
     docker.add("2", "two-ghcr.io", OLD, [("127.0.0.1", 7000)])
     [text] = ops_preflight.conflicts(ops_preflight.look(), PLANS, Recorded(), US)
-    assert text.startswith("two-docker.io has the ports that the stack 'mine' wants")
+    assert text.startswith("two-docker.io has ports that the stack 'mine' needs")
 
 
 def test_what_no_stack_made_is_reported_with_what_removes_it(docker):

@@ -1,4 +1,4 @@
-"""Stack files as the tests read them, and the whole way from one to its plan."""
+"""Stack files for the tests, and the whole way from one to its plan."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ STACKS = ROOT / "tests/fixtures/stacks"
 VALID = sorted((STACKS / "valid").glob("*.yaml"))
 INVALID = sorted((STACKS / "invalid").glob("*.yaml"))
 GATEWAY = "172.17.0.1"
-# The files that patches of the tests' stacks name; any other one holds ANY_PATCH.
+# The patch files of the tests' stacks; any other one contains ANY_PATCH.
 PATCH_FILES = {
     str(path.relative_to(STACKS)): path.read_text() for path in (STACKS / "patches").iterdir()
 }
@@ -29,7 +29,7 @@ ROBOT_SECRET = "R0botSecret"
 
 @dataclass(frozen=True)
 class Planned:
-    """All that the pure part of the program makes of a stack file."""
+    """Everything that the pure part of the program makes of a stack file."""
 
     settings: Settings
     where: Addressing
@@ -48,41 +48,41 @@ def config_of(path):
 
 
 def as_the_engine_hands_it_over(config):
-    """Every value is text: text as it stands, the rest as JSON."""
+    """Every value is text: text as it is, the rest as JSON."""
     return {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()
     }
 
 
 def patch_files(settings):
-    """What the files hold that the stack's patches, and its lists of images, name."""
+    """The contents of the stack's patch files and image lists."""
     patches = [patch for each in settings.clusters for patch in each.patches]
     lists = {each.warm_file: ANY_LIST for each in settings.clusters if each.warm_file}
     return lists | {p.file: PATCH_FILES.get(p.file, ANY_PATCH) for p in patches if p.file}
 
 
 def pem(name):
-    """Text that looks like a certificate from afar, which is all that `plan` looks at."""
+    """Text that looks enough like a certificate for `plan`."""
     return f"-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n"
 
 
 def certificate_texts(settings):
-    """What the files hold that should hold a certificate, or a key."""
+    """The contents of the certificate and key files."""
     texts = {path: pem(path) for path in tls.files(settings)}
     key = settings.cache.key_file
     return texts | {key: f"the secret key in {key}"} if key else texts
 
 
-# What a stack that brings no certificate makes for itself.
+# What a stack without a certificate generates.
 MADE = ServerCertificate(
     certificate=pem("made here"), key="a secret key made here", ca=pem("the stack's own CA")
 )
 
 
 def server_certificate(settings):
-    """What the caches answer with; None without TLS."""
-    given = tls.given(settings, certificate_texts(settings))
-    return given or (MADE if settings.cache.tls else None)
+    """The caches' certificate; None without TLS."""
+    configured = tls.given(settings, certificate_texts(settings))
+    return configured or (MADE if settings.cache.tls else None)
 
 
 def planned(config):
@@ -94,7 +94,7 @@ def planned(config):
 
 
 def facts_for(settings):
-    """What the program would know of the machine: every file there, all secrets made."""
+    """What the program would know of the machine: every file exists, all secrets are generated."""
     return Facts(
         identity="dev-0123456789ab",
         files=certificate_texts(settings) | patch_files(settings),

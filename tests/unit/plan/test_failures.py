@@ -1,8 +1,8 @@
-"""What is told at the end of a run that failed; the texts are the official plugins' own."""
+"""The message at the end of a failed run; the errors are the official plugins' own."""
 
 import pytest
 
-from plan.failures import LAST_LINES, Failure, found, report
+from plan.failures import LAST_LINES, OTHERWISE, Failure, found, report
 
 AGAIN = "make up STACK=docker"
 URN = "urn:pulumi:docker::talos-cache::talos-cache:index:CacheSet$docker:index/"
@@ -36,7 +36,7 @@ def told(*events, interrupted=False):
     return report("up", AGAIN, events, interrupted=interrupted)
 
 
-def test_one_error_of_many_resources_is_told_once_with_their_names():
+def test_one_error_of_many_resources_is_shown_once_with_their_names():
     names = ["docker-io", "quay-io", "ghcr-io", "gcr-io", "k8s"]
     events = [error(NO_DOCKER, container(name)) for name in names]
     assert told(*events, error("update failed")).splitlines() == [
@@ -46,7 +46,7 @@ def test_one_error_of_many_resources_is_told_once_with_their_names():
     ]
 
 
-def test_what_the_provider_tells_twice_in_its_wrappings_is_one_error():
+def test_what_the_provider_reports_in_different_wrappers_is_one_error():
     logged = f"  sdk-v2/provider2.go:571: sdk.helper_schema: {NO_IMAGE}: provider=docker@5.2.0"
     listed = f"1 error occurred:\n\t* {NO_IMAGE}\n\n"
     created = f"1 error occurred:\n\t* creating {IMAGE}: 1 error occurred:\n\t* {NO_IMAGE}"
@@ -55,7 +55,7 @@ def test_what_the_provider_tells_twice_in_its_wrappings_is_one_error():
 
 
 def test_on_a_terminal_the_engine_marks_colours():
-    """As it wrote them where its output was a terminal (3.259.0)."""
+    """As written when the output was a terminal (3.259.0)."""
     logged = f"  sdk-v2/provider2.go:571: sdk.helper_schema: {NO_IMAGE}: provider=docker@5.2.0"
     events = [
         error(f"<{{%reset%}}>{text}<{{%reset%}}>", urn)
@@ -85,8 +85,8 @@ def test_different_errors_stay_in_their_order():
         ("dial unix /var/run/docker.sock: connect: permission denied", "group docker"),
         ("dial unix /run/other.sock: connect: permission denied", "group docker"),
         ("Permission denied: '/home/me/talos-cache/docker-cluster/owner.json'", "continue with: "),
-        ("Bind for 127.0.0.1:5000 failed: port is already allocated", "names the owner"),
-        ("write /var/lib/docker/x: no space left on device", "Make room"),
+        ("Bind for 127.0.0.1:5000 failed: port is already allocated", "took a port"),
+        ("write /var/lib/docker/x: no space left on device", "The disk is full"),
         (NO_FIRMWARE, "apt-get install ovmf"),
         ("error pulling image: toomanyrequests: You have reached", "docker login"),
         (NO_IMAGE, "talos-cache:cache.image"),
@@ -99,20 +99,19 @@ def test_each_error_comes_with_what_to_do(message, remedy):
     assert last.endswith(AGAIN)
 
 
-def test_the_same_remedy_is_told_once():
-    said = told(error("exit status 1", IMAGE), error("exit status 2", IMAGE))
-    assert said.count(AGAIN) == 1
+def test_the_same_remedy_is_shown_once():
+    assert told(error("exit status 1", IMAGE), error("exit status 2", IMAGE)).count(AGAIN) == 1
 
 
 @pytest.mark.parametrize("urn", ["", STACK], ids=["of no resource", "of the stack"])
-def test_the_programs_own_words_stand_as_they_are(urn):
-    words = "Nothing was changed:\nThe container registry-docker.io already exists. Remove it."
+def test_the_programs_own_message_is_shown_as_it_is(urn):
+    message = "Nothing was changed:\nThe container registry-docker.io already exists. Remove it."
     noise = "an unhandled error occurred: program exited with non-zero exit code: 1"
-    events = (error(words, urn), error(noise), error("update failed"))
-    assert told(*events) == f"up failed:\n{words}"
+    events = (error(message, urn), error(noise), error("update failed"))
+    assert told(*events) == f"up failed:\n{message}"
 
 
-def test_warnings_debug_lines_and_other_events_are_none():
+def test_warnings_debug_lines_and_other_events_are_not_errors():
     events = (
         error("using pulumi-resource-docker from $PATH", severity="warning"),
         error("[DEBUG] no such thing", IMAGE, severity="debug"),
@@ -125,23 +124,21 @@ def test_warnings_debug_lines_and_other_events_are_none():
 
 def test_of_a_long_text_the_beginning_and_the_end_are_shown():
     lines = [f"line {number}" for number in range(40)]
-    said = told(error("\n".join(lines), IMAGE)).splitlines()
-    shown = [line.strip() for line in said[2:-1]]
-    assert said[1] == "  caches-image: line 0"
-    assert shown == ["line 1", "... (28 lines are above)", *lines[-LAST_LINES:]]
+    report_lines = told(error("\n".join(lines), IMAGE)).splitlines()
+    shown = [line.strip() for line in report_lines[2:-1]]
+    assert report_lines[1] == "  caches-image: line 0"
+    assert shown == ["line 1", "... (28 more lines above)", *lines[-LAST_LINES:]]
 
 
-def test_an_interrupted_run_says_so_and_how_it_goes_on():
-    assert told(error("update canceled"), interrupted=True).splitlines() == [
-        "up was interrupted:",
-        f"What was done is kept. When the cause is fixed, continue with: {AGAIN}",
-    ]
-    said = told(error("no space left on device", IMAGE), interrupted=True)
-    assert "caches-image: no space left on device" in said
-    assert said.endswith(f"continue with: {AGAIN}")
+def test_an_interrupted_run_says_so_and_how_to_continue():
+    first, last = told(error("update canceled"), interrupted=True).splitlines()
+    assert first == "up was interrupted:"
+    text = told(error("no space left on device", IMAGE), interrupted=True)
+    assert "caches-image: no space left on device" in text
+    assert last == text.splitlines()[-1] == OTHERWISE.format(again=AGAIN)
 
 
-def test_the_image_of_a_node_is_not_that_of_the_caches():
+def test_a_node_image_is_not_the_caches_image():
     text = "the node image talos:v1.13.99 can't be pulled through its cache: manifest unknown"
     *_, last = told(error(text, f"{URN}command:local:Command::dev")).splitlines()
     assert "cache.image" not in last

@@ -1,4 +1,4 @@
-"""Ports of this machine: who wants which, and who still has it."""
+"""Ports of this machine: what needs them, and what still has them."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_an_exposed_port_is_on_loopback_unless_it_says_otherwise(item, wanted):
         (port(80, "::1"), port(80, "::"), True),
     ],
 )
-def test_two_clash_where_only_one_can_be_had(one, other, clash):
+def test_two_clash_if_they_can_not_be_published_together(one, other, clash):
     assert one.clashes(other) == clash
     assert other.clashes(one) == clash
 
@@ -53,10 +53,8 @@ def test_a_port_of_a_cache_is_not_exposed_too():
     found = told({"exposedPorts": ["5001:80/tcp", "5002:80/tcp", "5002:80/udp"]})
     assert list(found) == ["cluster.exposedPorts[1]"]
     problem = found["cluster.exposedPorts[1]"]
-    assert (problem.found, problem.rule) == (
-        '"5002:80/tcp"',
-        "the cache of quay.io has that port of this machine",
-    )
+    assert problem.found == '"5002:80/tcp"'
+    assert "the cache of quay.io" in problem.rule
 
 
 def test_a_cache_has_its_port_on_the_bridge_too():
@@ -73,19 +71,17 @@ def test_two_clusters_do_not_expose_one_port_nor_one_cluster_twice():
         {"name": "two", "cidr": "10.6.0.0/24", "exposedPorts": ["0.0.0.0:8080:80/tcp"]},
     ]
     found = told(clusters)
-    assert {path: problem.rule.partition(" has")[0] for path, problem in found.items()} == {
-        "cluster[0].exposedPorts[1]": "cluster[0].exposedPorts[0]",
-        "cluster[1].exposedPorts[0]": "cluster[0].exposedPorts[0]",
-    }
+    assert list(found) == ["cluster[0].exposedPorts[1]", "cluster[1].exposedPorts[0]"]
+    assert all("cluster[0].exposedPorts[0]" in problem.rule for problem in found.values())
 
 
-def test_free_ports_are_no_mistake():
+def test_free_ports_are_accepted():
     ports = ["8080:80/tcp", "8080:80/udp", "127.0.0.2:5000:80/tcp"]
     assert planned({"cluster": {"exposedPorts": ports}}).clusters
 
 
 def moved(held, logical=None, **config):
-    """What moves; containers have the default prefix, but for the names given as logical ones."""
+    """What moves; containers have the default prefix, except for those with a name in `logical`."""
     plan = planned({"upstreams": UPSTREAMS, **config})
     names = {name: f"{slug(name.removeprefix('registry-'))}-container" for name in held}
     names |= logical or {}
@@ -100,18 +96,18 @@ def moved(held, logical=None, **config):
 AS_THEY_ARE = {"registry-docker.io": [5000], "registry-quay.io": [5002]}
 
 
-def test_nothing_moves_where_every_cache_keeps_its_port():
+def test_nothing_moves_if_every_cache_keeps_its_port():
     assert moved(AS_THEY_ARE) == set()
     assert moved({}) == set()
 
 
-def test_a_cache_that_goes_gives_its_port_up():
+def test_a_cache_that_is_removed_frees_its_port():
     held = {**AS_THEY_ARE, "registry-old.example.com": [5010]}
     upstreams = {**UPSTREAMS, "new.example.com": {"remoteUrl": "https://new", "port": 5010}}
     assert moved(held, upstreams=upstreams) == {
         ("registry-old.example.com", 5010, "the cache of new.example.com")
     }
-    assert moved(held) == set(), "while nobody wants its port it goes like any other"
+    assert moved(held) == set(), "if nothing needs its port it is removed like any other"
 
 
 def test_two_caches_that_swap_their_ports():
@@ -129,20 +125,20 @@ def test_a_cache_whose_name_changes_with_the_prefix_is_still_itself():
         assert moved({name: [5000]}, {name: "docker-io-container"}, prefix=now) == set()
 
 
-def test_where_the_state_tells_no_name_the_containers_own_has_to_do():
+def test_without_a_logical_name_the_containers_own_name_counts():
     held = {"registry-docker.io": [5000], "registry-gcr.io": [5002]}
     assert moved(held, dict.fromkeys(held, "")) == {
         ("registry-gcr.io", 5002, "the cache of quay.io")
     }
 
 
-def test_a_host_whose_name_ends_like_anothers_is_another():
+def test_a_host_that_ends_like_another_is_not_the_same():
     assert moved({"registry-my-docker.io": [5000]}) == {
         ("registry-my-docker.io", 5000, "the cache of docker.io")
     }
 
 
-def test_a_cluster_may_get_the_port_of_a_cache_that_goes():
+def test_a_cluster_may_get_the_port_of_a_cache_that_is_removed():
     held = {"registry-docker.io": [5000], "registry-gcr.io": [5003]}
     assert moved(held, cluster={"name": "dev", "exposedPorts": ["5003:80/tcp"]}) == {
         ("registry-gcr.io", 5003, "the cluster dev")
@@ -155,9 +151,6 @@ def test_a_move_says_what_to_do():
         planned({"upstreams": {"docker.io": {}}}).caches,
         (),
     )
-    assert str(move) == (
-        "Port 5000 of 127.0.0.1, for the cache of docker.io, is still held by this stack's own "
-        "container registry-old. make up removes it first; with plain pulumi: docker rm -f "
-        "registry-old, then up again (the images in its volume stay)"
-    )
+    assert str(move).startswith("Port 5000 of 127.0.0.1, for the cache of docker.io, is ")
+    assert "docker rm -f registry-old, then up again" in str(move)
     assert str(port(53, protocol=UDP)) == "Port 53/udp of 127.0.0.1"

@@ -1,4 +1,4 @@
-"""Whose caches are: by what a state knows, and in the words that a user reads."""
+"""Who owns a cache: what a state knows, and the messages that users read."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def test_a_state_knows_its_containers_by_their_ids():
     assert (state.identity, state.born) == ("", "docker")
 
 
-def test_a_state_tells_the_logical_names_of_its_containers():
+def test_a_state_has_the_logical_names_of_its_containers():
     kind, outputs = container("c0ffee", "registry-docker.io", OLD)
     urn = (
         "urn:pulumi:docker::talos-cache::a$b$docker:index/container:Container::docker-io-container"
@@ -44,11 +44,13 @@ def test_a_state_tells_the_logical_names_of_its_containers():
     assert recorded([(kind, {**outputs, "urn": urn})]).logical == {"c0ffee": "docker-io-container"}
 
 
-def test_a_container_whose_id_the_state_does_not_tell_goes_by_its_name():
+def test_a_container_whose_id_the_state_does_not_have_is_known_by_its_name():
     state = recorded([container("", "registry-docker.io", OLD)])
     assert state.knows("any", "registry-docker.io", OLD)
     assert not state.knows("any", "registry-quay.io", OLD)
-    assert not state.knows("any", "registry-docker.io", US.labels), "made since, by another"
+    assert not state.knows("any", "registry-docker.io", US.labels), (
+        "created later, by another stack"
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,30 +65,30 @@ def test_a_container_whose_id_the_state_does_not_tell_goes_by_its_name():
         ([command(TALOS_CACHE_WARM="{}"), (COMMAND_TYPE, {})], "", ""),
     ],
 )
-def test_who_a_state_is_stands_in_what_it_has_made(resources, identity, born):
+def test_a_states_identity_is_in_what_it_has_created(resources, identity, born):
     state = recorded(resources)
     assert (state.identity, state.born) == (identity, born)
 
 
-def test_a_state_knows_the_clusters_that_it_has_made():
+def test_a_state_knows_the_clusters_that_it_has_created():
     made = command(TALOS_CACHE_STACK="mine", TALOS_CACHE_CLUSTER='{"name": "dev"}')
     warm = command(TALOS_CACHE_CLUSTER='{"name": "warmed"}')
     assert recorded([made, warm]).clusters == {"dev"}
 
 
-def test_a_state_knows_the_volumes_that_it_has_made():
+def test_a_state_knows_the_volumes_that_it_has_created():
     resources = [(VOLUME_TYPE, {"name": "registry-quay.io"}), container("1", "registry-gcr.io", {})]
     assert recorded(resources).volumes == {"registry-quay.io"}
 
 
-def test_what_containers_say_is_read_back_as_it_was_said():
+def test_labels_are_read_back_as_they_were_written():
     assert ownership.owner(US.labels) == US
     assert ownership.owner(OLD) == Owner(stack="docker")
     assert ownership.owner({"talos-cache.stack": "docker"}) is None
     assert ownership.owner({"talos-cache.project": "talos-cache"}) is None, "a tool's own"
 
 
-def test_an_identity_is_a_name_and_what_tells_it_from_others():
+def test_an_identity_is_a_name_and_digits():
     assert ownership.parts("my-stack-0123456789ab") == ("my-stack", "0123456789ab")
 
 
@@ -96,55 +98,52 @@ def told(other, *names, by_name=True):
     return text
 
 
-def test_all_of_one_owner_is_told_in_one_text_with_the_ways_on():
+def test_one_owner_has_one_message_with_all_options():
     elsewhere = Owner(stack="docker", identity="docker-ff", checkout="host:/home/you/cache")
     text = told(elsewhere, *(f"registry-{letter}" for letter in "hgfedcba"))
-    assert text == (
-        "registry-a, registry-b, registry-c, registry-d, registry-e, registry-f and 2 more have "
-        "the names that the stack 'docker' wants, and its state does not know them.\n"
-        "They belong to the stack 'docker' of the checkout /home/you/cache. Either\n"
-        "  - go on there, with the state that knows them\n"
-        "  - take them over, on purpose: make adopt STACK=docker (it removes these containers; "
-        "the images stay in their volumes, and the next make up serves them again)\n"
-        "  - give this stack a talos-cache:prefix and a talos-cache:basePort of its own"
-    )
+    names, owner, there, adopt, elsewhere = text.splitlines()
+    assert names.startswith("registry-a, registry-b, ")
+    assert "registry-f and 2 more have names" in names
+    assert owner.startswith("They belong to the stack 'docker' of the checkout /home/you/cache")
+    assert "the state" in there
+    assert "make adopt STACK=docker" in adopt
+    assert "talos-cache:prefix" in elsewhere
 
 
 def test_ports_alone_cant_be_taken_over():
     text = told(Owner(stack="alice", checkout=US.checkout), "alice-a", by_name=False)
-    assert text.startswith(
-        "alice-a has the ports that the stack 'docker' wants, and its state does not know it.\n"
-        "It belongs to the stack 'alice' of this checkout. Either\n"
-        "  - go on with that stack, or take it down first: make down STACK=alice\n"
-        "  - give this stack"
-    )
+    ports, owner, down, elsewhere = text.splitlines()
+    assert ports.startswith("alice-a has ports")
+    assert owner.startswith("It belongs to the stack 'alice' of this checkout")
+    assert "make down STACK=alice" in down
+    assert "talos-cache:basePort" in elsewhere
 
 
 @pytest.mark.parametrize(
     ("other", "whose", "way"),
     [
-        (US, "this very stack (docker-0123456789ab): a killed run left it", "make up STACK=docker"),
+        (US, "this stack itself (docker-0123456789ab)", "make up STACK=docker"),
         (
             Owner(stack="docker", identity="docker-ff", checkout=US.checkout),
-            "the stack 'docker' of this checkout, with its state in another place than now",
-            "go on there",
+            "the stack 'docker' of this checkout, with its state in another place",
+            "continue there",
         ),
         (
             Owner(stack="docker", identity="docker-ff", checkout="other:/home/me/cache"),
             "the stack 'docker' of the checkout /home/me/cache on other",
-            "go on there",
+            "continue there",
         ),
-        (Owner(stack="docker"), "a stack 'docker' with another state", "go on there"),
+        (Owner(stack="docker"), "a stack 'docker' with another state", "continue there"),
         (Owner(stack="bob"), "the stack 'bob' of this project", "make down STACK=bob"),
     ],
 )
-def test_whose_it_is_is_told_as_far_as_it_is_known(other, whose, way):
+def test_the_owner_is_described_as_far_as_it_is_known(other, whose, way):
     text = told(other)
     assert f"It belongs to {whose}" in text
     assert way in text.splitlines()[2]
 
 
-def test_two_owners_are_two_texts_and_none_is_none():
+def test_every_owner_has_one_message():
     taken = [
         Taken(name=name, owner=Owner(stack=name), by_name=True) for name in ("alice", "bob", "bob")
     ]

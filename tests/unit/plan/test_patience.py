@@ -1,4 +1,4 @@
-"""Which refusals are worth a second try, and how long is waited for it."""
+"""Which errors are worth a retry, and how long to wait for it."""
 
 from datetime import datetime, timezone
 
@@ -10,7 +10,7 @@ NOW = datetime(2026, 11, 27, 8, 0, tzinfo=timezone.utc)
 
 
 @pytest.mark.parametrize(
-    ("status", "words"),
+    ("status", "message"),
     [
         (429, "too many requests"),
         (502, ""),
@@ -20,12 +20,12 @@ NOW = datetime(2026, 11, 27, 8, 0, tzinfo=timezone.utc)
         (500, "unknown error: error parsing HTTP 429 response body: unexpected end of JSON input"),
     ],
 )
-def test_a_busy_upstream_is_asked_again(status, words):
-    assert patience.is_temporary(status, words)
+def test_a_busy_upstream_is_retried(status, message):
+    assert patience.is_temporary(status, message)
 
 
 @pytest.mark.parametrize(
-    ("status", "words"),
+    ("status", "message"),
     [
         (0, "the connection was refused"),
         (401, "authentication required"),
@@ -36,8 +36,8 @@ def test_a_busy_upstream_is_asked_again(status, words):
         (500, "unknown error: error parsing HTTP 404 response body: unexpected end of JSON input"),
     ],
 )
-def test_what_would_be_the_same_again_is_not(status, words):
-    assert not patience.is_temporary(status, words)
+def test_a_lasting_error_is_not_retried(status, message):
+    assert not patience.is_temporary(status, message)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_a_retry_after_is_seconds_or_a_date(header, seconds):
     assert patience.asked_seconds(header, NOW) == seconds
 
 
-def test_what_an_upstream_asks_for_is_waited_for_or_not_at_all():
+def test_the_delay_that_an_upstream_asks_for_is_kept_or_not_waited_for():
     assert patience.pause(5, 70.0, 300.0) == 70
     assert patience.pause(0, 301.0, 300.0) is None
 
 
 @pytest.mark.parametrize("asked", [None, 0.0])
-def test_without_a_wish_every_pause_is_twice_the_last_and_they_end(asked):
+def test_otherwise_every_pause_is_twice_the_last_until_the_limit(asked):
     left, pauses = patience.TOTAL_SECONDS, []
     while (seconds := patience.pause(len(pauses), asked, left)) is not None:
         pauses.append(seconds)
@@ -78,7 +78,7 @@ def test_without_a_wish_every_pause_is_twice_the_last_and_they_end(asked):
 
 
 @pytest.mark.parametrize(
-    ("words", "hours"),
+    ("message", "hours"),
     [
         # Docker Hub, today and before.
         (
@@ -91,5 +91,5 @@ def test_without_a_wish_every_pause_is_twice_the_last_and_they_end(asked):
         ("retry-after: 612µs, allowed: 44000/minute", False),
     ],
 )
-def test_a_limit_of_so_many_pulls_in_hours_is_told_by_its_words(words, hours):
-    assert patience.lasts_for_hours(words) is hours
+def test_a_limit_on_pulls_over_hours_is_known_by_its_message(message, hours):
+    assert patience.lasts_for_hours(message) is hours

@@ -1,4 +1,4 @@
-"""What holds for any stack file, right or wrong."""
+"""What is true for any stack file, right or wrong."""
 
 import datetime
 import json
@@ -28,7 +28,7 @@ BEHIND_HARBOR = {"backend": "harbor", "harbor": {"url": "https://harbor.example.
 DOCKER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
-# Numbers may be addresses, and some of them are the cache's own.
+# Numbers may be addresses, and some of them are loopback.
 names = st.lists(labels, min_size=1, max_size=4).map(".".join).filter(lambda n: not is_loopback(n))
 own_hosts = st.one_of(
     names, st.tuples(names, st.integers(1, 65535)).map(lambda pair: f"{pair[0]}:{pair[1]}")
@@ -40,7 +40,7 @@ flags = st.fixed_dictionaries(
 
 @st.composite
 def upstreams(draw):
-    """Any valid value of `upstreams`: known ones by themselves, others with URL and port."""
+    """Any valid value of `upstreams`: built-in ones alone, others with URL and port."""
     known = {host: draw(flags) for host in draw(st.sets(st.sampled_from(sorted(KNOWN))))}
     others = draw(st.lists(own_hosts, max_size=5, unique_by=slug))
     taken = {slug(host) for host in known}
@@ -70,19 +70,19 @@ def ports_of(config):
 
 @modestly
 @given(upstreams())
-def test_ports_are_unique_and_stay_when_an_upstream_goes(config):
+def test_ports_are_unique_and_stay_if_an_upstream_is_removed(config):
     before = ports_of(config)
     assert len(set(before.values())) == len(before)
     for host in config if len(config) > 1 else ():
         rest = {other: value for other, value in config.items() if other != host}
         assert ports_of(rest) == {other: before[other] for other in rest}, (
-            "a port that moves replaces a container that did not change"
+            "another port would replace a container that is otherwise the same"
         )
 
 
 @modestly
 @given(upstreams(), st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}", fullmatch=True))
-def test_names_are_unique_and_such_as_docker_takes(config, prefix):
+def test_names_are_unique_and_valid_for_docker(config, prefix):
     plans = planned({"upstreams": config, "prefix": prefix}).caches
     assert len({plan.name for plan in plans}) == len(plans)
     assert len({plan.slug for plan in plans}) == len(plans)
@@ -140,7 +140,7 @@ def test_the_engine_and_the_file_say_the_same(config):
 
 
 class Huge(int):
-    """A number that Python refuses to write down, but for hypothesis, which shows what it draws."""
+    """A number that Python can't print; hypothesis needs a repr for what it draws."""
 
     __str__ = int.__repr__
 
@@ -150,7 +150,7 @@ class Huge(int):
 
 HUGE = Huge(16**6000)
 
-# Whatever YAML can hold, with keys that are no text, dates, bytes, NaN and numbers without end.
+# Whatever YAML can contain: keys that are not text, dates, bytes, NaN and huge numbers.
 texts = st.one_of(
     st.text(max_size=30),
     st.sampled_from(
@@ -195,13 +195,13 @@ top_keys = sorted({key.split(".")[0] for key in DEFAULTS})
 
 @settings(modestly, max_examples=200)
 @given(st.one_of(st.dictionaries(st.sampled_from(top_keys), values), values))
-def test_whatever_is_wrong_is_told_and_nothing_else_is_raised(config):
+def test_whatever_is_wrong_is_reported_and_nothing_else_is_raised(config):
     told(config)
 
 
 @settings(modestly, max_examples=200)
 @given(st.data())
-def test_a_wrong_value_in_any_known_place_is_told_and_nothing_else_is_raised(data):
+def test_a_wrong_value_of_any_key_is_reported_and_nothing_else_is_raised(data):
     path = data.draw(st.sampled_from(sorted(DEFAULTS)))
     value = data.draw(values)
     for part in reversed(path.split(".")):
@@ -267,7 +267,7 @@ logins = st.fixed_dictionaries({"username": usable_names, "password": secrets})
 
 @modestly
 @given(logins, logins, st.booleans(), st.booleans())
-def test_no_secret_of_a_valid_stack_shows_where_everybody_may_look(cache, upstream, tls, offline):
+def test_no_secret_of_a_valid_stack_is_in_public_places(cache, upstream, tls, offline):
     plan = planned(
         {
             "cache": {"tls": tls},
@@ -278,7 +278,7 @@ def test_no_secret_of_a_valid_stack_shows_where_everybody_may_look(cache, upstre
         }
     )
     (made,) = plan.clusters
-    assert "S3cr3t" in secret_input(made), "the nodes have to know it"
+    assert "S3cr3t" in secret_input(made), "the nodes need it"
     place = Place(program="talosctl", state="state", talosconfig="talosconfig")
     versions = (Version(1, 11, 5), Version(1, 13, 0))
     argv = [create_argv(made.settings, made.mirrors, version, place) for version in versions]
@@ -288,7 +288,7 @@ def test_no_secret_of_a_valid_stack_shows_where_everybody_may_look(cache, upstre
     containers = [(cache.env, cache.name) for cache in plan.caches]
     open_to_all = (environment(made), argv, outputs, files, containers)
     assert "S3cr3t" not in json.dumps(open_to_all)
-    assert "U53r" not in json.dumps(open_to_all), "user names are as secret in the stack"
+    assert "U53r" not in json.dumps(open_to_all), "user names are secrets of the stack too"
     reprs = (plan.settings, plan.where, plan.caches, plan.mirrors, plan.clusters)
     assert "S3cr3t" not in repr(reprs), "tracebacks show reprs"
 

@@ -1,4 +1,4 @@
-"""Who is asked through a forward proxy, by the rules of Go's httpproxy."""
+"""Which requests go through a forward proxy, by the rules of Go's httpproxy."""
 
 import pytest
 
@@ -45,6 +45,6 @@ def test_not_through_the_proxy(url, no_proxy):
     assert not is_used(url, no_proxy)
 
 
-def test_what_is_no_url_is_an_error():
-    with pytest.raises(ValueError, match="no http or https URL"):
+def test_what_is_not_a_url_is_an_error():
+    with pytest.raises(ValueError, match="http or https"):
         is_used("registry.example.com", [])

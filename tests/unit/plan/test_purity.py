@@ -32,10 +32,10 @@ ALLOWED = {
     "urllib",
     "yaml",
 }
-# A shell script ships beside the module, which reads it when it is imported: never in a plan.
+# A shell script ships with the module, which reads it on import, never while planning.
 READS_WHAT_SHIPS = {"upstream_watchdog": {"importlib.resources"}}
 
-# Runs in a process of its own, because what is imported once stays imported.
+# Runs in its own process, because imported modules stay imported.
 PROGRAM = """
 import builtins, importlib, importlib.abc, io, os, socket, subprocess, sys
 
@@ -160,5 +160,5 @@ def test_a_module_of_plan_calls_nothing_that_reads_writes_or_runs(path):
     assert not calls & {"open", "print", "input", "eval", "exec", "__import__"}
 
 
-def test_the_modules_are_found():
+def test_the_modules_exist():
     assert len(MODULES) > 5

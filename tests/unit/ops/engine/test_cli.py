@@ -104,7 +104,7 @@ def test_the_last_lines_of_a_failed_run_are_ours(engine, capfd):
         "",
         "down failed:",
         "  one, two: no room",
-        "What was done is kept. When the cause is fixed, continue with: make down STACK=mine",
+        "What was done is kept. Once the cause is fixed, continue with: make down STACK=mine",
     ]
     called, debug = (here / "called").read_text().splitlines()
     assert called.startswith("destroy --yes --stack mine --event-log /")

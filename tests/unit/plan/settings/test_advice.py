@@ -1,4 +1,4 @@
-"""What a user is told of a stack that is right as it stands."""
+"""What a user should know about a stack without mistakes."""
 
 from plan.advice import build
 from plan.settings.stack import parse
@@ -7,19 +7,19 @@ LOGIN = {"cacheLogin": {"username": "nodes", "password": "hunter2"}}
 TLS = {"cache": {"tls": True}}
 
 
-def told(config):
+def advice(config):
     return build(parse(config))
 
 
-def test_most_stacks_are_told_nothing():
-    assert told({}) == told({"cluster": {}}) == told(TLS) == ()
+def test_most_stacks_need_no_advice():
+    assert advice({}) == advice({"cluster": {}}) == advice(TLS) == ()
 
 
-def test_a_login_that_crosses_the_network_unencrypted_is_told():
-    (sentence,) = told(LOGIN)
+def test_a_login_that_crosses_the_network_unencrypted():
+    (sentence,) = advice(LOGIN)
     assert "cache.tls: true" in sentence
     assert "hunter2" not in sentence
-    assert told({**LOGIN, **TLS}) == ()
+    assert advice({**LOGIN, **TLS}) == ()
 
 
 def behind(**options):
@@ -28,20 +28,19 @@ def behind(**options):
     return {host: {**prefix, **more} for host, more in options.items()}
 
 
-def test_what_does_not_come_at_once_from_below_a_path_is_told():
+def test_images_that_a_harbor_upstream_has_to_store_first():
     upstreams = behind(**{"docker.io": {}, "ghcr.io": {}, "quay.io": {"skipFallback": True}})
-    (sentence,) = told({"upstreams": {**upstreams, "gcr.io": {}}})
-    assert sentence.startswith("docker.io, ghcr.io and quay.io: with a proxy cache of Harbor's")
-    asked = "nodes ask docker.io and ghcr.io directly and pulls of quay.io fail (skipFallback)"
-    assert asked in sentence
-    assert "warm has Harbor store it at once" in sentence
-    assert told({"upstreams": upstreams, "offline": True}) == ()
+    (sentence,) = advice({"upstreams": {**upstreams, "gcr.io": {}}})
+    assert sentence.startswith("docker.io, ghcr.io and quay.io: ")
+    assert "from docker.io and ghcr.io directly and pulls from quay.io fail" in sentence
+    assert "warm" in sentence
+    assert advice({"upstreams": upstreams, "offline": True}) == ()
 
 
 def test_it_says_only_what_is_the_case():
-    (sentence,) = told({"upstreams": behind(**{"docker.io": {}})})
-    assert "until then nodes ask docker.io directly." in sentence
+    (sentence,) = advice({"upstreams": behind(**{"docker.io": {}})})
+    assert "until then nodes pull from docker.io directly." in sentence
     assert "fail" not in sentence
-    (sentence,) = told({"upstreams": behind(**{"docker.io": {"skipFallback": True}})})
-    assert "until then pulls of docker.io fail (skipFallback)." in sentence
+    (sentence,) = advice({"upstreams": behind(**{"docker.io": {"skipFallback": True}})})
+    assert "until then pulls from docker.io fail (skipFallback)." in sentence
     assert "directly" not in sentence

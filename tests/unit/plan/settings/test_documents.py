@@ -1,4 +1,4 @@
-"""What is made of the table of keys is up to date, and says what the program does."""
+"""The documents generated from the table of keys are up to date, and match the program."""
 
 import re
 
@@ -15,18 +15,18 @@ SHIPPED = sorted((ROOT / "stacks").glob("Pulumi.*.yaml"))
 
 
 @pytest.mark.parametrize("path", made(), ids=lambda path: path.name)
-def test_a_document_is_what_the_table_makes(path):
+def test_a_document_is_generated_from_the_table(path):
     assert path.read_text() == made()[path], f"run {COMMAND}"
 
 
 def test_all_defaults_together_are_the_empty_stack():
     declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
     defaults = {key: value["default"] for key, value in declared.items()}
-    assert parse(defaults) == parse({}), "declaring a default has changed what it is"
+    assert parse(defaults) == parse({}), "a declared default differs from the real one"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_shipped_stack_names_the_schema(path):
+def test_a_shipped_stack_refers_to_the_schema(path):
     assert path.read_text().startswith(SCHEMA_LINE)
     assert (path.parent / "schema.json").exists()
 
@@ -46,6 +46,6 @@ def test_a_pattern_matches_the_default_and_the_example(path):
             assert re.fullmatch(key.pattern, text)
 
 
-def test_a_cell_of_the_page_ends_where_it_should():
+def test_no_cell_of_the_page_contains_a_separator():
     rows = [line for line in made()[ROOT / "docs" / "configuration.md"].splitlines() if "`" in line]
     assert {row.count("|") for row in rows if row.startswith("| `")} == {7}

@@ -1,4 +1,4 @@
-"""stacks/schema.json accepts every valid stack file, and refuses what a schema can refuse."""
+"""stacks/schema.json accepts every valid stack file, and rejects what a schema can reject."""
 
 import json
 
@@ -19,7 +19,7 @@ SCHEMA = json.loads((ROOT / "stacks" / "schema.json").read_text())
 VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
 SHIPPED = sorted((ROOT / "stacks").glob("Pulumi.*.yaml"))
 
-# Wrong files that the schema accepts, by what it would have to do to refuse them.
+# Wrong files that the schema accepts, by what it would have to do to reject them.
 BEYOND_A_SCHEMA = {
     # compare one key with another
     "addressing-a-host-name-without-bind-addresses",
@@ -53,7 +53,7 @@ BEYOND_A_SCHEMA = {
     "host-that-is-a-number",
     "key-twice-with-and-without-namespace",
     "port-of-the-table-taken",
-    # calculate with a number in a text
+    # calculate with a number in text
     "cluster-cidr-too-small-for-the-nodes",
     "cluster-cidr-with-host-bits",
     "cluster-exposed-ports-with-a-bad-address",
@@ -65,7 +65,7 @@ BEYOND_A_SCHEMA = {
     # decrypt
     "cache-login-too-long",
     "cache-login-with-a-colon",
-    # read a file, or YAML and JSON in a text, or know Talos's machine config
+    # read a file, or YAML or JSON in text, or know Talos's machine config
     "cluster-patch-file-empty",
     "cluster-patch-no-yaml",
     "cluster-patch-that-mirrors-a-cached-registry",
@@ -80,7 +80,7 @@ BEYOND_A_SCHEMA = {
 
 
 def as_an_editor_reads_it(content):
-    """A stack file with text for keys, and with its secrets as `pulumi config set` leaves them."""
+    """A stack file with text for keys, and with secrets as `pulumi config set` writes them."""
     whole = with_text_for_keys(engine_yaml.load(content))
     for key, value in ((whole or {}).get("config") or {}).items():
         if key.removeprefix(f"{PROJECT}:") in SECRET_KEYS and isinstance(value, dict):
@@ -101,7 +101,7 @@ def encrypted(value, name=""):
     return {ENCRYPTED_KEY: "v1:abc:def"} if is_secret else value
 
 
-def test_the_schema_is_one():
+def test_the_schema_is_valid():
     jsonschema.Draft7Validator.check_schema(SCHEMA)
 
 
@@ -111,12 +111,12 @@ def test_a_valid_stack_file_is_accepted(path):
 
 
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
-def test_a_wrong_stack_file_is_refused_if_a_schema_can_tell(path):
+def test_a_wrong_stack_file_is_rejected_if_a_schema_can_tell(path):
     accepted = VALIDATOR.is_valid(as_an_editor_reads_it(path.read_bytes()))
-    assert accepted == (path.stem in BEYOND_A_SCHEMA), "the list names what the schema can't refuse"
+    assert accepted == (path.stem in BEYOND_A_SCHEMA), "the list has what the schema can't reject"
 
 
-# Right for some keys and wrong for most; the odder spellings are what a pattern may forget.
+# Right for some keys and wrong for most, with odd spellings that a pattern may miss.
 VALUES = (
     *(None, True, "true", 0, 1, 2048, 1.5, "", "0", "1", "1.0", "0.5", "[]", "{}", "A", "a", "a-b"),
     *("local", "delete", "docker-config", "qemu", "auto", "iso", "1.13.0", "v1.13.0-beta.1"),
@@ -128,7 +128,7 @@ VALUES = (
     *(f"a@sha256:{'a' * 64}", f"a.b/c:latest@sha256:{'0' * 64}", "a" * 64, "0" * 64, "robot$a+b"),
     *("1:2/tcp", "10.0.0.1:8080:80/udp", "virtio:1MiB", "nvme:010GiB", {"machine": {}}, {}, []),
 )
-# What a key needs beside it to be right.
+# What a key needs besides it to be right.
 NEEDED = {
     "addressing": {"bindAddresses": ["10.0.0.1"]},
     "cache": {"cache": {"tls": True, "certificate": "@a", "key": "@b"}},
@@ -164,14 +164,14 @@ def stack_with(path, value):
 
 def is_right(config):
     try:
-        # So `config_keys.in_file` hands over a key without a value.
+        # As `config_keys.in_file` hands over a key without a value.
         parse({key: "" if value is None else value for key, value in config.items()})
     except SettingsError:
         return False
     return True
 
 
-def test_every_file_in_the_list_is_there():
+def test_every_file_in_the_list_exists():
     assert {path.stem for path in INVALID} >= BEYOND_A_SCHEMA
 
 
