@@ -65,9 +65,9 @@ def test_what_is_not_loopback(host):
     assert not is_loopback(host)
 
 
-@pytest.mark.parametrize("host", SPELLINGS)
+@pytest.mark.parametrize("host", ["LocalHost", "0x7f.1", "[::ffff:127.0.0.1]"])
 def test_an_upstream_is_never_the_cache_itself(host):
-    url = f"http://[{host}]:5000" if ":" in host else f"http://{host}:5000"
+    url = f"http://{host}:5000"
     with pytest.raises(SettingsError) as caught:
         parse({"upstreams": {"team.example.com": {"remoteUrl": url, "port": 5010}}})
     (problem,) = caught.value.problems

@@ -13,14 +13,13 @@ from plan.outputs import secrets as hidden_outputs
 from plan.problems import SettingsError
 from plan.settings.credentials import LOGINS
 from plan.settings.keys import DEFAULTS
-from plan.settings.stack import decode
 from plan.talos.cluster_transport import environment, secret_input
 from plan.talos.create_flags import create_argv
 from plan.talos.mirrors import documents_patch, legacy_patch
 from plan.talos.talosctl import Place
 from plan.talos.versions import Version
 from plan.upstreams import DOCKER_IO_ALIASES, KNOWN, slug
-from tests.unit.plan.shapes import as_the_engine_hands_it_over, planned
+from tests.unit.plan.shapes import planned
 
 modestly = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -130,13 +129,6 @@ def test_both_patches_parse_back_to_the_same_mirrors(config):
         for host, value in config.items()
     }
     assert {host: entry[1:] for host, entry in wanted.items()} == asked
-
-
-@modestly
-@given(upstreams())
-def test_the_engine_and_the_file_say_the_same(config):
-    stack = {"upstreams": config, "basePort": 5000}
-    assert planned(decode(as_the_engine_hands_it_over(stack))) == planned(stack)
 
 
 class Huge(int):

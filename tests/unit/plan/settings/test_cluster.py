@@ -82,10 +82,6 @@ def test_any_character_arrives_as_gos_yaml_takes_it(text):
     assert engine_yaml.load(parsed.text) == patch
 
 
-def test_no_repr_shows_the_text_of_a_patch():
-    assert "hunter2" not in repr(only("cluster-with-all-keys-on-docker")), "tracebacks show reprs"
-
-
 def test_the_one_cluster_keeps_its_logical_name_when_it_is_renamed():
     # Its component stays the same, so the engine deletes the old cluster before it creates the new.
     assert cluster_settings(name="one").slug == cluster_settings(name="two").slug == ONE
