@@ -260,7 +260,7 @@ def test_all_that_another_state_has_is_one_text_with_its_ports(docker):
     docker.add("1", NAME, OLD, published)
     docker.add("2", "registry-quay.io", OLD, [("127.0.0.1", 5002), ("172.17.0.1", 5002)])
     [text] = ops_preflight.conflicts(ops_preflight.look(), PLANS, Recorded(), US)
-    assert text.startswith("registry-docker.io, registry-quay.io have the names")
+    assert text.startswith("registry-docker.io, registry-quay.io have names")
     known = Recorded(containers=frozenset({"1", "2"}))
     assert ops_preflight.conflicts(ops_preflight.look(), PLANS, known, US) == []
 
