@@ -80,7 +80,7 @@ QUICK = (
     ),
     Tier(
         "unit",
-        ((*PYTEST, "-m", NOT_REAL, "--ignore=tests/unit/plan", "-n", "2", "--dist", "loadfile"),),
+        ((*PYTEST, "-m", NOT_REAL, "--ignore=tests/unit/plan", "-n", "4", "--dist", "worksteal"),),
     ),
     Tier("e2e", (SWEEP, (*PYTEST, *PARALLEL, *WHOLE_STACKS))),
 )
