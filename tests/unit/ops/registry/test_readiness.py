@@ -6,11 +6,11 @@ import ssl
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
-from ops.registry.ping import failure, wait_for_answer
+from ops.registry.ping import failure, status, wait_for_answer
 from ops.tls import own_ca
 from plan.settings.credentials import Credentials
 
@@ -116,3 +116,17 @@ def test_the_environments_proxies_are_not_used(monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with registry() as (url, _):
         assert failure(url) is None, "the endpoint is on this machine"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_server_that_accepts_and_never_answers_is_given_up_in_time(scheme):
+    def ask():
+        with pytest.raises(TimeoutError):
+            status(f"{scheme}://127.0.0.1:{port}", 0.2)
+        given_up.set()
+
+    given_up = Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        Thread(target=ask, daemon=True).start()
+        assert given_up.wait(10)

@@ -188,3 +188,10 @@ def test_a_copy_names_the_schema_that_is_beside_it(source, tmp_path, monkeypatch
     monkeypatch.setattr(stack_files, "ROOT", tmp_path)
     assert stack_files.copy("mine", source).read_text().startswith(SCHEMA_LINE)
     assert stack_files.check("mine"), "the line changes nothing for the program"
+
+
+def test_an_unknown_stack_is_told_which_there_are_without_the_example():
+    with pytest.raises(OpsError, match=r"no stack file stacks/Pulumi\.nowhere\.yaml") as caught:
+        stack_files.path_of("nowhere")
+    assert "docker, docker-cluster" in str(caught.value)
+    assert "example" not in str(caught.value)
