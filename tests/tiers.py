@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.real.engines.inside import MACHINES
+from tests.real.engines.inside import FOR_TALOS, MACHINES
 from toolchain import docker_engine
 
 PYTHON = sys.executable
@@ -38,8 +38,9 @@ class Tier:
 
     def apart(self) -> "Tier":
         """The same on a Docker of its own, beside whatever else runs on this machine."""
+        docker = FOR_TALOS if self.docker == FOR_TALOS else MACHINES
         commands = tuple(
-            (*ENGINE, MACHINES, *command[len(PYTEST) :]) if _is_pytest(command) else command
+            (*ENGINE, docker, *command[len(PYTEST) :]) if _is_pytest(command) else command
             for command in self.commands
             if command != SWEEP
         )

@@ -146,7 +146,7 @@ def test_a_cluster_of_the_same_name_is_an_error_and_stays(docker_client, docker_
 def test_another_stacks_cluster_is_named_with_its_stack(docker_client, docker_api, plan):
     docker_provisioner.make_network(docker_client, plan, "another owner")
     [told] = conflicts(docker_client, plan)
-    assert "the stack mine made it" in told
+    assert "made by the stack mine" in told
     assert docker_nodes.own(docker_client, plan, OWNER).networks == ()
 
 

@@ -200,7 +200,8 @@ def test_a_team_opens_one_stack_file_with_its_own_passphrase(checkout, other, em
     assert alone.returncode != 0
     assert "incorrect passphrase" in said(alone), "the engine's own words"
     [last] = [line for line in alone.stderr.splitlines() if "make: ***" not in line][-1:]
-    assert last.startswith(f"preview: what is in {other.path}/.work/private/passphrase is not the")
+    assert last.startswith("preview: ")
+    assert f"{other.path}/.work/private/passphrase" in last
     assert "stacks/Pulumi.team.yaml" in last
     for each in (checkout, other):  # nothing of it is up, and without the passphrase no `down` is
         (each.path / "stacks" / "Pulumi.team.yaml").unlink()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from host.console import say
 from host.errors import SetupError
-from tests.real.engines.inside import MACHINES, STORES
+from tests.real.engines.inside import FOR_TALOS, MACHINES, STORES
 from tests.real.engines.root import ensure
 from toolchain import registry_image
 
@@ -21,10 +21,10 @@ from toolchain import registry_image
 def main() -> None:
     """Run pytest there; its exit status is this program's."""
     parser = argparse.ArgumentParser(prog="python -m tests.real.engines", description=__doc__)
-    parser.add_argument("docker", choices=(MACHINES, *STORES))
+    parser.add_argument("docker", choices=(MACHINES, FOR_TALOS, *STORES))
     arguments, pytest = parser.parse_known_args()
     try:
-        root = Path("/") if arguments.docker == MACHINES else ensure()
+        root = ensure() if arguments.docker in STORES else Path("/")
         # Built here if it has to be: in there is no network.
         registry_image.server()
         registry_image.busybox()

@@ -20,8 +20,10 @@ from tests.dockerd import Dockerd
 from tests.real.engines.root import VERSION
 from toolchain import node_runtime, registry_image
 
-# The machine's own Docker programs; the image store is the one they choose.
+# The machine's own Docker programs, as they are, and as the set-up starts them for Talos nodes; the
+# image store is the one they choose.
 MACHINES = "machine"
+FOR_TALOS = "talos"
 # Image store of Debian 13's Docker -> the storage driver that Docker reports with it.
 STORES = {"overlay2": "overlay2", "containerd": "overlayfs"}
 # What the other Docker has of its own; the rest is the machine's.
@@ -45,7 +47,7 @@ def _run(debian: Path, name: str, arguments: Sequence[str]) -> int:
     folder.mkdir(parents=True)
     _mount("--types", "tmpfs", "tmpfs", "/run")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    engine = _machines(folder) if name == MACHINES else _debians(debian, name, folder)
+    engine = _debians(debian, name, folder) if name in STORES else _machines(name, folder)
     engine.start()
     try:
         check(engine, name)
@@ -78,9 +80,9 @@ def _root(debian: Path, folder: Path) -> Path:
     return root
 
 
-def _machines(folder: Path) -> Dockerd:
-    # As the set-up starts it for Talos nodes: other containers don't mind.
-    options = node_runtime.dockerd_options() if node_runtime.capability_missing() else []
+def _machines(name: str, folder: Path) -> Dockerd:
+    wrapped = name == FOR_TALOS and node_runtime.capability_missing()
+    options = node_runtime.dockerd_options() if wrapped else []
     argv = ["dockerd", "--data-root", str(folder / "data"), *options]
     return Dockerd(f"unix://{DEFAULT_SOCKET}", argv, folder / "log")
 
