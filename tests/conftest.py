@@ -2,19 +2,8 @@
 
 import pytest
 
-from host.paths import ROOT
 from ops.cluster import folder
 from ops.docker import api
-
-# Folders of tests/real whose tests are a tier of their own -> its mark.
-MARKED = {"caches": "e2e", "offline": "offline", "talos": "talos", "private": "private"}
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        room, folder, *_ = (*item.path.relative_to(ROOT / "tests").parts, "")
-        if room == "real" and folder in MARKED:
-            item.add_marker(getattr(pytest.mark, MARKED[folder]))
 
 
 @pytest.fixture(scope="session")

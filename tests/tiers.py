@@ -61,7 +61,20 @@ WHOLE_STACKS = (
     "tests/real/caches/test_readme.py",
     "tests/real/caches/test_shipped_stacks.py",
 )
-NOT_REAL = "not e2e and not offline and not talos and not private"
+# Folders of tests/real, each part of a tier of its own; whatever is elsewhere is a unit test.
+CACHES_FOLDERS = ("tests/real/caches", "tests/real/fallback_plugins")
+OFFLINE_FOLDER, PRIVATE_FOLDER, TALOS_FOLDER = (
+    f"tests/real/{name}" for name in ("offline", "private", "talos")
+)
+PLAN_FOLDER = "tests/unit/plan"
+ELSEWHERE = (*CACHES_FOLDERS, OFFLINE_FOLDER, PRIVATE_FOLDER, TALOS_FOLDER, PLAN_FOLDER)
+
+
+def _without(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Options that leave these out, before they are imported."""
+    return tuple(f"--ignore={path}" for path in paths)
+
+
 QUICK = (
     Tier(
         "check",
@@ -75,28 +88,22 @@ QUICK = (
     Tier(
         "plan",
         (
-            (PYTHON, "-m", "coverage", "run", "-m", *PYTEST[2:], "tests/unit/plan"),
+            (PYTHON, "-m", "coverage", "run", "-m", *PYTEST[2:], PLAN_FOLDER),
             (PYTHON, "-m", "coverage", "report"),
         ),
     ),
     Tier(
         "unit",
-        ((*PYTEST, "-m", NOT_REAL, "--ignore=tests/unit/plan", "-n", "4", "--dist", "worksteal"),),
+        ((*PYTEST, "tests", *_without(ELSEWHERE), "-n", "4", "--dist", "worksteal"),),
     ),
     Tier("e2e", (SWEEP, (*PYTEST, *PARALLEL, *WHOLE_STACKS))),
 )
 # Stacks that change, break, move and are shared; the fallback plugins beside recorded answers.
-CACHES = Tier(
-    "caches",
-    (
-        SWEEP,
-        (*PYTEST, "-m", "e2e", *PARALLEL, *(f"--ignore={module}" for module in WHOLE_STACKS)),
-    ),
-)
+CACHES = Tier("caches", (SWEEP, (*PYTEST, *PARALLEL, *CACHES_FOLDERS, *_without(WHOLE_STACKS))))
 # Waits for time-outs, fills disks and kills caches.
-OFFLINE = Tier("offline", (SWEEP, (*PYTEST, "-m", "offline", *PARALLEL)))
+OFFLINE = Tier("offline", (SWEEP, (*PYTEST, *PARALLEL, OFFLINE_FOLDER)))
 # Real registries that ask who one is.
-PRIVATE = Tier("private", (SWEEP, (*PYTEST, "-m", "private", *PARALLEL)))
+PRIVATE = Tier("private", (SWEEP, (*PYTEST, *PARALLEL, PRIVATE_FOLDER)))
 # The modules that make, change and read containers, on another Docker than the machine's. What an
 # image store changes is images: on the second one run those that use them most.
 IMAGES = (
@@ -125,7 +132,7 @@ TALOS = Tier(
     (
         SWEEP,
         (PYTHON, "-m", "tests.real.talos.parts"),
-        (*PYTEST, "-m", "talos", "--durations=15", "tests/real/talos"),
+        (*PYTEST, "--durations=15", TALOS_FOLDER),
     ),
     docker="talos",
 )

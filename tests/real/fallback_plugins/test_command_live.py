@@ -10,8 +10,6 @@ import pytest
 
 from tests.real.fallback_plugins.conftest import has_traceback_of_a_plugin
 
-pytestmark = pytest.mark.e2e
-
 
 def wait_for(condition, seconds=120):
     deadline = time.monotonic() + seconds

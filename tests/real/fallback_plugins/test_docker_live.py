@@ -9,8 +9,6 @@ import pytest
 
 from tests.real.fallback_plugins.conftest import IMAGE, docker, has_traceback_of_a_plugin
 
-pytestmark = pytest.mark.e2e
-
 CONTAINER = """
 envs = ["A=1", "B=2"]
 ports = [docker.ContainerPortArgs(internal=5000, external={port}, ip="127.0.0.1")]

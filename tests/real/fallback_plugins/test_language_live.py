@@ -6,8 +6,6 @@ from importlib import metadata
 
 import pytest
 
-pytestmark = pytest.mark.e2e
-
 STORY = "the upstream 'quay' has no port"
 
 

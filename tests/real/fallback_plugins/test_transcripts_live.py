@@ -11,8 +11,6 @@ from tests.real.fallback_plugins.known_differences import KNOWN
 from tests.real.fallback_plugins.plugin_driver import Plugin, Run, started
 from tests.real.fallback_plugins.scenarios import SCENARIOS
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture(scope="module")
 def fallback_plugins(launchers) -> Iterator[dict[str, Plugin]]:
