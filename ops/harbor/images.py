@@ -9,7 +9,7 @@ from host import progress_bar
 from ops.backends.backend import GO_ON, Status, listed, not_complete
 from ops.harbor import pull
 from ops.harbor.client import Client
-from ops.harbor.held import SETTLE_SECONDS, StoredImages
+from ops.harbor.stored_images import SETTLE_SECONDS, StoredImages
 from ops.registry.fetch import Source
 from ops.stack import stack_files
 from plan.images.completeness import Result

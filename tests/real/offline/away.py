@@ -26,7 +26,7 @@ from plan.settings.keys import DEFAULTS
 from tests.real.caches.containerd import ctr, hosts_dir, running
 from tests.real.caches.sweep import PREFIX
 
-DOUBLE = ROOT / "tests/fakes/away_double.py"
+DOUBLE = ROOT / "tests/fakes/away_upstream.py"
 ANONYMOUS = "anonymous.upstream.test"
 TOKENS = "tokens.upstream.test"
 REMOTE_URLS = {ANONYMOUS: f"http://{ANONYMOUS}:5000", TOKENS: f"http://{TOKENS}:5001"}
@@ -97,7 +97,7 @@ class NamedUpstream(Upstream):
         self.failing_names.touch()
 
     def become(self, mood):
-        """What `away_double.py` knows: both gates, the registry behind them stays as it is."""
+        """What `away_upstream.py` knows: both gates, the registry behind them stays as it is."""
         fresh = self.mood.with_suffix(".new")
         fresh.write_text(mood)
         fresh.replace(self.mood)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from host.errors import SetupError
-from tests.fakes import apt_double
+from tests.fakes import apt_get
 from toolchain import debian, steps
 
 HOLDER = """
@@ -31,7 +31,7 @@ class Apt:
         self.refuse = folder / "refuse"
         self._notes = folder / "notes"
         command = folder / "apt-get"
-        argv = (sys.executable, apt_double.__file__, self.locks[0], self.refuse, self._notes)
+        argv = (sys.executable, apt_get.__file__, self.locks[0], self.refuse, self._notes)
         command.write_text(f'#!/bin/sh\nexec {" ".join(map(str, argv))} "$@"\n')
         command.chmod(0o755)
 

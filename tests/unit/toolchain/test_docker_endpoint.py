@@ -22,7 +22,7 @@ from host.docker_endpoint import (
     SlowError,
 )
 from host.errors import SetupError
-from tests.fakes.dockerd_double import Answer, tls_server, unix_server
+from tests.fakes.dockerd import Answer, tls_server, unix_server
 from toolchain import docker_engine
 
 USUAL = "unix:///var/run/docker.sock"

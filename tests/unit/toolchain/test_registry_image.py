@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.fakes import docker_double
+from tests.fakes import docker_command
 from toolchain import registry_image, steps
 from toolchain.registry_image import IMAGE, IMAGE_ON_GHCR
 
@@ -17,7 +17,7 @@ def docker(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
     def install(*can_be_pulled):
-        state = docker_double.install(tmp_path, can_be_pulled=can_be_pulled)
+        state = docker_command.install(tmp_path, can_be_pulled=can_be_pulled)
 
         def pulled():
             asked = json.loads(state.read_text())["asked"]
@@ -44,7 +44,7 @@ def test_if_docker_hub_refuses_the_image_at_ghcr_gets_the_usual_name(docker, cap
     assert pulled() == [IMAGE, IMAGE_ON_GHCR]
     printed = capsys.readouterr().err
     assert IMAGE in printed
-    assert docker_double.REFUSED in printed
+    assert docker_command.REFUSED in printed
 
 
 def test_if_both_refuse_it_is_built(docker, capsys):

@@ -17,7 +17,7 @@ from host import docker_endpoint, errors, locks, pulumi_backend
 from host.docker_endpoint import Endpoint
 from host.passphrases import PUBLIC_PASSPHRASE, passphrase_file
 from host.paths import ROOT
-from tests.fakes.dockerd_double import Answer, unix_server
+from tests.fakes.dockerd import Answer, unix_server
 from toolchain import __main__ as toolchain
 from toolchain import (
     debian,

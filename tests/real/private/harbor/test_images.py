@@ -10,7 +10,7 @@ import pytest
 
 from ops import priming
 from ops.halt import Halt
-from ops.harbor import busy, command, held, images, pull
+from ops.harbor import busy, command, images, pull, stored_images
 from ops.harbor.client import Client, HarborError
 from ops.harbor.images import Access
 from ops.harbor.pull import source
@@ -49,7 +49,7 @@ def pulled(registry, *wanted, platform=AMD64, has=lambda *_: False):
 
 
 def of(client, *wanted, platform=AMD64):
-    lists = held.StoredImages(client, lambda host: f"proxy-{host}", platform)
+    lists = stored_images.StoredImages(client, lambda host: f"proxy-{host}", platform)
     return tuple(lists.of(one) for one in wanted)
 
 
@@ -71,8 +71,8 @@ def access_of(plan, username="admin", password="Harbor12345"):
 @pytest.fixture
 def access(plan, made, monkeypatch):
     """Harbor as `warm` asks it, looked at often, and waited for longer than it needs."""
-    monkeypatch.setattr(held, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(held, "TAG_SECONDS", 500 * PACE)
+    monkeypatch.setattr(stored_images, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(stored_images, "TAG_SECONDS", 500 * PACE)
     monkeypatch.setattr(images, "SETTLE_SECONDS", 5000 * PACE)
     return access_of(plan)
 
@@ -80,7 +80,7 @@ def access(plan, made, monkeypatch):
 @pytest.fixture
 def impatient(access, monkeypatch):
     """The same, where nothing comes in the end."""
-    monkeypatch.setattr(held, "TAG_SECONDS", 120 * PACE)
+    monkeypatch.setattr(stored_images, "TAG_SECONDS", 120 * PACE)
     return access
 
 
@@ -508,7 +508,7 @@ class TestSettled:
     """Harbor's API fails now and then, also in the eight minutes that it is asked after a pull."""
 
     def settled(self, client, known, robot, monkeypatch, failures, seconds):
-        monkeypatch.setattr(held, "POLL_SECONDS", 0.05)
+        monkeypatch.setattr(stored_images, "POLL_SECONDS", 0.05)
         done, _ = pulled(robot, image("v1", "team/single"))
 
         def fails(method, path):
@@ -517,7 +517,7 @@ class TestSettled:
                 raise internal()
 
         known.meanwhile = fails
-        lists = held.StoredImages(client, lambda host: f"proxy-{host}", AMD64)
+        lists = stored_images.StoredImages(client, lambda host: f"proxy-{host}", AMD64)
         [result] = lists.wait_until_stored(done.delivered, lambda _: None, seconds)
         return result
 
@@ -773,7 +773,7 @@ def test_through_tls_of_a_private_ca(plan, index, registry, tmp_path, monkeypatc
     blobs = tmp_path / "blobs-of-it"
     blobs.mkdir()
     server = Server(Harbor(blobs, {QUAY: registry.url}, pace=PACE), tls=(certificate, key)).start()
-    monkeypatch.setattr(held, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(stored_images, "POLL_SECONDS", 0.05)
     secure = replace(plan, url=server.url, ca_pem=ca.read_text(), projects=plan.projects[1:])
     with Client(secure.url, secure.username, secure.password, secure.ca_pem) as harbor:
         command.bring_about(harbor, secure, {})

@@ -7,7 +7,7 @@ from host import docker_endpoint
 from ops.docker import api, which
 from ops.docker.api import DockerUnavailableError
 from ops.errors import OpsError
-from tests.fakes.dockerd_double import tls_server
+from tests.fakes.dockerd import tls_server
 from toolchain.fallback_plugins.docker.host import DockerHost
 from toolchain.fallback_plugins.protocol.server import PluginError
 

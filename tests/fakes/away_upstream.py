@@ -1,7 +1,7 @@
 """Fake servers around an upstream registry: a name server, and a gate for tokens.
 
 Started inside the network namespace of a registry's container, with the container's address:
-`python away_double.py ADDRESS NAMES MOOD`. The registry behind the gates is a real one.
+`python away_upstream.py ADDRESS NAMES MOOD`. The registry behind the gates is a real one.
 
 - UDP port 53: every name has that address; SERVFAIL for as long as the file NAMES exists.
 - TCP port 5001: the registry of port 5000, for clients with a token. The challenge sends
