@@ -230,8 +230,13 @@ def test_a_docker_that_does_not_answer_is_a_problem_and_no_crash(up, tmp_path):
 
 @pytest.fixture(scope="module")
 def server(docker_client):
-    """A registry whose network is looked from and into; port 7000 swallows packets."""
-    container = docker_client.containers.run(IMAGE, name=f"{NAME}-{WORKER}-server", detach=True)
+    """A registry whose network is looked from and into; port 7000 drops packets.
+
+    Its name server refuses at once: the machine's may be out of reach, and take its time.
+    """
+    container = docker_client.containers.run(
+        IMAGE, name=f"{NAME}-{WORKER}-server", dns=["127.0.0.1"], detach=True
+    )
     try:
         info = docker_client.api.inspect_container(container.id)
         argv = [

@@ -545,7 +545,7 @@ REFUSED = (
     (("--to", "20"), "--to '20': a size is a number and a unit"),
     (("--to", "1GB", "--keep", "nowhere.txt"), "the list nowhere.txt can't be read"),
     (("--to", "1GB", "--keep", "/dev/null"), "at least one image"),
-    (("--to", "1GB", "--keep", "first.txt", "--keep", "./first.txt"), "a set 'first' already"),
+    (("--to", "1GB", "--keep", "first.txt", "--keep", "./first.txt"), "a set 'first'"),
     (("--to", "1GB", "--platform", "amd64"), "write linux/amd64"),
     (("--to", "1GB", "--keep-talos", "latest"), "talosctl"),
 )
