@@ -410,7 +410,7 @@ def wait_for(what, condition, limit=START_SECONDS):
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", FAMILIES)
 def test_a_download_that_fails_leaves_nothing_and_says_why(host_of, version):
     host = host_of(version)
     kept = host.talos_home / "cache" / "kept.iso"

@@ -33,7 +33,9 @@ from tests.real.private.authority import Authority
 from tests.real.talos.conftest import ANSWER_SECONDS
 from toolchain import talosctl as builds
 
+# 1.12, the first with the new command line, is tried only on what may differ between releases.
 VERSIONS = ("1.11.5", "1.12.0", "1.13.0")
+each_family = pytest.mark.parametrize("talosctl", ["1.11.5", "1.13.0"], indirect=True)
 UPSTREAMS = {
     "docker.io": {},
     "ghcr.io": {"skipFallback": True},
@@ -115,6 +117,7 @@ def test_every_docker_line_is_taken(talosctl, tmp_path):
         assert "flag" not in said, f"{argv}: {said}"
 
 
+@each_family
 def test_a_flag_that_there_is_not_would_be_seen(talosctl, tmp_path):
     cluster = parse({"cluster": {}}).clusters[0]
     argv = create_argv(cluster, (), talosctl.version, place(talosctl, tmp_path))
@@ -122,6 +125,7 @@ def test_a_flag_that_there_is_not_would_be_seen(talosctl, tmp_path):
     assert "unknown flag: --no-such-flag" in said
 
 
+@each_family
 def test_the_line_of_the_other_family_is_not_taken(talosctl, tmp_path):
     """What the families are for: each refuses the other's flags, or does something else."""
     other = version_in("1.13.0" if talosctl.version.minor == 11 else "1.11.5")
@@ -157,6 +161,7 @@ def test_each_lists_what_a_cluster_of_its_release_needs(talosctl):
     assert sum(name.endswith(":v1.33.9") for name in changed) == 5
 
 
+@each_family
 def test_another_kubernetes_is_the_same_list_that_talosctl_makes(talosctl):
     said = talosctl("image", "k8s-bundle", "--k8s-version", "v1.35.1", check=False)
     if talosctl.version.release < (1, 13):
@@ -243,6 +248,7 @@ def private_mirrors(tmp_path):
     return mirrors.in_order((*mirrors.build(plans), *behind))
 
 
+@each_family
 def test_tls_and_logins_make_a_valid_config_in_every_format_that_is_read(talosctl, tmp_path):
     entries = private_mirrors(tmp_path)
     endpoints = {"harbor.example.com", "172.17.0.1:5002", "172.17.0.1:5004"}
@@ -268,6 +274,7 @@ def applied(talosctl, folder, text, *, node):
     return config
 
 
+@each_family
 def test_no_argument_holds_a_login(talosctl, tmp_path):
     cluster = parse({"cluster": {}}).clusters[0]
     where = place(talosctl, tmp_path)
@@ -276,6 +283,7 @@ def test_no_argument_holds_a_login(talosctl, tmp_path):
     assert "robot$nodes" not in " ".join(argv)
 
 
+@each_family
 def test_a_registry_in_both_would_have_its_endpoints_joined(talosctl, tmp_path):
     """Why a registry is never given twice: the reason for a rule of the plan, seen."""
     patch = tmp_path / "patch.yaml"
@@ -322,6 +330,7 @@ def test_every_line_to_a_live_node_is_taken(talosctl, access):
         assert "connection refused" in said, f"{argv}: {said}"
 
 
+@each_family
 def test_a_mode_that_there_is_not_would_be_seen(talosctl, access):
     said = talosctl(*patch_argv(access, "10.5.0.2", "nonsense")[1:], check=False)
     assert "nonsense" in said
@@ -360,6 +369,7 @@ def patched(talosctl, tmp_path, texts):
     return list(yaml.safe_load_all(path.read_text()))
 
 
+@each_family
 def test_what_an_update_sends_is_merged_as_the_plan_says(talosctl, tmp_path):
     """The merge that the plan's tests have a double of, done by talosctl: nothing stands twice."""
     check_update(talosctl, tmp_path, documents=False)
