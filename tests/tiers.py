@@ -94,7 +94,7 @@ QUICK = (
     ),
     Tier(
         "unit",
-        ((*PYTEST, "tests", *_without(ELSEWHERE), "-n", "4", "--dist", "worksteal"),),
+        ((*PYTEST, "tests", *_without(ELSEWHERE), "-n", "4", "--dist", "loadfile"),),
     ),
     Tier("e2e", (SWEEP, (*PYTEST, *PARALLEL, *WHOLE_STACKS))),
 )
