@@ -10,7 +10,7 @@ ENTER = exports="$$($(PYTHON) -m toolchain setup --stack '$(STACK)' $(1))" && ev
 
 # A tier of tests, and what Docker is set up for; APART=1 runs it on a Docker of its own (needs root).
 TIER = $(call ENTER,--dev --for $(if $(APART),engines,$(2))) && \
-  $(VENV_PYTHON) -m tests.tiers --only $(1) $(if $(APART),--apart)
+  $(VENV_PYTHON) -m tests.tiers --only $(1) $(if $(APART),--apart) $(3)
 
 OPS = $(call ENTER,) && $(VENV_PYTHON) -m ops $@ --stack '$(STACK)' $(ARGS)
 
@@ -40,8 +40,8 @@ test-private: ## Private upstreams, TLS and logins of caches, Harbor
 test-engines: ## Containers made, changed and read by another Docker than this machine's, on both of its image stores
 	@$(call TIER,engines,engines)
 
-test-talos: ## Real talosctl, real Talos nodes, a real Kubernetes cluster (cold: builds them all first)
-	@$(call TIER,talos,talos)
+test-talos: ## Real talosctl, real Talos nodes, a real Kubernetes cluster (cold: builds them all first); HALF=1 or HALF=2: half of it
+	@$(call TIER,talos,talos,$(if $(HALF),--half $(HALF)))
 
 parts: ## Build ahead what make test-talos builds first: Talos, containerd, Kubernetes
 	@$(call ENTER,--dev --for engines) && $(VENV_PYTHON) -m tests.real.talos.parts

@@ -24,7 +24,15 @@ ROOT = Path(__file__).resolve().parent.parent
 NOT_COPIED = shutil.ignore_patterns(".work", ".git", "__pycache__", ".*_cache", ".hypothesis")
 # The one image of Docker's that is surely there.
 REGISTRY_IMAGE = str(DEFAULTS["cache.image"])
-LEFT_OUT = ("MFLAGS", "STACK", "APART", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE", *ASIDE.values())
+LEFT_OUT = (
+    "MFLAGS",
+    "STACK",
+    "APART",
+    "HALF",
+    "VIRTUAL_ENV",
+    "PYTHONDONTWRITEBYTECODE",
+    *ASIDE.values(),
+)
 COMMAND_SECONDS = 180
 IN_USE_SECONDS = 60
 

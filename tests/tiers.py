@@ -40,14 +40,15 @@ class Tier:
         """The same on a Docker of its own, beside whatever else runs on this machine."""
         docker = FOR_TALOS if self.docker == FOR_TALOS else MACHINES
         commands = tuple(
-            (*ENGINE, docker, *command[len(PYTEST) :]) if _is_pytest(command) else command
+            (*ENGINE, docker, *command[len(PYTEST) :]) if is_pytest(command) else command
             for command in self.commands
             if command != SWEEP
         )
         return replace(self, commands=commands, docker=None)
 
 
-def _is_pytest(command: tuple[str, ...]) -> bool:
+def is_pytest(command: tuple[str, ...]) -> bool:
+    """Whether this is a run of pytest on the Docker that the set-up found or started."""
     return command[: len(PYTEST)] == PYTEST
 
 
@@ -126,16 +127,29 @@ ENGINES = Tier(
     ),
     docker=None,
 )
-# Builds Talos, containerd and Kubernetes first, once.
-TALOS = Tier(
-    "talos",
-    (
-        SWEEP,
-        (PYTHON, "-m", "tests.real.talos.parts"),
-        (*PYTEST, "--durations=15", TALOS_FOLDER),
-    ),
-    docker="talos",
-)
+# A module has its Docker for itself. Side by side run two halves, each on a Docker of its own.
+TALOS_HALVES = {
+    # QEMU is installed by the tests, which needs a network.
+    "1": ("away", "dead_cache", "earlier_states", "qemu", "qemu_addressing"),
+    "2": ("cluster", "image_cache", "old_family", "private", "side_by_side", "talosctl"),
+}
+
+
+def _talos(half: str = "") -> Tier:
+    """Builds Talos, containerd and Kubernetes first, once."""
+    modules = [f"{TALOS_FOLDER}/test_{name}.py" for name in TALOS_HALVES.get(half, ())]
+    return Tier(
+        "talos",
+        (
+            SWEEP,
+            (PYTHON, "-m", "tests.real.talos.parts"),
+            (*PYTEST, "--durations=15", *(modules or [TALOS_FOLDER])),
+        ),
+        docker="talos",
+    )
+
+
+TALOS = _talos()
 ALL = (*QUICK, CACHES, OFFLINE, PRIVATE, ENGINES, TALOS)
 
 
@@ -144,8 +158,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.tiers", description=__doc__)
     parser.add_argument("--only", choices=[tier.name for tier in ALL])
     parser.add_argument("--apart", action="store_true", help="on a Docker of its own")
+    parser.add_argument("--half", choices=TALOS_HALVES, help="of the tier talos")
     arguments = parser.parse_args()
     chosen = [tier for tier in ALL if tier.name == arguments.only] or list(QUICK)
+    if arguments.half:
+        chosen = [_talos(arguments.half)]
     if arguments.apart:
         chosen = [tier.apart() for tier in chosen]
     try:

@@ -8,6 +8,7 @@ not come at all.
 import contextlib
 import json
 import os
+import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +179,7 @@ def snapshot(client):
         "networks": {row["Name"] for row in client.api.networks()},
         "volumes": {row["Name"] for row in client.api.volumes()["Volumes"] or []},
         # Those of a container come and go with it, under another name each time.
-        "interfaces": {path.name for path in Path("/sys/class/net").glob("*") if _stays(path)},
+        "interfaces": {name for _, name in socket.if_nameindex() if _stays(name)},
         "processes": {line for line in command_lines() if _is_of_a_cluster(line)},
         "files": set(files_of_the_user(Path.home())),
     }
@@ -196,7 +197,7 @@ def files_of_the_user(home):
 
 
 def _stays(interface):
-    return not interface.name.startswith("veth")
+    return not interface.startswith("veth")
 
 
 def _is_of_a_cluster(line):

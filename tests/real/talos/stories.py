@@ -249,10 +249,11 @@ NOTHING_LEFT = {"nodes": set(), "networks": set(), "files": set(), "processes": 
 
 
 def command_lines():
-    """Of everything that runs on this machine."""
+    """Of everything that runs here, but for containers and for tests on a Docker of their own."""
+    here = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - it leads to no file
     for entry in os.listdir("/proc"):  # noqa: PTH208 - names are enough
         with contextlib.suppress(OSError):  # it has ended since
-            if entry.isdigit():
+            if entry.isdigit() and os.readlink(f"/proc/{entry}/ns/pid") == here:  # noqa: PTH115
                 with open(f"/proc/{entry}/cmdline", "rb") as file:  # noqa: PTH123
                     yield file.read().replace(b"\0", b" ").decode(errors="replace").strip()
 

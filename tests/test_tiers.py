@@ -1,0 +1,34 @@
+"""Every test is in a tier."""
+
+from host.paths import ROOT
+from tests import tiers
+
+
+def test_the_halves_of_talos_are_all_of_it():
+    modules = {
+        path.stem.removeprefix("test_") for path in (ROOT / tiers.TALOS_FOLDER).glob("test_*")
+    }
+    halves = [name for half in tiers.TALOS_HALVES.values() for name in half]
+    assert sorted(halves) == sorted(modules)
+
+
+def test_what_the_quick_tests_leave_out_is_in_another_tier():
+    commands = [part for tier in tiers.ALL for command in tier.commands for part in command]
+    assert set(tiers.ELSEWHERE) <= set(commands)
+    [caches] = [tier for tier in tiers.ALL if tier.name == "caches"]
+    for module in tiers.WHOLE_STACKS:
+        assert (ROOT / module).exists()
+        assert f"--ignore={module}" in caches.commands[-1]
+
+
+def test_apart_the_same_tests_run():
+    for tier in tiers.ALL:
+        ours, theirs = (
+            [command[-1] for command in commands if tiers.is_pytest(command) or is_apart(command)]
+            for commands in (tier.commands, tier.apart().commands)
+        )
+        assert ours == theirs
+
+
+def is_apart(command):
+    return command[: len(tiers.ENGINE)] == tiers.ENGINE
