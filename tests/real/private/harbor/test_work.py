@@ -116,7 +116,7 @@ class TestCreate:
         known.robot_prefix = "bot-"
         done = run("create", plan)
         assert done.returncode == 1
-        assert "Write bot-talos-mine" in done.stderr
+        assert "Write harbor.robot: bot-talos-mine" in done.stderr
         assert nothing_is_there(known)
         assert run("create", plan, robot="bot-talos-mine").returncode == 0
         assert names(known.robots) == ["talos-mine"]
@@ -281,7 +281,7 @@ class TestWhatIsSomebodyElses:
         somebodys(known, **other)
         done = run("create", plan)
         assert done.returncode == 1
-        assert "the project proxy-docker.io: it is there" in done.stderr
+        assert "the project proxy-docker.io exists" in done.stderr
         assert difference in done.stderr
         assert "(harbor.projectPrefix)" in done.stderr
         assert changes(known) == []
