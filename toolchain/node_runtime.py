@@ -8,6 +8,7 @@ is started with a wrapper around runc as its default runtime, which drops the ca
 from pathlib import Path
 
 from host.paths import WORK
+from toolchain.files import write_if_different
 
 CAPABILITY = "CAP_SYS_RESOURCE"
 CAPABILITY_BIT = 24
@@ -24,8 +25,8 @@ def dockerd_options() -> list[str]:
     """Write the wrapper; returns the options that make dockerd use it."""
     wrapper = WORK / "bin-docker" / RUNTIME
     wrapper.parent.mkdir(parents=True, exist_ok=True)
-    wrapper.write_text(wrapper_script("runc"))
-    wrapper.chmod(0o755)
+    # Another dockerd of this checkout may be running it.
+    write_if_different(wrapper, wrapper_script("runc"), 0o755)
     return ["--add-runtime", f"{RUNTIME}={wrapper}", "--default-runtime", RUNTIME]
 
 
