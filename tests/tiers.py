@@ -11,12 +11,11 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.real.engines.inside import FOR_TALOS, MACHINES
+from tests.real.engines.inside import FOR_TALOS, MACHINES, PYTEST
 from toolchain import docker_engine
 
 PYTHON = sys.executable
 SHELLCHECK = str(Path(PYTHON).with_name("shellcheck"))
-PYTEST = (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 # What tests that were killed have left in Docker.
 SWEEP = (PYTHON, "-m", "tests.real.caches.sweep")
 ENGINE = (PYTHON, "-m", "tests.real.engines")
