@@ -1,7 +1,5 @@
 """Nothing of what a test sets up for the Pulumi runtime outlives it; what slow tests share."""
 
-import gc
-
 import pytest
 
 from ops.cluster import folder
@@ -11,12 +9,6 @@ from ops.docker import api
 @pytest.fixture(scope="session")
 def docker_client():
     return api.connect()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_garbage_from_another_module():
-    # An event loop that is finalised as deep in a recursion as some tests go fails such a test.
-    gc.collect()
 
 
 @pytest.fixture(autouse=True)

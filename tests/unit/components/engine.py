@@ -5,6 +5,7 @@ the resource monitor, so this one records there, secrets included.
 """
 
 import asyncio
+import concurrent.futures
 import logging
 from dataclasses import dataclass, field
 
@@ -29,6 +30,9 @@ IMAGE = "docker:index/remoteImage:RemoteImage"
 VOLUME = "docker:index/volume:Volume"
 CONTAINER = "docker:index/container:Container"
 NETWORK = "docker:index/getNetwork:getNetwork"
+
+# A failed program leaves outputs that nobody awaits; asyncio would print each one's traceback.
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 @dataclass
@@ -186,11 +190,15 @@ def run(
         organization: where state is kept by a service that has some.
     """
     record = Record()
+    loops = []
     logger = logging.Logger("pulumi-of-a-test")
     logger.addHandler(_Warnings(record))
     answers = Mocks(record, network(GATEWAY) if bridge is None else bridge, state or {})
 
     async def whole_run():
+        # Pulumi's mocks make a loop for each thread that has none, and never close it.
+        threads = concurrent.futures.ThreadPoolExecutor(initializer=_own_loop, initargs=(loops,))
+        asyncio.get_running_loop().set_default_executor(threads)
         # One loop for all of it. What a run that failed has left behind is not waited for.
         settings.SETTINGS.rpc_manager.clear()
         settings.SETTINGS.outputs.clear()
@@ -215,7 +223,15 @@ def run(
     except Exception as error:
         error.record = record
         raise
+    finally:
+        for loop in loops:
+            loop.close()
     return record
+
+
+def _own_loop(loops):
+    loops.append(asyncio.new_event_loop())
+    asyncio.set_event_loop(loops[-1])
 
 
 def _marked(value):
