@@ -49,7 +49,7 @@ def compile_program(
         flags: more flags of `go build`.
     """
     go = ensure(minimum=_required(module))
-    # What debuggers read is not even made: the linker would strip it, and it is a tenth of the time.
+    # The linker strips what debuggers read: not making it saves a tenth of the time.
     options = ["-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", f"-s -w {ldflags}".strip()]
     run(
         f"building {program.name}",
