@@ -33,7 +33,7 @@ from plan.images.archive import ArchiveError, Lock, LockedImage
 from plan.images.reference import parse_list
 from plan.images.storage import Part, faults
 from plan.settings.stack import parse
-from tests.unit.plan.images.test_storage import AMD64, CONFIG, IMAGE, LAYER, MANIFEST, digest_of
+from tests.unit.plan.images.shapes import AMD64, CONFIG, IMAGE, LAYER, MANIFEST, digest_of
 
 PREFIX = "proxy-ghcr.io"
 

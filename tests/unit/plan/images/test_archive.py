@@ -10,7 +10,7 @@ from plan.images.archive import ArchiveError, BootAsset, Lock, LockedImage
 from plan.images.manifests import MANIFEST_BYTES
 from plan.images.reference import ImageReference
 from plan.images.storage import Part
-from tests.unit.plan.images import test_storage as stored
+from tests.unit.plan.images import shapes as stored
 
 ROOT, LAYER, OTHER = ("sha256:" + letter * 64 for letter in "abc")
 APP = ImageReference(host="ghcr.io", repository="team/app", tag="v1")

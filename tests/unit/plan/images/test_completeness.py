@@ -1,4 +1,4 @@
-"""Which images are complete, in the caches of test_storage.py."""
+"""Which images are complete, in the caches of shapes.py."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from plan.images.completeness import Result, everything, verified
 from plan.images.reference import ImageReference
 from plan.images.storage import ATTACHED, DAMAGED, EMPTY, LOOKED_AT, MISSING, Fault
 from plan.images.storage import IMAGE as PULLED
-from tests.unit.plan.images.test_storage import ALL, AMD64, LAYER, WANTED, digest_of, held
+from tests.unit.plan.images.shapes import ALL, AMD64, LAYER, WANTED, digest_of, held
 
 ELSEWHERE = ImageReference(host="quay.io", repository="team/app", tag="v1")
 STORES = {"ghcr.io": held(), "quay.io": EMPTY}
