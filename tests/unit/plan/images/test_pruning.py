@@ -1,162 +1,38 @@
 """What goes and what stays, on volumes written down by hand."""
 
 import dataclasses
-import hashlib
-import json
 
 import pytest
 
 from host.errors import TalosCacheError
-from plan import sizes
-from plan.images import manifests, pruning, storage
+from plan.images import pruning, storage
 from plan.images.pruning import Going
-from plan.images.reference import ImageReference, Platform
-from plan.images.storage import LINK_BYTES
-from plan.images.volume_images import File, Volume
-
-MANIFEST, INDEX = manifests.MANIFEST_TYPES[0], manifests.INDEX_TYPES[0]
-AMD64 = Platform(os="linux", architecture="amd64")
-HOST = "ghcr.io"
-WRITTEN = "2026-01-01"
-
-
-def digest_of(content):
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def descriptor(content, media_type="x"):
-    return {"mediaType": media_type, "digest": digest_of(content), "size": len(content)}
-
-
-def image(*layers):
-    return json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": descriptor(b"{}"),
-            "layers": [descriptor(layer) for layer in layers],
-        }
-    ).encode()
-
-
-def index(*children):
-    architectures = ("amd64", "arm64")
-    entries = [
-        {**descriptor(child, MANIFEST), "platform": {"os": "linux", "architecture": architecture}}
-        for architecture, child in zip(architectures, children, strict=True)
-    ]
-    return json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
-
-
-BASE, OLD, NEW, CONFIG = b"base" * 1000, b"old" * 1000, b"new" * 1000, b"{}"
-OLD_IMAGE, NEW_IMAGE = image(BASE, OLD), image(BASE, NEW)
-BOTH = index(OLD_IMAGE, NEW_IMAGE)
-
-
-class Disk:
-    """A volume that grows by what is put on it, in distribution's own layout."""
-
-    def __init__(self, host=HOST):
-        self.host = host
-        self.blobs = {}
-        self.files = {}
-        self.tags = {}
-
-    def repository(self, name, contents, layers, tags=(), day=WRITTEN):
-        for content in (*contents, *layers):
-            self.blobs[digest_of(content)] = content
-        for content in contents:
-            self.file(storage.revision_link(name, digest_of(content)), day=day)
-        for layer in layers:
-            self.file(storage.layer_link(name, digest_of(layer)), day=day)
-        for tag, content in dict(tags).items():
-            current, history = storage.tag_links(name, tag, digest_of(content))
-            self.tags[current] = digest_of(content)
-            self.file(current, day=day)
-            self.file(history, day=day)
-        return self
-
-    def file(self, path, size=LINK_BYTES, day=WRITTEN):
-        self.files[path] = File(size=size, day=day)
-        return self
-
-    def without(self, *contents):
-        for content in contents:
-            del self.blobs[digest_of(content)]
-        return self
-
-    @property
-    def volume(self):
-        listed = [(path, file.size) for path, file in self.files.items()]
-        listed += [(storage.blob_path(one), len(content)) for one, content in self.blobs.items()]
-        tags = {path: digest for path, digest in self.tags.items() if path in self.files}
-        read = storage.parse_listing(listed, tags)
-        contents = {digest: self.blobs[digest] for digest in read.revisions()}
-        return Volume(
-            host=self.host,
-            store=dataclasses.replace(read, manifests=contents),
-            files=dict(self.files),
-        )
-
-    def remove(self, todo):
-        for path in (*todo.tags, *todo.files):
-            del self.files[path]
-        for digest in todo.blobs:
-            del self.blobs[digest]
-
-
-def two(**more):
-    """Tags `old` and `new` in one repository; they share a layer and the config."""
-    contents, layers = (OLD_IMAGE, NEW_IMAGE), (BASE, OLD, NEW, CONFIG)
-    return Disk(**more).repository("app", contents, layers, {"old": OLD_IMAGE, "new": NEW_IMAGE})
-
-
-SIZE = two().volume.size
-DAYS = {"app:old": "2026-11-01", "app:new": "2026-11-20"}
-
-
-def ref(name="app", tag="", digest="", host=HOST):
-    return ImageReference(host=host, repository=name, tag=tag, digest=digest)
-
-
-def decided(*disks, to=0, keep=(), days=DAYS):
-    sets = {"kept": keep} if keep else {}
-    return pruning.decide([disk.volume for disk in disks], sets, {HOST: days}, to, AMD64)
-
-
-def names(decision):
-    return [str(one.image).removeprefix(f"{HOST}/") for one in decision.going]
-
-
-def pruned(disk, decision, keep=()):
-    """The volume afterwards."""
-    sets = {"kept": keep} if keep else {}
-    disk.remove(pruning.removal(disk.volume, sets, decision.going))
-    assert disk.volume.size == decision.after[disk.host]
-    return disk.volume
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("20GB", 20 * 10**9),
-        ("500MB", 5 * 10**8),
-        ("20GiB", 20 * 2**30),
-        ("1.5 TB", 15 * 10**11),
-        (" 3kB", 3000),
-        ("3KB", 3000),
-        ("2KiB", 2048),
-        ("0B", 0),
-    ],
+from tests.unit.plan.images.shapes import AMD64, digest_of, image
+from tests.unit.plan.images.volumes import (
+    BASE,
+    BOTH,
+    CONFIG,
+    DAYS,
+    HOST,
+    NEW,
+    NEW_IMAGE,
+    OLD,
+    OLD_IMAGE,
+    SIZE,
+    WRITTEN,
+    Disk,
+    both,
+    decided,
+    is_complete,
+    names,
+    pruned,
+    ref,
+    two,
 )
-def test_a_size_is_a_number_and_a_unit(text, size):
-    assert sizes.parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "20", "GB", "-1GB", "20gb", "20G", "1,5GB", "1e3GB", "20GBs"])
-def test_anything_else_is_refused(text):
-    with pytest.raises(ValueError, match="a number and a unit"):
-        sizes.parse_size(text)
+def pruned_files(disk, *, to):
+    return pruning.removal(disk.volume, {}, decided(disk, to=to).going).files
 
 
 def test_while_there_is_room_nothing_goes():
@@ -182,7 +58,7 @@ def test_the_least_recently_used_image_goes_and_shared_blobs_stay():
     }
     assert todo.blobs == {digest_of(OLD_IMAGE): len(OLD_IMAGE), digest_of(OLD): len(OLD)}
     after = pruned(disk, decision)
-    assert storage.faults(after.store, ref(tag="new"), AMD64) == ()
+    assert is_complete(after, "new")
     assert set(after.store.repositories["app"].tags) == {"new"}
 
 
@@ -195,17 +71,21 @@ def test_all_can_go():
     assert (after.files, after.store) == ({}, storage.EMPTY)
 
 
-def test_a_pinned_image_stays_however_old_it_is():
-    for keep in (ref(tag="old"), ref(digest=digest_of(OLD_IMAGE))):
-        disk = two()
-        decision = decided(disk, to=SIZE - 1, keep=[keep])
-        assert names(decision) == ["app:new"]
-        assert storage.faults(pruned(disk, decision, [keep]).store, keep, AMD64) == ()
-
-
-def test_with_a_tag_and_a_digest_the_digest_is_pinned():
-    keep = [ref(tag="new", digest=digest_of(OLD_IMAGE))]
-    assert names(decided(two(), to=SIZE - 1, keep=keep)) == ["app:new"]
+@pytest.mark.parametrize(
+    "keep",
+    [
+        {"tag": "old"},
+        {"digest": digest_of(OLD_IMAGE)},
+        # The digest counts.
+        {"tag": "new", "digest": digest_of(OLD_IMAGE)},
+    ],
+    ids=["tag", "digest", "tag-and-digest"],
+)
+def test_a_pinned_image_stays_however_old_it_is(keep):
+    disk = two()
+    decision = decided(disk, to=SIZE - 1, keep=[ref(**keep)])
+    assert names(decision) == ["app:new"]
+    assert is_complete(pruned(disk, decision, [ref(**keep)]), **keep)
 
 
 def test_nothing_is_removed_if_the_pinned_images_do_not_fit():
@@ -259,7 +139,7 @@ def test_a_use_by_digest_counts_for_the_tags_of_that_digest(used):
 
 
 def test_all_platforms_of_an_image_stay_or_go_with_it():
-    disk = Disk().repository("app", (BOTH, OLD_IMAGE, NEW_IMAGE), (BASE, OLD, NEW), {"v1": BOTH})
+    disk = both({"v1": BOTH})
     keep = [ref(tag="v1")]
     decision = decided(disk, to=disk.volume.size, keep=keep)
     assert (decision.floor, decision.after) == (disk.volume.size, {HOST: disk.volume.size})
@@ -276,14 +156,14 @@ def test_a_platform_that_was_never_pulled_does_not_matter():
 
 
 def test_an_untagged_manifest_is_an_image_of_its_own():
-    disk = Disk().repository("app", (BOTH, OLD_IMAGE, NEW_IMAGE), (BASE, OLD, NEW))
+    disk = both({})
     decision = decided(disk, to=0)
     assert names(decision) == [f"app@{digest_of(BOTH)}"]
     assert pruned(disk, decision).store == storage.EMPTY
 
 
 def test_a_pinned_part_of_a_removed_index_stays():
-    disk = Disk().repository("app", (BOTH, OLD_IMAGE, NEW_IMAGE), (BASE, OLD, NEW), {"v1": BOTH})
+    disk = both({"v1": BOTH})
     keep = [ref(digest=digest_of(OLD_IMAGE))]
     decision = decided(disk, to=disk.volume.size - 1, keep=keep)
     assert names(decision) == ["app:v1"]
@@ -298,10 +178,6 @@ def test_the_history_of_a_tag_goes_with_the_old_image():
     assert history in pruned_files(disk, to=SIZE - 1)
     assert history in disk.volume.files
     assert history not in pruned_files(disk, to=SIZE)
-
-
-def pruned_files(disk, *, to):
-    return pruning.removal(disk.volume, {}, decided(disk, to=to).going).files
 
 
 def test_an_image_whose_blobs_all_stay_is_not_removed():
@@ -405,7 +281,7 @@ def test_what_a_malformed_manifest_needs_is_not_guessed():
     ],
 )
 def test_a_pinned_image_that_has_lost_a_manifest_keeps_its_cache_as_it_is(gone, keep):
-    disk = Disk().repository("app", (BOTH, OLD_IMAGE, NEW_IMAGE), (BASE, OLD, NEW), {"v1": BOTH})
+    disk = both({"v1": BOTH})
     disk.without(gone)
     decision = decided(disk, to=10**9, keep=[keep])
     assert f"a manifest of the pinned {keep} is missing" in decision.refused[HOST]
@@ -437,7 +313,7 @@ def test_what_was_added_since_the_decision_stays_complete():
     late = image(OLD)
     disk.repository("late", (late,), (OLD, CONFIG), {"v1": late})
     disk.remove(pruning.removal(disk.volume, {}, decision.going))
-    assert storage.faults(disk.volume.store, ref("late", tag="v1"), AMD64) == ()
+    assert is_complete(disk.volume, "v1", name="late")
     assert set(disk.volume.store.repositories) == {"late"}
 
 
@@ -447,15 +323,13 @@ def test_a_tag_that_moved_since_the_decision_stays():
     moved = image(NEW, OLD)
     disk.repository("app", (moved,), (), {"old": moved})
     disk.remove(pruning.removal(disk.volume, {}, decision.going))
-    assert storage.faults(disk.volume.store, ref(tag="old"), AMD64) == ()
+    assert is_complete(disk.volume, "old")
 
 
 def test_pinned_images_stay_even_if_chosen():
-    chosen = [
-        Going(image=ref(tag="old"), root=digest_of(OLD_IMAGE), last_used="", frees=0),
-    ]
-    todo = pruning.removal(two().volume, {"kept": [ref(tag="old")]}, chosen)
-    assert todo.is_empty
+    old = ref(tag="old")
+    chosen = [Going(image=old, root=digest_of(OLD_IMAGE), last_used="", frees=0)]
+    assert pruning.removal(two().volume, {"kept": [old]}, chosen).is_empty
 
 
 @pytest.mark.parametrize("steps", range(12))
@@ -467,9 +341,8 @@ def test_after_an_interruption_all_tags_are_complete_and_the_next_run_finishes(s
     order += [(disk.blobs, digest) for digest in todo.blobs]
     for where, what in order[:steps]:
         del where[what]
-    held = disk.volume.store
-    for tag in held.repositories["app"].tags:
-        assert storage.faults(held, ref(tag=tag), AMD64) == ()
+    left = disk.volume
+    assert all(is_complete(left, tag) for tag in left.store.repositories["app"].tags)
     disk.remove(pruning.removal(disk.volume, {}, decided(disk, to=SIZE - 1).going))
     whole.remove(pruning.removal(whole.volume, {}, decision.going))
     assert disk.volume == whole.volume
@@ -478,119 +351,3 @@ def test_after_an_interruption_all_tags_are_complete_and_the_next_run_finishes(s
 def test_no_caches_at_all_are_not_an_error():
     decision = pruning.decide([], {"kept": [ref(tag="old")]}, {}, 0, AMD64)
     assert (decision.going, decision.before, decision.floor) == ((), {}, 0)
-
-
-def about(subject, *layers):
-    """A manifest that says what it belongs to."""
-    content = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": descriptor(b"{}"),
-        "layers": [descriptor(layer) for layer in layers],
-        "subject": descriptor(subject),
-    }
-    return json.dumps(content).encode()
-
-
-def attached_tag(content, suffix=""):
-    return f"{digest_of(content).replace(':', '-')}{suffix}"
-
-
-def referrers(*contents):
-    entries = [descriptor(one, MANIFEST) for one in contents]
-    return json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
-
-
-SBOM, SIGNED = b"an sbom", b"a signature"
-OF_OLD = image(SIGNED)
-SBOM_OF_OLD = about(OLD_IMAGE, SBOM)
-
-
-def with_belongings():
-    """`two`, where `old` has a signature, an artifact that names it, and a list of these."""
-    disk = two()
-    listed = referrers(SBOM_OF_OLD)
-    made = (OF_OLD, SBOM_OF_OLD, listed)
-    tags = {attached_tag(OLD_IMAGE, ".sig"): OF_OLD, attached_tag(OLD_IMAGE): listed}
-    return disk.repository("app", made, (SIGNED, SBOM, CONFIG), tags)
-
-
-def test_what_belongs_to_an_image_goes_with_it():
-    disk = with_belongings()
-    decision = decided(disk, to=SIZE - 1)
-    assert names(decision) == ["app:old"]
-    after = pruned(disk, decision)
-    assert set(after.store.repositories["app"].tags) == {"new"}
-    assert after.size == SIZE - len(OLD) - len(OLD_IMAGE)
-    assert storage.faults(after.store, ref(tag="new"), AMD64) == ()
-
-
-def test_what_belongs_to_an_image_stays_with_it():
-    disk = with_belongings()
-    days = {"app:old": "2026-11-20", "app:new": "2026-11-01"}
-    decision = decided(disk, to=disk.volume.size - 1, days=days)
-    assert names(decision) == ["app:new"]
-    after = pruned(disk, decision)
-    for tag in ("old", attached_tag(OLD_IMAGE, ".sig"), attached_tag(OLD_IMAGE)):
-        assert storage.faults(after.store, ref(tag=tag), AMD64) == ()
-
-
-def test_what_belongs_to_an_image_stays_while_it_has_another_tag():
-    disk = with_belongings().repository("app", (), (), {"same": OLD_IMAGE})
-    days = {**DAYS, "app:same": "2026-11-25"}
-    after = pruned(disk, decided(disk, to=SIZE, days=days))
-    assert attached_tag(OLD_IMAGE) in after.store.repositories["app"].tags
-
-
-@pytest.mark.parametrize("keep", [ref(tag="old"), ref(digest=digest_of(OLD_IMAGE))])
-def test_what_belongs_to_a_pinned_image_stays(keep):
-    disk = with_belongings()
-    decision = decided(disk, to=disk.volume.size - 1, keep=[keep])
-    assert names(decision) == ["app:new"]
-    after = pruned(disk, decision, [keep])
-    for tag in (attached_tag(OLD_IMAGE, ".sig"), attached_tag(OLD_IMAGE)):
-        assert storage.faults(after.store, ref(tag=tag), AMD64) == ()
-
-
-def test_what_belongs_to_an_image_of_an_index_goes_with_the_index():
-    disk = Disk().repository("app", (BOTH, OLD_IMAGE), (BASE, OLD, CONFIG), {"v1": BOTH})
-    disk.repository("app", (OF_OLD,), (SIGNED,), {attached_tag(OLD_IMAGE, ".sig"): OF_OLD})
-    assert names(decision := decided(disk)) == ["app:v1"]
-    assert pruned(disk, decision).store == storage.EMPTY
-
-
-def test_what_belongs_to_an_image_that_is_not_here_goes_by_itself():
-    disk = two().repository("app", (OF_OLD,), (SIGNED,), {f"sha256-{'0' * 64}.sig": OF_OLD})
-    assert f"app:sha256-{'0' * 64}.sig" in names(decided(disk))
-
-
-def test_a_tag_that_names_the_digest_of_its_own_image_is_an_image():
-    disk = Disk().repository("app", (OLD_IMAGE,), (BASE, OLD, CONFIG), {"v1": OLD_IMAGE})
-    disk.repository("app", (), (), {attached_tag(OLD_IMAGE): OLD_IMAGE})
-    assert names(decided(disk)) == ["app:v1", f"app:{attached_tag(OLD_IMAGE)}"][::-1]
-
-
-def test_what_belongs_to_each_other_goes_together():
-    """Unlikely, but all of it is still one image."""
-    disk = Disk().repository("app", (OLD_IMAGE, NEW_IMAGE), (BASE, OLD, NEW, CONFIG))
-    tags = {attached_tag(OLD_IMAGE): NEW_IMAGE, attached_tag(NEW_IMAGE): OLD_IMAGE}
-    disk.repository("app", (), (), tags)
-    (only,) = (decision := decided(disk)).going
-    assert only.image.digest == min(map(digest_of, (OLD_IMAGE, NEW_IMAGE)))
-    assert pruned(disk, decision).store == storage.EMPTY
-
-
-def test_an_index_may_be_attached_to_an_image_that_is_in_it():
-    own = json.loads(referrers(OLD_IMAGE)) | {"subject": descriptor(OLD_IMAGE)}
-    listed = json.dumps(own).encode()
-    disk = Disk().repository("app", (listed, OLD_IMAGE), (BASE, OLD, CONFIG))
-    assert len((decision := decided(disk)).going) == 1
-    assert pruned(disk, decision).store == storage.EMPTY
-
-
-@pytest.mark.parametrize("subject", ["", [], {}, {"digest": 1}, None, 3])
-def test_a_malformed_subject_does_not_make_an_image_unreadable(subject):
-    content = json.dumps(json.loads(OLD_IMAGE) | {"subject": subject}).encode()
-    disk = Disk().repository("app", (content,), (BASE, OLD, CONFIG), {"v1": content})
-    decision = decided(disk)
-    assert (names(decision), decision.refused) == (["app:v1"], {})

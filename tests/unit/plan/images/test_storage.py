@@ -152,10 +152,10 @@ class TestKind:
 
     def test_of_what_is_attached_everything_is_needed_whatever_its_platform(self):
         tag = attached(LIST)
-        made = volume((SIGNATURE, IMAGE), (CONFIG, LAYER), {tag: REFERRERS})
+        made = volume((SIGNATURE, IMAGE), (CONFIG, b"a signature"), {tag: REFERRERS})
         assert told(made, tagged(tag)) == [
             missing("config", b"of a signature"),
-            missing("layer", b"a signature"),
+            missing("layer", LAYER),
         ]
         blobs = (CONFIG, LAYER, b"of a signature", b"a signature")
         assert told(volume((SIGNATURE, IMAGE), blobs, {tag: REFERRERS}), tagged(tag)) == []

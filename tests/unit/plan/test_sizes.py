@@ -1,0 +1,28 @@
+"""Sizes as people write them."""
+
+import pytest
+
+from plan import sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("20GB", 20 * 10**9),
+        ("500MB", 5 * 10**8),
+        ("20GiB", 20 * 2**30),
+        ("1.5 TB", 15 * 10**11),
+        (" 3kB", 3000),
+        ("3KB", 3000),
+        ("2KiB", 2048),
+        ("0B", 0),
+    ],
+)
+def test_a_size_is_a_number_and_a_unit(text, size):
+    assert sizes.parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "20", "GB", "-1GB", "20gb", "20G", "1,5GB", "1e3GB", "20GBs"])
+def test_anything_else_is_refused(text):
+    with pytest.raises(ValueError, match="a number and a unit"):
+        sizes.parse_size(text)
