@@ -25,6 +25,11 @@ PATCH_FILES = {
 ANY_PATCH = "machine: {type: worker}"
 ANY_LIST = "ghcr.io/siderolabs/kubelet:v1.36.0"
 ROBOT_SECRET = "R0botSecret"
+# Keys with which the mirrors of a stack have a CA and a login.
+SECRETS_OF_MIRRORS = {
+    "cache": {"tls": True},
+    "cacheLogin": {"username": "alice", "password": "hunter2"},
+}
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """Checks of the user's patches; the messages are in invalid/cluster-patch*.txt."""
 
 import pytest
+import yaml
 
+from plan.problems import MASK
 from plan.talos.mirrors import patch_documents
 from plan.talos.patches import problems
+from tests.unit.plan.shapes import cluster_plan
 
 
 def problem(text):
@@ -65,3 +68,52 @@ def test_what_is_still_encrypted_is_not_checked():
 
 def test_a_text_that_is_not_yaml_has_no_documents():
     assert patch_documents("{") == patch_documents("- a\n") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "machine: !!timestamp soon",
+        "machine: !!bool perhaps",
+        "machine: !!int many",
+        "machine: 2024-99-99",
+        "machine: !own {}",
+        "machine: {? {}: 1}",
+        "machine: [hunter2]",
+        "cluster: hunter2",
+        "machine: {",
+        "machine: \x00",
+        "[" * 600,
+        "{a: " * 600,
+        "just words",
+        "machine: {}\n---\n[]",
+        "---\n---\n",
+    ],
+    ids=lambda text: text[:24],
+)
+def test_what_is_not_a_patch_is_refused_and_not_shown(text):
+    told = problem(text)
+    assert (told.path, told.found) == ("cluster.patches[0]", MASK)
+    assert "hunter2" not in f"{told.rule} {told.fix}"
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        # A mirror of a registry without a cache.
+        {"machine": {"registries": {"mirrors": {"gcr.io": {"endpoints": ["http://h"]}}}}},
+        {"apiVersion": "v1alpha1", "kind": "RegistryMirrorConfig", "name": "gcr.io"},
+        # Logins of a registry that has a cache: they are for the registry itself.
+        {"apiVersion": "v1alpha1", "kind": "RegistryAuthConfig", "name": "docker.io"},
+        {"machine": {"registries": {"config": {"docker.io": {"auth": {"username": "u"}}}}}},
+        {"machine": {"registries": {"mirrors": None}}},
+        # TLS and logins of other endpoints.
+        {"apiVersion": "v1alpha1", "kind": "RegistryTLSConfig", "name": "registry.lan", "ca": "x"},
+        {"machine": {"registries": {"config": {"registry.lan": {"auth": {}}}}}},
+        {"apiVersion": "v1alpha1", "kind": "Other", "name": "172.17.0.1:5000"},
+    ],
+    ids=str,
+)
+def test_a_patch_may_set_what_this_stack_does_not(patch):
+    (own,) = cluster_plan({"patches": [patch]}, upstreams={"docker.io": {}}).settings.patches
+    assert yaml.safe_load(own.text) == patch
