@@ -9,7 +9,7 @@ from plan import ownership
 from plan.harbor import cleanup, drift, reconcile, transport
 from plan.harbor.drift import Recorded
 from plan.harbor.reconcile import Step
-from tests.unit.plan.harbor.test_reconcile import (
+from tests.unit.plan.harbor.shapes import (
     HUB,
     PLAN,
     THERE,
