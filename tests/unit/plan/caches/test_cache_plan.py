@@ -18,39 +18,36 @@ from plan.talos.cluster_transport import environment, secret_input
 from tests.unit.plan.shapes import GATEWAY, VALID, config_of, pem, planned, planned_file
 
 
-def helper_answer(text, tmp_path):
-    """What distribution reads when it runs the helper."""
-    helper = tmp_path / "helper"
-    helper.write_text(text)
-    helper.chmod(0o700)
-    done = subprocess.run([helper, "get"], capture_output=True, text=True, check=True, timeout=30)
-    return json.loads(done.stdout)
-
-
-def test_names_and_ports_are_those_of_the_talos_guide():
-    plan = planned_file("minimal")
-    names = {cache.name: cache.published[0].port for cache in plan.caches}
-    assert names == {
-        "registry-docker.io": 5000,
-        "registry-registry.k8s.io": 5001,
-        "registry-quay.io": 5002,
-        "registry-gcr.io": 5003,
-        "registry-ghcr.io": 5004,
-        "registry-factory.talos.dev": 5006,
-    }
-
-
-def test_base_port_shifts_the_table_and_prefix_the_names():
-    plan = planned_file("base-port-shifted")
-    assert plan.cache("factory.talos.dev").published[0].port == 15006
-    assert plan.cache("docker.io").name == "other_Stack.1-docker.io"
-
-
-def test_base_port_moves_no_explicit_port():
-    upstreams = {"docker.io": {"port": 7000}, "quay.io": {}}
-    shifted = planned({"basePort": 20000, "upstreams": upstreams})
-    assert shifted.cache("docker.io").published[0].port == 7000, "an explicit port is absolute"
-    assert shifted.cache("quay.io").published[0].port == 20002
+@pytest.mark.parametrize(
+    ("config", "ports"),
+    [
+        # Those of the Talos guide.
+        (
+            {},
+            {
+                "registry-docker.io": 5000,
+                "registry-registry.k8s.io": 5001,
+                "registry-quay.io": 5002,
+                "registry-gcr.io": 5003,
+                "registry-ghcr.io": 5004,
+                "registry-factory.talos.dev": 5006,
+            },
+        ),
+        # A base port shifts the table, but no explicit port.
+        (
+            {
+                "basePort": 20000,
+                "prefix": "other_Stack.1",
+                "upstreams": {"docker.io": {"port": 7000}, "quay.io": {}},
+            },
+            {"other_Stack.1-docker.io": 7000, "other_Stack.1-quay.io": 20002},
+        ),
+    ],
+    ids=["default", "shifted"],
+)
+def test_names_and_ports(config, ports):
+    caches = planned(config).caches
+    assert {cache.name: cache.published[0].port for cache in caches} == ports
 
 
 def test_a_colon_becomes_a_dash_in_names_and_stays_in_the_mirror():
@@ -79,42 +76,28 @@ def test_a_caches_endpoint_and_repositories_follow_from_the_stack_file_alone():
     assert {one.login.username for one in caches} == {"nodes"}
 
 
+LOOPBACK, BRIDGE, LAN = "127.0.0.1", GATEWAY, "192.0.2.7"
+
+
 @pytest.mark.parametrize(
     ("reported", "order"),
     [
-        ({}, ["127.0.0.1", "172.17.0.1", "192.0.2.7"]),
-        ({"registry-docker.io": ()}, ["127.0.0.1", "172.17.0.1", "192.0.2.7"]),
-        (
-            {
-                "registry-docker.io": (
-                    ("192.0.2.7", 5000),
-                    ("172.17.0.1", 5000),
-                    ("127.0.0.1", 5000),
-                )
-            },
-            ["192.0.2.7", "172.17.0.1", "127.0.0.1"],
-        ),
-        (
-            {"registry-docker.io": (("172.17.0.1", 5000), ("127.0.0.1", 5000))},
-            ["172.17.0.1", "127.0.0.1", "192.0.2.7"],
-        ),
-        (
-            {"registry-docker.io": (("192.0.2.99", 5000), ("192.0.2.7", 5000))},
-            ["192.0.2.7", "127.0.0.1", "172.17.0.1"],
-        ),
-        (
-            {"registry-docker.io": (("192.0.2.7", 5999),), "other": (("192.0.2.7", 5000),)},
-            ["127.0.0.1", "172.17.0.1", "192.0.2.7"],
-        ),
+        ({}, [LOOPBACK, BRIDGE, LAN]),
+        ({"registry-docker.io": []}, [LOOPBACK, BRIDGE, LAN]),
+        ({"registry-docker.io": [LAN, BRIDGE, LOOPBACK]}, [LAN, BRIDGE, LOOPBACK]),
+        ({"registry-docker.io": [BRIDGE, LOOPBACK]}, [BRIDGE, LOOPBACK, LAN]),
+        ({"registry-docker.io": ["192.0.2.99", LAN]}, [LAN, LOOPBACK, BRIDGE]),
+        ({"other": [LAN]}, [LOOPBACK, BRIDGE, LAN]),
     ],
-    ids=["no-container", "stopped", "reversed", "one-more", "one-less", "other-ports"],
+    ids=["no-container", "stopped", "reversed", "one-more", "one-less", "other-container"],
 )
 def test_ports_follow_the_order_that_docker_reports(reported, order):
-    binds = ["172.17.0.1", "192.0.2.7"]
-    plans = planned({"bindAddresses": binds, "upstreams": {"docker.io": {}}}).caches
-    [ordered] = in_reported_order(plans, reported)
-    assert [port.address for port in ordered.published] == order
-    assert {port.port for port in ordered.published} == {5000}
+    plans = planned({"bindAddresses": [BRIDGE, LAN], "upstreams": {"docker.io": {}}}).caches
+    for port, expected in ((5000, order), (5999, [LOOPBACK, BRIDGE, LAN])):
+        pairs = {name: [(one, port) for one in addresses] for name, addresses in reported.items()}
+        [ordered] = in_reported_order(plans, pairs)
+        assert [one.address for one in ordered.published] == expected, "of the same port"
+        assert {one.port for one in ordered.published} == {5000}
 
 
 def test_the_registry_starts_through_a_helper_even_without_credentials():
@@ -143,10 +126,6 @@ def test_the_settings_reach_every_cache():
         assert cache.image.startswith("registry.example.com:5000/mirror/registry:3.0.0@sha256:")
 
 
-def test_data_is_kept_by_default():
-    assert all(cache.keep_data for cache in planned_file("minimal").caches)
-
-
 @pytest.mark.parametrize(
     ("username", "password"),
     [
@@ -154,17 +133,18 @@ def test_data_is_kept_by_default():
         ("alice", "TALOS_CACHE_END"),
         ("alice", "two\nlines\nTALOS_CACHE_END\necho stolen"),
         ("ålice", "пароль"),
+        # Anonymous.
+        ("", ""),
     ],
 )
 def test_the_helper_passes_on_any_password_as_it_is(username, password, tmp_path):
-    text = credential_helper(Credentials(username=username, password=password))
-    answer = helper_answer(text, tmp_path)
+    login = Credentials(username=username, password=password) if username else None
+    helper = tmp_path / "helper"
+    helper.write_text(credential_helper(login))
+    helper.chmod(0o700)
+    done = subprocess.run([helper, "get"], capture_output=True, text=True, check=True, timeout=30)
+    answer = json.loads(done.stdout)
     assert (answer["Username"], answer["Secret"]) == (username, password)
-
-
-def test_the_helper_without_credentials_means_anonymous(tmp_path):
-    answer = helper_answer(credential_helper(None), tmp_path)
-    assert (answer["Username"], answer["Secret"]) == ("", "")
 
 
 def test_credentials_stay_with_their_upstream():
@@ -192,22 +172,6 @@ def test_a_cache_without_credentials_may_be_open():
 CREDENTIALS = {"docker.io": {"username": "alice", "password": "hunter2"}}
 
 
-def test_an_offline_cache_is_a_read_only_registry():
-    environment = dict(planned({"offline": True}).cache("docker.io").env)
-    assert environment["REGISTRY_STORAGE_MAINTENANCE_READONLY"] == '{"enabled":true}'
-    assert not [name for name in environment if "PROXY" in name or "DELETE" in name]
-    online = dict(planned({}).cache("docker.io").env)
-    assert "REGISTRY_STORAGE_MAINTENANCE_READONLY" not in online
-
-
-def test_offline_changes_nothing_else_of_a_cache():
-    offline, online = (planned({"offline": value}).cache("quay.io") for value in (True, False))
-    assert offline.upstream_watch == "", "there is no upstream to watch"
-    assert (offline.asks_upstream, online.asks_upstream) == (False, True)
-    same = replace(offline, env=(), upstream_watch="")
-    assert same == replace(online, env=(), upstream_watch=""), "the volume above all"
-
-
 def content_of(cache, path):
     (file,) = (file for file in cache.files if file.path == path)
     return file
@@ -226,11 +190,14 @@ def test_a_cache_with_tls_has_https_and_the_users_certificate():
         assert cache.ca == pem("certs/ca.pem").strip(), "nodes must trust it"
 
 
-def test_without_tls_there_is_neither_certificate_nor_https():
-    cache = planned_file("minimal").cache("docker.io")
-    assert (cache.files, cache.ca, cache.login) == ((), "", None)
-    assert cache.endpoint.startswith("http://")
-    assert not [name for name, _ in cache.env if "TLS" in name or "AUTH" in name]
+def test_what_a_stack_does_not_ask_for_is_not_in_its_caches():
+    for cache in planned_file("minimal").caches:
+        assert (cache.files, cache.ca, cache.login, cache.upstream_proxy) == ((), "", None, None)
+        assert cache.endpoint.startswith("http://")
+        names = [name for name, _ in cache.env]
+        assert not [name for name in names if "TLS" in name or "AUTH" in name]
+        assert not [name for name in names if name.endswith("_PROXY")]
+        assert cache.keep_data
 
 
 def test_every_cache_requires_the_login_and_has_it_as_a_hash():
@@ -307,12 +274,6 @@ def test_what_is_watched_is_what_the_cache_connects_to():
     assert direct == at_its_prefix, "noProxy says so"
 
 
-def test_without_a_proxy_there_is_nothing_about_one():
-    for cache in planned_file("minimal").caches:
-        assert cache.upstream_proxy is None
-        assert not [name for name, _ in cache.env if name.endswith("_PROXY")]
-
-
 def test_a_path_prefix_belongs_to_the_cache_and_not_to_the_upstreams_url():
     cache = planned_file("upstream-with-ca-prefix-and-proxy").cache("registry.example.com")
     assert cache.path_prefix == "team_one/cache"
@@ -332,29 +293,28 @@ FULL = {
 }
 
 
-def test_an_offline_cache_has_nothing_of_its_upstream_and_all_of_its_own():
+def test_an_offline_cache_is_a_read_only_registry_with_nothing_of_its_upstream():
     offline, online = (
         planned({**FULL, "offline": value}).cache("docker.io") for value in (True, False)
     )
-    assert (offline.upstream_ca, offline.upstream_proxy, offline.credentials) == ("", None, None)
-    assert online.upstream_ca
-    assert online.upstream_proxy
-    assert online.credentials
+    env = dict(offline.env)
+    assert env["REGISTRY_STORAGE_MAINTENANCE_READONLY"] == '{"enabled":true}'
+    assert "REGISTRY_STORAGE_MAINTENANCE_READONLY" not in dict(online.env)
+    of_upstreams = ("PROXY", "DELETE", "SSL_CERT_DIR")
+    assert not [name for name in env if any(word in name for word in of_upstreams)]
+    assert {"REGISTRY_HTTP_TLS_KEY", "REGISTRY_AUTH_HTPASSWD_PATH"} <= set(env)
+    assert (offline.asks_upstream, online.asks_upstream) == (False, True)
     assert "hunter2" in online.credential_helper
     assert "hunter2" not in offline.credential_helper
-    names = {name for name, _ in offline.env}
-    assert not names & {"SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
-    kept = ("endpoint", "local_endpoint", "ca", "login", "path_prefix", "published", "name")
-    for name in kept:
-        assert getattr(offline, name) == getattr(online, name), f"nodes would notice another {name}"
-    own = {
-        "/etc/talos-cache/server.pem",
-        "/etc/talos-cache/server.key",
-        "/etc/talos-cache/htpasswd",
-    }
+    own = {f"/etc/talos-cache/{name}" for name in ("server.pem", "server.key", "htpasswd")}
     assert {file.path for file in offline.files} == own
     assert len({file.path for file in online.files} - own) == 1, "the upstream's CA"
-    assert {"REGISTRY_HTTP_TLS_KEY", "REGISTRY_AUTH_HTPASSWD_PATH"} <= names
+    nothing = {"upstream_ca": "", "upstream_proxy": None, "credentials": None, "upstream_watch": ""}
+    for name, empty in nothing.items():
+        assert getattr(offline, name) == empty
+        assert getattr(online, name)
+    differ = {**nothing, "env": (), "files": (), "credential_helper": ""}
+    assert replace(offline, **differ) == replace(online, **differ), "the volume above all"
 
 
 def test_an_upstream_behind_harbor_has_no_cache_here():
