@@ -25,6 +25,7 @@ from plan.caches import addressing, cache_plan
 from plan.ownership import COMMAND_TYPE, CONTAINER_TYPE, Owner, Recorded
 from plan.settings.stack import parse
 from plan.talos import cluster
+from tests.fakes.web_server import free_port
 
 OLD = {"talos-cache.project": "talos-cache", "talos-cache.stack": "mine"}
 
@@ -430,8 +431,3 @@ def test_a_cache_that_keeps_restarting_is_not_in_its_own_way():
         )
         [text] = ops_preflight.conflicts(stopped, [plan], known, US)
         assert "a program outside Docker" in text
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]

@@ -1,18 +1,11 @@
-"""What `doctor` prints, how endpoints answer, and what it finds in nodes; without Docker.
+"""What `doctor` prints, and what it finds in caches and nodes; without Docker.
 
 The talosctl here is a double: a script that prints a machine config. Real caches are in
 tests/real/offline/test_doctor.py, real nodes in tests/real/talos/test_dead_cache.py.
 """
 
 import argparse
-import http.server
 import json
-import shutil
-import socket
-import ssl
-import subprocess
-import threading
-from contextlib import contextmanager
 
 import pytest
 import yaml
@@ -20,29 +13,25 @@ from msgspec.structs import replace
 
 from host.private_files import write_private
 from ops.cluster import talosctl
-from ops.cluster.folder import (
-    clusters_beside,
-    folder_of,
-    owner_of,
-    usual_identity,
-)
+from ops.cluster.folder import clusters_beside, folder_of, owner_of, usual_identity
 from ops.cluster.record import ClusterRecord
 from ops.commands import doctor, doctor_caches, doctor_harbor, doctor_nodes
 from ops.docker import api as docker_api
 from ops.docker.api import Container
 from ops.engine import cli
 from ops.errors import OpsError
-from ops.registry import endpoints
 from ops.registry.upstreams_asked import Found
 from ops.stack import secret_files, stack_files
 from plan.caches.upstream_watchdog import TROUBLE_PATH
-from plan.diagnosis import ANSWERS, PROBLEM, WARNING, Answer, problem, warning, well
+from plan.diagnosis import PROBLEM, WARNING, problem, warning, well
 from plan.ownership import Owner, Recorded
 from plan.problems import Problem, SettingsError
 from plan.settings.stack import parse
 from plan.talos.cluster import ClusterPlan
 from plan.talos.mirrors import Mirror
 from plan.talos.versions import Version
+from tests.fakes.programs import program
+from tests.fakes.web_server import free_port, server
 from tests.unit.plan.shapes import planned
 
 ALL_STATES = [
@@ -77,7 +66,8 @@ def test_the_worst_comes_last_and_a_problem_says_what_to_do(reported):
 
 
 def test_without_a_problem_the_status_is_0(reported):
-    assert reported(ALL_STATES[1:])[0] == 0
+    status, printed = reported(ALL_STATES[1:])
+    assert (status, printed.splitlines()[-1]) == (0, "1 ok, 1 warning, 0 problems")
 
 
 def test_the_report_as_json(reported):
@@ -168,121 +158,6 @@ def test_harbor_is_checked_if_an_upstream_is_behind_it(looked_at, monkeypatch, t
     assert refused not in looked_at()[0]
 
 
-@contextmanager
-def server(status=200, context=None):
-    """A web server on this machine; gives its port and the requested paths."""
-
-    asked = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
-        if context:
-            made.socket = context.wrap_socket(made.socket, server_side=True)
-        threading.Thread(target=made.serve_forever, daemon=True).start()
-        yield made.server_address[1], asked
-        made.shutdown()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.mark.parametrize(
-    ("status", "answer"),
-    [
-        (200, ANSWERS),
-        (401, ANSWERS),
-        (404, Answer(why_not="no registry answers (status 404)")),
-        (503, Answer(why_not="no registry answers (status 503)")),
-    ],
-)
-def test_a_server_is_asked_for_v2_whatever_path_the_endpoint_has(status, answer):
-    with server(status) as (port, asked):
-        assert endpoints.answer(f"http://127.0.0.1:{port}/v2/some/project") == answer
-    assert asked == ["/v2/"]
-
-
-def test_a_server_that_is_not_there():
-    found = endpoints.answer(f"http://127.0.0.1:{free_port()}")
-    assert found == Answer(why_not="nothing answers (Connection refused)")
-
-
-def test_a_server_that_says_nothing(monkeypatch):
-    monkeypatch.setattr(endpoints, "CONNECT_SECONDS", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        found = endpoints.answer(f"http://127.0.0.1:{mute.getsockname()[1]}")
-    assert found.silent
-
-
-def test_a_server_that_speaks_something_else():
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        greeter = threading.Thread(target=lambda: other.accept()[0].sendall(b"SSH-2.0\r\n\r\n"))
-        greeter.start()
-        found = endpoints.answer(f"http://127.0.0.1:{other.getsockname()[1]}")
-        greeter.join()
-    assert found.why_not.startswith("nothing answers (")
-    assert not found.silent
-
-
-def test_what_is_not_a_url_is_not_requested():
-    assert endpoints.answer("172.17.0.1:5000") == endpoints.NO_URL
-    assert endpoints.answer("http://127.0.0.1:port") == endpoints.NO_URL
-
-
-def test_a_server_with_a_certificate_of_its_own_answers_and_one_without_does_not(tmp_path):
-    if shutil.which("openssl") is None:
-        pytest.skip("makes its certificate with openssl")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=nobody"]
-    argv += ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(argv, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with server(context=context) as (port, asked):
-        assert endpoints.answer(f"https://127.0.0.1:{port}") == ANSWERS
-        assert asked == ["/v2/"]
-    with server() as (port, _):
-        assert "SSL" in endpoints.answer(f"https://127.0.0.1:{port}").why_not.upper()
-
-
-@pytest.mark.parametrize(
-    ("line", "https", "why_not"),
-    [
-        ("0 0 HTTP/1.0 200 OK", False, None),
-        ("0 0 HTTP/1.1 401 Unauthorized\r", False, None),
-        ("0 0 HTTP/1.1 502 Bad Gateway", False, "no registry answers (status 502)"),
-        ("0 0 SSH-2.0-OpenSSH", False, "something answers that is not a registry"),
-        ("0 0", False, "something answers that is not a registry"),
-        ("0 0", True, None),
-        ("0 1 nc: bad address 'nowhere'", True, "nothing answers (bad address 'nowhere')"),
-        (
-            "0 1 nc: can't connect to remote host (10.0.0.1): Connection refused",
-            False,
-            "nothing answers (Connection refused)",
-        ),
-        ("0 1 nc: timed out", False, endpoints.SILENT.why_not),
-        ("0 143", False, endpoints.SILENT.why_not),
-        ("0 124", True, endpoints.SILENT.why_not),
-        ("7 0 HTTP/1.0 200 OK", False, "nothing answers (no output)"),
-        ("sh: something went wrong", False, "nothing answers (no output)"),
-    ],
-)
-def test_what_busybox_says_in_a_container(line, https, why_not):
-    found = endpoints._of_nc(endpoints._by_number(line).get(0), https=https)
-    assert found.why_not == why_not
-    assert found.silent is (why_not == endpoints.SILENT.why_not)
-
-
 @pytest.fixture
 def live(tmp_path, monkeypatch):
     """A cluster of QEMU machines as its folder has it, and a talosctl double for its nodes."""
@@ -295,15 +170,13 @@ def live(tmp_path, monkeypatch):
         sources=(),
     )
     folder = folder_of("mine", "dev")
-    program = tmp_path / "talosctl"
 
     def look(script="exit 1", noted=None):
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(0o755)
+        path = program(tmp_path, "talosctl", script)
         if noted is not None:
             folder.prepare(owner_of("mine"))
             folder.record(replace(noted, owner=owner_of("mine")))
-        double = talosctl.Talosctl(program=str(program), version=Version(1, 13, 0))
+        double = talosctl.Talosctl(program=str(path), version=Version(1, 13, 0))
         found = doctor_nodes.examined(None, plan, double, "registry:3.1.2")
         return [finding for of_node in found for finding in of_node]
 
@@ -325,13 +198,10 @@ def shows(*mirrors):
     return f"cat <<'END'\n{printed}END"
 
 
-def test_a_cluster_that_is_not_up_is_no_problem(live):
+def test_a_cluster_that_is_not_up_is_no_problem_and_one_half_made_a_warning(live):
     [found] = live()
     assert (found.state, found.about) == ("ok", "cluster dev")
     assert "make cluster-up STACK=mine" in found.text
-
-
-def test_a_cluster_that_was_never_finished_is_a_warning(live):
     [found] = live(noted=ClusterRecord())
     assert (found.state, found.fix) == ("warning", "make up STACK=mine")
 
@@ -376,21 +246,15 @@ def test_a_node_whose_mirrors_answer_is_well(live):
     assert [one.text for one in found] == ["1 mirror, every endpoint answers"] * 2
 
 
-def test_a_cluster_that_left_the_stack_file_is_named(live):
-    live(noted=MADE)
-    [found] = doctor_nodes.left_over("mine", [])
-    assert (found.about, found.fix) == ("cluster dev", "make up STACK=mine")
-    assert doctor_nodes.left_over("another", []) == []
-
-
-def test_other_files_beside_clusters_are_not_clusters(live):
+def test_a_cluster_that_left_the_stack_file_is_named_and_no_other_file_beside_it(live):
     beside = live.folder.path.parent
     live(noted=MADE)
     write_private(beside / secret_files.ROBOT, "Robot5ecret")
     (beside / secret_files.CERTIFICATES).mkdir()
     [found] = doctor_nodes.left_over("mine", [])
-    assert found.about == "cluster dev"
+    assert (found.about, found.fix) == ("cluster dev", "make up STACK=mine")
     assert clusters_beside(beside) == ["dev"], "QEMU's networks are looked up for these"
+    assert doctor_nodes.left_over("another", []) == []
     live.folder.remove()
     assert doctor_nodes.left_over("mine", []) == []
 
@@ -403,24 +267,11 @@ def test_a_stack_with_a_cluster_needs_a_supported_talosctl(monkeypatch, tmp_path
     assert (first.about, first.fix) == ("talosctl", "make up STACK=docker-cluster")
     assert "nodes were not checked" in first.text
     assert second.about == "Docker"
-    program = tmp_path / "talosctl"
-    program.write_text("#!/bin/sh\necho v1.9.0\n")
-    program.chmod(0o755)
+    program(tmp_path, "talosctl", "echo v1.9.0")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     refused = doctor.examined("docker-cluster", settings)[0]
     assert refused.text.startswith("cluster.talosctlVersion: talosctl v1.9.0, but ")
     assert refused.state == "problem"
-
-
-class Engine:
-    """Containers of caches; what the watchdog in each has written."""
-
-    def __init__(self, said=b""):
-        self.said = said
-
-    def execute(self, client, container, argv):
-        assert argv[-1] == TROUBLE_PATH
-        return "run", iter([(1, self.said), (2, b"cat: no such file")])
 
 
 @pytest.fixture
@@ -434,8 +285,12 @@ def unwell(monkeypatch):
             asked.append((stack, hosts))
             return Found(sick=reasons(stack) if callable(reasons) else reasons, **more)
 
+        def watchdog(client, container, argv):
+            assert argv[-1] == TROUBLE_PATH
+            return "run", iter([(1, said), (2, b"cat: no such file")])
+
         monkeypatch.setattr(doctor_caches.upstreams_asked, "found", told)
-        monkeypatch.setattr(docker_api, "execute", Engine(said).execute)
+        monkeypatch.setattr(docker_api, "execute", watchdog)
         plans = planned({"offline": offline, "upstreams": {"docker.io": {}}}).caches
         containers = {plan.name: {"State": {"Running": running}} for plan in plans}
         found, cut_off, findings = doctor_caches.unwell_of(None, "mine", plans, containers)
