@@ -8,12 +8,12 @@ from ops import passphrase, port_moves
 from ops.cluster import preflight
 from ops.cluster.docker_provisioner import DockerProvisioner
 from ops.docker import api
-from ops.docker.api import Container
 from ops.errors import OpsError
 from ops.stack import stack_files
 from plan.ownership import Recorded
 from plan.problems import SettingsError
 from plan.talos.versions import Version
+from tests.fakes.containers import container
 
 ONE, OTHER = "registry-docker.io", "registry-quay.io"
 SWAPPED = """
@@ -25,21 +25,14 @@ AS_IT_IS = SWAPPED.replace("{port: 5002}", "{port: 5000}", 1).replace(
 )
 
 
-def container(number, name, port):
-    return Container(
-        id=number,
-        name=name,
-        image="registry",
-        status="Up",
-        labels=(),
-        published=(("127.0.0.1", port), ("172.17.0.1", port)),
-    )
+def publishing(port):
+    return [("127.0.0.1", port), ("172.17.0.1", port)]
 
 
 @pytest.fixture
 def removed(monkeypatch):
     """Ids of the containers that were removed; the stack has two, and its state knows them."""
-    there = (container("1", ONE, 5000), container("2", OTHER, 5002))
+    there = (container("1", ONE, {}, publishing(5000)), container("2", OTHER, {}, publishing(5002)))
     client = argparse.Namespace(api=argparse.Namespace(base_url="https://elsewhere"))
     gone = []
     monkeypatch.setenv("DOCKER_HOST", "unix:///docker.sock")

@@ -5,7 +5,6 @@ import gzip
 import json
 import shutil
 import socket
-from dataclasses import replace
 
 import pytest
 import zstandard
@@ -16,35 +15,25 @@ from ops.cluster.docker_provisioner import DockerProvisioner
 from ops.cluster.record import ClusterRecord
 from ops.commands import adopt
 from ops.docker import api
-from ops.docker.api import Container
 from ops.engine import cli
 from ops.errors import OpsError
 from ops.stack import preflight as ops_preflight
-from ops.stack import recovery, stack_files
+from ops.stack import stack_files
 from plan.caches import addressing, cache_plan
-from plan.ownership import COMMAND_TYPE, CONTAINER_TYPE, Owner, Recorded
+from plan.ownership import CONTAINER_TYPE, Owner, Recorded
 from plan.settings.stack import parse
 from plan.talos import cluster
+from tests.fakes.containers import container
 from tests.fakes.web_server import free_port
 
+NAME = "registry-docker.io"
 OLD = {"talos-cache.project": "talos-cache", "talos-cache.stack": "mine"}
 
 
-def resource(number, name, labels, typ=CONTAINER_TYPE):
+def resource(number, name, labels):
     listed = [{"label": key, "value": value} for key, value in labels.items()]
-    return {
-        "type": typ,
-        "urn": f"urn::{name}",
-        "id": number,
-        "inputs": {"name": name, "labels": listed},
-        "outputs": {"name": name, "labels": listed},
-    }
-
-
-def command(name, **more):
-    variables = {"TALOS_CACHE_STACK": "mine", "TALOS_CACHE_CLUSTER": json.dumps({"name": name})}
-    environment = {"environment": variables | more}
-    return {"type": COMMAND_TYPE, "id": "c", "inputs": environment, "outputs": environment}
+    outputs = {"name": name, "labels": listed}
+    return {"type": CONTAINER_TYPE, "urn": f"urn::{name}", "id": number, "outputs": outputs}
 
 
 @pytest.fixture
@@ -57,17 +46,20 @@ def states(tmp_path, monkeypatch):
     return kept
 
 
+PACK = {".json": bytes, ".json.gz": gzip.compress, ".json.zst": zstandard.compress}
+packed = pytest.mark.parametrize("suffix", PACK)
+
+
 def write_state(states, stack, *resources, suffix=".json"):
     text = json.dumps({"version": 3, "checkpoint": {"latest": {"resources": list(resources)}}})
-    pack = {".json": bytes, ".json.gz": gzip.compress, ".json.zst": zstandard.compress}[suffix]
-    (states / f"{stack}{suffix}").write_bytes(pack(text.encode()))
+    (states / f"{stack}{suffix}").write_bytes(PACK[suffix](text.encode()))
 
 
-@pytest.mark.parametrize("suffix", [".json", ".json.gz", ".json.zst"])
+@packed
 def test_state_in_files_is_read_without_the_engine(states, monkeypatch, suffix):
     monkeypatch.setenv("PATH", "")
     assert whose.recorded("mine") == Recorded()
-    write_state(states, "mine", resource("c0ffee", "registry-docker.io", OLD), suffix=suffix)
+    write_state(states, "mine", resource("c0ffee", NAME, OLD), suffix=suffix)
     assert whose.recorded("mine").containers == {"c0ffee"}
     assert whose.recorded("mine").born == "mine"
 
@@ -77,10 +69,10 @@ def test_a_stack_that_was_never_up_has_made_nothing(states):
     assert whose.recorded("mine") == Recorded()
 
 
-@pytest.mark.parametrize("suffix", [".json", ".json.gz", ".json.zst"])
+@packed
 def test_a_state_of_before_there_were_projects_is_read_where_it_is(states, suffix):
     old = states.parent
-    write_state(old, "mine", resource("c0ffee", "registry-docker.io", OLD), suffix=suffix)
+    write_state(old, "mine", resource("c0ffee", NAME, OLD), suffix=suffix)
     assert whose.recorded("mine").containers == {"c0ffee"}
     assert whose.known_by(old.parent)["mine"].containers == {"c0ffee"}
     (old.parent / "meta.yaml").write_text("version: 0\n")
@@ -88,12 +80,12 @@ def test_a_state_of_before_there_were_projects_is_read_where_it_is(states, suffi
     (old.parent / "meta.yaml").write_text("version: 1\n")
     assert whose.recorded("mine") == Recorded(), "the engine does not look there any more"
     (old.parent / "meta.yaml").unlink()
-    write_state(states, "mine", resource("beef", "registry-docker.io", OLD))
+    write_state(states, "mine", resource("beef", NAME, OLD))
     assert whose.recorded("mine").containers == {"beef"}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"checkpoint": 3}', b"\xff", b"[" * 99999])
-@pytest.mark.parametrize("suffix", [".json", ".json.gz", ".json.zst"])
+@packed
 def test_a_truncated_state_is_an_error_that_names_its_backup(states, content, suffix):
     file = states / f"mine{suffix}"
     file.write_bytes(content)
@@ -102,14 +94,13 @@ def test_a_truncated_state_is_an_error_that_names_its_backup(states, content, su
     assert f"cp {file}.bak {file}" in str(caught.value)
 
 
-def test_so_is_a_truncated_compressed_state(states):
-    for suffix in (".json.gz", ".json.zst"):
-        write_state(states, "mine", suffix=suffix)
-        file = states / f"mine{suffix}"
-        file.write_bytes(file.read_bytes()[:-9])
-        with pytest.raises(OpsError, match=rf"cp .*/mine{suffix}\.bak"):
-            whose.recorded("mine")
-        file.unlink()
+@packed
+def test_so_is_one_that_lacks_its_end(states, suffix):
+    write_state(states, "mine", suffix=suffix)
+    file = states / f"mine{suffix}"
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(OpsError, match=rf"cp .*/mine{suffix}\.bak"):
+        whose.recorded("mine")
 
 
 def test_a_state_that_can_not_be_opened_is_named(states):
@@ -120,24 +111,21 @@ def test_a_state_that_can_not_be_opened_is_named(states):
 
 def test_state_elsewhere_is_read_with_the_engine(monkeypatch):
     monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://bucket")
-    made = {"resources": [resource("c0ffee", "registry-docker.io", OLD)]}
+    made = {"resources": [resource("c0ffee", NAME, OLD)]}
     monkeypatch.setattr(cli, "deployment", lambda stack: made)
     assert whose.recorded("mine").containers == {"c0ffee"}
 
 
-@pytest.mark.parametrize(
-    ("said", "known"), [("error: no stack named 'mine' found", True), ("no credentials", False)]
-)
-def test_a_stack_that_is_not_there_yet_is_no_error_and_all_else_is(monkeypatch, said, known):
+def test_a_stack_that_is_not_there_yet_is_no_error_and_all_else_is(monkeypatch):
+    said = ["error: no stack named 'mine' found", "no credentials"]
+
     def refuse(stack):
-        raise OpsError(said)
+        raise OpsError(said.pop(0))
 
     monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://bucket")
     monkeypatch.setattr(cli, "deployment", refuse)
-    if known:
-        assert whose.recorded("mine") == Recorded()
-        return
-    with pytest.raises(OpsError, match=said):
+    assert whose.recorded("mine") == Recorded()
+    with pytest.raises(OpsError, match="no credentials"):
         whose.recorded("mine")
 
 
@@ -162,9 +150,8 @@ def test_a_stacks_identity_is_that_of_its_state_or_else_of_its_name_and_place(st
     assert folder.owner_of("renamed") == folder.owner_of("mine")
     assert folder.is_moved("renamed")
     assert folder.identity_of("renamed") == usual
-    assert whose.we_are("renamed", Recorded(identity="old-0123456789ab", born="mine")).identity == (
-        "old-0123456789ab"
-    )
+    recorded = Recorded(identity="old-0123456789ab", born="mine")
+    assert whose.we_are("renamed", recorded).identity == recorded.identity
     assert folder.states_of("renamed").name == "old-012345", "as it was always named"
 
 
@@ -178,16 +165,8 @@ def docker(monkeypatch):
             self.api = self
             self.base_url = "https://elsewhere"
 
-        def add(self, number, name, labels, published=()):
-            made = Container(
-                id=number,
-                name=name,
-                image="registry",
-                status="Up",
-                labels=tuple(labels.items()),
-                published=tuple(published),
-            )
-            self.there.append(made)
+        def add(self, *described):
+            self.there.append(container(*described))
 
         def remove_container(self, number, force):
             self.there = [one for one in self.there if one.id != number]
@@ -198,21 +177,15 @@ def docker(monkeypatch):
     return made
 
 
-NAME = "registry-docker.io"
-
-
 def test_a_command_on_volumes_stops_before_those_of_others(states, docker):
-    whose.refuse_others("mine", [NAME])
+    (states / "mine.json").write_text("{")
+    docker.add("2", "another", OLD)
+    whose.refuse_others("mine", [NAME])  # without such a container the state is not even read
+    (states / "mine.json").unlink()
     docker.add("1", NAME, OLD)
     with pytest.raises(OpsError, match=r"nothing was done:\n.*not in its state"):
         whose.refuse_others("mine", [NAME])
     write_state(states, "mine", resource("1", NAME, OLD))
-    whose.refuse_others("mine", [NAME])
-
-
-def test_without_a_container_the_state_is_not_even_read(states, docker):
-    (states / "mine.json").write_text("{")
-    docker.add("1", "another", OLD)
     whose.refuse_others("mine", [NAME])
 
 
@@ -256,55 +229,30 @@ PLANS = cache_plan.build(SETTINGS, addressing.resolve(SETTINGS, "172.17.0.1"))
 US = Owner(stack="mine", identity="mine-0123456789ab", checkout="here:/checkout")
 
 
+def in_the_way(*known):
+    recorded = Recorded(containers=frozenset(known))
+    return ops_preflight.conflicts(ops_preflight.look(), PLANS, recorded, US)
+
+
 def test_all_that_another_state_has_is_one_text_with_its_ports(docker):
-    published = [("127.0.0.1", 5000), ("172.17.0.1", 5000)]
-    docker.add("1", NAME, OLD, published)
+    docker.add("1", NAME, OLD, [("127.0.0.1", 5000), ("172.17.0.1", 5000)])
     docker.add("2", "registry-quay.io", OLD, [("127.0.0.1", 5002), ("172.17.0.1", 5002)])
-    [text] = ops_preflight.conflicts(ops_preflight.look(), PLANS, Recorded(), US)
+    [text] = in_the_way()
     assert text.startswith("registry-docker.io, registry-quay.io have names")
-    known = Recorded(containers=frozenset({"1", "2"}))
-    assert ops_preflight.conflicts(ops_preflight.look(), PLANS, known, US) == []
+    assert in_the_way("1", "2") == []
 
 
 def test_a_port_of_another_stack_is_reported_once(docker):
     docker.add("1", "two-docker.io", OLD, [("0.0.0.0", 5000)])
     docker.add("2", "two-ghcr.io", OLD, [("127.0.0.1", 7000)])
-    [text] = ops_preflight.conflicts(ops_preflight.look(), PLANS, Recorded(), US)
+    [text] = in_the_way()
     assert text.startswith("two-docker.io has ports that the stack 'mine' needs")
 
 
 def test_what_no_stack_made_is_reported_with_what_removes_it(docker):
     docker.add("1", NAME, {}, [("127.0.0.1", 5000)])
-    texts = ops_preflight.conflicts(ops_preflight.look(), PLANS, Recorded(), US)
-    assert len(texts) == 1
-    assert f"docker rm -f {NAME}" in texts[0]
-
-
-def pending(*resources):
-    return {"pending_operations": [{"resource": one, "type": "creating"} for one in resources]}
-
-
-def test_a_stray_carries_the_labels_that_the_interrupted_run_was_about_to_give(docker):
-    ours = {**OLD, "talos-cache.state": "mine-1"}
-    state = pending(resource("", NAME, ours), resource("", "volume", {}, typ="other"))
-    docker.add("1", NAME, ours)
-    assert [one.id for one in recovery.strays(state, docker.there)] == ["1"]
-    docker.there.clear()
-    docker.add("2", NAME, {**OLD, "talos-cache.state": "mine-2"})
-    docker.add("3", "another", ours)
-    assert recovery.strays(state, docker.there) == [], "made by another state of that name"
-
-
-def test_a_container_without_labels_is_not_a_stray(docker):
-    docker.add("1", NAME, {})
-    assert recovery.strays(pending(resource("", NAME, {})), docker.there) == []
-
-
-def test_a_cluster_that_was_made_but_not_recorded_is_known_as_such():
-    assert recovery.unrecorded_clusters(pending(command("dev"))) == ["dev"]
-    known = {**pending(command("dev")), "resources": [command("dev")]}
-    assert recovery.unrecorded_clusters(known) == [], "it was being updated"
-    assert recovery.unrecorded_clusters({}) == []
+    [text] = in_the_way()
+    assert f"docker rm -f {NAME}" in text
 
 
 @pytest.fixture
@@ -343,16 +291,17 @@ def test_caches_of_another_state_are_taken_over_only_with_yes(adopting, docker, 
 
 
 def test_the_checkout_that_a_container_names_is_looked_into(adopting, docker, tmp_path):
-    here = whose.we_are("mine", Recorded()).checkout.partition(":")[0]
+    here = socket.gethostname()
     elsewhere = tmp_path / "clone"
-    kept = elsewhere / ".work" / "state" / ".pulumi" / "stacks" / "talos-cache"
+    folder_of_state = elsewhere / ".work" / "state" / ".pulumi"
+    kept = folder_of_state / "stacks" / "talos-cache"
     kept.mkdir(parents=True)
     write_state(kept, "mine", resource("1", NAME, OLD))
     docker.add("1", NAME, Owner(stack="mine", checkout=f"{here}:{elsewhere}").labels)
     with pytest.raises(OpsError, match=f"whose state is in {elsewhere}"):
         adopting()
-    shutil.rmtree(elsewhere / ".work" / "state" / ".pulumi")
-    (elsewhere / ".work" / "state" / ".pulumi").symlink_to(".pulumi")  # can't be opened
+    shutil.rmtree(folder_of_state)
+    folder_of_state.symlink_to(".pulumi")  # can't be opened
     text = rf"the state in {elsewhere}/.*, which may have {NAME}, can't be read.*ARGS=--yes"
     with pytest.raises(OpsError, match=text):
         adopting()
@@ -365,7 +314,7 @@ def test_the_checkout_that_a_container_names_is_looked_into(adopting, docker, tm
 def test_a_state_that_can_be_read_counts_more_than_one_that_can_not(
     adopting, docker, states, tmp_path
 ):
-    here = whose.we_are("mine", Recorded()).checkout.partition(":")[0]
+    here = socket.gethostname()
     closed = tmp_path / "clone" / ".work" / "state" / ".pulumi"
     closed.parent.mkdir(parents=True)
     closed.symlink_to(".pulumi")
@@ -415,19 +364,16 @@ VERSION = preflight.Version(1, 13, 0)
 
 def test_a_cache_that_keeps_restarting_is_not_in_its_own_way():
     """Docker lists no port of it, and a moment later it has one."""
-    [plan] = cache_plan.build(
-        parse({"upstreams": {"docker.io": {"port": free_port()}}, "addressing": "127.0.0.1"}),
-        addressing.resolve(parse({"addressing": "127.0.0.1"})),
-    )
-    cache = Container(
-        id="1", name=NAME, image="", status="Restarting (1) 1 second ago", labels=(), published=()
-    )
-    known = Recorded(containers=frozenset({"1"}))
+    config = {"upstreams": {"docker.io": {"port": free_port()}}, "addressing": "127.0.0.1"}
+    [plan] = cache_plan.build(parse(config), addressing.resolve(parse(config)))
+
+    def conflicts(status):
+        cache = container("1", NAME, status=status)
+        host = ops_preflight.Host(containers=(cache,), is_local=True)
+        known = Recorded(containers=frozenset({"1"}))
+        return ops_preflight.conflicts(host, [plan], known, US)
+
     with socket.create_server(("127.0.0.1", plan.published[0].port)):
-        restarting = ops_preflight.Host(containers=(cache,), is_local=True)
-        assert ops_preflight.conflicts(restarting, [plan], known, US) == []
-        stopped = ops_preflight.Host(
-            containers=(replace(cache, status="Exited (1) 1 second ago"),), is_local=True
-        )
-        [text] = ops_preflight.conflicts(stopped, [plan], known, US)
+        assert conflicts("Restarting (1) 1 second ago") == []
+        [text] = conflicts("Exited (1) 1 second ago")
         assert "a program outside Docker" in text

@@ -17,7 +17,6 @@ from ops.cluster.folder import clusters_beside, folder_of, owner_of, usual_ident
 from ops.cluster.record import ClusterRecord
 from ops.commands import doctor, doctor_caches, doctor_harbor, doctor_nodes
 from ops.docker import api as docker_api
-from ops.docker.api import Container
 from ops.engine import cli
 from ops.errors import OpsError
 from ops.registry.upstreams_asked import Found
@@ -30,6 +29,7 @@ from plan.settings.stack import parse
 from plan.talos.cluster import ClusterPlan
 from plan.talos.mirrors import Mirror
 from plan.talos.versions import Version
+from tests.fakes.containers import container
 from tests.fakes.programs import program
 from tests.fakes.web_server import free_port, server
 from tests.unit.plan.shapes import planned
@@ -106,17 +106,6 @@ def looked_at(monkeypatch):
     return run
 
 
-def container(number, labels):
-    return Container(
-        id=number,
-        name=f"c{number}",
-        image="registry",
-        status="Up",
-        labels=tuple(labels.items()),
-        published=(),
-    )
-
-
 def test_a_state_that_was_cut_off_is_a_problem_and_all_else_is_looked_at(
     looked_at, monkeypatch, tmp_path
 ):
@@ -126,7 +115,7 @@ def test_a_state_that_was_cut_off_is_a_problem_and_all_else_is_looked_at(
     file.touch()
     us = Owner(stack="mine", identity=usual_identity("mine"))
     others = Owner(stack="mine", identity="mine-0123456789ab")
-    found, state = looked_at(container("1", us.labels), container("2", others.labels))
+    found, state = looked_at(container("1", "c1", us.labels), container("2", "c2", others.labels))
     unread = next(one for one in found if one.about == "state")
     assert unread.state == PROBLEM
     assert f"cp {file}.bak {file}" in unread.text

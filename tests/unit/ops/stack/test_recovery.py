@@ -1,4 +1,4 @@
-"""Locks that a killed engine leaves; tests/real/caches kills a real one."""
+"""What a killed engine leaves; tests/real/caches kills a real one."""
 
 import json
 import os
@@ -9,6 +9,8 @@ import pytest
 from ops.engine import cli
 from ops.errors import OpsError
 from ops.stack import recovery
+from plan.ownership import COMMAND_TYPE, CONTAINER_TYPE
+from tests.fakes.containers import container
 
 MINE = socket.gethostname()
 
@@ -57,3 +59,33 @@ def test_a_damaged_lock_is_an_error_with_the_line_that_removes_it(lock, content)
     folder = lock(content)
     with pytest.raises(OpsError, match=f" rm {folder}/a.json$"):
         recovery.dead_locks(folder)
+
+
+def pending(*resources):
+    return {"pending_operations": [{"resource": one, "type": "creating"} for one in resources]}
+
+
+def test_a_stray_carries_the_labels_that_the_interrupted_run_was_about_to_give():
+    def creating(labels):
+        listed = [{"label": key, "value": value} for key, value in labels.items()]
+        inputs = {"name": "mine", "labels": listed}
+        other = {"type": "other", "inputs": {**inputs, "name": "another"}}
+        return pending({"type": CONTAINER_TYPE, "inputs": inputs}, other)
+
+    ours, others = ({"talos-cache.state": state} for state in ("mine-1", "mine-2"))
+    stray = container("1", "mine", ours)
+    there = [stray, container("2", "mine", others), container("3", "another", ours)]
+    assert recovery.strays(creating(ours), there) == [stray]
+    recorded = {**creating(ours), "resources": [{"id": "1"}]}
+    assert recovery.strays(recorded, there) == []
+    assert recovery.strays(creating({}), [container("4", "mine")]) == [], "without labels"
+
+
+def test_a_cluster_that_was_made_but_not_recorded_is_known_as_such():
+    variables = {"TALOS_CACHE_STACK": "mine", "TALOS_CACHE_CLUSTER": '{"name": "dev"}'}
+    environment = {"environment": variables}
+    dev = {"type": COMMAND_TYPE, "id": "c", "inputs": environment, "outputs": environment}
+    assert recovery.unrecorded_clusters(pending(dev)) == ["dev"]
+    known = {**pending(dev), "resources": [dev]}
+    assert recovery.unrecorded_clusters(known) == [], "it was being updated"
+    assert recovery.unrecorded_clusters({}) == []
