@@ -1,44 +1,22 @@
 """The set-up's decisions, with the machine's answers given."""
 
-import fcntl
-import gzip
-import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
-import zstandard
 
-from host import docker_endpoint, errors, locks, pulumi_backend
+from host import errors, pulumi_backend
 from host.docker_endpoint import Endpoint
 from host.passphrases import PUBLIC_PASSPHRASE, passphrase_file
 from host.paths import ROOT
-from tests.fakes.dockerd import Answer, unix_server
+from tests.fakes.programs import program
 from toolchain import __main__ as toolchain
-from toolchain import (
-    debian,
-    docker_engine,
-    engine,
-    environment,
-    go,
-    launchers,
-    plugins,
-    steps,
-)
+from toolchain import debian, engine, environment, go, launchers, plugins, steps
 
 USUAL = Endpoint(url="unix:///var/run/docker.sock")
-
-
-def program(folder, name, script):
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return path
 
 
 @pytest.fixture
@@ -196,13 +174,6 @@ def test_without_root_the_set_up_says_what_to_install(monkeypatch):
         debian.install(("docker.io",), "Docker is missing")
 
 
-def test_without_root_a_docker_that_does_not_answer_is_explained(monkeypatch, tmp_path):
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(errors.SetupError, match=r"at .*/none\.sock\. Start it") as caught:
-        docker_engine.ensure(Endpoint(url=f"unix://{tmp_path}/none.sock"))
-    assert "group" not in str(caught.value), "it is not about permissions"
-
-
 def test_a_go_that_another_process_is_still_installing_is_not_used(
     bare_path, tmp_path, monkeypatch
 ):
@@ -212,52 +183,6 @@ def test_a_go_that_another_process_is_still_installing_is_not_used(
     program(cache / "tmpab12" / "package" / "bin", "go", version)
     monkeypatch.setattr(go, "_install", lambda folder: program(folder / "bin", "go", version))
     assert go.ensure() == cache / "package" / "bin" / "go"
-
-
-@pytest.fixture
-def started(monkeypatch, tmp_path):
-    """A process in the place of dockerd, and a socket at which nothing answers yet."""
-    monkeypatch.setattr(docker_endpoint, "DEFAULT_SOCKET", str(tmp_path / "docker.sock"))
-    process = subprocess.Popen(["sleep", "600"])
-    yield process
-    process.kill()
-    process.wait()
-
-
-def test_a_dockerd_in_which_containers_run_is_not_stopped(started, monkeypatch, tmp_path, capsys):
-    """They may be another checkout's, which found this dockerd running and recorded nothing."""
-    docker_engine._record(started.pid, "demo")
-    with unix_server(tmp_path / "docker.sock"):
-        monkeypatch.setattr(Answer, "body", b'{"Containers": 3, "ContainersRunning": 2}')
-        docker_engine.stop_if_ours("demo")
-        assert started.poll() is None
-        printed = capsys.readouterr().err
-        assert f"process {started.pid}" in printed
-        assert "(2)" in printed
-        docker_engine._record(started.pid, "test")
-        docker_engine.stop_if_ours("test")
-        assert started.wait(timeout=60) != 0, "what tests leave behind is not in use"
-
-
-def test_a_dockerd_in_which_nothing_runs_is_stopped(started, monkeypatch, tmp_path):
-    docker_engine._record(started.pid, "demo")
-    with unix_server(tmp_path / "docker.sock"):
-        monkeypatch.setattr(Answer, "body", b'{"Containers": 3, "ContainersRunning": 0}')
-        docker_engine.stop_if_ours("demo")
-        assert started.wait(timeout=60) != 0
-
-
-def test_only_the_dockerd_that_was_started_for_this_is_stopped(started):
-    docker_engine._record(started.pid, "demo")
-    docker_engine.stop_if_ours("test")
-    assert started.poll() is None, "it was started for something else"
-    record = json.loads(docker_engine.STARTED.read_text())
-    docker_engine.STARTED.write_text(json.dumps({**record, "started": "1"}))
-    docker_engine.stop_if_ours("demo")
-    assert started.poll() is None, "the number belongs to another process now"
-    docker_engine._record(started.pid, "demo")
-    docker_engine.stop_if_ours("demo")
-    assert started.wait(timeout=60) != 0
 
 
 def test_a_failing_step_shows_the_command_and_the_end_of_its_output(monkeypatch, tmp_path):
@@ -321,9 +246,8 @@ def no_login(monkeypatch, tmp_path):
 
 
 def test_state_is_kept_in_the_project_only_without_a_login(no_login):
-    assert (
-        environment.exports("docker", USUAL)["PULUMI_BACKEND_URL"] == f"file://{no_login / 'state'}"
-    )
+    url = environment.exports("docker", USUAL)["PULUMI_BACKEND_URL"]
+    assert url == f"file://{no_login / 'state'}"
     (no_login / "home").mkdir()
     (no_login / "home" / "credentials.json").write_text('{"current": "https://example.com"}')
     assert "PULUMI_BACKEND_URL" not in environment.exports("docker", USUAL)
@@ -340,9 +264,8 @@ def test_the_engine_finds_its_state_in_any_folder(no_login, monkeypatch, folder,
 
 
 def test_the_folder_of_a_lost_state_is_recreated_in_a_shell_that_was_set_up(no_login, monkeypatch):
-    monkeypatch.setenv(
-        "PULUMI_BACKEND_URL", environment.exports("docker", USUAL)["PULUMI_BACKEND_URL"]
-    )
+    url = environment.exports("docker", USUAL)["PULUMI_BACKEND_URL"]
+    monkeypatch.setenv("PULUMI_BACKEND_URL", url)
     (no_login / "state").rmdir()
     assert "PULUMI_BACKEND_URL" not in environment.exports("docker", USUAL), "it is set already"
     assert (no_login / "state").is_dir(), "the engine needs it"
@@ -370,203 +293,9 @@ def test_the_lines_work_in_a_shell_whatever_the_folder_is_called():
     assert shown == f"{value}\n/own bin:/usr/bin:/bin"
 
 
-def test_two_checkouts_do_not_build_the_same_thing_at_once(tmp_path):
-    script = (
-        "import sys, time\nfrom pathlib import Path\nfrom host.locks import only_one\n"
-        "with only_one(Path(sys.argv[1])):\n    print('in', flush=True)\n    time.sleep(30)\n"
-    )
-    lock = str(tmp_path / "lock")
-    first = subprocess.Popen([sys.executable, "-c", script, lock], stdout=subprocess.PIPE)
-    assert first.stdout.readline() == b"in\n"
-    second = subprocess.Popen(
-        [sys.executable, "-c", script, lock], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert lock in second.stderr.readline().decode()
-    time.sleep(0.5)
-    os.set_blocking(second.stdout.fileno(), False)
-    assert not second.stdout.read(), "the second waits for the first"
-    first.kill()
-    os.set_blocking(second.stdout.fileno(), True)
-    assert second.stdout.readline() == b"in\n"
-    for process in (first, second):
-        process.kill()
-        process.communicate()
-
-
-def test_a_run_that_waited_for_a_removed_lock_takes_the_new_one(tmp_path, monkeypatch):
-    """Such as a set-up that waits for the end of a `make clean`."""
-    lock = tmp_path / "work" / "lock"
-    waits = threading.Event()
-    monkeypatch.setattr(locks, "say", lambda _: waits.set())
-    entered, leave = threading.Event(), threading.Event()
-
-    def second():
-        with locks.only_one(lock):
-            entered.set()
-            leave.wait(60)
-
-    waiting = threading.Thread(target=second)
-    with locks.only_one(lock):
-        waiting.start()
-        assert waits.wait(60)
-        lock.unlink()
-        lock.parent.rmdir()
-    assert entered.wait(60)
-    try:
-        with lock.open("w") as third, pytest.raises(BlockingIOError):
-            fcntl.flock(third, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    finally:
-        leave.set()
-        waiting.join()
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", "5", "{}", '{"pid": 1}'])
-def test_a_truncated_record_of_a_dockerd_means_that_none_is_ours(monkeypatch, content):
-    docker_engine.STARTED.write_text(content)
-    monkeypatch.setattr(docker_engine.os, "kill", pytest.fail)
-    docker_engine.stop_if_ours("use")
-
-
 @pytest.mark.parametrize("content", ["", "[]", "5", '{"current": null}', "{"])
 def test_a_truncated_login_is_not_a_login(tmp_path, monkeypatch, content):
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path))
     (tmp_path / "credentials.json").write_text(content)
     assert pulumi_backend.backend() is None
-
-
-@pytest.fixture
-def checkout_with(tmp_path, monkeypatch):
-    """A checkout with this as the state of a stack; the working folder may be removed."""
-    work = tmp_path / ".work"
-    monkeypatch.setattr(toolchain, "STATE", work / "state")
-    monkeypatch.setattr(toolchain, "DEMO_STATE", work / "demo" / "state")
-    monkeypatch.setattr(toolchain, "WORK", work)
-    monkeypatch.setattr(toolchain, "LOCK", work / "set-up.lock")
-    monkeypatch.setattr(toolchain, "VENV", Path(sys.prefix))
-    monkeypatch.setattr(docker_engine, "STARTED", work / "dockerd.json")
-
-    def make(content, below="state"):
-        state = work / below / ".pulumi" / "stacks" / "talos-cache" / "mine.json"
-        state.parent.mkdir(parents=True)
-        state.write_text(content)
-        return state
-
-    return make
-
-
-@pytest.mark.parametrize("content", ["", '{"version":3,"checkp', "[]", '{"checkpoint": 5}'])
-def test_clean_keeps_a_state_that_can_not_be_read(checkout_with, content):
-    state = checkout_with(content)
-    with pytest.raises(errors.SetupError, match="can't be read") as caught:
-        toolchain.clean()
-    assert f"{state}.bak" in str(caught.value)
-    assert state.exists()
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["null", "{}", '{"version":3,"checkpoint":{}}', '{"checkpoint":{"latest":null}}'],
-)
-def test_clean_removes_a_state_that_never_had_anything(checkout_with, content):
-    state = checkout_with(content)
-    toolchain.clean()
-    assert not state.exists()
-
-
-UP = '{"checkpoint": {"latest": {"resources": [{}]}}}'
-COMPRESSED = {
-    ".json": bytes,
-    ".json.gz": gzip.compress,
-    ".json.zst": zstandard.ZstdCompressor().compress,
-}
-
-
-@pytest.mark.parametrize("ending", COMPRESSED)
-def test_clean_reads_every_state_however_it_is_compressed(checkout_with, ending):
-    first = checkout_with(UP)
-    first.unlink()
-    state = first.with_name(f"mine{ending}")
-    state.write_bytes(COMPRESSED[ending](UP.encode()))
-    with pytest.raises(errors.SetupError, match="'mine' is up: make down STACK=mine"):
-        toolchain.clean()
-    assert state.exists()
-    state.write_bytes(COMPRESSED[ending](b'{"checkpoint": {"latest": {"resources": []}}}'))
-    toolchain.clean()
-    assert not toolchain.WORK.exists()
-
-
-def test_clean_finds_a_stack_in_the_engines_old_layout(checkout_with):
-    in_project = checkout_with(UP)
-    state = in_project.rename(in_project.parent.parent / "mine.json")
-    with pytest.raises(errors.SetupError, match="'mine' is up"):
-        toolchain.clean()
-    assert state.exists()
-
-
-@pytest.mark.parametrize("ending", [".json.gz", ".json.zst"])
-def test_clean_keeps_a_truncated_compressed_state(checkout_with, ending):
-    first = checkout_with(UP)
-    state = first.with_name(f"mine{ending}")
-    first.rename(state)
-    for content in (b"", COMPRESSED[ending](UP.encode())[:-5]):
-        state.write_bytes(content)
-        with pytest.raises(errors.SetupError, match="can't be read"):
-            toolchain.clean()
-        assert state.exists()
-
-
-def test_clean_says_what_it_needs_for_a_state_that_only_the_projects_python_reads(
-    checkout_with, monkeypatch, tmp_path
-):
-    first = checkout_with(UP)
-    state = first.with_name("mine.json.zst")
-    first.rename(state)
-    monkeypatch.setattr(toolchain, "VENV", tmp_path / "none")
-    with pytest.raises(errors.SetupError, match=r"zstd.* make setup") as caught:
-        toolchain.clean()
-    assert ".bak" not in str(caught.value), "nothing is wrong with the state"
-    assert state.exists()
-
-
-def test_clean_keeps_what_a_demo_has_left_up(checkout_with):
-    state = checkout_with(UP, "demo/state")
-    with pytest.raises(errors.SetupError, match=r"the demo is up .*: make demo"):
-        toolchain.clean()
-    assert state.exists()
-    state.write_text("{}")
-    toolchain.clean()
-    assert not toolchain.WORK.exists()
-
-
-def test_clean_keeps_the_record_of_a_dockerd_that_it_leaves_running(checkout_with, monkeypatch):
-    checkout_with("{}")
-    monkeypatch.setattr(docker_engine, "_containers_running", lambda: 1)
-    process = subprocess.Popen(["sleep", "600"])
-    try:
-        docker_engine._record(process.pid, "use")
-        toolchain.clean()
-        assert list(toolchain.WORK.iterdir()) == [docker_engine.STARTED]
-        monkeypatch.setattr(docker_engine, "_containers_running", lambda: 0)
-        toolchain.clean()
-        assert process.wait(60) != 0
-    finally:
-        process.kill()
-        process.wait()
-    assert not toolchain.WORK.exists()
-
-
-def test_clean_removes_its_lock_last(checkout_with, monkeypatch):
-    checkout_with("{}")
-    left = []
-
-    def look(path, **options):
-        if path == toolchain.LOCK:
-            left.extend(toolchain.WORK.iterdir())
-        plain(path, **options)
-
-    plain = Path.unlink
-    monkeypatch.setattr(Path, "unlink", look)
-    toolchain.clean()
-    assert left == [toolchain.LOCK]
-    assert not toolchain.WORK.exists()
