@@ -20,7 +20,7 @@ from ops.errors import OpsError
 from ops.stack import preflight as ops_preflight
 from ops.stack import stack_files
 from plan.caches import addressing, cache_plan
-from plan.ownership import CONTAINER_TYPE, Owner, Recorded
+from plan.ownership import COMMAND_TYPE, CONTAINER_TYPE, Owner, Recorded
 from plan.settings.stack import parse
 from plan.talos import cluster
 from tests.fakes.containers import container
@@ -264,7 +264,8 @@ def adopting(states, docker, monkeypatch):
     monkeypatch.setattr(cli, "select", lambda stack: None)
     monkeypatch.setattr(cli, "deployment", lambda stack: made)
 
-    def run(*, yes=False):
+    def run(*, yes=False, recorded=()):
+        made["resources"] = list(recorded)
         return adopt.run(adopt.Arguments(stack="mine", yes=yes))
 
     return run
@@ -352,6 +353,9 @@ def test_a_cluster_that_is_not_in_the_state_is_recreated_only_with_yes(
     assert "make adopt STACK=mine ARGS=--yes" in text
     with pytest.raises(OpsError, match=r"^dev: .*ARGS=--yes"):
         adopting()
+    variables = {"TALOS_CACHE_STACK": "mine", "TALOS_CACHE_CLUSTER": '{"name": "dev"}'}
+    command = {"type": COMMAND_TYPE, "outputs": {"environment": variables}}
+    assert adopting(recorded=[command]) == 0, "there is nothing to take over"
     assert adopting(yes=True) == 0
     assert preflight.preflight_errors([plan], ()) == []
     assert own.recorded(folder.owner_of("mine")).network == "n", "to be removed by it"

@@ -140,8 +140,9 @@ def test_a_state_that_cant_be_read_is_an_error_and_nothing_is_registered(
     outside, monkeypatch, error, seconds
 ):
     monkeypatch.setattr(stack_state, "RETRY_FOR_SECONDS", seconds)
-    with pytest.raises(pulumi.RunError, match=rf"this stack's own state: .*{error}"):
+    with pytest.raises(pulumi.RunError, match=rf"this stack's own state: .*{error}") as caught:
         run_with(state=error)
+    assert len(caught.value.record.asked_for_state) == 1
     assert outside.us is None
 
 

@@ -48,6 +48,7 @@ COMPRESSED = {
         *((".json", content) for content in (b"", UP[:-20], b"[]", b'{"checkpoint": 5}')),
         *((ending, b"") for ending in (".json.gz", ".json.zst")),
         *((ending, COMPRESSED[ending](UP)[:-5]) for ending in (".json.gz", ".json.zst")),
+        (".json.gz", gzip.compress(UP)[:10] + b"\xff" * 20),
     ],
 )
 def test_clean_keeps_a_state_that_can_not_be_read(checkout_with, ending, content):

@@ -187,8 +187,8 @@ def test_a_go_that_another_process_is_still_installing_is_not_used(
 
 def test_a_failing_step_shows_the_command_and_the_end_of_its_output(monkeypatch, tmp_path):
     monkeypatch.setattr(steps, "LOGS", tmp_path)
-    with pytest.raises(errors.SetupError, match="the reason") as caught:
-        steps.run("doing it", ["sh", "-c", "echo the reason; exit 3"])
+    with pytest.raises(errors.SetupError, match="42 reasons") as caught:
+        steps.run("doing it", ["sh", "-c", "echo $((40 + 2)) reasons; exit 3"])
     assert "sh -c" in str(caught.value)
     assert "doing it failed" in str(caught.value)
 

@@ -172,7 +172,7 @@ def test_a_blob_that_can_not_be_read_for_the_second_volume_is_put_in_none(volume
 SMALL = [b"blob %d" % number for number in range(300)]
 
 
-@pytest.mark.parametrize(("most", "calls"), [(2000, 2), (100, 6)])
+@pytest.mark.parametrize(("most", "calls"), [(300, 2), (299, 4), (100, 6)])
 def test_many_blobs_take_two_calls_for_as_many_as_the_limit_says(volumes, monkeypatch, most, calls):
     """One sends them, one puts them in place."""
     monkeypatch.setattr(staging, "BATCH_BLOBS", most)

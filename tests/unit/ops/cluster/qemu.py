@@ -24,8 +24,12 @@ def plan_of(**keys):
     return cluster.build(STACK, settings.clusters, [], [], {})[0]
 
 
+def cluster_in(folder):
+    return Cluster(plan_of(), folder, owner_of(STACK))
+
+
 def remove_by_hand(folder):
-    qemu_provisioner.remove_by_hand(Cluster(plan_of(), folder, owner_of(STACK)))
+    qemu_provisioner.remove_by_hand(cluster_in(folder))
 
 
 def is_alive(process):

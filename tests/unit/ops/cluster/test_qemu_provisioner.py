@@ -13,6 +13,7 @@ import pytest
 from ops.cluster import command, qemu_cleanup, qemu_host, qemu_provisioner
 from ops.cluster.folder import folder_of, talos_home
 from ops.cluster.qemu_provisioner import QemuProvisioner
+from ops.cluster.record import ClusterRecord
 from ops.errors import OpsError
 from tests.fakes.programs import program
 from tests.unit.ops.cluster.qemu import (
@@ -20,6 +21,7 @@ from tests.unit.ops.cluster.qemu import (
     NOBODY,
     STACK,
     as_root,
+    cluster_in,
     give_to_user,
     is_alive,
     plan_of,
@@ -124,7 +126,7 @@ def test_files_that_root_made_are_handed_over(place, folder, roots_files, put_su
     asked = put_sudo(LETS)
     give_to_user(place, roots_files)
     with unprivileged():
-        qemu_provisioner.hand_over(folder)
+        QemuProvisioner().after_create(cluster_in(folder), ClusterRecord())
     files = [*folder.path.rglob("*"), *folder.state.rglob("*")]
     assert {path.lstat().st_uid for path in files} == {NOBODY}
     assert asked.read_text().count("chown") == 1
