@@ -42,15 +42,20 @@ COMPRESSED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("ending", "content"),
-    [
-        *((".json", content) for content in (b"", UP[:-20], b"[]", b'{"checkpoint": 5}')),
-        *((ending, b"") for ending in (".json.gz", ".json.zst")),
-        *((ending, COMPRESSED[ending](UP)[:-5]) for ending in (".json.gz", ".json.zst")),
-        (".json.gz", gzip.compress(UP)[:10] + b"\xff" * 20),
-    ],
-)
+TORN = {
+    "empty": (".json", b""),
+    "truncated": (".json", UP[:-20]),
+    "a list": (".json", b"[]"),
+    "a number": (".json", b'{"checkpoint": 5}'),
+    "empty gzip": (".json.gz", b""),
+    "empty zstd": (".json.zst", b""),
+    "truncated gzip": (".json.gz", COMPRESSED[".json.gz"](UP)[:-5]),
+    "truncated zstd": (".json.zst", COMPRESSED[".json.zst"](UP)[:-5]),
+    "damaged gzip": (".json.gz", COMPRESSED[".json.gz"](UP)[:10] + b"\xff" * 20),
+}
+
+
+@pytest.mark.parametrize(("ending", "content"), TORN.values(), ids=TORN)
 def test_clean_keeps_a_state_that_can_not_be_read(checkout_with, ending, content):
     state = checkout_with(content, name=f"talos-cache/mine{ending}")
     with pytest.raises(errors.SetupError, match="can't be read") as caught:
