@@ -182,6 +182,7 @@ class Run:
     """`python -m ops.harbor` with a plan, in this process; each run is told what the last printed.
 
     Attributes:
+        previous: what the last one that went well has printed.
         everything: that all runs have printed, or have had in their environment.
     """
 
@@ -206,7 +207,26 @@ class Run:
             self.previous = done.stdout.strip()
         return done
 
+    def well(self, command, plan, **changes):
+        """One that must go well."""
+        done = self(command, plan, **changes)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def failing(self, command, plan, **changes):
+        """What one that must fail tells."""
+        done = self(command, plan, **changes)
+        assert (done.returncode, done.stdout) == (1, "")
+        return done.stderr
+
 
 @pytest.fixture
 def run(monkeypatch):
     return Run(monkeypatch)
+
+
+@pytest.fixture
+def created(run, plan):
+    """The plan, brought about."""
+    run.well("create", plan)
+    return plan

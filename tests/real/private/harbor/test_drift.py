@@ -10,7 +10,7 @@ from plan.harbor import drift as harbor_drift
 from plan.harbor import transport
 from tests.fakes.harbor.api import FailedError
 from tests.real.private.harbor.conftest import DOCKER
-from tests.real.private.harbor.test_work import hold_something, somebodys, the
+from tests.real.private.harbor.states import hold_something, somebodys, the
 
 READING = {"GET", "HEAD"}
 
