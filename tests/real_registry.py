@@ -21,26 +21,37 @@ class Registry:
 
     def image(self, repository, tag, *layers, platforms=("amd64", "arm64")):
         """Push an index with one manifest per architecture; its digest."""
-        made = []
+        entries = []
         for architecture in platforms:
-            config = self.blob(repository, json.dumps({"architecture": architecture}).encode())
-            content = {
-                "schemaVersion": 2,
-                "mediaType": MANIFEST,
-                "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **config},
-                "layers": [
-                    {
-                        "mediaType": "application/vnd.oci.image.layer.v1.tar",
-                        **self.blob(repository, layer),
-                    }
-                    for layer in layers
-                ],
-            }
-            manifest = self.manifest(repository, content)
-            platform = {"os": "linux", "architecture": architecture}
-            made.append({"mediaType": MANIFEST, **manifest, "platform": platform})
-        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": made}
-        return self.manifest(repository, index, tag)["digest"]
+            config = json.dumps({"architecture": architecture}).encode()
+            value = self.single(repository, *layers, config=config)
+            entries.append(self.entry(repository, value, architecture))
+        return self.index(repository, tag, *entries)
+
+    def single(self, repository, *layers, config=b"{}"):
+        """The manifest of an image of one platform, whose parts are pushed."""
+        kind = "application/vnd.oci.image"
+        return {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {"mediaType": f"{kind}.config.v1+json", **self.blob(repository, config)},
+            "layers": [
+                {"mediaType": f"{kind}.layer.v1.tar", **self.blob(repository, layer)}
+                for layer in layers
+            ],
+        }
+
+    def entry(self, repository, value, architecture=""):
+        """Push a manifest; what an index says of it, without a platform unless it is named."""
+        entry = {"mediaType": value["mediaType"], **self.manifest(repository, value)}
+        if architecture:
+            entry["platform"] = {"os": "linux", "architecture": architecture}
+        return entry
+
+    def index(self, repository, tag, *entries):
+        """Push an index of these; its digest."""
+        value = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
+        return self.manifest(repository, value, tag)["digest"]
 
     def blob(self, repository, content):
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"

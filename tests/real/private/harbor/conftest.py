@@ -11,9 +11,13 @@ import httpx
 import pytest
 
 from ops.harbor import command as work
+from ops.harbor import images, stored_images
 from ops.harbor.client import Client
+from ops.harbor.images import Access
+from ops.harbor.pull import source
 from plan.harbor.desired import HarborPlan, HarborProject
 from plan.harbor.transport import environment, secret_input
+from plan.settings.harbor import HarborSettings
 from tests.fakes.harbor.api import Harbor
 from tests.fakes.harbor.proxy import ACCEPT
 from tests.fakes.harbor.server import Server
@@ -43,6 +47,7 @@ def index(registry):
     registry.image("team/app", "v2", SHARED, b"v2")
     registry.image("team/other", "v1", SHARED)
     registry.image("team/single", "v1", b"one", platforms=("amd64",))
+    registry.image("library/busybox", "v1", b"busybox")
     return registry.image("team/app", "v1", SHARED, LARGE)
 
 
@@ -106,6 +111,36 @@ def made(index, plan, client, double):
     work.bring_about(client, plan, {})
     double.upstream_bytes = double.sent_bytes = 0
     return double
+
+
+@pytest.fixture
+def robot(made, plan):
+    """A proxy cache as the robot pulls from it."""
+    return source(plan.url, PROJECT, plan.robot, ROBOT_SECRET)
+
+
+def access_of(plan, username="admin", password="Harbor12345"):
+    settings = HarborSettings(
+        url=plan.url,
+        ca_file="",
+        project_prefix="proxy-",
+        public=False,
+        retention_days=None,
+        quota_bytes=None,
+        robot="",
+        admin=None,
+        login=None,
+    )
+    return Access(harbor=settings, ca_pem=plan.ca_pem, username=username, password=password)
+
+
+@pytest.fixture
+def access(plan, made, monkeypatch):
+    """Harbor as `warm` asks it, looked at often, and waited for longer than it needs."""
+    monkeypatch.setattr(stored_images, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(stored_images, "TAG_SECONDS", 500 * PACE)
+    monkeypatch.setattr(images, "SETTLE_SECONDS", 5000 * PACE)
+    return access_of(plan)
 
 
 class Asked:

@@ -1,17 +1,13 @@
 """The double's proxy caches store what the real ones store, when, and under which digest."""
 
-import hashlib
 import time
 
 import httpx
 
 from plan.images.manifests import INDEX_TYPES, MANIFEST_TYPES
 from tests.fakes.harbor.proxy import written_anew
+from tests.fakes.harbor.store import digest_of
 from tests.real.private.harbor.conftest import APP, LARGE, PROJECT, SHARED
-
-
-def digest_of(content):
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def test_a_get_by_tag_is_answered_without_a_digest_and_sets_no_tag(asked, index):
@@ -103,7 +99,7 @@ def test_one_that_has_that_form_keeps_its_digest(asked, registry):
 
 def test_an_image_of_one_platform_gets_its_tag_in_any_order(asked, registry):
     for repository in ("team/first", "team/second"):
-        image = single(registry, repository)
+        image = registry.single(repository, SHARED)
         registry.manifest(repository, image, "v1")
     asked.image("v1", "team/first")
     digest = asked.ask("HEAD", "manifests/v1", "team/second").headers["Docker-Content-Digest"]
@@ -115,7 +111,7 @@ def test_an_image_of_one_platform_gets_its_tag_in_any_order(asked, registry):
 
 def test_blobs_that_nobody_asks_for_are_fetched_in_the_end(asked, registry):
     asked.known.background.pace = 0.001
-    registry.manifest("team/lazy", single(registry, "team/lazy"), "v1")
+    registry.manifest("team/lazy", registry.single("team/lazy", SHARED), "v1")
     started = time.monotonic()
     asked.ask("GET", "manifests/v1", "team/lazy")
     asked.wait()
@@ -164,14 +160,4 @@ def test_the_tags_are_its_own_and_the_upstreams(asked):
     assert asked.ask("GET", "tags/list").json() == {
         "name": f"{PROJECT}/{APP}",
         "tags": ["v1", "v2"],
-    }
-
-
-def single(registry, repository):
-    kind = "application/vnd.oci.image"
-    return {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPES[0],
-        "config": {"mediaType": f"{kind}.config.v1+json", **registry.blob(repository, b"{}")},
-        "layers": [{"mediaType": f"{kind}.layer.v1.tar", **registry.blob(repository, SHARED)}],
     }
