@@ -20,10 +20,12 @@ from tests.real.private.harbor.failures import (
     FailedError,
     bad,
     conflict,
+    forbidden,
     internal,
     not_found,
     not_implemented,
     precondition,
+    unauthorized,
 )
 
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
@@ -46,6 +48,13 @@ NOW = "2026-11-26T03:00:00.000Z"
 PULL = {"resource": "repository", "action": "pull"}
 READ = {"resource": "artifact", "action": "read"}
 SAFE = ("GET", "HEAD", "OPTIONS")
+# What users who are not administrators may ask for as well, as far as each says.
+FOR_OTHERS = (
+    "GET /projects",
+    "POST /projects",
+    "GET /projects/{project_name}/repositories",
+    "GET /projects/{project_name}/repositories/{repository}/artifacts/{reference}",
+)
 
 
 class Harbor:
@@ -64,7 +73,6 @@ class Harbor:
         self.upstreams = dict(upstreams or {})
         self.robot_prefix = "robot$"
         self.quota_per_project = True
-        self.default_quota = -1
         self.registries = {}
         self.projects = {}
         self.retentions = {}
@@ -100,19 +108,17 @@ class Harbor:
             for robot in self.robots.values()
         )
 
-    def _admin_only(self, user):
+    def _admin_only(self, user, message=""):
         if not user:
-            raise FailedError(401, "UNAUTHORIZED", "unauthorized")
+            raise unauthorized()
         if user != self.admin[0]:
-            raise FailedError(403, "FORBIDDEN", user)
+            raise forbidden(message or user)
 
     def _reader(self, user, name):
         """The project of this name, for a user who may read it, as pull-only robots may not."""
         project = self.project(name)
         if not self._may_read(user, project):
-            if user:
-                raise FailedError(403, "FORBIDDEN", "forbidden")
-            raise FailedError(401, "UNAUTHORIZED", "unauthorized")
+            raise forbidden("forbidden") if user else unauthorized()
         if project is None:
             raise not_found(f"project {name}")
         return project
@@ -134,7 +140,7 @@ class Harbor:
         if self.meanwhile:
             self.meanwhile(method, path)
         if "sid=" in cookie and method not in SAFE:
-            raise FailedError(403, "FORBIDDEN", "CSRF token not found in request")
+            raise forbidden("CSRF token not found in request")
         found = description.operation(method, path)
         if found is None:
             raise not_implemented(f"{method} {path}")
@@ -143,7 +149,10 @@ class Harbor:
             operation.check_request(query, body)
         except description.WrongError as error:
             raise FailedError(422, "UNPROCESSABLE_ENTITY", str(error)) from error
-        done = getattr(self, OPERATIONS[operation.key])(user, body=body, query=query, **parameters)
+        if operation.key not in FOR_OTHERS:
+            self._admin_only(user)
+        work = getattr(self, OPERATIONS[operation.key])
+        done = work(user=user, body=body, query=query, **parameters)
         headers = {}
         if operation.is_list:
             done, headers = _page(done, path, query)
@@ -153,8 +162,7 @@ class Harbor:
         operation.check_answer(status, given)
         return status, headers, given
 
-    def get_configurations(self, user, **_):
-        self._admin_only(user)
+    def get_configurations(self, **_):
         return {
             "robot_name_prefix": {"value": self.robot_prefix, "editable": True},
             "quota_per_project_enable": {"value": self.quota_per_project, "editable": True},
@@ -162,12 +170,10 @@ class Harbor:
 
     # Registry endpoints ---------------------------------------------------------------------
 
-    def list_registries(self, user, **_):
-        self._admin_only(user)
+    def list_registries(self, **_):
         return [_shown_registry(one) for one in self.registries.values()]
 
-    def create_registry(self, user, body, **_):
-        self._admin_only(user)
+    def create_registry(self, body, **_):
         if not body["name"] or len(body["name"]) > 64:
             raise bad("the max length of name is 64" if body["name"] else "name cannot be empty")
         made = {"credential": {}, "insecure": False, "description": "", **copy.deepcopy(body)}
@@ -175,32 +181,31 @@ class Harbor:
         if made["type"] not in (*PROXY_TYPES, *OTHER_TYPES):
             raise internal()
         self._healthy(made)
-        if any(one["name"] == made["name"] for one in self.registries.values()):
-            raise conflict(f"registry {made['name']} already exists")
+        self._refuse_taken(made)
         made |= {"id": self._id(), "status": "healthy", "creation_time": NOW, "update_time": NOW}
         self.registries[made["id"]] = made
         return Created(made["id"])
 
-    def update_registry(self, user, body, id, **_):
-        self._admin_only(user)
+    def update_registry(self, body, id, **_):
         there = self._one(self.registries, id, "registry")
         new = copy.deepcopy(there)
         new |= {key: body[key] for key in ("name", "description", "url", "insecure") if key in body}
         new["url"] = _normal(new["url"])
-        names = {"credential_type": "type", "access_key": "access_key"}
-        names["access_secret"] = "access_secret"
+        names = {
+            "credential_type": "type",
+            "access_key": "access_key",
+            "access_secret": "access_secret",
+        }
         new["credential"] |= {name: body[key] for key, name in names.items() if key in body}
         if new["url"] != there["url"] and "access_secret" not in body:
             new["credential"]["access_secret"] = ""
         if not new["credential"].get("access_key"):
             new["credential"] = {}
         self._healthy(new)
-        if any(one["name"] == new["name"] and one is not there for one in self.registries.values()):
-            raise conflict(f"registry {new['name']} already exists")
+        self._refuse_taken(new)
         self.registries[there["id"]] = new
 
-    def delete_registry(self, user, id, **_):
-        self._admin_only(user)
+    def delete_registry(self, id, **_):
         there = self._one(self.registries, id, "registry")
         if any(one.get("registry_id") == there["id"] for one in self.projects.values()):
             raise precondition(
@@ -216,6 +221,12 @@ class Harbor:
         if credential.get("access_key"):
             auth = (credential["access_key"], credential["access_secret"])
         return real, auth
+
+    def _refuse_taken(self, registry):
+        """The name of an endpoint that another has."""
+        name, number = registry["name"], registry.get("id")
+        if any(one["name"] == name and one["id"] != number for one in self.registries.values()):
+            raise conflict(f"registry {name} already exists")
 
     def _healthy(self, registry):
         real, auth = self.upstream(registry)
@@ -243,11 +254,7 @@ class Harbor:
         ]
 
     def create_project(self, user, body, **_):
-        if not user:
-            raise FailedError(401, "UNAUTHORIZED", "unauthorized")
-        if user != self.admin[0]:
-            message = "Only system admin can create proxy cache project"
-            raise FailedError(403, "FORBIDDEN", message)
+        self._admin_only(user, "Only system admin can create proxy cache project")
         name = body["project_name"]
         if "registry_id" in body:
             registry = self.registries.get(body["registry_id"])
@@ -267,24 +274,21 @@ class Harbor:
             made["metadata"]["retention_id"] = str(self._retention(_seven_days(number)))
         self.projects[number] = made
         if self.quota_per_project:
-            hard = body.get("storage_limit") or self.default_quota
+            hard = body.get("storage_limit") or -1
             quota = self._id()
             self.quotas[quota] = {"id": quota, "project": number, "storage": hard}
         return Created(number)
 
-    def update_project(self, user, body, project, **_):
-        self._admin_only(user)
+    def update_project(self, body, project, **_):
         there = self._project(project)
         if "retention_id" in body.get("metadata", {}):
             raise not_implemented("another retention_id")
         there["metadata"] |= body.get("metadata", {})
 
-    def delete_metadata(self, user, project, name, **_):
-        self._admin_only(user)
+    def delete_metadata(self, project, name, **_):
         self._project(project)["metadata"].pop(name, None)
 
-    def delete_project(self, user, project, **_):
-        self._admin_only(user)
+    def delete_project(self, project, **_):
         there = self._project(project)
         if self.store.listed(there["project_id"]):
             raise precondition("the project contains repositories, can not be deleted")
@@ -323,7 +327,6 @@ class Harbor:
         ]
 
     def delete_repository(self, user, project_name, repository, **_):
-        self._admin_only(user)
         name, _ = self._repository(self._reader(user, project_name), repository)
         self.store.remove(self.project(project_name)["project_id"], name)
 
@@ -373,8 +376,7 @@ class Harbor:
 
     # Quotas and retention -------------------------------------------------------------------
 
-    def list_quotas(self, user, query, **_):
-        self._admin_only(user)
+    def list_quotas(self, query, **_):
         if query.get("reference") != "project":
             raise not_implemented("quotas of anything but projects")
         number = query.get("reference_id")
@@ -394,16 +396,14 @@ class Harbor:
         mine = (one["storage"] for one in self.quotas.values() if one["project"] == project)
         return next(mine, -1)
 
-    def update_quota(self, user, body, id, **_):
-        self._admin_only(user)
+    def update_quota(self, body, id, **_):
         there = self._one(self.quotas, id, "quota")
         storage = body["hard"].get("storage", 0)
         if storage != -1 and storage <= 0:
             raise bad("invalid resource storage value")
         there["storage"] = storage
 
-    def create_retention(self, user, body, **_):
-        self._admin_only(user)
+    def create_retention(self, body, **_):
         project = self.projects.get(body["scope"]["ref"])
         if project is None:
             raise bad(f"invalid Project id {body['scope']['ref']}")
@@ -414,17 +414,14 @@ class Harbor:
         project["metadata"]["retention_id"] = str(number)
         return Created(number)
 
-    def get_retention(self, user, id, **_):
-        self._admin_only(user)
+    def get_retention(self, id, **_):
         return self._policy(id, internal())
 
-    def update_retention(self, user, body, id, **_):
-        self._admin_only(user)
+    def update_retention(self, body, id, **_):
         there = self._policy(id, internal())
         self.retentions[there["id"]] = {**_numbered(body), "id": there["id"]}
 
-    def delete_retention(self, user, id, **_):
-        self._admin_only(user)
+    def delete_retention(self, id, **_):
         there = self._policy(id, bad(f"no such Retention policy with id {id}"))
         del self.retentions[there["id"]]
         for project in self.projects.values():
@@ -444,12 +441,10 @@ class Harbor:
 
     # Robots ---------------------------------------------------------------------------------
 
-    def list_robots(self, user, **_):
-        self._admin_only(user)
+    def list_robots(self, **_):
         return [self._shown_robot(one) for one in self.robots.values()]
 
-    def create_robot(self, user, body, **_):
-        self._admin_only(user)
+    def create_robot(self, body, **_):
         if not NAME.fullmatch(body["name"]):
             raise bad("robot name is not in lower case or contains illegal characters")
         made = {"id": self._id(), "disable": False, "description": "", **self._robot(body)}
@@ -460,8 +455,7 @@ class Harbor:
         shown = {"id": made["id"], "name": self._full(made), "secret": made["secret"]}
         return Created(made["id"], {**shown, "creation_time": NOW, "expires_at": -1})
 
-    def update_robot(self, user, body, id, **_):
-        self._admin_only(user)
+    def update_robot(self, body, id, **_):
         there = self._one(self.robots, id, "robot")
         if body["name"] != self._full(there) or body["level"] != there["level"]:
             raise bad("cannot update the level or name of robot")
@@ -469,8 +463,7 @@ class Harbor:
         changed = ("description", "disable", "duration", "permissions", "access")
         there |= {key: new[key] for key in changed}
 
-    def refresh_secret(self, user, body, id, **_):
-        self._admin_only(user)
+    def refresh_secret(self, body, id, **_):
         there = self._one(self.robots, id, "robot")
         secret = body.get("secret", "")
         if not secret:
@@ -484,8 +477,7 @@ class Harbor:
         there["secret"] = secret
         return {}
 
-    def delete_robot(self, user, id, **_):
-        self._admin_only(user)
+    def delete_robot(self, id, **_):
         del self.robots[self._one(self.robots, id, "robot")["id"]]
 
     def _robot(self, body):

@@ -25,7 +25,7 @@ from urllib.parse import parse_qsl, urlsplit
 from tests.fakes.harbor import description
 from tests.fakes.harbor.api import Harbor
 from tests.fakes.harbor.proxy import Proxy, UpstreamError
-from tests.real.private.harbor.failures import FailedError, internal, not_implemented
+from tests.real.private.harbor.failures import FailedError, internal, not_implemented, unauthorized
 
 NAME = "fake-Harbor/2.16"
 SERVICE = "harbor-registry"
@@ -156,7 +156,7 @@ class Handler(BaseHTTPRequestHandler):
         scopes = [one for name, value in query if name == "scope" for one in value.split()]
         user = self.server.harbor.user(self._basic())
         if not user and not scopes:
-            raise FailedError(401, "UNAUTHORIZED", "unauthorized")
+            raise unauthorized()
         # Also with a wrong password: such a client is anonymous, and gets what is public.
         projects = set()
         for scope in scopes:
@@ -184,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
             raise self._challenge(f"repository:{name}:pull", "authorize header needed")
         project = self.server.harbor.project(project_name)
         if project is None:
-            error = FailedError(401, "UNAUTHORIZED", f"project {project_name} not found")
+            error = unauthorized(f"project {project_name} not found")
             error.headers = {"Www-Authenticate": ""}
             raise error
         token = self._bearer()
@@ -198,7 +198,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _challenge(self, scope, message):
         """A refusal; only who came without any authorization is sent to the token service."""
-        error = FailedError(401, "UNAUTHORIZED", message)
+        error = unauthorized(message)
         realm = self.server.realm or f"{self.server.scheme}://{self.headers['Host']}/service/token"
         challenge = f'Bearer realm="{realm}",service="{SERVICE}"'
         challenge += f',scope="{scope}"' if scope else ""
@@ -241,7 +241,7 @@ class Handler(BaseHTTPRequestHandler):
     def _catalogue(self):
         user = self.server.harbor.user(self._basic())
         if user != self.server.harbor.admin[0]:
-            error = FailedError(401, "UNAUTHORIZED", "unauthorized to list catalog")
+            error = unauthorized("unauthorized to list catalog")
             error.headers = {"Www-Authenticate": BASIC}
             raise error
         projects, store = self.server.harbor.projects, self.server.harbor.store

@@ -11,6 +11,14 @@ class FailedError(Exception):
         self.body = {"errors": [{"code": code, "message": message}]}
 
 
+def unauthorized(message="unauthorized"):
+    return FailedError(401, "UNAUTHORIZED", message)
+
+
+def forbidden(message):
+    return FailedError(403, "FORBIDDEN", message)
+
+
 def not_found(what):
     return FailedError(404, "NOT_FOUND", f"{what} not found")
 
