@@ -35,7 +35,9 @@ HUB, K8S, QUAY = {"host": "docker.io"}, {"host": "registry.k8s.io"}, {"host": "q
 BELOW = {"path_prefix": "team"}
 V2, TOKEN = ("GET", "/v2/"), ("GET", "/token")
 ANY_IMAGE = ("HEAD", "/v2/talos-cache/question/manifests/latest")
-LIMITED = (429, JSON, b"")
+LIMITED, DENIED = (429, JSON, b""), (403, JSON, b"")
+LOGIN_PAGE = (200, PAGE, b"<title>Log in</title>")
+HUBS_LOGIN = 'credentials["docker.io"]'
 BROWSER = "open it in a browser and log in"
 UNUSED = "the credentials are not used"
 
@@ -183,40 +185,25 @@ class TestAsked:
 
 # What an upstream answers, what it is asked, and what the reason and the fix have in them.
 TROUBLES = {
-    "limited at v2": (of(v2=LIMITED), {}, ["(429)"], ["account", SET]),
-    "limited": (of(v2=OPEN, manifest=LIMITED), {}, ["(429)"], ["account", SET]),
-    "limited with a token": (
-        of(v2=wants_token, manifest=LIMITED),
-        HUB,
-        ["(429)"],
-        ['credentials["docker.io"]'],
-    ),
-    "a page that wants a login": (
+    "limited at v2": (of(v2=LIMITED), {}, "(429)", SET),
+    "limited": (of(v2=OPEN, manifest=LIMITED), {}, "(429)", SET),
+    "limited, with a token": (of(v2=wants_token, manifest=LIMITED), HUB, "(429)", HUBS_LOGIN),
+    "a token for nothing": (of(v2=wants_token, manifest=wants_token), HUB, "(401)", HUBS_LOGIN),
+    "a page that asks who": (
         (401, [*BASIC, *PAGE], b"<html>401"),
         {},
-        ["a login (401)"],
-        [SET],
+        "it wants a login (401)",
+        SET,
     ),
-    "a page for manifests": (of(v2=OPEN, manifest=(200, PAGE, b"")), {}, ["web page"], []),
+    "a page for who has a login": ((200, PAGE, b"<html>"), LOGIN, "web page", BROWSER),
+    "a page for manifests": (of(v2=OPEN, manifest=(200, PAGE, b"")), {}, "web page", BROWSER),
     "a page for a token": (
-        of(v2=wants_token, token=(200, PAGE, b"<title>Log in</title>")),
+        of(v2=wants_token, token=LOGIN_PAGE),
         {},
-        ["its token service answers with a web page"],
-        [BROWSER],
+        "its token service answers with a web page",
+        BROWSER,
     ),
-    "a page for who has an account": ((200, PAGE, b"<html>"), LOGIN, ["web page"], []),
-    "a token that opens nothing": (
-        of(v2=wants_token, manifest=wants_token),
-        HUB,
-        ["(401)"],
-        ['credentials["docker.io"]'],
-    ),
-    "as at v2 below a path": (
-        of(v2=(403, JSON, b""), blob=(403, JSON, b"")),
-        {**BELOW, **LOGIN},
-        [UNUSED],
-        [],
-    ),
+    "as at v2 below a path": (of(v2=DENIED, blob=DENIED), {**BELOW, **LOGIN}, UNUSED, "remove"),
 }
 
 
@@ -224,8 +211,8 @@ class TestUseless:
     @pytest.mark.parametrize(("answers", "asked", "reason", "fix"), TROUBLES.values(), ids=TROUBLES)
     def test_is_named_with_what_to_do(self, useless, answers, asked, reason, fix):
         verdict = useless(answers, **asked)
-        assert all(words in verdict.reason for words in reason)
-        assert all(words in verdict.fix for words in fix)
+        assert reason in verdict.reason
+        assert fix in verdict.fix
 
     @pytest.mark.parametrize(
         "answers",
