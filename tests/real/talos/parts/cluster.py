@@ -18,6 +18,8 @@ def node_patches() -> list[dict[str, Any]]:
     kubelet = _kubelet_on_cgroup_v1() if _has_cgroup_v1() else {"extraConfig": {}}
     # It asks Talos for its static pods every 20 s by itself: more than half a minute of each boot.
     kubelet["extraConfig"]["httpCheckFrequency"] = "1s"
+    # By itself it takes no pod while less than 15 % of this machine's disk is free.
+    kubelet["extraConfig"]["evictionHard"] = {"memory.available": "100Mi"}
     return [{"cluster": cluster}, {"machine": {"kubelet": kubelet}}]
 
 
