@@ -72,14 +72,22 @@ def test_a_layer_is_the_same_bytes_every_time_and_holds_every_folder(tmp_path):
         assert archive.extractfile("usr/bin/apid").read() == b"x" * 100_000
 
 
+def kubelet_patch():
+    _, patch = cluster.node_patches()
+    return patch["machine"]["kubelet"]
+
+
 def test_the_kubelet_accepts_cgroup_v1_only_if_there_is_no_v2(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "CGROUP", tmp_path)
-    quick = {"httpCheckFrequency": "1s"}
-    _, patch = cluster.node_patches()
-    assert patch["machine"]["kubelet"]["extraConfig"] == {"failCgroupV1": False, **quick}
+    v1 = kubelet_patch()
     (tmp_path / "cgroup.controllers").touch()
-    _, patch = cluster.node_patches()
-    assert patch["machine"]["kubelet"] == {"extraConfig": quick}
+    v2 = kubelet_patch()
+    assert v1["extraConfig"] == v2["extraConfig"] | {"failCgroupV1": False}
+    assert v1.keys() - v2.keys() == {"extraMounts"}
+
+
+def test_pods_are_refused_for_want_of_memory_only():
+    assert kubelet_patch()["extraConfig"]["evictionHard"].keys() == {"memory.available"}
 
 
 def test_a_folder_that_is_made_once_is_there_whole_or_not_at_all(tmp_path):
