@@ -248,6 +248,12 @@ def test_a_docker_that_does_not_respond_is_reported_without_a_traceback(outside)
     assert caught.value.__suppress_context__
 
 
+def test_another_docker_for_the_provider_alone_is_refused(outside):
+    with pytest.raises(pulumi.RunError, match="docker:host: only Pulumi's Docker provider"):
+        run_with({"docker:host": "unix:///other.sock"}, preview=True)
+    assert outside.us is None, "Docker is not even asked"
+
+
 def test_a_provider_without_docker_is_reported_with_what_to_do(outside):
     with pytest.raises(pulumi.RunError, match="Start Docker"):
         run_with(bridge=ProviderError("Cannot connect to the Docker daemon"))
