@@ -79,15 +79,12 @@ def kubelet_patch():
 
 def test_the_kubelet_accepts_cgroup_v1_only_if_there_is_no_v2(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "CGROUP", tmp_path)
+    always = {"httpCheckFrequency": "1s", "evictionHard": {"memory.available": "100Mi"}}
     v1 = kubelet_patch()
+    assert v1["extraConfig"] == {"failCgroupV1": False, **always}
+    assert v1.keys() == {"extraConfig", "extraMounts"}
     (tmp_path / "cgroup.controllers").touch()
-    v2 = kubelet_patch()
-    assert v1["extraConfig"] == v2["extraConfig"] | {"failCgroupV1": False}
-    assert v1.keys() - v2.keys() == {"extraMounts"}
-
-
-def test_pods_are_refused_for_want_of_memory_only():
-    assert kubelet_patch()["extraConfig"]["evictionHard"].keys() == {"memory.available"}
+    assert kubelet_patch() == {"extraConfig": always}
 
 
 def test_a_folder_that_is_made_once_is_there_whole_or_not_at_all(tmp_path):
