@@ -31,6 +31,17 @@ SECRETS_OF_MIRRORS = {
     "cacheLogin": {"username": "alice", "password": "hunter2"},
 }
 
+# Names of a stack's outputs, and of those that clusters add: scripts rely on them.
+OUTPUTS = {
+    "caches",
+    "endpoints",
+    "localEndpoints",
+    "machineConfigPatch",
+    "legacyMachineConfigPatch",
+    "talosctlCommand",
+}
+OF_CLUSTERS = {"clusters", "talosconfig", "kubeconfig"}
+
 
 @dataclass(frozen=True)
 class Planned:

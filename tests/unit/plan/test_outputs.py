@@ -3,20 +3,11 @@
 import json
 
 from plan.outputs import build, secrets
-from tests.unit.plan.shapes import GATEWAY, planned_file
-
-NAMES = {
-    "caches",
-    "endpoints",
-    "localEndpoints",
-    "machineConfigPatch",
-    "legacyMachineConfigPatch",
-    "talosctlCommand",
-}
+from tests.unit.plan.shapes import GATEWAY, OF_CLUSTERS, OUTPUTS, planned_file
 
 
 def test_the_names_of_the_outputs_are_a_promise():
-    assert set(planned_file("minimal").outputs) == NAMES
+    assert set(planned_file("minimal").outputs) == OUTPUTS
 
 
 def test_caches_have_all_that_day_two_commands_need():
@@ -47,7 +38,7 @@ def test_clusters_add_how_to_reach_them():
         for name in ("one", "two", "three")
     }
     outputs = build(plan.caches, plan.mirrors, plan.settings.clusters, access)
-    assert set(outputs) == NAMES | {"clusters", "talosconfig", "kubeconfig"}
+    assert set(outputs) == OUTPUTS | OF_CLUSTERS
     assert outputs["clusters"] == access
     first = (outputs["talosconfig"], outputs["kubeconfig"])
     assert first == ("/one/talosconfig", "/one/kubeconfig")
@@ -55,7 +46,7 @@ def test_clusters_add_how_to_reach_them():
 
 def test_without_clusters_there_is_nothing_to_reach():
     plan = planned_file("minimal")
-    assert set(build(plan.caches, plan.mirrors, (), {})) == NAMES
+    assert set(build(plan.caches, plan.mirrors, (), {})) == OUTPUTS
 
 
 def test_both_patches_are_secret_exactly_if_there_is_a_login():

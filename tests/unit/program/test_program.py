@@ -27,19 +27,11 @@ from tests.unit.components.engine import (
     VOLUME,
     ProviderError,
 )
+from tests.unit.plan.shapes import OF_CLUSTERS, OUTPUTS
 from tests.unit.program.outside import CLUSTER_CONFIG, CREDENTIALS, run_with
 
 # Stack -> the number of its upstreams. `example` is not a stack, but must be right too.
 STACKS = {"docker": 6, "qemu": 6, "docker-cluster": 6, "qemu-cluster": 6, "demo": 3, "example": 6}
-OUTPUTS = {
-    "caches",
-    "endpoints",
-    "localEndpoints",
-    "machineConfigPatch",
-    "legacyMachineConfigPatch",
-    "talosctlCommand",
-}
-OF_CLUSTERS = {"clusters", "talosconfig", "kubeconfig"}
 
 
 def test_the_table_of_stacks_has_every_committed_stack_file():
