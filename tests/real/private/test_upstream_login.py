@@ -15,8 +15,9 @@ from ops.registry.upstream_credentials import ask
 from ops.registry.verdicts import Accepted, Question, Refused
 from tests.fakes import token_service
 from tests.fakes.token_service import DENIED, WRONG, TokenService
+from tests.fakes.web_server import answering
 from tests.real.private import registry_process
-from tests.real.private.upstream_answers import answering, bearer, with_login
+from tests.real.private.upstream_answers import bearer, with_login
 from tests.real.private.upstream_logins import (
     ALICE,
     HOST,

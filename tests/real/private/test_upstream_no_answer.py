@@ -15,12 +15,12 @@ from ops.registry.verdicts import Accepted, Question, Refused, Unreachable, Untr
 from plan.settings.caches import UpstreamProxy
 from tests.fakes import forward_proxy, token_service
 from tests.fakes.token_service import TokenService
+from tests.fakes.web_server import answering
 from tests.real.private import registry_process
 from tests.real.private.authority import Authority
 from tests.real.private.upstream_answers import (
     BASIC,
     OPEN,
-    answering,
     of,
     refusing,
     silent,

@@ -10,6 +10,7 @@ from ops.registry.upstream_credentials import ask
 from ops.registry.verdicts import Accepted, Question, Refused, Useless
 from plan.settings.credentials import Credentials
 from plan.upstreams import KNOWN
+from tests.fakes.web_server import answering
 from tests.real.private import registry_process
 from tests.real.private.upstream_answers import (
     BASIC,
@@ -18,7 +19,6 @@ from tests.real.private.upstream_answers import (
     NOT_FOUND,
     OPEN,
     PAGE,
-    answering,
     bearer,
     of,
     put_at,

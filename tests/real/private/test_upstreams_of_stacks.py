@@ -17,13 +17,13 @@ from ops.registry.upstreams_asked import Found
 from ops.registry.verdicts import Question
 from ops.stack import stack_files
 from plan.settings.credentials import Credentials
+from tests.fakes.web_server import answering
 from tests.real.private import registry_process
 from tests.real.private.upstream_answers import (
     JSON,
     NOT_FOUND,
     OPEN,
     WANTS_LOGIN,
-    answering,
     bearer,
     of,
     put_at,

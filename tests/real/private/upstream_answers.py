@@ -4,7 +4,6 @@ import socket
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from plan.upstreams import KNOWN
 
@@ -15,45 +14,6 @@ OPEN = (200, JSON, b"{}")
 NOT_FOUND = (404, JSON, b'{"errors":[{"code":"NAME_UNKNOWN"}]}')
 WANTS_LOGIN = (401, BASIC, b"")
 ISSUED = (200, JSON, b'{"token":"a-token"}')
-
-
-@contextmanager
-def answering(answer):
-    """A web server that answers every request with (status, headers, body); notes what it was sent.
-
-    In `seen` paths and logins, in `asked` methods and paths.
-    """
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            self.do_GET()
-
-        def do_GET(self):
-            server.seen.append((self.path, self.headers.get("Authorization")))
-            server.asked.append((self.command, self.path.partition("?")[0]))
-            status, headers, body = answer(self) if callable(answer) else answer
-            self.send_response(status)
-            for name, value in headers:
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        def log_message(self, *_):
-            """Nothing to standard error."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.seen, server.asked = [], []
-    server.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def of(**answers):

@@ -3,7 +3,7 @@
 from ops.registry.upstream_credentials import ask
 from ops.registry.verdicts import Question, Refused
 from plan.settings.credentials import Credentials
-from tests.real.private.upstream_answers import answering
+from tests.fakes.web_server import answering
 
 HOST, ALICE, PASSWORD = "private.test", "alice", 'ge/heim+ &"<1>'
 NAME = "registry.private.test"

@@ -31,7 +31,7 @@ from plan.talos.mirrors import Mirror
 from plan.talos.versions import Version
 from tests.fakes.containers import container
 from tests.fakes.programs import program
-from tests.fakes.web_server import free_port, server
+from tests.fakes.web_server import WELL, answering, free_port
 from tests.unit.plan.shapes import planned
 
 ALL_STATES = [
@@ -230,8 +230,8 @@ def test_a_dead_mirror_of_ours_and_one_of_another_owner(live):
 
 
 def test_a_node_whose_mirrors_answer_is_well(live):
-    with server() as (port, _):
-        found = live(shows(("docker.io", f"http://127.0.0.1:{port}")), MADE)
+    with answering(WELL) as server:
+        found = live(shows(("docker.io", server.url)), MADE)
     assert [one.text for one in found] == ["1 mirror, every endpoint answers"] * 2
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ops.registry import endpoints
 from plan.diagnosis import ANSWERS, Answer
-from tests.fakes.web_server import free_port, server
+from tests.fakes.web_server import WELL, answering, free_port
 
 
 @pytest.mark.parametrize(
@@ -23,9 +23,9 @@ from tests.fakes.web_server import free_port, server
     ],
 )
 def test_a_server_is_asked_for_v2_whatever_path_the_endpoint_has(status, answer):
-    with server(status) as (port, asked):
-        assert endpoints.answer(f"http://127.0.0.1:{port}/v2/some/project") == answer
-    assert asked == ["/v2/"]
+    with answering((status, [], b"")) as server:
+        assert endpoints.answer(f"{server.url}/v2/some/project") == answer
+    assert server.asked == [("GET", "/v2/")]
 
 
 def test_a_server_that_is_not_there():
@@ -64,11 +64,12 @@ def test_a_server_with_a_certificate_of_its_own_answers_and_one_without_does_not
     subprocess.run(argv, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    with server(context=context) as (port, asked):
-        assert endpoints.answer(f"https://127.0.0.1:{port}") == ANSWERS
-        assert asked == ["/v2/"]
-    with server() as (port, _):
-        assert "SSL" in endpoints.answer(f"https://127.0.0.1:{port}").why_not.upper()
+    with answering(WELL, context) as server:
+        assert endpoints.answer(server.url) == ANSWERS
+        assert server.asked == [("GET", "/v2/")]
+    with answering(WELL) as server:
+        url = server.url.replace("http:", "https:")
+        assert "SSL" in endpoints.answer(url).why_not.upper()
 
 
 @pytest.mark.parametrize(
