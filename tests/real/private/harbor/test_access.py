@@ -20,6 +20,7 @@ from plan.problems import (
 )
 from plan.settings.credentials import Credentials
 from plan.settings.stack import parse
+from tests.fakes.web_server import answering
 
 WRONG = {"username": "robot$talos-mine", "password": "Wrong-pass-1"}
 EMPTY = Problem(path="harborLogin", found="nothing", rule="text that is not empty", fix="set it")
@@ -152,10 +153,8 @@ def test_a_token_service_elsewhere_gets_no_password(projects, login, double):
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 def test_a_sick_harbor_says_nothing_about_a_login(status):
-    from tests.real.private.harbor.test_client import answering
-
-    with answering(status, b"") as url:
-        assert f"status {status}" in asked(settings_of(url, WRONG)).unknown
+    with answering((status, [], b"")) as server:
+        assert f"status {status}" in asked(settings_of(server.url, WRONG)).unknown
 
 
 @pytest.mark.parametrize("login", [None, WRONG], ids=["nobody", "somebody"])
@@ -169,21 +168,19 @@ def test_a_sick_harbor_says_nothing_about_a_login(status):
     ],
 )
 def test_what_is_no_harbor_lets_nobody_pull(status, kind, said, login):
-    from tests.real.private.harbor.test_client import answering
-
-    with answering(status, b"", **{"Content-Type": kind}) as url:
-        result = asked(settings_of(url, login))
+    with answering((status, [("Content-Type", kind)], b"")) as server:
+        result = asked(settings_of(server.url, login))
     assert (result.refusals, said in result.unknown) == ((), True), result
 
 
 def test_a_portal_that_a_harbor_leads_to(monkeypatch):
-    from tests.real.private.harbor.test_client import answering
+    def led_to(url):
+        with answering((302, [("Location", url)], b"")) as server:
+            return asked(settings_of(server.url)).unknown
 
-    page = {"Content-Type": "text/html"}
-    with answering(200, b"", **page) as portal, answering(302, b"", Location=portal) as url:
-        assert "a web page" in asked(settings_of(url)).unknown
-    with answering(302, b"", Location="http://a..b/") as url:
-        assert "could not check" in asked(settings_of(url)).unknown
+    with answering((200, [("Content-Type", "text/html")], b"")) as portal:
+        assert "a web page" in led_to(portal.url)
+    assert "could not check" in led_to("http://a..b/")
 
 
 def test_as_up_tells_it(projects, double):

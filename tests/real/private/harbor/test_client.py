@@ -2,10 +2,7 @@
 
 import json
 import socket
-import threading
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -16,34 +13,15 @@ from plan.harbor.reconcile import Step
 from tests.fakes.harbor import tls
 from tests.fakes.harbor.api import Harbor
 from tests.fakes.harbor.server import Server
+from tests.fakes.web_server import answering
 
 PASSWORD = "Harbor12345"
 
 
-@contextmanager
-def answering(status, content, **headers):
-    """A server that says the same to everybody."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_HEAD = do_POST = do_GET  # noqa: N815 - the library's names
-
-        def log_message(self, *arguments):
-            """Nobody reads it."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+def failing_on(answer, **more):
+    """What a client says to a server that answers so."""
+    with answering(answer) as server:
+        return failing(server.url, **more)
 
 
 def asked(url, **more):
@@ -101,33 +79,31 @@ def test_a_harbor_that_is_not_up(run, plan):
 
 
 def test_something_that_is_no_harbor():
-    with answering(200, b"<html>Welcome</html>") as url:
-        assert "is not Harbor's API: something else answers" in failing(url)
-    with answering(200, b'{"name": "another API"}') as url:
-        assert "is not Harbor's API: something else answers" in failing(url)
+    for content in (b"<html>Welcome</html>", b'{"name": "another API"}'):
+        said = failing_on((200, [], content))
+        assert "is not Harbor's API: something else answers" in said
 
 
 def test_one_that_sends_on_to_https():
-    with answering(308, b"", Location="https://harbor.test/") as url:
-        assert "it redirects to https://harbor.test/: set harbor.url" in failing(url)
+    said = failing_on((308, [("Location", "https://harbor.test/")], b""))
+    assert "it redirects to https://harbor.test/: set harbor.url" in said
 
 
 def test_words_that_hold_a_secret_are_masked():
     words = json.dumps({"errors": [{"code": "X", "message": f"{PASSWORD} and Hub-pass-1 are bad"}]})
-    with answering(400, words.encode()) as url:
-        assert "******** and ******** are bad" in failing(url, secrets=["Hub-pass-1"])
+    said = failing_on((400, [], words.encode()), secrets=["Hub-pass-1"])
+    assert "******** and ******** are bad" in said
 
 
 @pytest.mark.parametrize("length", range(180, 202))
 def test_a_secret_is_masked_before_its_words_are_cut(length):
-    with answering(400, b"x" * length + b" Hub-pass-1") as url:
-        assert "Hub" not in failing(url, secrets=["Hub-pass-1"])
+    content = b"x" * length + b" Hub-pass-1"
+    assert "Hub" not in failing_on((400, [], content), secrets=["Hub-pass-1"])
 
 
 def test_what_harbor_is_told_masks_nothing_of_our_own_words():
     words = json.dumps({"errors": [{"message": "Administrator, nobody"}]})
-    with answering(403, words.encode()) as url:
-        said = failing(url, secrets=["Administrator", "nobody", "no"])
+    said = failing_on((403, [], words.encode()), secrets=["Administrator", "nobody", "no"])
     assert "403 ********, ********\n" in said
     assert "list of users calls Administrator" in said
 
@@ -142,13 +118,11 @@ def test_what_harbor_is_told_masks_nothing_of_our_own_words():
     ],
 )
 def test_a_page_is_told_by_its_heading_and_any_other_words_as_they_are(page, words):
-    with answering(502, page) as url:
-        assert failing(url).endswith(f"GET /registries: 502 {words}")
+    assert failing_on((502, [], page)).endswith(f"GET /registries: 502 {words}")
 
 
 def test_where_nothing_is_said_the_status_has_to_do():
-    with answering(502, b"{}") as url:
-        assert failing(url).endswith("GET /registries: 502 Bad Gateway")
+    assert failing_on((502, [], b"{}")).endswith("GET /registries: 502 Bad Gateway")
 
 
 def test_the_environments_proxy_is_not_used(double, monkeypatch):
@@ -159,8 +133,8 @@ def test_the_environments_proxy_is_not_used(double, monkeypatch):
 
 
 def test_an_answer_without_its_count_is_one_page():
-    with answering(200, b'[{"id": 1, "name": "x"}]') as url:
-        assert asked(url) == ({"id": 1, "name": "x"},)
+    with answering((200, [], b'[{"id": 1, "name": "x"}]')) as server:
+        assert asked(server.url) == ({"id": 1, "name": "x"},)
 
 
 def test_what_is_not_there_is_none_and_what_fails_is_an_error(client, known, made):

@@ -3,9 +3,7 @@
 import base64
 import socket
 import ssl
-from contextlib import contextmanager
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Event, Thread
 
 import pytest
@@ -13,47 +11,28 @@ import pytest
 from ops.registry.ping import failure, status, wait_for_answer
 from ops.tls import own_ca
 from plan.settings.credentials import Credentials
+from tests.fakes.web_server import answering
 
 LOGIN = Credentials(username="nodes", password="hunter2: пароль")
 WRONG = Credentials(username="nodes", password="hunter3")
 
 
-class Registry(BaseHTTPRequestHandler):
-    """Answers `GET /v2/` as a registry with a password file does, and nothing else."""
-
-    def do_GET(self):
-        login = self.headers.get("Authorization", "")
-        self.server.asked.append((self.path, login))
-        pair = base64.b64encode(f"{LOGIN.username}:{LOGIN.password}".encode()).decode()
-        known = not self.server.has_login or login == f"Basic {pair}"
-        status = self.server.status if known else 401
-        self.send_response(status if self.path == "/v2/" else 404)
-        self.end_headers()
-
-    def log_message(self, *arguments):
-        """Not needed."""
-
-
-@contextmanager
 def registry(*, has_login=False, status=200, material=None, folder=None):
-    """The URL of a running server, and the requests that it got."""
-    server = HTTPServer(("127.0.0.1", 0), Registry)
-    server.has_login, server.status, server.asked = has_login, status, []
+    """A server that answers `GET /v2/` as a registry with a password file, and nothing else."""
+    pair = base64.b64encode(f"{LOGIN.username}:{LOGIN.password}".encode()).decode()
+
+    def answer(request):
+        known = not has_login or request.headers.get("Authorization") == f"Basic {pair}"
+        of_v2 = status if known else 401
+        return of_v2 if request.path == "/v2/" else 404, [], b""
+
+    context = None
     if material:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         chain = folder / "chain.pem"
         chain.write_text(material.server_pem + material.server_key)
         context.load_cert_chain(chain)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        scheme = "https" if material else "http"
-        yield f"{scheme}://127.0.0.1:{server.server_port}", server.asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return answering(answer, context)
 
 
 @pytest.fixture
@@ -74,33 +53,33 @@ SCHEMES = pytest.mark.parametrize("scheme", [False, True], ids=["http", "https"]
 
 @SCHEMES
 def test_a_registry_without_a_login_answers(scheme):
-    with registry(**scheme) as (url, asked):
-        assert failure(url) is None
-        assert asked == [("/v2/", "")], "no login is sent"
+    with registry(**scheme) as server:
+        assert failure(server.url) is None
+        assert server.seen == [("/v2/", None)], "no login is sent"
 
 
 @SCHEMES
 def test_a_registry_with_a_login_answers_and_must_accept_ours(scheme):
-    with registry(has_login=True, **scheme) as (url, _):
-        assert failure(url) is None, "it works, and we have no login for it"
-        assert failure(url, LOGIN) is None
-        why = failure(url, WRONG)
+    with registry(has_login=True, **scheme) as server:
+        assert failure(server.url) is None, "it works, and we have no login for it"
+        assert failure(server.url, LOGIN) is None
+        why = failure(server.url, WRONG)
         assert why == "it answers with status 401", "nodes would be refused"
         assert "hunter" not in why
 
 
 @pytest.mark.parametrize(("status", "login"), [(404, None), (500, LOGIN), (503, None)])
 def test_another_status_is_a_failure(status, login):
-    with registry(status=status) as (url, _):
-        assert failure(url, login) == f"it answers with status {status}"
+    with registry(status=status) as server:
+        assert failure(server.url, login) == f"it answers with status {status}"
 
 
 def test_http_is_a_failure_where_https_is_expected_and_the_other_way_round(material, tmp_path):
-    with registry() as (url, asked):
-        assert failure(url.replace("http:", "https:"), LOGIN)
-        assert asked == [], "and does not get the login"
-    with registry(material=material, folder=tmp_path) as (url, _):
-        assert failure(url.replace("https:", "http:"))
+    with registry() as server:
+        assert failure(server.url.replace("http:", "https:"), LOGIN)
+        assert server.seen == [], "and does not get the login"
+    with registry(material=material, folder=tmp_path) as server:
+        assert failure(server.url.replace("https:", "http:"))
 
 
 def test_a_closed_port_is_a_failure_with_the_systems_message():
@@ -114,8 +93,8 @@ def test_a_closed_port_is_a_failure_with_the_systems_message():
 def test_the_environments_proxies_are_not_used(monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with registry() as (url, _):
-        assert failure(url) is None, "the endpoint is on this machine"
+    with registry() as server:
+        assert failure(server.url) is None, "the endpoint is on this machine"
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
