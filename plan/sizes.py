@@ -52,3 +52,12 @@ def parse_whole(value: object, pattern: re.Pattern[str]) -> int | None:
     """
     match = pattern.fullmatch(value) if isinstance(value, str) else None
     return int(match["count"]) * BYTES[match["unit"]] if match else None
+
+
+def amount(size: int) -> str:
+    """A size for people, in powers of 1000."""
+    if size >= 1e9:
+        return f"{size / 1e9:.2f} GB"
+    if size >= 1e6:
+        return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e3:.1f} kB" if size >= 1e3 else f"{size} B"

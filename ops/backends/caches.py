@@ -28,6 +28,7 @@ from plan.images.storage import Store
 from plan.images.warm import reasons
 from plan.problems import listed
 from plan.settings.stack import Settings
+from plan.traffic.counters import Counters
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def warm(
         missing = [result.image for result in results if result.faults]
         concerned = [cache for cache in caches if cache.host in {image.host for image in missing}]
         _refuse(concerned, missing, offline=offline)
-        before = [cache_metrics.pulled(client, cache) for cache in concerned]
+        before = [cache_metrics.counted(client, cache) for cache in concerned]
         doing = Filling(
             caches={cache.host: cache for cache in caches},
             volumes=volumes,
@@ -169,16 +170,16 @@ def warm(
 
 
 def _from_upstream(
-    client: docker.DockerClient, caches: Sequence[Cache], before: Sequence[cache_metrics.Pulled]
+    client: docker.DockerClient, caches: Sequence[Cache], before: Sequence[Counters]
 ) -> int | None:
     """Bytes fetched since `before`; None if a cache was restarted, or is restarting."""
     for cache in caches:
         wait_for_answer(cache.local_endpoint, SETTLE_SECONDS)
     try:
-        after = [cache_metrics.pulled(client, cache) for cache in caches]
+        after = [cache_metrics.counted(client, cache) for cache in caches]
     except OpsError:  # it does not answer at this moment; the report is worth more
         return None
-    return cache_metrics.difference(before, after)
+    return cache_metrics.fetched_between(before, after)
 
 
 def _refuse(

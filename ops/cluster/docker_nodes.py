@@ -7,7 +7,7 @@ attached to it, by its id, belong to its owner.
 
 import ipaddress
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import docker
@@ -121,7 +121,7 @@ def node_conflicts(
     for row in client.api.containers(all=True):
         name = (row["Names"] or [row["Id"][:12]])[0].lstrip("/")
         labels = row["Labels"] or {}
-        taken = labels.get(CLUSTER_LABEL) == plan.name or name in _node_names(plan)
+        taken = labels.get(CLUSTER_LABEL) == plan.name or name in plan.settings.node_names
         if taken and row["Id"] not in mine.containers:
             texts.append(_same_name(plan, f"the container {name}", labels))
     return texts
@@ -199,15 +199,6 @@ def _overlapping(network: dict, cidr: str) -> str | None:  # type: ignore[type-a
         if subnet.version == own_network.version and subnet.overlaps(own_network):
             return str(subnet)
     return None
-
-
-def _node_names(plan: ClusterPlan) -> Iterable[str]:
-    counts = {"controlplane": plan.settings.control_planes, "worker": plan.settings.workers}
-    return [
-        f"{plan.name}-{kind}-{index + 1}"
-        for kind, count in counts.items()
-        for index in range(count)
-    ]
 
 
 def _same_name(plan: ClusterPlan, what: str, labels: dict[str, str]) -> str:

@@ -3,13 +3,12 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import docker
-from docker.errors import APIError, NotFound
 
 from host import progress_bar
 from host.errors import TalosCacheError
@@ -17,6 +16,7 @@ from host.paths import PRIVATE
 from host.private_files import private_folder, write_private
 from ops.commands.arguments import add_json
 from ops.docker import api
+from ops.docker.cache_logs import log_of
 from ops.errors import OpsError
 from ops.stack import stack_files
 from plan.caches.cache import Cache, of_settings
@@ -73,34 +73,22 @@ def updated(client: docker.DockerClient, stack: str, caches: Sequence[Cache]) ->
     ledgers = dict(before)
     with progress_bar.bar("reading logs", None) as bar:
         for cache in caches:
-            try:
-                container = client.api.inspect_container(cache.name)["Id"]
-                known = ledgers.get(cache.host, Ledger())
-                since = known.seen if container == known.container else ""
-                log = _lines(client, container, since, bar.update)
-                ledgers[cache.host] = last_used.noted(known, container, log)
-            except NotFound:
+            log = log_of(client, cache)
+            if log is None:
                 continue  # it is not up: its ledger stays as it is
-            except APIError as error:
-                raise OpsError(f"the log of {cache.name} can't be read: {error}") from error
+            known = ledgers.get(cache.host, Ledger())
+            since = _unix(known.seen) if log.container == known.container else 0
+            lines = log.lines(since, tell=bar.update)
+            ledgers[cache.host] = last_used.noted(known, log.container, lines)
     if ledgers != before:
         private_folder(path.parent)
         write_private(path, last_used.dump(ledgers))
     return ledgers
 
 
-def _lines(
-    client: docker.DockerClient, container: str, since: str, tell: Callable[[int], object]
-) -> Iterator[str]:
-    """The lines of a log from the second of `since` on, each after Docker's timestamp."""
-    rest = b""
-    more = (
-        {"since": int(datetime.fromisoformat(f"{since[:19]}+00:00").timestamp())} if since else {}
-    )
-    for chunk in client.api.logs(container, stream=True, follow=False, timestamps=True, **more):
-        tell(len(chunk))
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from (line.decode(errors="replace") for line in lines)
+def _unix(time: str) -> float:
+    """From a timestamp of Docker's to seconds since 1970; 0 if it is empty."""
+    return datetime.fromisoformat(f"{time[:19]}+00:00").timestamp() if time else 0
 
 
 def _read(path: Path) -> dict[str, Ledger]:

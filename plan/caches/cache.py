@@ -4,8 +4,9 @@ The day-two commands need no more. So `import` and `verify` work before the firs
 caches are stopped, and without the engine.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from plan.images.reference import ImageReference
 from plan.network import LOOPBACK
 from plan.settings.credentials import Credentials
 from plan.settings.stack import Settings
@@ -37,6 +38,14 @@ class Cache:
     def stored(self, repository: str) -> str:
         """The name of a repository in this cache."""
         return f"{self.path_prefix}/{repository}" if self.path_prefix else repository
+
+    def referred(self, image: ImageReference) -> ImageReference:
+        """An image of this cache by the name that nodes use for it."""
+        return replace(image, repository=self.referred_to(image.repository))
+
+    def referred_to(self, stored: str) -> str:
+        """The name that image references have for a repository of this cache."""
+        return stored.removeprefix(f"{self.path_prefix}/") if self.path_prefix else stored
 
 
 def of_settings(settings: Settings) -> tuple[Cache, ...]:

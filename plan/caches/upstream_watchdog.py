@@ -26,6 +26,8 @@ _SCRIPT = "".join(
     for line in _FILE.read_text(encoding="utf-8").partition("\n\n")[2].splitlines(keepends=True)
     if not line.lstrip().startswith("# shellcheck ")
 )
+# The first line of /etc/resolv.conf in the container while no name is looked up.
+AWAY_NOTICE = _SCRIPT.partition("notice='")[2].partition("'")[0]
 
 
 def script(remote_url: str, path_prefix: str = "") -> str:

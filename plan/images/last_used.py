@@ -1,9 +1,7 @@
 """The ledger: the day on which each image of a cache was last requested, by the cache's access log.
 
-The registry keeps no access times. Its log has a line for each request in Apache's combined format
-(and another in its own, which is ignored); Docker puts a timestamp in front. A request for a
-manifest is a use, by tag or by digest, GET or HEAD; one for a blob is not, because several images
-may share it.
+The registry keeps no access times, but it logs requests. A request for a manifest is a use, by tag
+or by digest, GET or HEAD; one for a blob is not, because several images may share it.
 """
 
 import json
@@ -11,19 +9,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 from plan import foreign_json
+from plan.traffic.request_log import MANIFESTS, request_in
 
 # `repository:tag` or `repository@digest` -> day (UTC), as in 2026-11-24.
 Days = Mapping[str, str]
 
-# 304 is a use too: the client has the manifest, and asked whether it is still current.
-_REQUEST = re.compile(
-    r'(?P<day>\d{4}-\d\d-\d\d)T\S+ \S+ - \S+ \[[^]"]*\] '
-    r'"(?:GET|HEAD) (?P<path>[^ "?]+)(?:\?[^ "]*)? HTTP/[0-9.]+" (?:200|304) '
-)
-_MANIFEST = re.compile(r"/v2/([a-z0-9._/-]+)/manifests/([A-Za-z0-9_.:-]+)")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.?\d*Z")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -57,11 +49,11 @@ def noted(ledger: Ledger, container: str, log: Iterable[str]) -> Ledger:
         time = line.partition(" ")[0]
         if _TIME.fullmatch(time):
             seen = max(seen, time)
-        if (request := _REQUEST.match(line)) and (
-            manifest := _MANIFEST.fullmatch(unquote(request["path"]))
-        ):
-            name = name_of(*manifest.groups())
-            days[name] = max(days.get(name, ""), request["day"])
+        request = request_in(line)
+        # An answer may also be that the client has the manifest already: that is a use too.
+        if request and request.kind == MANIFESTS and request.is_well:
+            name = name_of(request.repository, request.reference)
+            days[name] = max(days.get(name, ""), request.day)
     return Ledger(container=container, seen=seen, days=days)
 
 

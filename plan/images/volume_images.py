@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 from plan.images import manifests, storage
 from plan.images.digest import digest_of_hex
@@ -11,11 +12,12 @@ from plan.images.manifests import Manifest
 from plan.images.reference import ImageReference
 from plan.images.storage import STAGING, Repository, Store, revision_link, tag_links
 
-_TAG = re.compile(
+# Links below ROOT.
+TAG = re.compile(
     r"repositories/(.+)/_manifests/tags/([^/]+)/(?:current|index/sha256/([0-9a-f]{64}))/link"
 )
-_REVISION = re.compile(r"repositories/(.+)/_manifests/revisions/sha256/([0-9a-f]{64})/link")
-_LAYER = re.compile(r"repositories/(.+)/_layers/sha256/([0-9a-f]{64})/link")
+REVISION = re.compile(r"repositories/(.+)/_manifests/revisions/sha256/([0-9a-f]{64})/link")
+LAYER = re.compile(r"repositories/(.+)/_layers/sha256/([0-9a-f]{64})/link")
 _UPLOAD = re.compile(r"(repositories/.+/_uploads/[^/]+)/data")
 # Temporary files of the registry and of `import`, next to the final ones, and `import`'s staging.
 _UNFINISHED = re.compile(rf".+\.(?:tmp|new)|{STAGING}[^/]*/.+")
@@ -27,11 +29,16 @@ class File:
 
     Attributes:
         size: in bytes.
-        day: when it was last written (UTC), as in 2026-11-24.
+        written: when it was last written, in seconds since 1970.
     """
 
     size: int
-    day: str
+    written: int
+
+    @property
+    def day(self) -> str:
+        """The same as a day (UTC), as in 2026-11-24."""
+        return datetime.fromtimestamp(self.written, timezone.utc).date().isoformat()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +106,16 @@ class Removal:
     def is_empty(self) -> bool:
         """Whether there is nothing to remove."""
         return not (self.tags or self.files or self.blobs)
+
+    def without(self, other: "Removal") -> "Removal":
+        """This, but not what is in the other one, which no image needs."""
+        blobs = {digest: size for digest, size in self.blobs.items() if digest not in other.blobs}
+        return Removal(
+            tags=tuple(path for path in self.tags if path not in set(other.tags)),
+            files=tuple(path for path in self.files if path not in set(other.files)),
+            blobs=blobs,
+            size=self.size - other.size,
+        )
 
 
 class VolumeImages:
@@ -284,14 +301,14 @@ def _is_loose(
     blobs_kept: Mapping[str, Collection[str]],
 ) -> bool:
     """Whether a file is a link that nothing needs any more."""
-    if match := _TAG.fullmatch(path):
+    if match := TAG.fullmatch(path):
         name, tag, old = match.groups()
         if (name, tag) not in tags:
             return True
         return old is not None and digest_of_hex(old) not in manifests_kept[name]
-    if match := _REVISION.fullmatch(path):
+    if match := REVISION.fullmatch(path):
         return digest_of_hex(match[2]) not in manifests_kept.get(match[1], ())
-    if match := _LAYER.fullmatch(path):
+    if match := LAYER.fullmatch(path):
         return digest_of_hex(match[2]) not in blobs_kept.get(match[1], ())
     return False
 

@@ -82,6 +82,16 @@ class ClusterSettings:
         return tuple(str(network[2 + i]) for i in range(self.control_planes + self.workers))
 
     @property
+    def node_names(self) -> tuple[str, ...]:
+        """Names of the nodes as talosctl gives them, in the same order."""
+        counts = {"controlplane": self.control_planes, "worker": self.workers}
+        return tuple(
+            f"{self.name}-{kind}-{index + 1}"
+            for kind, count in counts.items()
+            for index in range(count)
+        )
+
+    @property
     def image_version(self) -> str | None:
         """The Talos version in the node image's tag, as talosctl reads it: with the v."""
         tag = self.image.rpartition(":")[2] if self.image else ""

@@ -13,8 +13,9 @@ import pytest
 from demo import images
 from demo.client import PullError, pull
 from demo.images import CONFIG, LAYER, MANIFEST, Blob, Image, Manifest
-from ops.commands import prune
+from ops.commands import image_removal
 from ops.docker import temporary_container, volume_hashes
+from ops.docker.volume_contents import contents
 from ops.docker.volumes import Volumes, opened
 from ops.registry.ping import failure
 from plan.caches.cache import Cache
@@ -274,18 +275,24 @@ def test_a_tag_that_moved_leaves_an_image_of_its_own(emptied, embedded_upstream)
         embedded_upstream.push(NEWER)
 
 
+def removal_of(chosen):
+    return lambda volume: pruning.removal(volume, {}, chosen)
+
+
 def test_what_is_pulled_after_the_decision_stays_whole(emptied, embedded_upstream):
     """Another image with the layer of one that goes comes before its cache is stopped."""
     late = layered("docker.io", "team/late", "v1", payload(3))
     embedded_upstream.push(late)
     with opened(emptied.client, caches()) as volumes:
-        decision = pruning.decide(prune._read(volumes), {}, {}, 0, AMD64)
+        decision = pruning.decide(contents(volumes), {}, {}, 0, AMD64)
     chosen = [one for one in decision.going if str(one.image) == OLDER.reference]
     pull(endpoint(late), late, by_digest=False)
     deadline = time.monotonic() + 30
     while late.reference not in complete(emptied):
         assert time.monotonic() < deadline, "the client has its last byte before it is stored"
-    left = prune._prune(emptied.client, caches("docker.io")[0], {}, chosen, STACK)
+    left = image_removal._remove_from(
+        emptied.client, caches("docker.io")[0], removal_of(chosen), STACK
+    )
     assert complete(emptied) == {one.reference for one in (FIRST, SECOND, NEWER, late)}
     assert left == sum(
         int(entry.split()[0]) for entry in listing(emptied, "docker.io") if "/data" in entry
@@ -383,7 +390,7 @@ def test_killed_at_any_moment_no_tag_leads_to_nothing_and_the_next_goes_on(fille
 def test_broken_off_between_two_steps_no_tag_leads_to_nothing(filled, steps, monkeypatch):
     """Tags, links, empty folders, blobs."""
     with opened(filled.client, caches()) as volumes:
-        decision = pruning.decide(prune._read(volumes), {}, {}, 0, AMD64)
+        decision = pruning.decide(contents(volumes), {}, {}, 0, AMD64)
     chosen = [one for one in decision.going if one.image.repository == "team/older"]
     left = steps
     run = Volumes.run
@@ -391,7 +398,7 @@ def test_broken_off_between_two_steps_no_tag_leads_to_nothing(filled, steps, mon
     def broken_off(self, *argv):
         nonlocal left
         done = run(self, *argv)
-        left -= argv[:2] == ("busybox", "rm") or prune._EMPTY in argv
+        left -= argv[:2] == ("busybox", "rm") or image_removal._EMPTY in argv
         if not left:
             raise KeyboardInterrupt
         return done
@@ -399,7 +406,9 @@ def test_broken_off_between_two_steps_no_tag_leads_to_nothing(filled, steps, mon
     with monkeypatch.context() as patched:
         patched.setattr(Volumes, "run", broken_off)
         with pytest.raises(KeyboardInterrupt):
-            prune._prune(filled.client, caches("docker.io")[0], {}, chosen, STACK)
+            image_removal._remove_from(
+                filled.client, caches("docker.io")[0], removal_of(chosen), STACK
+            )
     wait_for("docker.io")
     kept = {FIRST.reference, SECOND.reference, NEWER.reference}
     assert complete(filled) == kept

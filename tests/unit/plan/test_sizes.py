@@ -26,3 +26,11 @@ def test_a_size_is_a_number_and_a_unit(text, size):
 def test_anything_else_is_refused(text):
     with pytest.raises(ValueError, match="a number and a unit"):
         sizes.parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(0, "0 B"), (999, "999 B"), (40_000, "40.0 kB"), (2_000_000, "2.0 MB"), (10**9, "1.00 GB")],
+)
+def test_little_is_not_shown_as_nothing(size, shown):
+    assert sizes.amount(size) == shown

@@ -1,60 +1,13 @@
 """What `prune` looks at, and what it keeps; tests/real/offline prunes real caches."""
 
 import argparse
-import os
-import subprocess
-import time
 
 import pytest
 
 from ops.commands import arguments, image_selection, prune
-from ops.docker.volumes import MOUNT
 from ops.errors import OpsError
-from plan.images.storage import ROOT
 from plan.settings.stack import parse
 from plan.talos.versions import version_in
-
-OLD_SECONDS = 2 * 60 * 60
-LEFT_OVER = (
-    "repositories/app/_uploads/1/data",
-    "repositories/app/_layers/sha256/a/link.1.tmp",
-    "blobs/sha256/ab/x/data.new",
-    "talos-cache-import/new/blobs/sha256/ab/x/data",
-    "talos-cache-import-links/0123/repositories/app/_layers/sha256/a/link",
-)
-LINK = "repositories/app/_layers/sha256/a/link"
-BLOB = "blobs/sha256/ab/x/data"
-
-
-@pytest.fixture
-def volume(tmp_path):
-    root = tmp_path / "docker-io" / ROOT
-    for name in (*LEFT_OVER, LINK, BLOB):
-        file = root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("12345")
-    return root
-
-
-def found(folder):
-    """What the script finds below a folder of this machine: path below ROOT -> size."""
-    script = prune._FILES.replace(MOUNT, str(folder))
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
-    rows = (line.split(" ") for line in done.stdout.splitlines())
-    start = f"./docker-io/{ROOT}/"
-    return {path.removeprefix(start): prune._file(word).size for word, path in rows}
-
-
-def test_what_is_under_way_is_not_looked_at(volume):
-    assert found(volume.parents[3]) == {LINK: 5}
-
-
-def test_what_was_not_written_to_for_long_is_left_over(volume):
-    then = time.time() - OLD_SECONDS
-    for name in (*LEFT_OVER, LINK, BLOB):
-        os.utime(volume / name, (then, then))
-    assert found(volume.parents[3]) == dict.fromkeys((LINK, *LEFT_OVER), 5)
-
 
 HOSTS = {"docker.io", "ghcr.io", "registry.k8s.io"}
 LISTED = ["registry.k8s.io/pause:3.10", "ghcr.io/siderolabs/kubelet:v1.36.0"]
@@ -112,11 +65,3 @@ def test_rounding_does_not_hide_why_nothing_goes(floor, budget, said):
     with pytest.raises(OpsError) as refused:
         prune._refuse(refusal(floor=floor, pinned=900, budget=budget))
     assert all(text in str(refused.value) for text in said)
-
-
-@pytest.mark.parametrize(
-    ("size", "shown"),
-    [(0, "0 B"), (999, "999 B"), (40_000, "40.0 kB"), (2_000_000, "2.0 MB"), (10**9, "1.00 GB")],
-)
-def test_little_is_not_shown_as_nothing(size, shown):
-    assert prune._amount(size) == shown

@@ -10,29 +10,31 @@ import pytest
 from ops.backends.cache_report import Report
 from ops.backends.caches import _from_upstream
 from ops.docker import cache_metrics
-from ops.docker.cache_metrics import Pulled, difference
+from ops.docker.cache_metrics import fetched_between
 from ops.errors import OpsError
 from ops.registry import fetch
 from plan.caches.cache import Cache
+from plan.traffic.counters import Count, Counters
 from tests.fakes import busy_upstream
+from tests.fakes.metrics import metrics
 from tests.real_registry import running
 
 CACHE = Cache(host="docker.io", name="registry-docker.io", local_endpoint="", image="registry")
 
 
 def pulled(size, since="09:00"):
-    return Pulled(since=since, size=size)
+    return Counters(since=since, manifests=Count(), blobs=Count(fetched=size))
 
 
 def test_it_is_the_sum_over_the_caches():
-    assert difference([pulled(100), pulled(7)], [pulled(150), pulled(7)]) == 50
-    assert difference([], []) == 0
+    assert fetched_between([pulled(100), pulled(7)], [pulled(150), pulled(7)]) == 50
+    assert fetched_between([], []) == 0
 
 
 def test_after_a_restart_it_is_not_known():
     before = [pulled(100), pulled(7)]
     for size in (0, 200):
-        assert difference(before, [pulled(150), pulled(size, since="10:00")]) is None
+        assert fetched_between(before, [pulled(150), pulled(size, since="10:00")]) is None
 
 
 def test_a_cache_without_metrics_at_the_end_does_not_cost_the_report(monkeypatch):
@@ -41,7 +43,7 @@ def test_a_cache_without_metrics_at_the_end_does_not_cost_the_report(monkeypatch
     def silent(*_):
         raise OpsError("no metrics")
 
-    monkeypatch.setattr(cache_metrics, "pulled", silent)
+    monkeypatch.setattr(cache_metrics, "counted", silent)
     monkeypatch.setattr("ops.backends.caches.wait_for_answer", lambda *_: "connection refused")
     assert _from_upstream(None, [CACHE], [pulled(100)]) is None
 
@@ -94,8 +96,8 @@ def test_a_registry_that_was_restarted_counts_from_zero(tmp_path):
         with counting(tmp_path, upstream) as (_, said):
             restarted = cache_metrics.of_text("c", said())
     assert first == second
-    assert first.size > 0
-    assert restarted.size == 0
+    assert first.fetched > 0
+    assert restarted.fetched == 0
     assert restarted.since != first.since
 
 
@@ -126,13 +128,10 @@ def test_it_is_the_program_that_counts_and_not_its_container(monkeypatch):
     seen = iter(["1.5e+09", "1.6e+09"])
 
     def execute(*_):
-        text = (
-            f"process_start_time_seconds {next(seen)}\n"
-            'registry_proxy_pulled_bytes_total{type="blob"} 5\n'
-        )
+        text = metrics(blob_pulled=5).replace("1.7e+09", next(seen))
         return "id", iter([(1, text[:30].encode()), (1, text[30:].encode())])
 
     monkeypatch.setattr(cache_metrics, "execute", execute)
-    before, after = (cache_metrics.pulled(DockerDouble(), CACHE) for _ in range(2))
-    assert before.size == after.size == 5
-    assert difference([before], [after]) is None
+    before, after = (cache_metrics.counted(DockerDouble(), CACHE) for _ in range(2))
+    assert before.fetched == after.fetched == 5
+    assert fetched_between([before], [after]) is None

@@ -11,8 +11,9 @@ import pytest
 
 from ops.archive.staging import Into
 from ops.commands import import_archive
-from ops.commands.prune import _read, _stored
+from ops.commands.prune import _stored
 from ops.docker import volumes as ops_volumes
+from ops.docker.volume_contents import contents
 from ops.docker.volumes import MOUNT, Volumes, folder
 from ops.errors import OpsError
 from plan.caches.cache import of_settings
@@ -71,7 +72,7 @@ def test_prune_sees_all_of_a_volume_and_keeps_what_a_list_names_as_nodes_do(volu
     write(volumes, "ghcr.io", "team/left-by-another-prefix")
     whole = len(IMAGE) + len(CONFIG) + len(LAYER)
     sets = _stored({"pinned": IMAGES}, volumes.caches)
-    decision = pruning.decide(_read(volumes), sets, {}, whole, AMD64)
+    decision = pruning.decide(contents(volumes), sets, {}, whole, AMD64)
     assert not decision.refused
     assert [str(one) for one in sets["pinned"]] == [f"ghcr.io/{PREFIX}/team/app:v1"]
     assert decision.pinned == whole, "the list is found"

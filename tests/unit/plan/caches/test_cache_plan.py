@@ -12,6 +12,7 @@ from host.paths import ROOT
 from plan.caches.cache import of_settings
 from plan.caches.cache_plan import CREDENTIAL_HELPER_PATH, credential_helper, in_reported_order
 from plan.caches.upstream_watchdog import script
+from plan.images.reference import ImageReference
 from plan.settings.credentials import Credentials
 from plan.settings.stack import parse
 from plan.talos.cluster_transport import environment, secret_input
@@ -73,6 +74,9 @@ def test_a_caches_endpoint_and_repositories_follow_from_the_stack_file_alone():
         ("docker.io", "registry-docker.io", "https://127.0.0.1:5000", "team/app"),
         ("quay.io", "registry-quay.io", "https://127.0.0.1:5002", "app"),
     ]
+    stored = [ImageReference(host=one.host, repository=one.stored("app")) for one in caches]
+    named = [one.referred(image) for one, image in zip(caches, stored, strict=True)]
+    assert [image.repository for image in named] == ["app", "app"]
     assert {one.login.username for one in caches} == {"nodes"}
 
 

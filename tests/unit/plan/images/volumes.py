@@ -1,6 +1,7 @@
 """Volumes for the tests of pruning, which grow and shrink, and what is decided about them."""
 
 import dataclasses
+from datetime import datetime
 
 from plan.images import pruning, storage
 from plan.images.reference import ImageReference
@@ -13,6 +14,11 @@ WRITTEN = "2026-01-01"
 BASE, OLD, NEW, CONFIG = b"base" * 1000, b"old" * 1000, b"new" * 1000, b"config"
 OLD_IMAGE, NEW_IMAGE = image(BASE, OLD), image(BASE, NEW)
 BOTH = index(entry(OLD_IMAGE, "amd64"), entry(NEW_IMAGE, "arm64"))
+
+
+def noon(day):
+    """Of a day in UTC, in seconds since 1970."""
+    return int(datetime.fromisoformat(f"{day}T12:00:00+00:00").timestamp())
 
 
 class Disk:
@@ -39,7 +45,7 @@ class Disk:
         return self
 
     def file(self, path, size=LINK_BYTES, day=WRITTEN):
-        self.files[path] = File(size=size, day=day)
+        self.files[path] = File(size=size, written=noon(day))
         return self
 
     def without(self, *contents):
