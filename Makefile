@@ -14,7 +14,7 @@ TIER = $(call ENTER,--dev --for $(if $(APART),engines,$(2))) && \
 
 OPS = $(call ENTER,) && $(VENV_PYTHON) -m ops $@ --stack '$(STACK)' $(ARGS)
 
-.PHONY: help demo test test-caches test-offline test-private test-engines test-talos parts setup up preview down cluster-up cluster-down outputs stack warm verify repair export import prune ledger adopt doctor check plan-tests e2e bench clean
+.PHONY: help demo test test-caches test-offline test-private test-engines test-talos parts setup up preview down cluster-up cluster-down outputs stack status list logs purge warm verify repair export import prune ledger adopt doctor check plan-tests e2e bench clean
 
 help: ## What there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,18 @@ outputs: ## Endpoints, machine config patches and the talosctl line of STACK; AR
 stack: ## A stack of your own: make stack NAME=mine FROM=docker
 	@exports="$$($(PYTHON) -m toolchain setup --stack '$(NAME)')" && eval "$$exports" && \
 	  $(VENV_PYTHON) -m ops new-stack --name '$(NAME)' --from '$(or $(FROM),docker)'
+
+status: ## What each cache of STACK does and saves: ARGS=--watch, --json, --markdown
+	@$(OPS)
+
+logs: ## The requests to the caches, hit or miss: ARGS='docker.io --since 10m --misses --follow'
+	@$(OPS)
+
+list: ## The images in the caches: ARGS='docker.io --unused-since 30d --sort size'
+	@$(OPS)
+
+purge: ## Remove single images: ARGS='docker.io/library/busybox:1.36'; --yes does it
+	@$(OPS)
 
 warm: ## Fill the caches of STACK: ARGS='--images images.txt', or --talos, --cluster, --nodes
 	@$(OPS)

@@ -19,8 +19,12 @@ from ops.commands import (
     import_archive,
     ledger,
     lifecycle,
+    list_images,
+    logs,
     prune,
+    purge,
     repair,
+    status,
     verify,
     warm,
 )
@@ -44,8 +48,12 @@ EXAMPLES = {
     "export": "talos.tar.zst --stack docker",
     "import": "talos.tar.zst --stack docker",
     "ledger": "--stack docker",
+    "list": "docker.io --stack docker --sort size",
+    "logs": "docker.io --stack docker --misses",
     "prune": "--stack docker --to 20GB --keep images.txt",
+    "purge": "docker.io/library/busybox:1.36 --stack docker",
     "repair": "--stack docker",
+    "status": "--stack docker --watch",
     "verify": "--stack docker --images images.txt",
     "warm": "--stack docker --images images.txt",
     "new-stack": "--name mine --from docker",
@@ -67,13 +75,29 @@ MODULES = {
     "export": export,
     "import": import_archive,
     "ledger": ledger,
+    "list": list_images,
+    "logs": logs,
     "prune": prune,
+    "purge": purge,
     "repair": repair,
+    "status": status,
     "verify": verify,
     "warm": warm,
 }
-# These open the caches' volumes: first make sure that they are this stack's. Others check it later.
-ON_VOLUMES = ("export", "import", "ledger", "prune", "repair", "verify", "warm")
+# These look into the caches: first make sure that they are this stack's. Others check it later.
+ON_VOLUMES = (
+    "export",
+    "import",
+    "ledger",
+    "list",
+    "logs",
+    "prune",
+    "purge",
+    "repair",
+    "status",
+    "verify",
+    "warm",
+)
 # These exit with the status of the engine, which decrypts the stack's secrets.
 OF_THE_ENGINE = ("up", "preview", "down", "cluster-up", "cluster-down")
 # These decrypt secrets with the engine and raise an error if that fails; their status says more.

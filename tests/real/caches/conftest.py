@@ -5,6 +5,7 @@ Everything made carries the prefix `talos-cache-test`, and is removed at the end
 """
 
 import os
+import time
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.checkout import checked_out
 from tests.real.caches.sweep import PREFIX
 
 UPSTREAM_PORT = 15190
+HEALTHY_SECONDS = 60
 # Two workers run modules side by side; each has an upstream of its own.
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
@@ -62,3 +64,15 @@ def embedded_upstream(docker_client):
 def embedded(upstream, hosts):
     """The key `upstreams` for these hosts, all served by the embedded upstream."""
     return {host: {"remoteUrl": upstream.url} for host in hosts}
+
+
+def wait_until_healthy(checkout, names):
+    deadline = time.monotonic() + HEALTHY_SECONDS
+    for name in names:
+        while (health := health_of(checkout, name)) != "healthy":
+            assert time.monotonic() < deadline, f"{name} is {health}"
+            time.sleep(0.5)
+
+
+def health_of(checkout, name):
+    return checkout.client.containers.get(name).attrs["State"]["Health"]["Status"]

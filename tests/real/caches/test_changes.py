@@ -1,5 +1,7 @@
 """What a preview says, and what an `up` then does, when a stack file or the machine changes."""
 
+import json
+
 import pytest
 import requests
 
@@ -176,6 +178,10 @@ def test_offline_serves_what_is_cached_and_asks_nobody(three, embedded_upstream)
     base = f"{endpoint('docker.io')}/v2/library/never-pulled"
     assert requests.get(f"{base}/manifests/1", timeout=10).status_code == 404
     assert requests.post(f"{base}/blobs/uploads/", timeout=10).status_code == 405
+    shown = json.loads(three.ops("status", STACK, "--json", check=True).stdout)["caches"]
+    assert {cache["mode"] for cache in shown} == {"offline"}
+    assert sum(cache["manifests"]["misses"] for cache in shown) == 0
+    assert sum(cache["manifests"]["hits"] for cache in shown) >= 2 * len(IMAGES)
     assert requests_answered(embedded_upstream) == asked, "the upstream is up, and not asked"
 
     configure(three, upstreams)

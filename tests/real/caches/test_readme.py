@@ -19,6 +19,7 @@ COMMANDS = [
     for line in re.sub(r"\\\n\s*", "", block).splitlines()
 ]
 LIKEWISE = "tests/real/talos, with upstreams of its own"
+TRAFFIC = "tests/real/caches/test_traffic.py, where there are requests"
 SECRET = "tests/secrets.py sets them so, for tests/real/private; tests/test_docs.py knows the keys"
 # Commands that this module does not run, and why that is honest.
 ELSEWHERE = {
@@ -32,6 +33,8 @@ ELSEWHERE = {
     'eval "$(make -s setup STACK=docker-cluster)"': "run below, for other stacks",
     "talos-cache warm --stack docker-cluster --images images.txt": "run below, likewise",
     "talos-cache verify --stack docker-cluster --images images.txt": "run below, likewise",
+    "talos-cache logs docker.io --stack docker --since 10m": TRAFFIC,
+    "talos-cache logs --stack docker --misses --follow": TRAFFIC,
     "make up STACK=docker-cluster": LIKEWISE,
     "make outputs STACK=docker-cluster ARGS=clusters": LIKEWISE,
     "make cluster-down STACK=docker-cluster": LIKEWISE,
@@ -53,7 +56,7 @@ NOT_RUN = ("docker volume rm ", "helm install ")
 PATCH = "make -s outputs ARGS=machineConfigPatch > mirrors.yaml"
 SET_UP = 'eval "$(make -s setup STACK=mine)"'
 # Command -> what it says of caches that hold nothing, while their upstreams don't have the image.
-# What these do where there is something is tested in tests/real/offline.
+# What these do where there is something is tested in tests/real/offline, and in TRAFFIC.
 BY_IMAGES = {
     "talos-cache verify --stack docker --images images.txt": "0 of 1 images are complete",
     "talos-cache warm --stack docker --images images.txt": (
@@ -64,6 +67,11 @@ BY_IMAGES = {
     "talos-cache import --stack docker talos.tar.zst": "talos.tar.zst can't be read",
     "talos-cache prune --stack docker --to 20GB --keep images.txt": "images",
     "talos-cache doctor --stack docker": " ok, ",
+    "talos-cache status --stack docker": "factory.talos.dev",
+    "talos-cache list --stack docker --sort size": "the caches have no images",
+    "talos-cache list docker.io --stack docker --unused-since 30d --larger 100MB": "no images",
+    "talos-cache purge docker.io/library/busybox:1.36 --stack docker": "the caches do not have",
+    "talos-cache purge docker.io/library/busybox:1.36 --stack docker --yes": "nothing was removed",
 }
 
 

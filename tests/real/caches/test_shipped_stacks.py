@@ -1,16 +1,15 @@
 """The committed stacks, used as they are on a machine that reaches none of the six upstreams."""
 
 import hashlib
-import time
 
 import pytest
 
 from ops.docker import api
 from tests.checkout import remove_volume
+from tests.real.caches.conftest import wait_until_healthy
 from toolchain.versions import REGISTRY
 
 HOSTS = ("docker.io", "registry.k8s.io", "quay.io", "gcr.io", "ghcr.io", "factory.talos.dev")
-HEALTHY_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -21,18 +20,6 @@ def docker_stack(docker_stack_lock, checkout):
     checkout.make("down", "docker")
     for name in checkout.volumes("registry-") - made:
         remove_volume(checkout.client, name)
-
-
-def wait_until_healthy(checkout, names):
-    deadline = time.monotonic() + HEALTHY_SECONDS
-    for name in names:
-        while (health := health_of(checkout, name)) != "healthy":
-            assert time.monotonic() < deadline, f"{name} is {health}"
-            time.sleep(0.5)
-
-
-def health_of(checkout, name):
-    return checkout.client.containers.get(name).attrs["State"]["Health"]["Status"]
 
 
 def test_all_six_caches_are_healthy_without_any_upstream_also_after_a_restart(docker_stack):

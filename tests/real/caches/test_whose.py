@@ -76,6 +76,10 @@ def test_no_command_of_another_clone_takes_them_for_its_own(up, other, embedded_
             ("repair",),
             ("prune", "--to", "1GB", "--yes"),
             ("ledger",),
+            ("status",),
+            ("logs",),
+            ("list",),
+            ("purge", "docker.io/library/hello:1", "--yes"),
             ("export", "never.tar.zst"),
         ):
             done = other.ops(command, STACK, *arguments)

@@ -1,6 +1,8 @@
 """Upstreams that go away: what is cached is served by a default containerd, and they come back."""
 
+import json
 import time
+from datetime import datetime
 
 import pytest
 
@@ -69,6 +71,27 @@ def test_a_watch_that_is_killed_is_started_again(caches, upstream):
     caches.kill_watches()
     upstream.come_back()
     caches.wait_for_log(BACK)
+
+
+def test_status_says_since_when_it_is_away(caches, upstream):
+    def shown(key):
+        printed = caches.checkout.ops("status", STACK, "--json", check=True).stdout
+        return [cache[key] for cache in json.loads(printed)["caches"]]
+
+    caches.restart()
+    caches.wait_for_log(BACK)
+    assert set(shown("mode")) == {"through"}
+    assert set(shown("awaySince")) == {None}
+    before = int(time.time())
+    upstream.swallow()
+    fill(caches, 1)
+    caches.wait_for_log(AWAY)
+    assert set(shown("mode")) == {"upstream away"}
+    for since in shown("awaySince"):
+        assert before <= datetime.fromisoformat(since).timestamp() <= time.time()
+    upstream.come_back()
+    caches.wait_for_log(BACK)
+    assert set(shown("mode")) == {"through"}
 
 
 def test_nothing_is_sent_while_all_is_well(caches, upstream):

@@ -137,6 +137,21 @@ def test_doctor_asks_harbor_as_the_nodes_do(up, double):
     assert f"fix: make up STACK={STACK}" in sick.stdout
 
 
+def test_status_has_a_row_for_each_upstream_behind_harbor(up, embedded_upstream, double):
+    def health():
+        caches = json.loads(up.ops("status", STACK, "--json", check=True).stdout)["caches"]
+        return {cache["upstream"]: cache["health"] for cache in caches if not cache["container"]}
+
+    assert health() == dict.fromkeys(BEHIND, "Harbor answers")
+    write(up, embedded_upstream, double, url=f"{double.url.rpartition(':')[0]}:1")
+    try:
+        assert health() == dict.fromkeys(BEHIND, "Harbor away")
+        text = up.ops("status", STACK, check=True).stdout
+    finally:
+        write(up, embedded_upstream, double)
+    assert text.count("  Harbor away  ") == len(BEHIND)
+
+
 UPDATED = {("update", "command:local:Command", "harbor-command")}
 
 

@@ -114,9 +114,18 @@ def test_nothing_is_printed_for_an_output_that_can_not_be_printed(printed, name,
     assert said in err
 
 
+# What commands need besides a stack.
+NEEDED = {
+    "prune": ["--to", "1GB"],
+    "export": ["f"],
+    "import": ["f"],
+    "purge": ["docker.io/library/busybox:1"],
+}
+
+
 @pytest.mark.parametrize("command", [*ops.MODULES, *("up", "cluster-down", "outputs", "new-stack")])
 def test_every_command_gets_arguments_of_its_own(command):
-    more = {"prune": ["--to", "1GB"], "export": ["f"], "import": ["f"]}.get(command, [])
+    more = NEEDED.get(command, [])
     stack = ["--name", "mine"] if command == "new-stack" else ["--stack", "mine"]
     namespace = ops._parser().parse_args([command, *stack, *more])
     read = arguments.read(namespace.kind, namespace)
@@ -137,7 +146,7 @@ def test_the_caches_of_another_state_are_left_alone_whatever_the_command(monkeyp
     monkeypatch.setattr(whose, "refuse_others", refuse)
     for command in ops.ON_VOLUMES:
         monkeypatch.setattr(ops.MODULES[command], "run", pytest.fail)
-        more = {"prune": ["--to", "1GB"], "export": ["f"], "import": ["f"]}.get(command, [])
+        more = NEEDED.get(command, [])
         monkeypatch.setattr("sys.argv", ["ops", command, "--stack", "docker", *more])
         assert ops.main() == 1
         assert f"{command}: nothing was done: docker 6\n" in capsys.readouterr().err
