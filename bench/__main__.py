@@ -1,6 +1,7 @@
 """How long `up`, `preview` and `destroy` take, as ratios to what a user would do without this.
 
 And how long `verify` of a node's images takes, in seconds, as there is nothing to compare it with;
+`status` over full caches and `logs` over a long log, as `bench/traffic.py` says;
 and `export` and `import` of many small images, as ratios to `verify --deep` of the same images,
 which reads every byte too. `--carry` measures these alone.
 
@@ -17,11 +18,8 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,8 @@ import docker
 import requests
 import yaml
 
+from bench import traffic
+from bench.timing import RUNS, Ratio, ops, run_program, timed, timed_ops
 from demo import images
 from demo.upstream import Upstream
 from host import entry_point
@@ -43,7 +43,6 @@ from ops.stack.stack_files import PROJECT
 from plan.settings.keys import DEFAULTS
 from toolchain import engine, plugins
 
-RUNS = 5
 SIZES = (6, 24)
 VERIFIED = 40
 VERIFY_LIMIT_SECONDS = 2.0
@@ -66,26 +65,14 @@ LIMITS = {
     f"export {CARRIED}": 2.0,
     f"import {CARRIED}": 2.0,
 }
+# These are promised in seconds, whatever they are compared with.
+SECONDS = {traffic.STATUS: 1.0, traffic.LOGS: 2.0}
 # Further errors whose text is meant for the user.
 KNOWN = (
     docker.errors.DockerException,
     requests.RequestException,
     TimeoutError,
 )
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """One row of the table; times in seconds."""
-
-    name: str
-    ours: list[float]
-    theirs: list[float]
-
-    @property
-    def ratios(self) -> list[float]:
-        """Ours to theirs, pair by pair."""
-        return [a / b for a, b in zip(self.ours, self.theirs, strict=True)]
 
 
 class Bench:
@@ -98,6 +85,7 @@ class Bench:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         self.memory = 0.0
         self.verify: list[float] = []
+        self.traffic: list[Ratio] = []
         shutil.rmtree(FOLDER, ignore_errors=True)
         state = private_folder(FOLDER / "state")
         os.environ["PULUMI_BACKEND_URL"] = file_url(state)
@@ -111,20 +99,21 @@ class Bench:
         self._write_config(size)
         for run in range(RUNS):
             say(f"{size} caches, run {run + 1} of {RUNS}")
-            times["run"].append(_timed(lambda: self._docker_run(size)))
-            times["rm"].append(_timed(lambda: self._docker_rm(size)))
-            times["up"].append(_timed(lambda: self._up(size)))
-            times["empty"].append(_timed(self._preview_empty))
-            times["preview"].append(_timed(lambda: self._preview(size)))
+            times["run"].append(timed(lambda: self._docker_run(size)))
+            times["rm"].append(timed(lambda: self._docker_rm(size)))
+            times["up"].append(timed(lambda: self._up(size)))
+            times["empty"].append(timed(self._preview_empty))
+            times["preview"].append(timed(lambda: self._preview(size)))
             if run == 0:
                 self._write_state(size)
-            times["bare preview"].append(_timed(lambda: self._preview(size, BARE)))
+            times["bare preview"].append(timed(lambda: self._preview(size, BARE)))
             if size == SIZES[0] and run == 0:
                 self.memory = self._memory()
                 self.verify = self._verify(size)
-            times["destroy"].append(_timed(lambda: self._destroy(size)))
-            times["bare up"].append(_timed(lambda: self._up(size, BARE)))
-            times["bare destroy"].append(_timed(lambda: self._destroy(size, BARE)))
+                self.traffic = traffic.measured(self.client, _caches(size), f"bench{size}")
+            times["destroy"].append(timed(lambda: self._destroy(size)))
+            times["bare up"].append(timed(lambda: self._up(size, BARE)))
+            times["bare destroy"].append(timed(lambda: self._destroy(size, BARE)))
         return [
             Ratio(f"up {size}", times["up"], times["run"]),
             Ratio(f"(bare up {size})", times["bare up"], times["run"]),
@@ -141,7 +130,7 @@ class Bench:
             name = f"{PREFIX}-guide-{index}"
             remote = f"REGISTRY_PROXY_REMOTEURL={self.upstream.url}"
             argv = ["docker", "run", "-d", "-p", published, "-e", remote, "--restart", "always"]
-            _run([*argv, "-v", f"{name}:/var/lib/registry", "--name", name, IMAGE])
+            run_program([*argv, "-v", f"{name}:/var/lib/registry", "--name", name, IMAGE])
         for index in range(size):
             while failure(f"http://127.0.0.1:{FIRST_PORT + index}"):
                 time.sleep(0.02)
@@ -149,8 +138,8 @@ class Bench:
     def _docker_rm(self, size: int) -> None:
         for index in range(size):
             name = f"{PREFIX}-guide-{index}"
-            _run(["docker", "rm", "-f", name])
-            _run(["docker", "volume", "rm", name])
+            run_program(["docker", "rm", "-f", name])
+            run_program(["docker", "volume", "rm", name])
 
     def _up(self, size: int, project: Path = ROOT) -> None:
         arguments = ("up", "--yes", "--skip-preview", "--config-file", _config(size))
@@ -170,7 +159,7 @@ class Bench:
         os.environ["TALOS_CACHE_BENCH_DOCKER"] = metadata.version("pulumi_docker")
 
     def _preview_empty(self) -> None:
-        _run(["pulumi", "preview", "--stack", "empty", "--non-interactive"], cwd=self._empty)
+        run_program(["pulumi", "preview", "--stack", "empty", "--non-interactive"], cwd=self._empty)
 
     def _destroy(self, size: int, project: Path = ROOT) -> None:
         arguments = ("destroy", "--yes", "--skip-preview", "--config-file", _config(size))
@@ -178,7 +167,7 @@ class Bench:
 
     def _pulumi(self, *arguments: str, size: int, project: Path = ROOT) -> None:
         argv = ["pulumi", *arguments, "--stack", f"bench{size}", "--non-interactive"]
-        _run(argv, cwd=project)
+        run_program(argv, cwd=project)
 
     def _memory(self) -> float:
         """MiB that the idle caches use, without the file cache."""
@@ -200,8 +189,8 @@ class Bench:
         list_.write_text("\n".join(image.reference for image in team))
         stack = f"bench{size}"
         shutil.copy(_config(size), ROOT / "stacks" / f"Pulumi.{stack}.yaml")
-        _ops("warm", stack, "--images", str(list_))
-        return [_timed_ops("verify", stack, "--images", str(list_)) for _ in range(RUNS)]
+        ops("warm", stack, "--images", str(list_))
+        return [timed_ops("verify", stack, "--images", str(list_)) for _ in range(RUNS)]
 
     def carry(self) -> list[Ratio]:
         """Export and import of many small images, each beside `verify --deep` of the same."""
@@ -217,7 +206,7 @@ class Bench:
         list_, archive = FOLDER / "small.txt", FOLDER / "small.tar.zst"
         list_.write_text("\n".join(image.reference for image in small))
         self._write_stack("bench1", f"{PREFIX}-cache")
-        _ops("warm", "bench1", "--images", str(list_))
+        ops("warm", "bench1", "--images", str(list_))
         times: dict[str, list[float]] = {"verify": [], "export": [], "import": []}
         deep = ("verify", "bench1", "--deep", "--images", str(list_))
         export = ("export", "bench1", str(archive), "--no-boot-assets", "--images", str(list_))
@@ -227,9 +216,9 @@ class Bench:
             say(f"{CARRIED} small images, run {run + 1} of {RUNS}")
             into = f"carried{run}"
             self._write_stack(f"bench{into}", f"{PREFIX}-{into}")
-            times["verify"].append(_timed_ops(*deep))
-            times["export"].append(_timed_ops(*export))
-            times["import"].append(_timed_ops("import", f"bench{into}", str(archive)))
+            times["verify"].append(timed_ops(*deep))
+            times["export"].append(timed_ops(*export))
+            times["import"].append(timed_ops("import", f"bench{into}", str(archive)))
             archive.unlink()
         self._destroy(1)
         return [
@@ -267,7 +256,7 @@ class Bench:
         (self._empty / "Pulumi.yaml").write_text(yaml.safe_dump(project))
         (self._empty / "__main__.py").write_text("import pulumi\n")
         argv = ["pulumi", "stack", "init", "empty", "--non-interactive"]
-        _run(argv, cwd=self._empty)
+        run_program(argv, cwd=self._empty)
 
 
 _OURS = ("up", "preview", "destroy")
@@ -299,7 +288,7 @@ def main() -> int:
             _print_rows(bench.carry(), used)
         else:
             rows = [row for size in SIZES for row in bench.measure(size)]
-            _report([*rows, *bench.carry()], bench, used)
+            _report([*rows, *bench.traffic, *bench.carry()], bench, used)
     finally:
         api.remove_named(client, PREFIX)
         shutil.rmtree(FOLDER, ignore_errors=True)
@@ -332,22 +321,24 @@ def _print_rows(rows: list[Ratio], used: str) -> None:
 
 
 def _verdict(row: Ratio) -> str:
-    limit = LIMITS.get(row.name)
-    if limit is None:
+    if not (judged := _judged(row)):
         return "the floor of the row above"
-    return f"{limit} {'met' if statistics.median(row.ratios) <= limit else 'MISSED'}"
+    unit = "s" if row.name in SECONDS else ""
+    return f"{judged['limit']}{unit} {'met' if judged['met'] else 'MISSED'}"
+
+
+def _judged(row: Ratio) -> dict[str, float | bool] | None:
+    """What is promised of a row, a ratio or seconds, and what it is; None of a floor."""
+    in_seconds = row.name in SECONDS
+    limit = SECONDS.get(row.name, LIMITS.get(row.name))
+    value = statistics.median(row.ours if in_seconds else row.ratios)
+    if limit is None:
+        return None
+    return {"value": round(value, 3), "limit": limit, "met": value <= limit}
 
 
 def _results(rows: list[Ratio], bench: Bench, size: float, used: str) -> dict[str, Any]:
-    targets = {
-        row.name: {
-            "value": round(statistics.median(row.ratios), 3),
-            "limit": LIMITS[row.name],
-            "met": statistics.median(row.ratios) <= LIMITS[row.name],
-        }
-        for row in rows
-        if row.name in LIMITS
-    }
+    targets = {row.name: judged for row in rows if (judged := _judged(row))}
     seconds = {row.name: {"ours": row.ours, "theirs": row.theirs} for row in rows}
     return {
         "plugins": used,
@@ -370,28 +361,14 @@ def _file_cache(stats: dict[str, int]) -> int:
     return stats.get("total_inactive_file", stats.get("inactive_file", 0))
 
 
+def _caches(size: int) -> dict[str, int]:
+    """Name of each container -> its port."""
+    names = (f"{PREFIX}-cache-host{index}.example.com" for index in range(size))
+    return {name: FIRST_PORT + index for index, name in enumerate(names)}
+
+
 def _config(size: int) -> str:
     return str(FOLDER / f"Pulumi.bench{size}.yaml")
-
-
-def _timed(action: Callable[[], None]) -> float:
-    started = time.monotonic()
-    action()
-    return time.monotonic() - started
-
-
-def _timed_ops(command: str, stack: str, *arguments: str) -> float:
-    return _timed(lambda: _ops(command, stack, *arguments))
-
-
-def _ops(command: str, stack: str, *arguments: str) -> None:
-    _run([sys.executable, "-m", "ops", command, "--stack", stack, *arguments])
-
-
-def _run(argv: list[str], cwd: Path = ROOT) -> None:
-    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        raise SystemExit(f"bench: {' '.join(argv)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
 
 
 if __name__ == "__main__":
