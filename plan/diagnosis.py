@@ -13,6 +13,7 @@ from plan.talos.mirror_updates import Entry, document_entries, endpoint_url, leg
 from plan.talos.mirrors import patch_documents
 from plan.talos.node_commands import patch_line
 from plan.talos.talosctl import Place
+from plan.traffic.rate_limit import RateLimit
 
 OK = "ok"
 WARNING = "warning"
@@ -113,6 +114,7 @@ class CacheFacts:
             what the watchdog in the container reports.
         cut_off: the cache's error when it needs its upstream, although that answers this machine;
             None if there is none.
+        limit: on pulls from the upstream; None if it names none.
     """
 
     container: ContainerFacts | None
@@ -123,6 +125,7 @@ class CacheFacts:
     upstream: Answer | None = None
     unwell: tuple[str, ...] = ()
     cut_off: str | None = None
+    limit: RateLimit | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +280,10 @@ def _warnings(
         findings += [warning(about, text) for text in facts.unwell]
         if facts.cut_off and not facts.unwell:
             findings.append(problem(about, cut_off(facts.cut_off), way_back(plan.name)))
+    if facts.limit and not facts.limit.remaining:
+        text = f"its upstream counts pulls, and {facts.limit}: it serves only what is cached"
+        fix = "log in, with an account that has a higher limit (docs/private.md), or wait"
+        findings.append(warning(about, text, fix))
     # Without an upstream a cache writes nothing.
     if upstream and facts.room is not None and facts.room < SCANT_BYTES:
         text = (
@@ -312,7 +319,8 @@ def _sound(plan: CachePlan, facts: CacheFacts) -> Finding:
         if facts.upstream
         else "offline: no upstream is contacted"
     )
-    text = f"answers at {plan.local_endpoint}, contains {amount(facts.size)}; {upstream}"
+    limit = f"; {facts.limit}" if facts.limit else ""
+    text = f"answers at {plan.local_endpoint}, contains {amount(facts.size)}; {upstream}{limit}"
     return well(_about(plan), text)
 
 

@@ -1,12 +1,14 @@
 """The caches of this machine as a backend: what is in their volumes, and how to fill them."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import docker
 
+from host.console import say
 from host.errors import TalosCacheError
 from host.locks import only_one
 from host.paths import user_cache
@@ -75,6 +77,7 @@ class CachesBackend:
                 parallel,
                 offline=settings.offline,
                 below=below,
+                tell=lambda missing: _tell_limits(self.stack, missing),
             )
         return replace(report, found=_asked_why(self.stack, settings, report))
 
@@ -84,6 +87,18 @@ def below_paths(settings: Settings) -> tuple[str, ...]:
     if settings.offline:
         return ()
     return tuple(upstream.host for upstream in settings.cached if upstream.path_prefix)
+
+
+def _tell_limits(stack: str, missing: Sequence[ImageReference]) -> None:
+    """Say whether the upstreams allow that many pulls; it may be worth more to wait, or to log in.
+
+    An upstream that can't be asked is reported when the images have failed.
+    """
+    try:
+        for line in upstreams_asked.forecast(stack, Counter(image.host for image in missing)):
+            say(line)
+    except TalosCacheError as error:
+        say(f"could not check limits on pulls: {error}")
 
 
 def _asked_why(stack: str, settings: Settings, report: Report) -> Found:
@@ -121,6 +136,7 @@ def warm(
     *,
     offline: bool,
     below: Mapping[str, fetch.Source] | None = None,
+    tell: Callable[[Sequence[ImageReference]], None] = lambda _: None,
 ) -> Report:
     """Fetch what is missing of these images; what is complete is not touched.
 
@@ -132,6 +148,7 @@ def warm(
         parallel: how many downloads at once.
         offline: whether the caches use no upstream.
         below: host -> its upstream, if that may be a proxy cache that must fetch first.
+        tell: called with what is missing, before anything is fetched.
 
     Raises:
         OpsError: something is missing and the stack is offline, or a cache does not answer.
@@ -143,6 +160,7 @@ def warm(
         missing = [result.image for result in results if result.faults]
         concerned = [cache for cache in caches if cache.host in {image.host for image in missing}]
         _refuse(concerned, missing, offline=offline)
+        tell(missing)
         before = [cache_metrics.counted(client, cache) for cache in concerned]
         doing = Filling(
             caches={cache.host: cache for cache in caches},

@@ -94,7 +94,7 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
             if not whose_is(stack, state, container)
         }
         answers = answers_of(client, settings, plans, own, bar.update)
-        unwell, cut_off, unasked = unwell_of(client, stack, plans, own)
+        unwell, upstreams, unasked = unwell_of(client, stack, plans, own)
         findings += unasked
         if installed:
             for plan in clusters:
@@ -102,7 +102,7 @@ def examined(stack: str, settings: Settings) -> list[Finding]:
                     findings += of_node
                     bar.update()
         findings += of_caches(
-            client, stack, settings, plans, first, answers, unwell, cut_off, state
+            client, stack, settings, plans, first, answers, unwell, upstreams, state
         )
     if settings.behind_harbor:
         from ops.commands import doctor_harbor  # takes a quarter of a second, and is rarely needed

@@ -77,12 +77,12 @@ def unwell_of(
     stack: str,
     plans: Sequence[CachePlan],
     containers: Mapping[str, Inspected],
-) -> tuple[dict[str, tuple[str, ...]], Mapping[str, str], list[Finding]]:
+) -> tuple[dict[str, tuple[str, ...]], upstreams_asked.Found, list[Finding]]:
     """Why caches get no images, and what could not be checked.
 
     Returns:
-        Name of each cache -> sentences; host of a healthy upstream -> the error that its cache
-        reports nevertheless; findings on what could not be checked.
+        Name of each cache -> sentences; what the upstreams have answered; findings on what could
+        not be checked.
     """
     running = [
         plan
@@ -112,7 +112,7 @@ def unwell_of(
         reason = upstreams.sick.get(plan.host)
         from_here = f"seen from this machine: {reason}" if reason else None
         reasons[plan.name] = tuple(filter(None, (from_here, _trouble(client, plan))))
-    return reasons, upstreams.cut_off, unchecked
+    return reasons, upstreams, unchecked
 
 
 def _trouble(client: docker.DockerClient, plan: CachePlan) -> str | None:
@@ -133,7 +133,7 @@ def of_caches(
     first: Mapping[str, Inspected],
     answers: Mapping[str, tuple[Answer, Answer | None]],
     unwell: Mapping[str, tuple[str, ...]],
-    cut_off: Mapping[str, str],
+    upstreams: upstreams_asked.Found,
     state: Recorded,
 ) -> list[Finding]:
     """Findings on each cache, and on volumes that no cache uses any more."""
@@ -160,7 +160,8 @@ def of_caches(
             answer=answer,
             upstream=upstream,
             unwell=unwell.get(plan.name, ()),
-            cut_off=cut_off.get(plan.host),
+            cut_off=upstreams.cut_off.get(plan.host),
+            limit=upstreams.limits.get(plan.host),
         )
         findings += diagnosis.of_cache(plan, facts, stack)
     findings += [

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent import futures
+from dataclasses import replace
 
 import httpx
 
@@ -34,6 +35,7 @@ from ops.registry.upstream_trouble import (
 )
 from ops.registry.verdicts import ANY_IMAGE, Accepted, Partial, Question, Refused, Verdict
 from plan.images.manifests import INDEX_TYPES, MANIFEST_TYPES
+from plan.traffic import rate_limit
 
 # For all that is asked of an upstream without a login; looking up its name is part of it.
 PATIENCE_SECONDS = 3
@@ -203,6 +205,18 @@ def _of_images(
     path = f"{prefix}/{NO_BLOB}" if prefix else f"{repository}/manifests/{tag}"
     url, accept = f"{question.remote_url}/v2/{path}", {"Accept": MANIFESTS}
     answer = get(client, url, method="HEAD", auth=auth, headers=accept)
+    verdict = _of_answer(question, answer, auth, shown)
+    if isinstance(verdict, Accepted):
+        return replace(verdict, limit=rate_limit.of_headers(answer.headers))
+    return verdict
+
+
+def _of_answer(
+    question: Question, answer: Answer, auth: httpx.Auth | None, shown: Answer
+) -> Verdict:
+    """What the answer to that HEAD means."""
+    known, prefix = question.known_image, question.path_prefix
+    repository, _ = known or ANY_IMAGE
     status = answer.status
     if status in REFUSALS and auth is None:
         if status == shown.status and not prefix and (known or question.login):

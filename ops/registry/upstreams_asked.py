@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.docker import docker_config
@@ -21,6 +22,7 @@ from plan.caches.cache import Cache, of_settings
 from plan.caches.cache_plan import CachePlan
 from plan.settings.stack import Settings
 from plan.settings.upstreams import UpstreamSettings
+from plan.traffic.rate_limit import RateLimit
 
 if TYPE_CHECKING:
     from ops.registry.fetch import Source
@@ -29,6 +31,8 @@ AT_ONCE = 8
 # A cache may have to get a token first. One that is silent for longer is not reported here.
 CACHE_SECONDS = 10
 FAILED = http.client.INTERNAL_SERVER_ERROR
+# Upstreams that count pulls, and say how many are left.
+LIMITED = ("docker.io",)
 
 
 def of_plans(plans: Sequence[CachePlan]) -> tuple[Verdict, ...]:
@@ -44,11 +48,13 @@ class Found:
         sick: upstream -> why nothing can be pulled from it and what to do.
         cut_off: healthy upstream -> the error of its cache all the same, when it has to ask it.
         unasked: why no cache was asked; None if they were.
+        limits: healthy upstream -> what it says about a limit on pulls, if it does.
     """
 
     sick: Mapping[str, str] = field(default_factory=dict)
     cut_off: Mapping[str, str] = field(default_factory=dict)
     unasked: str | None = None
+    limits: Mapping[str, RateLimit] = field(default_factory=dict)
 
     @property
     def lines(self) -> dict[str, str]:
@@ -77,23 +83,58 @@ def found(
     asked = here if hosts is None else here.intersection(hosts)
     if not asked:
         return Found()
-    # Unreadable credentials of other upstreams must not keep these from being asked.
-    settings = stack_secrets.settings_of(stack, upstreams=asked, logins=False)
-    settings = docker_config.with_logins(settings, asked)
-    files = stack_files.named_files(settings)
-    questions = [
-        _of_settings(settings, upstream, files)
-        for upstream in settings.cached
-        if upstream.host in asked
-    ]
+    settings, questions = _questions(stack, asked)
     verdicts = _asked(questions)
     sick = {one.host: str(one) for one in verdicts if not isinstance(one, Accepted)}
+    limits = _limits(verdicts)
     well = [question for question in questions if question.host not in sick]
     try:
         cut_off = _cut_off(stack, settings, well, repositories or {})
     except OpsError as error:
-        return Found(sick=sick, unasked=str(error))
-    return Found(sick=sick, cut_off=cut_off)
+        return Found(sick=sick, unasked=str(error), limits=limits)
+    return Found(sick=sick, cut_off=cut_off, limits=limits)
+
+
+def forecast(stack: str, needed: Mapping[str, int]) -> tuple[str, ...]:
+    """Whether the limits of upstreams allow so many pulls: a line for each that has one.
+
+    Args:
+        stack: its name.
+        needed: host -> pulls. Only those that are known for limits are asked.
+
+    Raises:
+        OpsError: the credentials can't be read.
+    """
+    limited = {host: pulls for host, pulls in needed.items() if host in LIMITED and pulls}
+    if not limited:
+        return ()
+    _, questions = _questions(stack, set(limited))
+    limits = _limits(_asked(questions))
+    now = datetime.now().astimezone()
+    return tuple(
+        f"{one.host}: "
+        + limits[one.host].forecast(limited[one.host], now, has_login=one.login is not None)
+        for one in questions
+        if one.host in limits
+    )
+
+
+def _questions(stack: str, hosts: set[str]) -> tuple[Settings, list[Question]]:
+    """What to ask these upstreams of a stack, and its settings with their credentials."""
+    # Unreadable credentials of other upstreams must not keep these from being asked.
+    settings = stack_secrets.settings_of(stack, upstreams=hosts, logins=False)
+    settings = docker_config.with_logins(settings, hosts)
+    files = stack_files.named_files(settings)
+    questions = [
+        _of_settings(settings, upstream, files)
+        for upstream in settings.cached
+        if upstream.host in hosts
+    ]
+    return settings, questions
+
+
+def _limits(verdicts: Sequence[Verdict]) -> dict[str, RateLimit]:
+    return {one.host: one.limit for one in verdicts if isinstance(one, Accepted) and one.limit}
 
 
 def _cut_off(

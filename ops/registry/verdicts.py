@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from plan.settings.caches import UpstreamProxy
 from plan.settings.credentials import Credentials
+from plan.traffic.rate_limit import RateLimit
 from plan.upstreams import KNOWN
 
 if TYPE_CHECKING:
@@ -95,8 +96,15 @@ class Verdict:
         return f"{self.start.format(self.host)} {self.reason}; {self.fix}"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Accepted(Verdict):
-    """Images can be pulled: the upstream accepts the credentials, or needs none."""
+    """Images can be pulled: the upstream accepts the credentials, or needs none.
+
+    Attributes:
+        limit: on pulls with these credentials, or from this address; None if it names none.
+    """
+
+    limit: RateLimit | None = None
 
 
 class Refused(Verdict):

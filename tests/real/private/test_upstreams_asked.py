@@ -9,6 +9,7 @@ from ops.registry.fetch import NO_BLOB
 from ops.registry.upstream_credentials import ask
 from ops.registry.verdicts import Accepted, Question, Refused, Useless
 from plan.settings.credentials import Credentials
+from plan.traffic.rate_limit import RateLimit
 from plan.upstreams import KNOWN
 from tests.fakes.web_server import answering
 from tests.real.private import registry_process
@@ -169,6 +170,16 @@ class TestAsked:
         assert upstream.asked == [V2, TOKEN, V2, manifest]
         assert "scope=repository%3Aratelimitpreview%2Ftest%3Apull" in upstream.seen[1][0]
         assert upstream.seen[3][1] == "Bearer a-token"
+
+    @who
+    @pytest.mark.parametrize("status", [200, 404])
+    def test_a_limit_on_pulls(self, asks, status, login):
+        """A double of Docker Hub, with the headers that its documentation names."""
+        limits = [("ratelimit-limit", "100;w=21600"), ("RateLimit-Remaining", "76;w=21600")]
+        answers = of(v2=with_token(OPEN), manifest=(status, [*JSON, *limits], b""))
+        verdict, _ = asks(answers, "docker.io", **login)
+        limit = RateLimit(limit=100, remaining=76, seconds=21600)
+        assert verdict == Accepted(host="docker.io", limit=limit)
 
     @pytest.mark.parametrize("status", [200, 400, 404, 405, 500])
     @pytest.mark.parametrize("v2", [OPEN, wants_token], ids=["open", "token"])

@@ -17,6 +17,7 @@ from ops.registry.upstreams_asked import Found
 from ops.registry.verdicts import Question
 from ops.stack import stack_files
 from plan.settings.credentials import Credentials
+from plan.traffic.rate_limit import RateLimit
 from tests.fakes.web_server import answering
 from tests.real.private import registry_process
 from tests.real.private.upstream_answers import (
@@ -261,6 +262,53 @@ def deaf(tmp_path, monkeypatch, stack):
                 yield upstream
 
     return cache
+
+
+LIMITS = [("ratelimit-limit", "100;w=21600"), ("ratelimit-remaining", "9;w=21600")]
+LIMITED = of(v2=OPEN, manifest=(200, [*JSON, *LIMITS], b""))
+
+
+class TestForecast:
+    """Docker Hub is a double here, with the headers that its documentation names."""
+
+    @pytest.fixture
+    def hub(self, stack):
+        with answering(LIMITED) as upstream:
+            stack({host: {"remoteUrl": upstream.url} for host in ("docker.io", "quay.io")})
+            yield upstream
+
+    @pytest.mark.parametrize(
+        ("pulls", "start", "end"),
+        [
+            (9, "docker.io: needs 9 pulls; 9 of 100", "are left"),
+            (14, "docker.io: needs 14 pulls, but only 9 of 100", "at the latest)"),
+        ],
+    )
+    def test_what_is_missing_is_compared_with_what_is_left(self, hub, pulls, start, end):
+        (line,) = upstreams_asked.forecast("mine", {"docker.io": pulls})
+        assert line.startswith(start)
+        assert line.endswith(end)
+
+    def test_only_who_counts_pulls_is_asked(self, hub):
+        assert upstreams_asked.forecast("mine", {"quay.io": 5, "docker.io": 0}) == ()
+        assert hub.asked == []
+
+    def test_who_has_no_limit_says_nothing(self, stack):
+        with answering(of(v2=OPEN, manifest=OPEN)) as upstream:
+            stack({"docker.io": {"remoteUrl": upstream.url}})
+            assert upstreams_asked.forecast("mine", {"docker.io": 5}) == ()
+        assert upstream.asked
+
+    def test_who_is_away_says_nothing(self, stack):
+        with refusing() as at:
+            stack({"docker.io": {"remoteUrl": f"http://{at}"}})
+            assert upstreams_asked.forecast("mine", {"docker.io": 5}) == ()
+
+    def test_doctor_is_told_what_is_left(self, hub):
+        limit = RateLimit(limit=100, remaining=9, seconds=21600)
+        assert upstreams_asked.found("mine").limits == dict.fromkeys(
+            ("docker.io", "quay.io"), limit
+        )
 
 
 class TestCutOff:

@@ -29,6 +29,7 @@ from plan.talos import mirrors
 from plan.talos.mirror_updates import patches
 from plan.talos.mirrors import Mirror, document, legacy_entry
 from plan.talos.talosctl import Place
+from plan.traffic.rate_limit import RateLimit
 
 STACK = "mine"
 UP = "make up STACK=mine"
@@ -64,6 +65,17 @@ def test_a_healthy_cache_is_one_line_with_all_facts():
     assert (finding.state, finding.fix) == (OK, "")
     for fact in ("http://127.0.0.1:5000", "12.3 MB", "https://registry-1.docker.io answers"):
         assert fact in finding.text
+
+
+def test_a_limit_on_pulls_is_told_and_a_warning_when_it_is_used_up():
+    limit = RateLimit(limit=100, remaining=9, seconds=21600)
+    finding = cache(limit=limit)
+    assert (finding.state, finding.fix) == (OK, "")
+    assert finding.text.endswith("answers; 9 of 100 pulls in 6 h are left")
+    finding = cache(limit=replace(limit, remaining=0))
+    assert finding.state == WARNING
+    assert "0 of 100 pulls in 6 h are left: it serves only what is cached" in finding.text
+    assert finding.fix.startswith("log in")
 
 
 def test_an_offline_cache_says_so():

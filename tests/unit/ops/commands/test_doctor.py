@@ -90,7 +90,7 @@ def looked_at(monkeypatch):
     monkeypatch.setattr(docker_api, "bridge_gateway", lambda client: "172.17.0.1")
     seen = []
 
-    def of_caches(client, stack, settings, plans, first, answers, unwell, cut_off, state):
+    def of_caches(client, stack, settings, plans, first, answers, unwell, upstreams, state):
         seen.append(state)
         return [well("cache of docker.io", "looked at")]
 
@@ -282,8 +282,8 @@ def unwell(monkeypatch):
         monkeypatch.setattr(docker_api, "execute", watchdog)
         plans = planned({"offline": offline, "upstreams": {"docker.io": {}}}).caches
         containers = {plan.name: {"State": {"Running": running}} for plan in plans}
-        found, cut_off, findings = doctor_caches.unwell_of(None, "mine", plans, containers)
-        assert cut_off == more.get("cut_off", {})
+        found, upstreams, findings = doctor_caches.unwell_of(None, "mine", plans, containers)
+        assert upstreams.cut_off == more.get("cut_off", {})
         return found.get("registry-docker.io"), findings, asked
 
     return run

@@ -96,6 +96,10 @@ def test_a_cache_that_gets_nothing_from_a_healthy_upstream_should_be_restarted(w
     assert "docker restart" in line
 
 
+def refused(*_):
+    raise OpsError("no passphrase")
+
+
 NOTHING = Problem(path="credentials", found="nothing", rule="text that is not empty", fix="set it")
 
 
@@ -115,6 +119,31 @@ def test_the_report_is_printed_even_if_upstreams_can_not_be_checked(why, monkeyp
     assert "bring back that of mine" in shown
     assert f"docker.io: could not check what is wrong: {said}" in shown
     assert "1 images: 0 complete before" in shown
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda *_: ("docker.io: needs 2 pulls",), "docker.io: needs 2 pulls\n"),
+        (lambda *_: (), ""),
+        (refused, "could not check limits on pulls: no passphrase\n"),
+    ],
+    ids=["a limit", "none", "locked"],
+)
+def test_what_is_missing_is_compared_with_limits_before_it_is_fetched(
+    monkeypatch, capsys, answer, said
+):
+    asked = []
+
+    def forecast(*arguments):
+        asked.append(arguments)
+        return answer()
+
+    monkeypatch.setattr(caches.upstreams_asked, "forecast", forecast)
+    other = replace(IMAGE, host="quay.io")
+    caches._tell_limits("mine", [IMAGE, other, replace(IMAGE, tag="v2")])
+    assert asked == [("mine", {"docker.io": 2, "quay.io": 1})]
+    assert capsys.readouterr().err == said
 
 
 HARBOR = {"url": "http://127.0.0.1:1"}  # nothing listens there
