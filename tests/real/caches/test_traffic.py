@@ -58,11 +58,25 @@ def filled(checkout, embedded_upstream):
     wait_until_healthy(checkout, checkout.containers(STACK))
     before = len(settled(embedded_upstream.client, embedded_upstream.name))
     for image in (ONE, TWO, BOTH):
-        for _ in range(2):
-            pull(endpoint(image.host), image, by_digest=False)
+        pull(endpoint(image.host), image, by_digest=False)
+    wait_until_stored(checkout, count=3)
+    for image in (ONE, TWO, BOTH):
+        pull(endpoint(image.host), image, by_digest=False)
     log = settled(embedded_upstream.client, embedded_upstream.name)
     checkout.sent = list(requests(log[before:]))
     return checkout
+
+
+def wait_until_stored(checkout, count):
+    """A client has its last byte before that is stored."""
+    deadline = time.monotonic() + FOLLOW_SECONDS
+    while True:
+        rows = json.loads(checkout.ops("list", STACK, "--json", check=True).stdout)["images"]
+        whole = [row for row in rows if row["complete"] and len(row["platforms"]) != 1]
+        if len(whole) == count:
+            return
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.2)
 
 
 def status(checkout):

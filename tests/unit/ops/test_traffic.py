@@ -49,7 +49,9 @@ def pulled(tmp_path_factory):
     """An image pulled three times through a real cache, and one that is not there."""
     layers = [bytes([number]) * size for number, size in zip(count(1), SIZES, strict=False)]
     with cached(tmp_path_factory.mktemp("traffic"), *layers) as (url, manifest, blobs, look):
-        for _ in range(3):
+        for times in range(3):
+            # A client has its last byte before that is stored.
+            look(asked=times * (2 + len(blobs)))
             httpx.head(f"{url}/manifests/v1", headers=ACCEPT).raise_for_status()
             httpx.get(f"{url}/manifests/{manifest}", headers=ACCEPT).raise_for_status()
             for blob in blobs:
@@ -140,6 +142,7 @@ def test_what_several_clients_ask_for_at_once_comes_from_the_upstream_each_time(
             for _ in range(2):
                 assert httpx.get(f"{url}/blobs/{blobs[1]}").content == large
             assert sum(map(len, pieces)) == len(large) - 1000
+        look(asked=3)  # its client has the last byte before it is stored
         httpx.get(f"{url}/blobs/{blobs[1]}").raise_for_status()
         assert results_of(look(asked=4)) == [MISS, MISS, MISS, HIT]
 
@@ -147,5 +150,6 @@ def test_what_several_clients_ask_for_at_once_comes_from_the_upstream_each_time(
 def test_a_request_for_the_header_of_a_blob_makes_the_cache_fetch_it(tmp_path):
     with cached(tmp_path, b"a layer" * 1000) as (url, _, blobs, look):
         httpx.head(f"{url}/blobs/{blobs[1]}").raise_for_status()
+        look(asked=1)
         httpx.get(f"{url}/blobs/{blobs[1]}").raise_for_status()
         assert results_of(look(asked=2)) == [MISS, HIT]
